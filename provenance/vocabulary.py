@@ -1,0 +1,219 @@
+"""The words of the domain as frozen values; every room speaks them and none redefines them.
+
+Standard library only. An *image* is known by ``image_id`` (``sha256:<hex>`` of its file bytes); names and
+paths are labels, never keys. A *dataset* is what a real set and a release have in common: a named
+collection of images with occurrences.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+IMAGE_ID_PREFIX = "sha256:"
+SPACE_ID_PREFIX = "space:"
+POLICY_ID_PREFIX = "policy:"
+
+
+class Membership(StrEnum):
+    """What is known of a real set's part in a generator's training."""
+
+    USED = "used"
+    NOT_USED = "not_used"
+    UNKNOWN = "unknown"
+
+
+class DatasetKind(StrEnum):
+    """A dataset is a set of real images or a release of generated ones."""
+
+    SET = "set"
+    RELEASE = "release"
+
+
+class Subject(StrEnum):
+    """Which images an audit judges."""
+
+    GENERATED = "generated"
+    REAL = "real"
+
+
+class Role(StrEnum):
+    """The part a dataset plays in one audit: the claim that counts, whatever its default membership."""
+
+    RELEASE = "release"
+    USED = "used"
+    NOT_USED = "not_used"
+    AGAINST = "against"
+
+
+class Label(StrEnum):
+    """A verdict's label: binary for the seed rule, three-valued for calibrated rules."""
+
+    USED = "used"
+    NOT_USED = "not_used"
+    ESTABLISHED = "established"
+    NOT_ESTABLISHED = "not_established"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Outcome(StrEnum):
+    """The conclusion of an audit for its release."""
+
+    LEAK_ESTABLISHED = "leak_established"
+    LEAK_NOT_ESTABLISHED = "leak_not_established"
+    INCONCLUSIVE = "inconclusive"
+
+
+class RuleName(StrEnum):
+    """The decision rules by name."""
+
+    MU_ALPHA_SIGMA = "mu-alpha-sigma"
+
+
+class Population(StrEnum):
+    """Which similarities mu and sigma are taken over."""
+
+    MAXIMA = "maxima"
+    PAIRWISE = "pairwise"
+
+
+class RejectReason(StrEnum):
+    """Why an input did not become an image."""
+
+    EMPTY = "empty"
+    TRUNCATED = "truncated"
+    BROKEN = "broken"
+    UNSUPPORTED = "unsupported"
+    OVERSIZED = "oversized"
+    UNREADABLE = "unreadable"
+    NOT_FINITE = "not_finite"
+    FORGOTTEN = "forgotten"
+
+
+class PointState(StrEnum):
+    """Where one vector stands in the order of writes: row, upsert, flush, row."""
+
+    PENDING = "pending"
+    INDEXED = "indexed"
+    DELETING = "deleting"
+
+
+class RunState(StrEnum):
+    """Where a run of the ingest service stands."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What is known of one image from its bytes alone.
+
+    Attributes:
+        image_id: ``sha256:<hex>`` of the file bytes.
+        pixel_digest: ``sha256:<hex>`` of (version, height, width, uint8 RGB before resizing).
+        width: Columns of the canonical image (EXIF orientation applied), in pixels.
+        height: Rows of the canonical image, in pixels.
+        file_format: The decoder's name of the format, such as ``PNG``.
+        mode: The decoder's name of the stored pixel mode, such as ``L`` or ``I;16``.
+        size_bytes: Length of the file.
+    """
+
+    image_id: str
+    pixel_digest: str
+    width: int
+    height: int
+    file_format: str
+    mode: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceItem:
+    """One file or archive member as it was found, before it is read.
+
+    Attributes:
+        name: The label under which it was found, relative to its source ("real_used/0001.png").
+        source: Absolute path of the file, or of the archive that holds the member.
+        member: Path inside the archive; ``None`` for a plain file.
+        size_bytes: Size as the directory or archive states it.
+        modified_ns: Modification time of the file (of the archive, for a member), nanoseconds since the epoch.
+        changed_ns: Change time (ctime) likewise.
+        inode: Inode number likewise.
+        content: The bytes themselves where the source can only be read in a stream; else ``None``.
+    """
+
+    name: str
+    source: str
+    member: str | None
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
+    inode: int
+    content: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An input that did not become an image: a value, not an exception."""
+
+    name: str
+    source: str
+    member: str | None
+    size_bytes: int
+    reason: RejectReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """An embedding space: backbone, weights, preprocessing and shape. Vectors of two spaces never meet.
+
+    Attributes:
+        backbone: Registry name, such as ``resnet50``.
+        weights_sha256: Hex digest of the weights (see ``embedding``).
+        preprocessing: Everything else that shaped the numbers; JSON values only.
+        dimension: Length of one vector.
+        parts: Vectors per image: 1 for a whole-image space.
+    """
+
+    backbone: str
+    weights_sha256: str
+    preprocessing: Mapping[str, Any]
+    dimension: int
+    parts: int = 1
+
+    @property
+    def space_id(self) -> str:
+        """``space:<hex>``, sha256 of the canonical JSON of all attributes."""
+        return SPACE_ID_PREFIX + digest_of_json(self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes as JSON values; ``Space(**value)`` restores it."""
+        return {
+            "backbone": self.backbone,
+            "weights_sha256": self.weights_sha256,
+            "preprocessing": dict(self.preprocessing),
+            "dimension": self.dimension,
+            "parts": self.parts,
+        }
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys, no spaces and no NaN: equal values give equal text.
+
+    Raises:
+        ValueError: If a number is NaN or infinite.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest_of_json(value: Any) -> str:
+    """Hex sha256 of the canonical JSON of ``value``."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
