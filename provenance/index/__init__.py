@@ -1,0 +1,41 @@
+"""The vector index: one small contract, three engines held to it, and the exact mathematics on stored vectors.
+
+Importing this costs NumPy alone; an engine's library is imported when its first store is opened.
+"""
+
+from provenance.index.contract import (
+    CollectionSpec,
+    Points,
+    VectorIndex,
+    checked_vectors,
+    open_index,
+    point_id,
+    vector_digest,
+)
+from provenance.index.moments import Moments, MomentsCache, direct_pairwise, needs_direct, pairwise
+from provenance.index.rescoring import similarities
+from provenance.index.search import neighbors_by_engine, neighbors_in_file
+from provenance.index.vectorfile import clear, content_digest, ensure_vector_file, load_vectors, prune
+
+__all__ = [
+    "CollectionSpec",
+    "Moments",
+    "MomentsCache",
+    "Points",
+    "VectorIndex",
+    "checked_vectors",
+    "clear",
+    "content_digest",
+    "direct_pairwise",
+    "ensure_vector_file",
+    "load_vectors",
+    "needs_direct",
+    "neighbors_by_engine",
+    "neighbors_in_file",
+    "open_index",
+    "pairwise",
+    "point_id",
+    "prune",
+    "similarities",
+    "vector_digest",
+]

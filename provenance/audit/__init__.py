@@ -1,0 +1,15 @@
+"""The main job: a release against real sets -> verdicts with their evidence.
+
+    freeze the members of every dataset -> verify their vectors -> exact neighbors -> threshold -> label
+    -> verdict_digest -> one transaction
+
+An audit sees its sets as they were when it began and says so by their digests. The same stored vectors give
+the same ``verdict_digest``, whatever the engine, the order of ingest, the batch size, or how the images are
+spread over sets.
+"""
+
+from provenance.audit.compare import Change, compare_audits
+from provenance.audit.inputs import AuditRequest
+from provenance.audit.run import AuditReport, run_audit, verdict_digest
+
+__all__ = ["AuditReport", "AuditRequest", "Change", "compare_audits", "run_audit", "verdict_digest"]

@@ -1,0 +1,70 @@
+"""What changed from one audit to another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from provenance.errors import UsageError
+
+if TYPE_CHECKING:
+    from provenance.catalog import Catalog, StoredVerdict
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One subject whose verdict differs. A label or score is ``None`` where that audit did not judge the image.
+
+    Attributes:
+        change: ``label`` (another label), ``score`` (same label, another score), ``added`` or ``gone``.
+    """
+
+    image_key: str
+    image_id: str | None
+    change: str
+    label_before: str | None
+    label_after: str | None
+    score_before: float | None
+    score_after: float | None
+
+
+def compare_audits(catalog: Catalog, before_id: str, after_id: str) -> list[Change]:
+    """Every subject whose verdict is another one: changed labels first, then scores, then who came and went.
+
+    Raises:
+        NotFoundError: If an audit is unknown.
+        UsageError: If one judged generated and the other real images.
+    """
+    before, after = catalog.audit(before_id), catalog.audit(after_id)
+    if before.subject is not after.subject:
+        raise UsageError(
+            f"audit {before.audit_id[:8]} judged {before.subject.value} images, "
+            f"audit {after.audit_id[:8]} {after.subject.value} ones: nothing to compare"
+        )
+    old = {verdict.image_key: verdict for verdict in catalog.verdicts(before.audit_id)}
+    new = {verdict.image_key: verdict for verdict in catalog.verdicts(after.audit_id)}
+    changes = [_change(old.get(key), new.get(key)) for key in old.keys() | new.keys()]
+    order = {"label": 0, "score": 1, "added": 2, "gone": 3}
+    return sorted((c for c in changes if c is not None), key=lambda c: (order[c.change], c.image_id or c.image_key))
+
+
+def _change(old: StoredVerdict | None, new: StoredVerdict | None) -> Change | None:
+    known = new or old
+    assert known is not None
+    if old is None or new is None:
+        kind = "added" if old is None else "gone"
+    elif old.label is not new.label:
+        kind = "label"
+    elif old.score != new.score:
+        kind = "score"
+    else:
+        return None
+    return Change(
+        image_key=known.image_key,
+        image_id=known.image_id,
+        change=kind,
+        label_before=old.label.value if old else None,
+        label_after=new.label.value if new else None,
+        score_before=old.score if old else None,
+        score_after=new.score if new else None,
+    )

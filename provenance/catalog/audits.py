@@ -1,0 +1,268 @@
+"""Audits: recorded whole in one transaction, never changed, read back with their evidence."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from provenance.catalog import tables as t
+from provenance.catalog.engine import chunked, now, upserting
+from provenance.catalog.runs import to_reject
+from provenance.catalog.values import AuditDataset, AuditRecord, AuditReject, StoredNeighbor, StoredVerdict
+from provenance.errors import CatalogError, ConflictError, NotFoundError
+from provenance.vocabulary import Label, RejectReason, Role, Subject, canonical_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from sqlalchemy.orm import Session
+
+    from provenance.catalog.values import VerdictRecord
+
+_AUDIT_NUMBERS = ("mu", "sigma", "alpha", "threshold", "duration_seconds")
+_AUDIT_WORDS = (
+    "audit_id",
+    "dataset_id",
+    "rule",
+    "policy_id",
+    "space_id",
+    "release_digest",
+    "population_count",
+    "verdict_digest",
+    "software_version",
+    "started_at",
+    "finished_at",
+)
+_VERDICT_NUMBERS = ("score", "s_used", "s_not_used", "s_against", "threshold", "p_value", "q_value")
+_ROWS_AT_ONCE = 10_000
+
+
+def ensure_policy(session: Session, policy_id: str, rule: str, parameters: Mapping[str, Any]) -> None:
+    """Records a policy; one on record must be the same, because its id is its content.
+
+    Raises:
+        ConflictError: If that id is on record with another rule or other parameters.
+    """
+    known = session.get(t.Policy, policy_id)
+    if known is not None:
+        if (known.rule, canonical_json(known.parameters)) != (rule, canonical_json(dict(parameters))):
+            raise ConflictError(f"{policy_id} is on record with another content")
+        return
+    values = {"policy_id": policy_id, "rule": rule, "parameters": dict(parameters), "created_at": now()}
+    session.execute(upserting(session, t.Policy).on_conflict_do_nothing(), values)
+
+
+def record_audit(
+    session: Session,
+    audit: AuditRecord,
+    datasets: Sequence[AuditDataset],
+    reject_ids: Sequence[int],
+    verdicts: Sequence[VerdictRecord],
+) -> None:
+    """Records a finished audit with all it rests on, wholly or not at all.
+
+    Args:
+        session: An open session.
+        audit: The audit; its policy and space are on record already.
+        datasets: Every dataset in every role it played.
+        reject_ids: The rejects of its datasets at the time.
+        verdicts: One a subject, with neighbors.
+
+    Raises:
+        CatalogError: If a number is not finite, or anything in it is not on record.
+    """
+    _require_finite(audit, verdicts)
+    session.execute(upserting(session, t.Audit), _audit_row(audit))
+    _insert(session, t.AuditDataset, (_dataset_row(audit.audit_id, played) for played in datasets))
+    _insert(session, t.AuditReject, _reject_rows(session, audit.audit_id, reject_ids))
+    _insert(session, t.Verdict, (_verdict_row(audit.audit_id, verdict) for verdict in verdicts))
+    numbers = select(t.Verdict.image_key, t.Verdict.verdict_id).where(t.Verdict.audit_id == audit.audit_id)
+    verdict_ids: dict[str, int] = dict(session.execute(numbers).all())
+    _insert(session, t.Neighbor, _neighbor_rows(verdict_ids, verdicts))
+
+
+def audit(session: Session, prefix: str) -> AuditRecord:
+    """The audit whose id starts so.
+
+    Raises:
+        NotFoundError: If there is none, or more than one; the hint names them.
+    """
+    asked = prefix.strip().lower()
+    query = select(t.Audit).where(func.substr(t.Audit.audit_id, 1, len(asked)) == asked)
+    found = session.scalars(query.order_by(t.Audit.audit_id).limit(6)).all() if asked else []
+    if len(found) == 1:
+        return _to_audit(found[0])
+    if found:
+        named = ", ".join(row.audit_id for row in found[:5])
+        raise NotFoundError(f"{prefix!r} could mean more than one audit", hint=f"give more digits of one of {named}")
+    raise NotFoundError(f"no audit has an id that starts with {prefix!r}", hint="see `provenance audits list`")
+
+
+def audits(session: Session, dataset_id: str | None = None) -> list[AuditRecord]:
+    """All audits (of one release), newest first."""
+    query = select(t.Audit).order_by(t.Audit.finished_at.desc(), t.Audit.audit_id)
+    if dataset_id is not None:
+        query = query.where(t.Audit.dataset_id == dataset_id)
+    return [_to_audit(row) for row in session.scalars(query)]
+
+
+def audit_datasets(session: Session, audit_id: str) -> list[AuditDataset]:
+    """The datasets of an audit in the roles they played, by role and name."""
+    query = select(t.AuditDataset).where(t.AuditDataset.audit_id == audit_id)
+    rows = session.scalars(query.order_by(t.AuditDataset.role, t.AuditDataset.name))
+    return [AuditDataset(row.dataset_id, Role(row.role), row.name, row.dataset_digest, row.image_count) for row in rows]
+
+
+def audit_rejects(session: Session, audit_id: str) -> list[AuditReject]:
+    """The inputs that were rejected when an audit was made; those that were erased or read since have no names."""
+    query = (
+        select(t.AuditReject.reject_id, t.AuditReject.reason, t.Reject)
+        .outerjoin(t.Reject, t.Reject.reject_id == t.AuditReject.reject_id)
+        .where(t.AuditReject.audit_id == audit_id)
+        .order_by(t.AuditReject.reject_id)
+    )
+    return [
+        AuditReject(reject_id, RejectReason(reason), None if row is None else to_reject(row))
+        for reject_id, reason, row in session.execute(query)
+    ]
+
+
+def verdicts(session: Session, audit_id: str) -> list[StoredVerdict]:
+    """The verdicts of an audit by image_id (erased images last, by key), without their neighbors."""
+    query = (
+        select(t.Verdict, t.ImageIdentity.image_id)
+        .outerjoin(t.ImageIdentity, t.ImageIdentity.image_key == t.Verdict.image_key)
+        .where(t.Verdict.audit_id == audit_id)
+    )
+    found = [_to_verdict(row, image_id) for row, image_id in session.execute(query)]
+    return sorted(found, key=lambda verdict: (verdict.image_id is None, verdict.image_id or verdict.image_key))
+
+
+def neighbors_of(session: Session, audit_id: str, image_key: str | None = None) -> dict[str, list[StoredNeighbor]]:
+    """The neighbors of an audit's subjects (of one subject), by role and rank, under the subject's image_key."""
+    query = (
+        select(
+            t.Verdict.image_key,
+            t.Neighbor.role,
+            t.Neighbor.rank,
+            t.Neighbor.image_key,
+            t.Neighbor.similarity,
+            t.ImageIdentity.image_id,
+        )
+        .join(t.Neighbor, t.Neighbor.verdict_id == t.Verdict.verdict_id)
+        .outerjoin(t.ImageIdentity, t.ImageIdentity.image_key == t.Neighbor.image_key)
+        .where(t.Verdict.audit_id == audit_id)
+        .order_by(t.Neighbor.verdict_id, t.Neighbor.role, t.Neighbor.rank)
+    )
+    if image_key is not None:
+        query = query.where(t.Verdict.image_key == image_key)
+    roles = {role.value: role for role in Role}
+    found: dict[str, list[StoredNeighbor]] = {}
+    for subject, role, rank, key, similarity, image_id in session.execute(query):
+        found.setdefault(subject, []).append(StoredNeighbor(roles[role], rank, key, similarity, image_id))
+    return found
+
+
+def _require_finite(audit: AuditRecord, verdicts: Sequence[VerdictRecord]) -> None:
+    """SQLite would make NULL of a NaN without a word."""
+    _check_numbers(audit, _AUDIT_NUMBERS, f"audit {audit.audit_id}")
+    for verdict in verdicts:
+        _check_numbers(verdict, _VERDICT_NUMBERS, f"the verdict on image {verdict.image_key}")
+        if not all(math.isfinite(neighbor.similarity) for neighbor in verdict.neighbors):
+            raise CatalogError(f"the verdict on image {verdict.image_key} has a similarity that is not a finite number")
+
+
+def _check_numbers(value: object, words: Sequence[str], place: str) -> None:
+    for word in words:
+        number = getattr(value, word)
+        if number is not None and not math.isfinite(number):
+            raise CatalogError(f"{word} of {place} is not a finite number")
+
+
+def _insert(session: Session, table: type[t.Base], rows: Iterable[dict[str, Any]]) -> None:
+    for chunk in chunked(list(rows), _ROWS_AT_ONCE):
+        session.execute(upserting(session, table), list(chunk))
+
+
+def _audit_row(audit: AuditRecord) -> dict[str, Any]:
+    row = {word: getattr(audit, word) for word in (*_AUDIT_WORDS, *_AUDIT_NUMBERS)}
+    return {
+        **row,
+        "subject": audit.subject.value,
+        "rule": str(audit.rule),
+        "counts": dict(audit.counts),
+        "settings": dict(audit.settings),
+    }
+
+
+def _dataset_row(audit_id: str, played: AuditDataset) -> dict[str, Any]:
+    return {
+        "audit_id": audit_id,
+        "dataset_id": played.dataset_id,
+        "role": played.role.value,
+        "name": played.name,
+        "dataset_digest": played.dataset_digest,
+        "image_count": played.image_count,
+    }
+
+
+def _reject_rows(session: Session, audit_id: str, reject_ids: Sequence[int]) -> list[dict[str, Any]]:
+    reasons: dict[int, str] = {}
+    for chunk in chunked(sorted(set(reject_ids))):
+        query = select(t.Reject.reject_id, t.Reject.reason).where(t.Reject.reject_id.in_(chunk))
+        reasons.update(session.execute(query).all())
+    missing = set(reject_ids) - set(reasons)
+    if missing:
+        raise CatalogError(f"reject {min(missing)} is not on record", hint="audit again: the dataset changed meanwhile")
+    return [{"audit_id": audit_id, "reject_id": number, "reason": reasons[number]} for number in sorted(reasons)]
+
+
+def _verdict_row(audit_id: str, verdict: VerdictRecord) -> dict[str, Any]:
+    return {
+        "audit_id": audit_id,
+        "image_key": verdict.image_key,
+        "subject_role": verdict.subject_role.value,
+        "label": verdict.label.value,
+        "score": verdict.score,
+        "s_used": verdict.s_used,
+        "s_not_used": verdict.s_not_used,
+        "s_against": verdict.s_against,
+        "threshold": verdict.threshold,
+        "p_value": verdict.p_value,
+        "q_value": verdict.q_value,
+        "near_threshold": verdict.near_threshold,
+        "verdict_sha256": verdict.verdict_sha256,
+    }
+
+
+def _neighbor_rows(verdict_ids: Mapping[str, int], verdicts: Sequence[VerdictRecord]) -> Iterator[dict[str, Any]]:
+    for verdict in verdicts:
+        for neighbor in verdict.neighbors:
+            yield {
+                "verdict_id": verdict_ids[verdict.image_key],
+                "role": neighbor.role.value,
+                "rank": neighbor.rank,
+                "image_key": neighbor.image_key,
+                "similarity": neighbor.similarity,
+            }
+
+
+def _to_audit(row: t.Audit) -> AuditRecord:
+    values = {word: getattr(row, word) for word in (*_AUDIT_WORDS, *_AUDIT_NUMBERS, "counts", "settings")}
+    return AuditRecord(**values, subject=Subject(row.subject))
+
+
+def _to_verdict(row: t.Verdict, image_id: str | None) -> StoredVerdict:
+    numbers = {word: getattr(row, word) for word in _VERDICT_NUMBERS}
+    return StoredVerdict(
+        **numbers,
+        image_key=row.image_key,
+        subject_role=Role(row.subject_role),
+        label=Label(row.label),
+        near_threshold=row.near_threshold,
+        verdict_sha256=row.verdict_sha256,
+        image_id=image_id,
+        verdict_id=row.verdict_id,
+    )

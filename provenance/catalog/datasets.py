@@ -1,0 +1,340 @@
+"""Real sets and releases: making, finding, sealing and removing them."""
+
+from __future__ import annotations
+
+import difflib
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Select, delete, exists, func, insert, literal, or_, select, text, update
+
+from provenance.catalog import tables as t
+from provenance.catalog.engine import affected, hold, now, upserting
+from provenance.catalog.events import EventKind, add_event
+from provenance.catalog.values import ContentChanges, Dataset, DatasetSummary, Generator, Seal
+from provenance.errors import ConflictError, NotFoundError
+from provenance.vocabulary import DatasetKind, Membership
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+
+def create_set(session: Session, name: str, membership: Membership, modality: str = "") -> Dataset:
+    """A real set by name; made if it is new, given back if its facts agree.
+
+    Args:
+        session: An open session.
+        name: Its name, unique among sets and releases that are not removed.
+        membership: Its default membership.
+        modality: DICOM's code; '' keeps what is on record.
+
+    Raises:
+        ConflictError: If the name is taken by something with other facts; the message tells which.
+    """
+    return _ensure(session, name, DatasetKind.SET, modality, membership=membership, generator=None)
+
+
+def create_release(session: Session, name: str, generator: Generator, modality: str = "") -> Dataset:
+    """A release by name; made if it is new, given back if its facts agree (see ``create_set``).
+
+    Raises:
+        ConflictError: If the name is taken by something with other facts; the message tells which.
+    """
+    return _ensure(session, name, DatasetKind.RELEASE, modality, membership=None, generator=generator)
+
+
+def dataset(session: Session, name: str, kind: DatasetKind | None = None) -> Dataset:
+    """The live dataset of that name.
+
+    Raises:
+        NotFoundError: If there is none of that name and kind; the hint names close ones.
+    """
+    found = _live(session, name)
+    if found is not None and kind in (None, found.kind):
+        return found
+    if found is not None:
+        raise NotFoundError(f"{name!r} is a {found.kind}, not a {kind}")
+    names = list(session.scalars(_live_names(kind)))
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = "did you mean " + " or ".join(repr(word) for word in close) + "?" if close else ""
+    raise NotFoundError(f"no {kind or 'set or release'} is named {name!r}", hint=hint or "see `provenance sets list`")
+
+
+def dataset_by_id(session: Session, dataset_id: str) -> Dataset:
+    """The dataset of that id, removed or not.
+
+    Raises:
+        NotFoundError: If there never was one.
+    """
+    found = session.execute(select_datasets().where(t.Dataset.dataset_id == dataset_id)).one_or_none()
+    if found is None:
+        raise NotFoundError(f"no dataset has the id {dataset_id}")
+    return to_dataset(*found)
+
+
+def datasets(session: Session, kind: DatasetKind | None = None) -> list[DatasetSummary]:
+    """All live datasets (of a kind) with their counts, by name."""
+    query = select_datasets().where(t.Dataset.removed_at.is_(None)).order_by(t.Dataset.name)
+    if kind is not None:
+        query = query.where(t.Dataset.kind == kind.value)
+    images = _count_by_dataset(session, t.Membership, t.Membership.forgotten_at.is_(None))
+    occurrences = _count_by_dataset(session, t.Occurrence)
+    rejects = _count_by_dataset(session, t.Reject)
+    spaces = _spaces_by_dataset(session)
+    seals = _seals_by_dataset(session)
+    summaries = []
+    for row in session.execute(query):
+        found = to_dataset(*row)
+        key = found.dataset_id
+        summaries.append(
+            DatasetSummary(
+                dataset=found,
+                image_count=images.get(key, 0),
+                occurrence_count=occurrences.get(key, 0),
+                reject_count=rejects.get(key, 0),
+                space_ids=tuple(spaces.get(key, ())),
+                seals=tuple(seals.get(key, ())),
+            )
+        )
+    return summaries
+
+
+def seal(session: Session, dataset_id: str, run_id: str | None, release_digest: str, image_count: int) -> Seal:
+    """Seals a release's content as its next revision; the same content as the latest is no new revision.
+
+    Raises:
+        NotFoundError: If there is no such release.
+        ConflictError: If it is a real set: those only grow.
+    """
+    locked = session.execute(select(t.Dataset.kind).where(t.Dataset.dataset_id == dataset_id).with_for_update())
+    kind = locked.scalar_one_or_none()
+    if kind is None:
+        raise NotFoundError(f"no dataset has the id {dataset_id}")
+    if kind != DatasetKind.RELEASE:
+        raise ConflictError("a real set is never sealed: it grows")
+    latest = latest_seal(session, dataset_id)
+    if latest is not None and latest.release_digest == release_digest:
+        return latest
+    sealed = Seal(dataset_id, latest.revision + 1 if latest else 1, release_digest, image_count, now(), run_id)
+    session.execute(
+        insert(t.ReleaseSeal).values(
+            dataset_id=dataset_id,
+            revision=sealed.revision,
+            release_digest=release_digest,
+            image_count=image_count,
+            sealed_at=sealed.sealed_at,
+            run_id=run_id,
+        )
+    )
+    detail = {"revision": sealed.revision, "image_count": image_count}
+    add_event(session, EventKind.SEALED, dataset_id=dataset_id, run_id=run_id, detail=detail)
+    return sealed
+
+
+def latest_seal(session: Session, dataset_id: str) -> Seal | None:
+    """The newest sealed revision; None where the release is still open."""
+    newest = select(t.ReleaseSeal).where(t.ReleaseSeal.dataset_id == dataset_id)
+    row = session.scalars(newest.order_by(t.ReleaseSeal.revision.desc()).limit(1)).one_or_none()
+    return None if row is None else _to_seal(row)
+
+
+def content_changes(session: Session, dataset_id: str, since: datetime) -> ContentChanges:
+    """How many images came and went in a dataset since a moment (that moment included)."""
+    counted = (
+        select(t.Event.kind, func.count())
+        .where(t.Event.dataset_id == dataset_id, t.Event.at >= since, t.Event.image_key.is_not(None))
+        .group_by(t.Event.kind)
+    )
+    counts: dict[str, int] = dict(session.execute(counted).all())
+    forgotten = select(func.count()).where(t.Membership.dataset_id == dataset_id, t.Membership.forgotten_at >= since)
+    return ContentChanges(
+        added=counts.get(EventKind.ADDED, 0),
+        removed=counts.get(EventKind.REMOVED, 0),
+        forgotten=session.scalar(forgotten) or 0,
+    )
+
+
+def remove_dataset(session: Session, dataset_id: str) -> list[str]:
+    """Removes a dataset; its name is free again. Verdicts about its images stay.
+
+    Names, rejects, memberships and points go; identities of its images go where nothing else needs them (another
+    dataset, a verdict, a neighbor). May be called again: a second call changes nothing.
+
+    Returns:
+        The keys of its collections, for the index to drop.
+
+    Raises:
+        NotFoundError: If there never was one.
+    """
+    hold(session, alone=True)
+    found = dataset_by_id(session, dataset_id)
+    collections = select(t.Collection.collection_key).where(t.Collection.dataset_id == dataset_id)
+    mark = update(t.Dataset).where(t.Dataset.dataset_id == dataset_id, t.Dataset.removed_at.is_(None))
+    if affected(session.execute(mark.values(removed_at=now()))):
+        _record_removal(session, found)
+        _erase_unneeded_identities(session, dataset_id)
+        session.execute(delete(t.Point).where(t.Point.collection_key.in_(collections)))
+        for table in (t.Occurrence, t.Reject, t.Membership):
+            session.execute(delete(table).where(table.dataset_id == dataset_id))
+        session.execute(
+            update(t.Collection)
+            .where(t.Collection.dataset_id == dataset_id, t.Collection.dropped_at.is_(None))
+            .values(dropped_at=now())
+        )
+        erase_empty_groups(session)
+    return sorted(session.scalars(collections))
+
+
+def erase_empty_groups(session: Session) -> None:
+    """Deletes the pseudonyms of groups that have no image any more."""
+    session.execute(delete(t.Group).where(~exists().where(t.Membership.group_key == t.Group.group_key)))
+
+
+def select_datasets() -> Select[t.Dataset, t.Generator]:
+    """Datasets with their generators: what ``to_dataset`` takes."""
+    return select(t.Dataset, t.Generator).outerjoin(t.Generator, t.Dataset.generator_id == t.Generator.generator_id)
+
+
+def to_dataset(row: t.Dataset, generator: t.Generator | None) -> Dataset:
+    """Rows to a value."""
+    return Dataset(
+        dataset_id=row.dataset_id,
+        name=row.name,
+        kind=DatasetKind(row.kind),
+        membership=None if row.membership is None else Membership(row.membership),
+        generator=None if generator is None else Generator(generator.name, generator.architecture, generator.version),
+        modality=row.modality,
+        created_at=row.created_at,
+    )
+
+
+def _ensure(
+    session: Session,
+    name: str,
+    kind: DatasetKind,
+    modality: str,
+    *,
+    membership: Membership | None,
+    generator: Generator | None,
+) -> Dataset:
+    found = _live(session, name)
+    if found is None:
+        dataset_id = uuid.uuid4().hex
+        made = upserting(session, t.Dataset).on_conflict_do_nothing(
+            index_elements=["name"], index_where=text("removed_at IS NULL")
+        )
+        values = {
+            "dataset_id": dataset_id,
+            "name": name,
+            "kind": kind.value,
+            "membership": membership.value if membership else None,
+            "generator_id": _generator_id(session, generator) if generator else None,
+            "modality": modality,
+            "created_at": now(),
+        }
+        if affected(session.execute(made, values)):
+            add_event(session, EventKind.CREATED, dataset_id=dataset_id)
+        found = dataset(session, name)  # another process may have been first
+    _require_agreement(found, kind, membership, generator, modality)
+    if modality and not found.modality:
+        session.execute(update(t.Dataset).where(t.Dataset.dataset_id == found.dataset_id).values(modality=modality))
+        return dataset_by_id(session, found.dataset_id)
+    return found
+
+
+def _require_agreement(
+    found: Dataset, kind: DatasetKind, membership: Membership | None, generator: Generator | None, modality: str
+) -> None:
+    if found.kind != kind:
+        raise ConflictError(f"{found.name!r} is a {found.kind}, not a {kind}", hint="choose another name")
+    differing = [
+        f"{word} is {on_record!r}, not {asked!r}"
+        for word, on_record, asked in _facts(found, membership, generator, modality)
+        if on_record != asked
+    ]
+    if differing:
+        raise ConflictError(
+            f"the {kind} {found.name!r} is on record with other facts: " + "; ".join(differing),
+            hint="choose another name, or give the facts on record",
+        )
+
+
+def _facts(
+    found: Dataset, membership: Membership | None, generator: Generator | None, modality: str
+) -> list[tuple[str, str, str]]:
+    facts = [("modality", found.modality, modality)] if modality and found.modality else []
+    if membership is not None and found.membership is not None:
+        facts.append(("membership", found.membership.value, membership.value))
+    if generator is not None and found.generator is not None:
+        words = ("name", "architecture", "version")
+        facts += [(f"generator {word}", getattr(found.generator, word), getattr(generator, word)) for word in words]
+    return facts
+
+
+def _generator_id(session: Session, generator: Generator) -> int:
+    values = {"name": generator.name, "architecture": generator.architecture, "version": generator.version}
+    session.execute(upserting(session, t.Generator).on_conflict_do_nothing(), {**values, "created_at": now()})
+    return session.scalars(select(t.Generator.generator_id).filter_by(**values)).one()
+
+
+def _live(session: Session, name: str) -> Dataset | None:
+    query = select_datasets().where(t.Dataset.name == name, t.Dataset.removed_at.is_(None))
+    row = session.execute(query).one_or_none()
+    return None if row is None else to_dataset(*row)
+
+
+def _live_names(kind: DatasetKind | None) -> Select[Any]:
+    query = select(t.Dataset.name).where(t.Dataset.removed_at.is_(None)).order_by(t.Dataset.name)
+    return query if kind is None else query.where(t.Dataset.kind == kind.value)
+
+
+def _count_by_dataset(session: Session, table: Any, *conditions: Any) -> dict[str, int]:
+    counted = select(table.dataset_id, func.count()).where(*conditions).group_by(table.dataset_id)
+    return dict(session.execute(counted).all())
+
+
+def _spaces_by_dataset(session: Session) -> dict[str, list[str]]:
+    spaces: dict[str, list[str]] = {}
+    live = select(t.Collection.dataset_id, t.Collection.space_id).where(t.Collection.dropped_at.is_(None))
+    for dataset_id, space_id in session.execute(live.order_by(t.Collection.created_at, t.Collection.space_id)):
+        spaces.setdefault(dataset_id, []).append(space_id)
+    return spaces
+
+
+def _seals_by_dataset(session: Session) -> dict[str, list[Seal]]:
+    seals: dict[str, list[Seal]] = {}
+    for row in session.scalars(select(t.ReleaseSeal).order_by(t.ReleaseSeal.dataset_id, t.ReleaseSeal.revision)):
+        seals.setdefault(row.dataset_id, []).append(_to_seal(row))
+    return seals
+
+
+def _to_seal(row: t.ReleaseSeal) -> Seal:
+    return Seal(row.dataset_id, row.revision, row.release_digest, row.image_count, row.sealed_at, row.run_id)
+
+
+def _record_removal(session: Session, found: Dataset) -> None:
+    """An event for the dataset and one for each image in it, made inside the database."""
+    leaving = select(
+        literal(now(), t.Event.at.type),
+        literal(EventKind.REMOVED.value),
+        t.Membership.image_key,
+        t.Membership.dataset_id,
+        literal({}, t.Event.detail.type),
+    ).where(t.Membership.dataset_id == found.dataset_id, t.Membership.forgotten_at.is_(None))
+    columns = ["at", "kind", "image_key", "dataset_id", "detail"]
+    number = affected(session.execute(insert(t.Event).from_select(columns, leaving)))
+    detail = {"kind": found.kind.value, "image_count": number}
+    add_event(session, EventKind.DATASET_REMOVED, dataset_id=found.dataset_id, detail=detail)
+
+
+def _erase_unneeded_identities(session: Session, dataset_id: str) -> None:
+    key = t.ImageIdentity.image_key
+    leaving = select(t.Membership.image_key).where(t.Membership.dataset_id == dataset_id)
+    needed = or_(
+        exists().where(t.Membership.image_key == key, t.Membership.dataset_id != dataset_id),
+        exists().where(t.Verdict.image_key == key),
+        exists().where(t.Neighbor.image_key == key),
+    )
+    session.execute(delete(t.ImageIdentity).where(key.in_(leaving), ~needed))

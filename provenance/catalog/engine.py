@@ -1,0 +1,188 @@
+"""The way to the database: URLs, connections, transactions, and the one edge where its errors become ours."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+    StatementError,
+)
+from sqlalchemy.orm import Session
+
+from provenance.catalog.tables import APPEND_ONLY, Base
+from provenance.errors import CatalogError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+
+BUSY_TIMEOUT_SECONDS = 30
+CHUNK = 5000
+"""Values in one IN list: far below SQLite's limit on variables."""
+
+_WRITING = "provenance_writing"
+_POSTGRES = ("postgres", "postgresql", "postgresql+psycopg")
+_ADVISORY_LOCK = 0x70726F76  # any fixed number; one catalog per schema is the usual case
+_SECRET_KEYS = ("password", "sslpassword", "passfile")
+
+T = TypeVar("T")
+
+
+def now() -> datetime:
+    """The current moment, UTC."""
+    return datetime.now(UTC)
+
+
+def chunked(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
+    """``values`` in pieces of at most ``size``."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+def parse_url(url: str) -> URL:
+    """A database URL of ours: SQLite by file, or PostgreSQL through psycopg 3.
+
+    Raises:
+        CatalogError: If it is no URL, or of another database. The message hides it: it may hold a password.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise CatalogError(
+            "the catalog's URL is not a database URL",
+            hint="use sqlite:///FILE or postgresql://USER@HOST/DATABASE",
+        ) from error
+    if parsed.drivername in _POSTGRES:
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() != "sqlite":
+        raise CatalogError(
+            f"the catalog can't be kept in {parsed.drivername!r}",
+            hint="use sqlite:///FILE or postgresql://USER@HOST/DATABASE",
+        )
+    if not parsed.database or parsed.database == ":memory:":
+        raise CatalogError("a catalog in memory would be lost", hint="use sqlite:///FILE")
+    return parsed
+
+
+def for_people(url: URL) -> str:
+    """The URL with every secret in it hidden."""
+    hidden = {key: "***" for key in url.query if key.lower() in _SECRET_KEYS}
+    return url.set(drivername=url.get_backend_name()).update_query_dict(hidden).render_as_string(hide_password=True)
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """The file of a SQLite catalog; None for PostgreSQL."""
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def make_engine(url: URL) -> Engine:
+    """An engine whose SQLite connections are safe (WAL, full sync, foreign keys) and write one at a time.
+
+    Raises:
+        CatalogError: If the database's driver is not installed.
+    """
+    try:
+        if url.get_backend_name() == "sqlite":
+            engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+            return engine
+        return create_engine(url, pool_pre_ping=True)
+    except (ImportError, NoSuchModuleError) as error:
+        raise CatalogError(
+            "PostgreSQL's driver is not installed", hint="pip install 'provenance-audit[postgres]'"
+        ) from error
+
+
+def writing_engine(engine: Engine) -> Engine:
+    """The same connections, for transactions that write."""
+    return engine.execution_options(**{_WRITING: True})
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # transactions are begun by _begin_sqlite, not by the driver
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "recursive_triggers = ON",  # INSERT OR REPLACE then fires the DELETE triggers of append-only tables
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that comes to write after another has written can't wait: it fails at once.
+    writing = connection.get_execution_options().get(_WRITING, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+@contextmanager
+def translated(url: URL) -> Iterator[None]:
+    """The room's edge: errors of the database leave as CatalogError, without its password.
+
+    Raises:
+        CatalogError: For whatever SQLAlchemy or the driver raised.
+    """
+    try:
+        yield
+    except SQLAlchemyError as error:
+        message, hint = _explain(error, for_people(url))
+        if url.password:
+            message = message.replace(str(url.password), "***")
+        raise CatalogError(message, hint=hint) from error
+    except (OverflowError, UnicodeEncodeError) as error:  # drivers raise these bare
+        raise CatalogError(f"the catalog {for_people(url)} could not take a value: {error}") from error
+
+
+def _explain(error: SQLAlchemyError, place: str) -> tuple[str, str]:
+    cause = str(error.orig if isinstance(error, StatementError) and error.orig is not None else error).strip()
+    first = cause.splitlines()[0] if cause else type(error).__name__
+    for table in APPEND_ONLY:
+        if f"append-only: {table}" in cause:
+            return f"append-only: {table}", "history is never changed; record a new audit instead"
+    if "database is locked" in cause:
+        return f"the catalog {place} is busy: another process writes to it", "try again when it has finished"
+    if "no such table" in cause or "UndefinedTable" in type(getattr(error, "orig", None)).__name__:
+        return f"the catalog {place} is not migrated: {first}", "run `provenance db upgrade`"
+    if isinstance(error, IntegrityError):
+        return f"the catalog {place} refused the change: {first}", ""
+    if isinstance(error, (OperationalError, InterfaceError)):
+        return f"the catalog {place} can't be used: {first}", "check that the database is there and lets you in"
+    if isinstance(error, DBAPIError):
+        return f"the catalog {place} failed: {first}", ""
+    return f"the catalog {place} could not take a value: {first}", ""
+
+
+def upserting(session: Session, table: type[Base]) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT of the session's database that can say what to do on a conflict."""
+    core = cast("Table", table.__table__)  # rows go in by thousands: past the object mapper
+    return sqlite.insert(core) if session.get_bind().dialect.name == "sqlite" else postgresql.insert(core)
+
+
+def hold(connection: Connection | Session, *, alone: bool) -> None:
+    """Keeps writers that must not meet apart until the transaction ends.
+
+    SQLite has one writer at a time anyhow. On PostgreSQL writers of new facts go together, and one that takes facts
+    away (forgetting, removing, moving, migrating) goes ``alone``: nothing is added to what it is taking away.
+    """
+    bind = connection.get_bind() if isinstance(connection, Session) else connection
+    if bind.dialect.name == "postgresql":
+        function = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
+        connection.execute(text(f"SELECT {function}(:key)"), {"key": _ADVISORY_LOCK})
+
+
+def affected(result: Any) -> int:
+    """How many rows a statement changed."""
+    return int(result.rowcount)

@@ -1,0 +1,339 @@
+"""Everything on record about one image."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Select, func, select
+
+from provenance.catalog import tables as t
+from provenance.catalog.datasets import to_dataset
+from provenance.catalog.pseudonyms import suppressed
+from provenance.catalog.recording import base_name
+from provenance.catalog.values import (
+    HistoryEntry,
+    ImageRecord,
+    ImageSpace,
+    MembershipRecord,
+    OccurrenceRecord,
+    VerdictAbout,
+    VerdictCiting,
+)
+from provenance.errors import NotFoundError
+from provenance.vocabulary import IMAGE_ID_PREFIX, ImageFacts, Label, PointState, Role, SourceItem, Subject
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+_IMAGE_ID = re.compile(r"[0-9a-f]{8,64}(#[0-9]*)?")
+_SHA256_DIGITS = 64
+_CANDIDATES = 5
+
+
+def resolve_image(session: Session, text: str) -> ImageRecord:
+    """The one image that a person means.
+
+    Args:
+        session: An open session.
+        text: An image_id or a unique prefix of one (8 hex digits or more, with or without ``sha256:``); else a
+            file name: the whole recorded name, or its last path components, where they mean one image.
+
+    Raises:
+        NotFoundError: If there is none, if it could be more than one (up to 5 are named), or if it was forgotten.
+    """
+    asked = text.strip()
+    digits = asked.removeprefix(IMAGE_ID_PREFIX).lower()
+    if _IMAGE_ID.fullmatch(digits):
+        keys = _keys_by_prefix(session, IMAGE_ID_PREFIX + digits)
+        if keys:
+            return _only(session, asked, keys)
+        if len(digits) >= _SHA256_DIGITS and suppressed(session, [(IMAGE_ID_PREFIX + digits, "")]):
+            raise NotFoundError(
+                f"image {IMAGE_ID_PREFIX}{digits} was forgotten", hint="its digests and names are erased"
+            )
+    keys = _keys_by_name(session, asked) if asked else []
+    if keys:
+        return _only(session, asked, keys)
+    raise NotFoundError(
+        f"no image is known as {text!r}",
+        hint="give an image id, 8 or more of its hex digits, or a file name as it was ingested",
+    )
+
+
+def image(session: Session, image_key: str) -> ImageRecord | None:
+    """The image of that key; None where it is unknown or erased."""
+    query = select(t.Image, t.ImageIdentity).join(t.ImageIdentity, t.ImageIdentity.image_key == t.Image.image_key)
+    row = session.execute(query.where(t.Image.image_key == image_key)).one_or_none()
+    if row is None:
+        return None
+    seen, known = row
+    facts = ImageFacts(
+        image_id=known.image_id,
+        pixel_digest=known.pixel_digest,
+        width=known.width,
+        height=known.height,
+        file_format=known.file_format,
+        mode=known.mode,
+        size_bytes=known.size_bytes,
+    )
+    return ImageRecord(image_key, facts, seen.first_seen_at, seen.forgotten_at)
+
+
+def _keys_by_prefix(session: Session, prefix: str) -> list[str]:
+    # '~' sorts after everything an image_id holds, so the range is the prefix, and the unique index answers
+    column = t.ImageIdentity.image_id
+    query = select(t.ImageIdentity.image_key).where(column >= prefix, column < prefix + "~")
+    return list(session.scalars(query.order_by(column).limit(_CANDIDATES + 1)))
+
+
+def _keys_by_name(session: Session, name: str) -> list[str]:
+    """Image keys by name or trailing part of a name; the index over base names does the work."""
+    query = (
+        select(t.Occurrence.image_key, t.Occurrence.name)
+        .join(t.ImageIdentity, t.ImageIdentity.image_key == t.Occurrence.image_key)
+        .where(t.Occurrence.base_name == base_name(name))
+        .order_by(t.Occurrence.name, t.Occurrence.image_key)
+    )
+    whole = re.compile(r"(^|[/\\])" + re.escape(name) + r"\Z")
+    return list(dict.fromkeys(key for key, recorded in session.execute(query) if whole.search(recorded)))
+
+
+def _only(session: Session, asked: str, keys: list[str]) -> ImageRecord:
+    found = image(session, keys[0])
+    if len(keys) > 1 or found is None:
+        named = "; ".join(_describe(session, key) for key in keys[:_CANDIDATES])
+        number = f"{len(keys)}" if len(keys) <= _CANDIDATES else f"more than {_CANDIDATES}"
+        raise NotFoundError(f"{asked!r} could mean {number} images", hint=f"give more of one of: {named}")
+    return found
+
+
+def _describe(session: Session, image_key: str) -> str:
+    image_id = session.scalar(select(t.ImageIdentity.image_id).where(t.ImageIdentity.image_key == image_key))
+    names = occurrences_of(session, image_key)
+    return f"{image_id} ({names[0].name} in {names[0].dataset_name})" if names else str(image_id)
+
+
+def occurrences_of(session: Session, image_key: str) -> list[OccurrenceRecord]:
+    """Every name under which an image was found, by dataset, name and place."""
+    query = (
+        select(t.Occurrence, t.Dataset.name)
+        .join(t.Dataset, t.Dataset.dataset_id == t.Occurrence.dataset_id)
+        .where(t.Occurrence.image_key == image_key)
+        .order_by(t.Dataset.name, t.Occurrence.name, t.Occurrence.source, t.Occurrence.member)
+    )
+    return [
+        OccurrenceRecord(
+            dataset_id=row.dataset_id,
+            dataset_name=dataset_name,
+            name=row.name,
+            source=row.source,
+            member=row.member or None,
+            size_bytes=row.size_bytes,
+            modified_ns=row.modified_ns,
+            changed_ns=row.changed_ns,
+            inode=int(row.inode),
+            found_at=row.found_at,
+            run_id=row.run_id,
+        )
+        for row, dataset_name in session.execute(query)
+    ]
+
+
+def occurrences_for_reading(session: Session, image_key: str) -> list[SourceItem]:
+    """Where an image's bytes may be read again: plain files first, the latest found first; each place once."""
+    found = sorted(occurrences_of(session, image_key), key=lambda one: one.found_at, reverse=True)
+    found.sort(key=lambda one: one.member is not None)
+    return list({(one.source, one.member): one.to_item() for one in reversed(found)}.values())[::-1]
+
+
+def memberships_of(session: Session, image_key: str) -> list[MembershipRecord]:
+    """The datasets an image is in, by name."""
+    query = (
+        select(t.Membership.group_key, t.Membership.added_at, t.Dataset, t.Generator)
+        .join(t.Dataset, t.Dataset.dataset_id == t.Membership.dataset_id)
+        .outerjoin(t.Generator, t.Generator.generator_id == t.Dataset.generator_id)
+        .where(t.Membership.image_key == image_key, t.Membership.forgotten_at.is_(None))
+        .order_by(t.Dataset.name)
+    )
+    return [
+        MembershipRecord(to_dataset(dataset, generator), group_key, added_at)
+        for group_key, added_at, dataset, generator in session.execute(query)
+    ]
+
+
+def spaces_of(session: Session, image_key: str) -> list[ImageSpace]:
+    """The vectors of an image, by dataset and backbone."""
+    query = (
+        select(t.Point, t.Space.space_id, t.Space.backbone, t.Dataset.dataset_id, t.Dataset.name)
+        .join(t.Collection, t.Collection.collection_key == t.Point.collection_key)
+        .join(t.Space, t.Space.space_id == t.Collection.space_id)
+        .join(t.Dataset, t.Dataset.dataset_id == t.Collection.dataset_id)
+        .where(t.Point.image_key == image_key, t.Collection.dropped_at.is_(None))
+        .order_by(t.Dataset.name, t.Space.backbone, t.Space.space_id)
+    )
+    return [
+        ImageSpace(
+            space_id=space_id,
+            backbone=backbone,
+            dataset_id=dataset_id,
+            dataset_name=name,
+            collection_key=point.collection_key,
+            point_id=point.point_id,
+            vector_sha256=point.vector_sha256,
+            state=PointState(point.state),
+        )
+        for point, space_id, backbone, dataset_id, name in session.execute(query)
+    ]
+
+
+def verdicts_about(session: Session, image_key: str) -> list[VerdictAbout]:
+    """Every verdict with the image as its subject, oldest first."""
+    query = (
+        select(t.Verdict, t.Audit, _release_name())
+        .join(t.Audit, t.Audit.audit_id == t.Verdict.audit_id)
+        .where(t.Verdict.image_key == image_key)
+        .order_by(t.Audit.finished_at, t.Verdict.verdict_id)
+    )
+    return [
+        VerdictAbout(
+            audit_id=audit.audit_id,
+            release_name=release_name,
+            subject=Subject(audit.subject),
+            subject_role=Role(verdict.subject_role),
+            rule=audit.rule,
+            label=Label(verdict.label),
+            score=verdict.score,
+            threshold=verdict.threshold,
+            audited_at=audit.finished_at,
+        )
+        for verdict, audit, release_name in session.execute(query)
+    ]
+
+
+def verdicts_citing(session: Session, image_key: str, limit: int | None = None) -> list[VerdictCiting]:
+    """Verdicts in which the image is a neighbor: newest audit first, closest first (at most ``limit``)."""
+    query = (
+        select(
+            t.Audit.audit_id,
+            _release_name(),
+            t.Verdict.image_key,
+            t.ImageIdentity.image_id,
+            t.Neighbor.role,
+            t.Neighbor.rank,
+            t.Neighbor.similarity,
+            t.Verdict.label,
+            t.Audit.finished_at,
+        )
+        .select_from(t.Neighbor)
+        .join(t.Verdict, t.Verdict.verdict_id == t.Neighbor.verdict_id)
+        .join(t.Audit, t.Audit.audit_id == t.Verdict.audit_id)
+        .outerjoin(t.ImageIdentity, t.ImageIdentity.image_key == t.Verdict.image_key)
+        .where(t.Neighbor.image_key == image_key)
+        .order_by(t.Audit.finished_at.desc(), t.Audit.audit_id, t.Neighbor.similarity.desc(), t.Verdict.image_key)
+        .limit(limit)
+    )
+    return [
+        VerdictCiting(audit_id, name, key, image_id, Role(role), rank, similarity, Label(label), audited_at)
+        for audit_id, name, key, image_id, role, rank, similarity, label, audited_at in session.execute(query)
+    ]
+
+
+def history_of(session: Session, image_key: str) -> list[HistoryEntry]:
+    """Everything that ever happened to an image, oldest first.
+
+    Events (``added``, ``forgotten`` ...; a removal names its dataset), one ``verdict`` for each audit that judged it,
+    and one ``cited`` for each audit in which it is evidence.
+    """
+    entries = [*_event_entries(session, image_key), *_verdict_entries(session, image_key)]
+    entries.extend(_citing_entries(session, image_key))
+    return sorted(entries, key=lambda entry: entry.at)
+
+
+def _event_entries(session: Session, image_key: str) -> list[HistoryEntry]:
+    query = (
+        select(t.Event, t.Dataset.name, t.Dataset.kind)
+        .outerjoin(t.Dataset, t.Dataset.dataset_id == t.Event.dataset_id)
+        .where(t.Event.image_key == image_key)
+        .order_by(t.Event.event_id)
+    )
+    entries = []
+    for event, name, kind in session.execute(query):
+        facts: dict[str, Any] = dict(event.detail)
+        if name is not None:
+            facts |= {"dataset_id": event.dataset_id, "dataset": name, "dataset_kind": kind}
+        if event.run_id is not None:
+            facts["run_id"] = event.run_id
+        entries.append(HistoryEntry(event.at, event.kind, facts))
+    return entries
+
+
+def _verdict_entries(session: Session, image_key: str) -> list[HistoryEntry]:
+    return [
+        HistoryEntry(
+            about.audited_at,
+            "verdict",
+            {
+                "audit_id": about.audit_id,
+                "release": about.release_name,
+                "subject": about.subject.value,
+                "subject_role": about.subject_role.value,
+                "rule": about.rule,
+                "label": about.label.value,
+                "score": about.score,
+                "threshold": about.threshold,
+            },
+        )
+        for about in verdicts_about(session, image_key)
+    ]
+
+
+def _citing_entries(session: Session, image_key: str) -> list[HistoryEntry]:
+    release_name = _release_name()
+    query = (
+        select(
+            t.Audit.audit_id,
+            t.Audit.finished_at,
+            release_name,
+            t.Neighbor.role,
+            func.count(),
+            func.min(t.Neighbor.rank),
+            func.max(t.Neighbor.similarity),
+        )
+        .select_from(t.Neighbor)
+        .join(t.Verdict, t.Verdict.verdict_id == t.Neighbor.verdict_id)
+        .join(t.Audit, t.Audit.audit_id == t.Verdict.audit_id)
+        .where(t.Neighbor.image_key == image_key)
+        .group_by(t.Audit.audit_id, t.Audit.finished_at, t.Audit.dataset_id, t.Neighbor.role)
+        .order_by(t.Audit.finished_at, t.Audit.audit_id, t.Neighbor.role)
+    )
+    return [
+        HistoryEntry(
+            at,
+            "cited",
+            {
+                "audit_id": audit_id,
+                "release": name,
+                "role": role,
+                "verdicts": number,
+                "best_rank": rank,
+                "best_similarity": similarity,
+            },
+        )
+        for audit_id, at, name, role, number, rank, similarity in session.execute(query)
+    ]
+
+
+def _release_name() -> Any:
+    """The audited release's name at the time of the audit."""
+    named: Select[Any] = (
+        select(t.AuditDataset.name)
+        .where(
+            t.AuditDataset.audit_id == t.Audit.audit_id,
+            t.AuditDataset.dataset_id == t.Audit.dataset_id,
+            t.AuditDataset.role == Role.RELEASE.value,
+        )
+        .limit(1)
+    )
+    current = select(t.Dataset.name).where(t.Dataset.dataset_id == t.Audit.dataset_id).scalar_subquery()
+    return func.coalesce(named.correlate(t.Audit).scalar_subquery(), current)

@@ -1,0 +1,268 @@
+"""The first step in the order of writes: a batch of images becomes rows, its points ``pending``."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, delete, select, update
+
+from provenance.catalog import tables as t
+from provenance.catalog.engine import chunked, hold, now, upserting
+from provenance.catalog.events import EventKind, add_image_events
+from provenance.catalog.images import lookup
+from provenance.catalog.pseudonyms import pseudonyms, suppressed
+from provenance.errors import ConflictError, NotFoundError
+from provenance.vocabulary import PointState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy.orm import Session
+
+    from provenance.catalog.values import NewImage
+    from provenance.vocabulary import ImageFacts
+
+
+def record_batch(
+    session: Session, dataset_id: str, collection_key: str, run_id: str, images: Sequence[NewImage]
+) -> None:
+    """Records a batch of images of a dataset, wholly or not at all.
+
+    Identities, names, memberships (with an ``added`` event for each new one), groups, and for every image with a
+    ``vector_sha256`` a ``pending`` point. What is on record already stays. Rejects that earlier runs left for the
+    same inputs are deleted: they read now.
+
+    Raises:
+        NotFoundError: If the dataset is removed or the collection is not its own.
+        ConflictError: If an image was forgotten, or is on record in another group.
+    """
+    hold(session, alone=False)
+    _require_live(session, dataset_id, collection_key)
+    # in order of image_id: two processes that record the same images can't lock each other out
+    batch = sorted(_merged(images).values(), key=lambda image: image.facts.image_id)
+    _refuse_forgotten(session, batch)
+    keys = _ensure_images(session, [image.facts for image in batch])
+    groups = _ensure_groups(session, batch)
+    _ensure_memberships(session, dataset_id, run_id, batch, keys, groups)
+    _record_occurrences(session, dataset_id, run_id, batch, keys)
+    _clear_rejects(session, dataset_id, run_id, batch)
+    _record_points(session, collection_key, batch, keys)
+
+
+def base_name(name: str) -> str:
+    """The last part of a name."""
+    return re.split(r"[/\\]", name)[-1]
+
+
+def _require_live(session: Session, dataset_id: str, collection_key: str) -> None:
+    query = select(t.Collection.collection_key).where(
+        t.Collection.collection_key == collection_key,
+        t.Collection.dataset_id == dataset_id,
+        t.Collection.dropped_at.is_(None),
+    )
+    if session.scalar(query) is None:
+        raise NotFoundError(
+            f"dataset {dataset_id} has no live collection {collection_key}",
+            hint="it was removed meanwhile; ingest again",
+        )
+
+
+def _merged(images: Sequence[NewImage]) -> dict[str, NewImage]:
+    """One entry an image: the same bytes may come twice in a batch, under different names."""
+    merged: dict[str, NewImage] = {}
+    for image in images:
+        image_id = image.facts.image_id
+        first = merged.get(image_id)
+        if first is None:
+            merged[image_id] = image
+            continue
+        if first.group is not None and image.group is not None and first.group != image.group:
+            raise ConflictError(
+                f"image {image_id} comes in two groups at once", hint="one image belongs to one patient or study"
+            )
+        merged[image_id] = replace(
+            first,
+            items=[*first.items, *image.items],
+            group=first.group if first.group is not None else image.group,
+            vector_sha256=first.vector_sha256 or image.vector_sha256,
+        )
+    return merged
+
+
+def _refuse_forgotten(session: Session, batch: Sequence[NewImage]) -> None:
+    gone = suppressed(session, [(image.facts.image_id, image.facts.pixel_digest) for image in batch])
+    if gone:
+        raise ConflictError(f"image {min(gone)} was forgotten and must not come back", hint="leave it out")
+
+
+def _ensure_images(session: Session, facts: Sequence[ImageFacts]) -> dict[str, str]:
+    known = lookup(session, [one.image_id for one in facts])
+    new = {one.image_id: (uuid.uuid4().hex, one) for one in facts if one.image_id not in known}
+    if not new:
+        return known
+    moment = now()
+    session.execute(
+        upserting(session, t.Image), [{"image_key": key, "first_seen_at": moment} for key, _ in new.values()]
+    )
+    session.execute(
+        upserting(session, t.ImageIdentity).on_conflict_do_nothing(index_elements=["image_id"]),
+        [
+            {
+                "image_key": key,
+                "image_id": one.image_id,
+                "pixel_digest": one.pixel_digest,
+                "width": one.width,
+                "height": one.height,
+                "file_format": one.file_format,
+                "mode": one.mode,
+                "size_bytes": one.size_bytes,
+            }
+            for key, one in new.values()
+        ],
+    )
+    recorded = lookup(session, list(new))
+    # another process was first with these: its keys count, ours are dropped
+    late = [key for image_id, (key, _) in new.items() if recorded[image_id] != key]
+    if late:
+        session.execute(delete(t.Image).where(t.Image.image_key.in_(late)))
+    return known | recorded
+
+
+def _ensure_groups(session: Session, batch: Sequence[NewImage]) -> dict[str, str]:
+    """Pseudonyms by raw group key."""
+    groups = pseudonyms(session, {image.group for image in batch if image.group is not None})
+    if groups:
+        moment = now()
+        rows = [{"group_key": key, "created_at": moment} for key in sorted(groups.values())]
+        session.execute(upserting(session, t.Group).on_conflict_do_nothing(), rows)
+    return groups
+
+
+def _ensure_memberships(
+    session: Session,
+    dataset_id: str,
+    run_id: str,
+    batch: Sequence[NewImage],
+    keys: Mapping[str, str],
+    groups: Mapping[str, str],
+) -> None:
+    moment = now()
+    wanted = {keys[image.facts.image_id]: None if image.group is None else groups[image.group] for image in batch}
+    added: list[str] = []
+    for chunk in chunked(list(wanted)):
+        rows = [
+            {
+                "dataset_id": dataset_id,
+                "image_key": key,
+                "group_key": wanted[key],
+                "added_at": moment,
+                "run_id": run_id,
+            }
+            for key in chunk
+        ]
+        statement = upserting(session, t.Membership).on_conflict_do_nothing().returning(t.Membership.image_key)
+        added.extend(session.scalars(statement, rows))
+    add_image_events(session, EventKind.ADDED, added, dataset_id, run_id)
+    fresh = set(added)
+    older = {key: group for key, group in wanted.items() if group is not None and key not in fresh}
+    _agree_on_groups(session, dataset_id, run_id, older, {keys[image.facts.image_id]: image for image in batch})
+
+
+def _agree_on_groups(
+    session: Session, dataset_id: str, run_id: str, wanted: Mapping[str, str], images: Mapping[str, NewImage]
+) -> None:
+    """Gives members without a group the one they come with now; refuses another one."""
+    grouped: list[str] = []
+    for chunk in chunked(list(wanted)):
+        query = select(t.Membership.image_key, t.Membership.group_key).where(
+            t.Membership.dataset_id == dataset_id, t.Membership.image_key.in_(chunk)
+        )
+        for key, on_record in session.execute(query):
+            if on_record is None:
+                grouped.append(key)
+            elif on_record != wanted[key]:
+                raise ConflictError(
+                    f"image {images[key].facts.image_id} is on record in group {on_record}, not in {wanted[key]}",
+                    hint="one image belongs to one patient or study; check how groups are read",
+                )
+    if grouped:
+        statement = (
+            update(t.Membership.__table__)  # type: ignore[arg-type]
+            .where(t.Membership.dataset_id == dataset_id, t.Membership.image_key == bindparam("key"))
+            .values(group_key=bindparam("group"))
+        )
+        session.connection().execute(statement, [{"key": key, "group": wanted[key]} for key in grouped])
+        add_image_events(session, EventKind.GROUPED, grouped, dataset_id, run_id)
+
+
+def _record_occurrences(
+    session: Session, dataset_id: str, run_id: str, batch: Sequence[NewImage], keys: Mapping[str, str]
+) -> None:
+    moment = now()
+    rows = {
+        (item.source, item.member or "", image.facts.image_id): {
+            "dataset_id": dataset_id,
+            "image_key": keys[image.facts.image_id],
+            "name": item.name,
+            "base_name": base_name(item.name),
+            "source": item.source,
+            "member": item.member or "",
+            "size_bytes": item.size_bytes,
+            "modified_ns": item.modified_ns,
+            "changed_ns": item.changed_ns,
+            "inode": str(item.inode),
+            "found_at": moment,
+            "run_id": run_id,
+        }
+        for image in batch
+        for item in image.items
+    }
+    if not rows:
+        return
+    statement = upserting(session, t.Occurrence)
+    seen_again = ("name", "base_name", "size_bytes", "modified_ns", "changed_ns", "inode")
+    statement = statement.on_conflict_do_update(
+        index_elements=["dataset_id", "source", "member", "image_key"],
+        set_={word: statement.excluded[word] for word in seen_again},
+    )
+    session.execute(statement, [rows[key] for key in sorted(rows)])
+
+
+def _clear_rejects(session: Session, dataset_id: str, run_id: str, batch: Sequence[NewImage]) -> None:
+    """What this very run rejected stays: an archive may hold a good and a broken member under one name."""
+    if session.scalar(select(t.Reject.reject_id).where(t.Reject.dataset_id == dataset_id).limit(1)) is None:
+        return
+    statement = delete(t.Reject.__table__).where(  # type: ignore[arg-type]
+        t.Reject.dataset_id == dataset_id,
+        t.Reject.run_id != run_id,
+        t.Reject.source == bindparam("place"),
+        t.Reject.member == bindparam("inner"),
+    )
+    rows = [{"place": item.source, "inner": item.member or ""} for image in batch for item in image.items]
+    if rows:
+        session.connection().execute(statement, rows)
+
+
+def _record_points(session: Session, collection_key: str, batch: Sequence[NewImage], keys: Mapping[str, str]) -> None:
+    moment = now()
+    rows = [
+        {
+            "collection_key": collection_key,
+            "image_key": keys[image.facts.image_id],
+            "point_id": image.point_id,
+            "vector_sha256": image.vector_sha256,
+            "state": PointState.PENDING.value,
+            "updated_at": moment,
+        }
+        for image in batch
+        if image.vector_sha256 is not None
+    ]
+    if not rows:
+        return
+    statement = upserting(session, t.Point)
+    again = {word: statement.excluded[word] for word in ("point_id", "vector_sha256", "state", "updated_at")}
+    keys_of_point = ["collection_key", "image_key"]
+    session.execute(statement.on_conflict_do_update(index_elements=keys_of_point, set_=again), rows)

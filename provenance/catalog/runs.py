@@ -1,0 +1,146 @@
+"""Runs of the services, and the inputs they rejected."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, insert, select, update
+
+from provenance.catalog import tables as t
+from provenance.catalog.engine import affected, now, upserting
+from provenance.catalog.values import RejectRecord, RunRecord
+from provenance.errors import NotFoundError
+from provenance.vocabulary import Rejection, RejectReason, RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy.orm import Session
+
+
+def start_run(
+    session: Session,
+    kind: str,
+    dataset_id: str | None,
+    space_id: str | None,
+    arguments: Mapping[str, Any],
+    software_version: str,
+) -> str:
+    """Records that a run began; gives its run_id.
+
+    Args:
+        session: An open session.
+        kind: What runs, such as ``ingest``.
+        dataset_id: The dataset it fills, where there is one.
+        space_id: The space it embeds into, where there is one.
+        arguments: What it was asked, as JSON values.
+        software_version: The version that runs.
+    """
+    run_id = uuid.uuid4().hex
+    session.execute(
+        insert(t.Run).values(
+            run_id=run_id,
+            kind=kind,
+            dataset_id=dataset_id,
+            space_id=space_id,
+            arguments=dict(arguments),
+            software_version=software_version,
+            state=RunState.RUNNING.value,
+            started_at=now(),
+            counts={},
+        )
+    )
+    return run_id
+
+
+def finish_run(session: Session, run_id: str, state: RunState, counts: Mapping[str, Any]) -> None:
+    """Records how a run ended, with its counts as JSON values.
+
+    Raises:
+        NotFoundError: If there is no such run.
+    """
+    changed = update(t.Run).where(t.Run.run_id == run_id)
+    values = {"state": state.value, "counts": dict(counts), "finished_at": now()}
+    if not affected(session.execute(changed.values(**values))):
+        raise NotFoundError(f"no run has the id {run_id}")
+
+
+def runs(session: Session, dataset_id: str | None = None) -> list[RunRecord]:
+    """All runs (over one dataset), newest first."""
+    query = select(t.Run).order_by(t.Run.started_at.desc(), t.Run.run_id)
+    if dataset_id is not None:
+        query = query.where(t.Run.dataset_id == dataset_id)
+    return [_to_run(row) for row in session.scalars(query)]
+
+
+def add_rejects(session: Session, run_id: str, dataset_id: str, rejections: Sequence[Rejection]) -> None:
+    """Records rejected inputs; one seen before (same place, name and reason) is brought up to date, not doubled."""
+    moment = now()
+    rows = {
+        (found.source, found.member or "", found.name, found.reason): {
+            "run_id": run_id,
+            "dataset_id": dataset_id,
+            "name": found.name,
+            "source": found.source,
+            "member": found.member or "",
+            "size_bytes": found.size_bytes,
+            "reason": found.reason.value,
+            "detail": found.detail,
+            "rejected_at": moment,
+        }
+        for found in rejections
+    }
+    if not rows:
+        return
+    statement = upserting(session, t.Reject)
+    again = {word: statement.excluded[word] for word in ("run_id", "size_bytes", "detail", "rejected_at")}
+    keys = ["dataset_id", "source", "member", "name", "reason"]
+    ordered = [rows[key] for key in sorted(rows)]  # one order for all writers: they can't lock each other out
+    session.execute(statement.on_conflict_do_update(index_elements=keys, set_=again), ordered)
+
+
+def clear_reject(session: Session, dataset_id: str, source: str, member: str | None) -> None:
+    """Deletes the rejects of an input that now reads. ``record_batch`` does so for what it records."""
+    session.execute(
+        delete(t.Reject).where(
+            t.Reject.dataset_id == dataset_id, t.Reject.source == source, t.Reject.member == (member or "")
+        )
+    )
+
+
+def rejects(session: Session, dataset_id: str) -> list[RejectRecord]:
+    """The rejected inputs of a dataset, by name."""
+    query = select(t.Reject).where(t.Reject.dataset_id == dataset_id).order_by(t.Reject.name, t.Reject.reject_id)
+    return [to_reject(row) for row in session.scalars(query)]
+
+
+def to_reject(row: t.Reject) -> RejectRecord:
+    """A row to a value."""
+    return RejectRecord(
+        reject_id=row.reject_id,
+        run_id=row.run_id,
+        dataset_id=row.dataset_id,
+        name=row.name,
+        source=row.source,
+        member=row.member or None,
+        size_bytes=row.size_bytes,
+        reason=RejectReason(row.reason),
+        detail=row.detail,
+        rejected_at=row.rejected_at,
+    )
+
+
+def _to_run(row: t.Run) -> RunRecord:
+    return RunRecord(
+        run_id=row.run_id,
+        kind=row.kind,
+        dataset_id=row.dataset_id,
+        space_id=row.space_id,
+        arguments=row.arguments,
+        software_version=row.software_version,
+        state=RunState(row.state),
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        counts=row.counts,
+    )

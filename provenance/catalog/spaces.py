@@ -1,0 +1,92 @@
+"""Embedding spaces, and the collections that hold a dataset's vectors in a space."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from sqlalchemy import or_, select, text
+
+from provenance.catalog import tables as t
+from provenance.catalog.engine import hold, now, upserting
+from provenance.catalog.values import Collection
+from provenance.errors import NotFoundError
+from provenance.vocabulary import SPACE_ID_PREFIX, Space
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+
+def ensure_space(session: Session, space: Space) -> None:
+    """Records a space; one on record stays as it is, because its id is its content."""
+    values = {"space_id": space.space_id, **space.to_json(), "created_at": now()}
+    session.execute(upserting(session, t.Space).on_conflict_do_nothing(), values)
+
+
+def space(session: Session, prefix_or_backbone: str) -> Space:
+    """The one space with that backbone, or whose id starts so (with or without ``space:``).
+
+    Raises:
+        NotFoundError: If there is none, or more than one; the hint names them.
+    """
+    asked = prefix_or_backbone
+    start = SPACE_ID_PREFIX + asked.removeprefix(SPACE_ID_PREFIX).lower()
+    query = select(t.Space).where(or_(t.Space.backbone == asked, t.Space.space_id.startswith(start, autoescape=True)))
+    found = session.scalars(query.order_by(t.Space.space_id)).all() if asked else []
+    if len(found) == 1:
+        return _to_space(found[0])
+    if found:
+        named = ", ".join(f"{row.space_id[:18]} ({row.backbone})" for row in found[:5])
+        raise NotFoundError(f"{asked!r} could mean {len(found)} embedding spaces", hint=f"give one of {named}")
+    raise NotFoundError(
+        f"no embedding space is known as {asked!r}", hint="spaces come into being with `provenance ingest`"
+    )
+
+
+def spaces(session: Session) -> list[Space]:
+    """All spaces, oldest first."""
+    return [_to_space(row) for row in session.scalars(select(t.Space).order_by(t.Space.created_at, t.Space.space_id))]
+
+
+def ensure_collection(session: Session, dataset_id: str, space_id: str) -> str:
+    """The key of the dataset's live collection in a space; made if there is none.
+
+    Raises:
+        NotFoundError: If the dataset is removed or never was.
+    """
+    hold(session, alone=False)
+    live = select(t.Dataset.dataset_id).where(t.Dataset.dataset_id == dataset_id, t.Dataset.removed_at.is_(None))
+    if session.scalar(live) is None:
+        raise NotFoundError(f"no live dataset has the id {dataset_id}")
+    values = {"collection_key": uuid.uuid4().hex, "dataset_id": dataset_id, "space_id": space_id, "created_at": now()}
+    session.execute(
+        upserting(session, t.Collection).on_conflict_do_nothing(
+            index_elements=["dataset_id", "space_id"], index_where=text("dropped_at IS NULL")
+        ),
+        values,
+    )
+    query = select(t.Collection.collection_key).where(
+        t.Collection.dataset_id == dataset_id, t.Collection.space_id == space_id, t.Collection.dropped_at.is_(None)
+    )
+    return session.scalars(query).one()
+
+
+def collections_of(session: Session, dataset_id: str) -> list[Collection]:
+    """The live collections of a dataset, oldest first."""
+    return [found for found in live_collections(session) if found.dataset_id == dataset_id]
+
+
+def live_collections(session: Session) -> list[Collection]:
+    """All live collections, oldest first: what the index should hold."""
+    query = select(t.Collection).where(t.Collection.dropped_at.is_(None))
+    rows = session.scalars(query.order_by(t.Collection.created_at, t.Collection.collection_key))
+    return [Collection(row.collection_key, row.dataset_id, row.space_id, row.created_at) for row in rows]
+
+
+def dropped_collections(session: Session) -> list[str]:
+    """The keys of collections that the index must not hold any more."""
+    return sorted(session.scalars(select(t.Collection.collection_key).where(t.Collection.dropped_at.is_not(None))))
+
+
+def _to_space(row: t.Space) -> Space:
+    return Space(row.backbone, row.weights_sha256, row.preprocessing, row.dimension, row.parts)

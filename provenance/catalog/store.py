@@ -1,0 +1,203 @@
+"""The catalog's face: one class that owns the database and offers every topic's functions as its methods.
+
+Every method is one transaction. A writing one commits when it returns and leaves nothing when it raises.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy.orm import Session
+
+from provenance.catalog import audits as _audits
+from provenance.catalog import datasets as _datasets
+from provenance.catalog import erasure as _erasure
+from provenance.catalog import images as _images
+from provenance.catalog import migrate as _migrate
+from provenance.catalog import pseudonyms as _pseudonyms
+from provenance.catalog import queries as _queries
+from provenance.catalog import recording as _recording
+from provenance.catalog import relocation as _relocation
+from provenance.catalog import runs as _runs
+from provenance.catalog import spaces as _spaces
+from provenance.catalog.engine import for_people, make_engine, parse_url, sqlite_file, translated, writing_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from sqlalchemy import URL, Engine
+
+    from provenance.catalog.values import KnownOccurrence
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PAGE = 10_000
+
+
+def _method(function: Callable[Concatenate[Session, P], R], *, writing: bool) -> Callable[Concatenate[Catalog, P], R]:
+    @wraps(function)
+    def call(catalog: Catalog, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return catalog._run(function, writing, *args, **kwargs)
+
+    return call
+
+
+def _reads(function: Callable[Concatenate[Session, P], R]) -> Callable[Concatenate[Catalog, P], R]:
+    """A topic's function as a method, in a transaction that reads."""
+    return _method(function, writing=False)
+
+
+def _writes(function: Callable[Concatenate[Session, P], R]) -> Callable[Concatenate[Catalog, P], R]:
+    """A topic's function as a method, in a transaction that writes."""
+    return _method(function, writing=True)
+
+
+class Catalog:
+    """All facts over one database; ``Catalog.open`` gives one. May be used by several threads."""
+
+    def __init__(self, engine: Engine, url: URL) -> None:
+        self._url = url
+        self._engine = engine
+        self._writing = writing_engine(engine)
+
+    @classmethod
+    def open(cls, url: str, *, create: bool = False) -> Catalog:
+        """Opens the catalog at a URL.
+
+        Args:
+            url: ``sqlite:///FILE`` or ``postgresql://USER@HOST/DATABASE``.
+            create: Makes the tables where there are none. An older catalog is never changed by this.
+
+        Raises:
+            CatalogError: If there is none, it can't be reached, or its revision is not this software's.
+        """
+        parsed = parse_url(url)
+        file = sqlite_file(parsed)
+        missing = file is not None and not file.exists()
+        if missing and not create:
+            _migrate.require_head(None, for_people(parsed))
+        if create and (missing or _migrate.current_revision(url) is None):
+            _migrate.upgrade(url)
+        catalog = cls(make_engine(parsed), parsed)
+        try:
+            with translated(parsed), catalog._engine.connect() as connection:
+                _migrate.require_head(_migrate.revision_of(connection), for_people(parsed))
+        except BaseException:
+            catalog.close()
+            raise
+        return catalog
+
+    def close(self) -> None:
+        """Gives the connections back. A closed catalog opens new ones when it is used again."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def url_for_people(self) -> str:
+        """The database's URL without its password."""
+        return for_people(self._url)
+
+    @property
+    def catalog_uuid(self) -> str:
+        """The catalog's uuid, given when it was made."""
+        return self._run(_pseudonyms.catalog_uuid, False)
+
+    def _run(
+        self, function: Callable[Concatenate[Session, P], R], writing: bool, /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        with translated(self._url), Session(self._writing if writing else self._engine) as session, session.begin():
+            return function(session, *args, **kwargs)
+
+    # the catalog itself
+    bind_store = _writes(_pseudonyms.bind_store)
+    pseudonym = _reads(_pseudonyms.pseudonym)
+
+    # datasets
+    create_set = _writes(_datasets.create_set)
+    create_release = _writes(_datasets.create_release)
+    dataset = _reads(_datasets.dataset)
+    dataset_by_id = _reads(_datasets.dataset_by_id)
+    datasets = _reads(_datasets.datasets)
+    seal = _writes(_datasets.seal)
+    latest_seal = _reads(_datasets.latest_seal)
+    content_changes = _reads(_datasets.content_changes)
+    remove_dataset = _writes(_datasets.remove_dataset)
+
+    # runs and what they rejected
+    start_run = _writes(_runs.start_run)
+    finish_run = _writes(_runs.finish_run)
+    runs = _reads(_runs.runs)
+    add_rejects = _writes(_runs.add_rejects)
+    clear_reject = _writes(_runs.clear_reject)
+    rejects = _reads(_runs.rejects)
+
+    # spaces and collections
+    ensure_space = _writes(_spaces.ensure_space)
+    space = _reads(_spaces.space)
+    ensure_collection = _writes(_spaces.ensure_collection)
+    collections_of = _reads(_spaces.collections_of)
+    live_collections = _reads(_spaces.live_collections)
+    dropped_collections = _reads(_spaces.dropped_collections)
+    spaces = _reads(_spaces.spaces)
+
+    # images, and the order of writes
+    lookup = _reads(_images.lookup)
+    point_states = _reads(_images.point_states)
+    vectors_elsewhere = _reads(_images.vectors_elsewhere)
+    suppressed = _reads(_pseudonyms.suppressed)
+    record_batch = _writes(_recording.record_batch)
+    acknowledge = _writes(_images.acknowledge)
+    pending_points = _reads(_images.pending_points)
+    drop_pending = _writes(_images.drop_pending)
+    members = _reads(_images.members)
+    member_ids = _reads(_images.member_ids)
+    names_of = _reads(_images.names_of)
+
+    def known_occurrences(self, dataset_id: str, collection_key: str) -> Iterator[KnownOccurrence]:
+        """Where the images that are indexed in a collection were found, oldest first.
+
+        Read page by page, so that no transaction stays open between them. A file whose bytes changed has one entry
+        for each image it held: take the one whose size, times and inode are the file's own.
+        """
+        last = 0
+        while page := self._run(_images.known_occurrences_after, False, dataset_id, collection_key, last, _PAGE):
+            yield from (occurrence for _, occurrence in page)
+            last = page[-1][0]
+
+    # audits
+    ensure_policy = _writes(_audits.ensure_policy)
+    record_audit = _writes(_audits.record_audit)
+    audit = _reads(_audits.audit)
+    audits = _reads(_audits.audits)
+    audit_datasets = _reads(_audits.audit_datasets)
+    audit_rejects = _reads(_audits.audit_rejects)
+    verdicts = _reads(_audits.verdicts)
+    neighbors_of = _reads(_audits.neighbors_of)
+
+    # one image
+    resolve_image = _reads(_queries.resolve_image)
+    image = _reads(_queries.image)
+    occurrences_of = _reads(_queries.occurrences_of)
+    occurrences_for_reading = _reads(_queries.occurrences_for_reading)
+    memberships_of = _reads(_queries.memberships_of)
+    spaces_of = _reads(_queries.spaces_of)
+    verdicts_about = _reads(_queries.verdicts_about)
+    verdicts_citing = _reads(_queries.verdicts_citing)
+    history_of = _reads(_queries.history_of)
+
+    # forgetting and moving
+    forget_image = _writes(_erasure.forget_image)
+    finish_forget = _writes(_erasure.finish_forget)
+    deleting_points = _reads(_erasure.deleting_points)
+    unfinished_forgets = _reads(_erasure.unfinished_forgets)
+    relocate = _writes(_relocation.relocate)

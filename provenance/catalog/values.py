@@ -1,0 +1,395 @@
+"""What the catalog takes and gives: frozen values, never rows of the database.
+
+Times are UTC and timezone-aware. An ``image_key`` is the catalog's own opaque key of an image; it stays in
+verdicts and events after the image's digests, names and paths were erased.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from provenance.vocabulary import (
+    DatasetKind,
+    ImageFacts,
+    Label,
+    Membership,
+    PointState,
+    RejectReason,
+    Role,
+    RunState,
+    SourceItem,
+    Subject,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Generator:
+    """What made a release: name, architecture, and version or checkpoint digest ('' where not known)."""
+
+    name: str
+    architecture: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A real set (has a membership) or a release (has a generator)."""
+
+    dataset_id: str
+    name: str
+    kind: DatasetKind
+    membership: Membership | None
+    generator: Generator | None
+    modality: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """One sealed revision of a release: the digest over its image_ids at that time."""
+
+    dataset_id: str
+    revision: int
+    release_digest: str
+    image_count: int
+    sealed_at: datetime
+    run_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSummary:
+    """A dataset with its counts. ``image_count`` leaves forgotten images out."""
+
+    dataset: Dataset
+    image_count: int
+    occurrence_count: int
+    reject_count: int
+    space_ids: tuple[str, ...]
+    seals: tuple[Seal, ...]
+
+    @property
+    def name(self) -> str:
+        """The dataset's name."""
+        return self.dataset.name
+
+    @property
+    def created_at(self) -> datetime:
+        """When the dataset was created."""
+        return self.dataset.created_at
+
+
+@dataclass(frozen=True, slots=True)
+class ContentChanges:
+    """How many images came and went in a dataset since a given time."""
+
+    added: int
+    removed: int
+    forgotten: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run of a service; ``counts`` is empty until it finished."""
+
+    run_id: str
+    kind: str
+    dataset_id: str | None
+    space_id: str | None
+    arguments: Mapping[str, Any]
+    software_version: str
+    state: RunState
+    started_at: datetime
+    finished_at: datetime | None
+    counts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RejectRecord:
+    """One rejected input of a dataset, as last seen."""
+
+    reject_id: int
+    run_id: str
+    dataset_id: str
+    name: str
+    source: str
+    member: str | None
+    size_bytes: int
+    reason: RejectReason
+    detail: str
+    rejected_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """One (dataset, space) by the immutable key that the index knows it by."""
+
+    collection_key: str
+    dataset_id: str
+    space_id: str
+    created_at: datetime
+
+
+class VectorLocation(NamedTuple):
+    """Where one stored vector is, and the digest it must have."""
+
+    collection_key: str
+    point_id: str
+    vector_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class PointRecord:
+    """Where the vector of one image stands in one collection."""
+
+    image_id: str
+    image_key: str
+    point_id: str
+    vector_sha256: str
+    state: PointState
+
+
+class KnownOccurrence(NamedTuple):
+    """One place where an already indexed image was found, with the file's facts at that time."""
+
+    source: str
+    member: str | None
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
+    inode: int
+    image_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """One image to record in a dataset.
+
+    Attributes:
+        facts: What its bytes say.
+        items: Everywhere it was found; may be empty.
+        group: Raw group key (patient, study ...); pseudonymised on entry. None where unknown.
+        point_id: The point of its vector in the collection.
+        vector_sha256: Digest of that vector; None leaves the point as it is (only new names of a known image).
+    """
+
+    facts: ImageFacts
+    items: tuple[SourceItem, ...] | list[SourceItem]
+    group: str | None
+    point_id: str
+    vector_sha256: str | None
+
+
+class Member(NamedTuple):
+    """One indexed image of a dataset in one space: a row of the frozen view that audits use."""
+
+    image_id: str
+    image_key: str
+    point_id: str
+    vector_sha256: str
+    group_key: str | None
+    collection_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One finished audit. Statistics that its rule does not have are None.
+
+    Attributes:
+        dataset_id: The audited release.
+        population_count: How many scores mu and sigma were taken over.
+        finished_at: When the audit was recorded as done (``audited_at``).
+    """
+
+    audit_id: str
+    dataset_id: str
+    subject: Subject
+    rule: str
+    policy_id: str
+    space_id: str
+    release_digest: str
+    mu: float | None
+    sigma: float | None
+    alpha: float | None
+    population_count: int | None
+    threshold: float | None
+    verdict_digest: str
+    counts: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    software_version: str
+    started_at: datetime
+    finished_at: datetime
+    duration_seconds: float
+
+    @property
+    def audited_at(self) -> datetime:
+        """The time of the audit: when it was finished."""
+        return self.finished_at
+
+
+@dataclass(frozen=True, slots=True)
+class AuditDataset:
+    """One dataset in the role it played; ``name`` is its label at the time."""
+
+    dataset_id: str
+    role: Role
+    name: str
+    dataset_digest: str
+    image_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReject:
+    """One input that was rejected when the audit was made. ``reject`` is None where its names were erased since."""
+
+    reject_id: int
+    reason: RejectReason
+    reject: RejectRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborRecord:
+    """One neighbor of a subject: rank from 1 within its role."""
+
+    role: Role
+    rank: int
+    image_key: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredNeighbor(NeighborRecord):
+    """A recorded neighbor; ``image_id`` is None where the image was erased since."""
+
+    image_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRecord:
+    """One subject's verdict with its evidence."""
+
+    image_key: str
+    subject_role: Role
+    label: Label
+    score: float | None
+    s_used: float | None
+    s_not_used: float | None
+    s_against: float | None
+    threshold: float | None
+    p_value: float | None
+    q_value: float | None
+    near_threshold: bool
+    verdict_sha256: str
+    neighbors: tuple[NeighborRecord, ...] | list[NeighborRecord] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVerdict(VerdictRecord):
+    """A recorded verdict; ``image_id`` is None where the image was erased since. Its neighbors: ``neighbors_of``."""
+
+    image_id: str | None = None
+    verdict_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One known image. ``forgotten_at`` is set while a forgetting is under way."""
+
+    image_key: str
+    facts: ImageFacts
+    first_seen_at: datetime
+    forgotten_at: datetime | None = None
+
+    @property
+    def image_id(self) -> str:
+        """``sha256:<hex>`` of the file bytes."""
+        return self.facts.image_id
+
+
+@dataclass(frozen=True, slots=True)
+class OccurrenceRecord:
+    """One name under which an image was found."""
+
+    dataset_id: str
+    dataset_name: str
+    name: str
+    source: str
+    member: str | None
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
+    inode: int
+    found_at: datetime
+    run_id: str | None
+
+    def to_item(self) -> SourceItem:
+        """The occurrence as something to read again."""
+        return SourceItem(
+            self.name, self.source, self.member, self.size_bytes, self.modified_ns, self.changed_ns, self.inode
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipRecord:
+    """One dataset that an image is in, and the group it has there."""
+
+    dataset: Dataset
+    group_key: str | None
+    added_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpace:
+    """One vector of an image: its space, dataset and place in the index."""
+
+    space_id: str
+    backbone: str
+    dataset_id: str
+    dataset_name: str
+    collection_key: str
+    point_id: str
+    vector_sha256: str
+    state: PointState
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictAbout:
+    """One verdict in which an image is the subject."""
+
+    audit_id: str
+    release_name: str
+    subject: Subject
+    subject_role: Role
+    rule: str
+    label: Label
+    score: float | None
+    threshold: float | None
+    audited_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictCiting:
+    """One verdict in which an image is evidence: a neighbor of the subject."""
+
+    audit_id: str
+    release_name: str
+    subject_image_key: str
+    subject_image_id: str | None
+    role: Role
+    rank: int
+    similarity: float
+    label: Label
+    audited_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One thing that happened to an image: when, what (a word), and its facts as JSON values."""
+
+    at: datetime
+    kind: str
+    facts: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,348 @@
+"""Commands about audits: audit, audits list|show, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from provenance.cli.app import JsonOption, SpaceOption, TopKOption, app, open_workspace
+from provenance.errors import ConflictError, NotFoundError, UsageError
+from provenance.vocabulary import Population, RuleName, Subject
+
+if TYPE_CHECKING:
+    from provenance.audit import AuditReport, Change
+    from provenance.catalog import AuditDataset, AuditRecord
+    from provenance.queries import Drift
+    from provenance.workspace import Workspace
+
+audits_app = typer.Typer(help="Look at recorded audits.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(audits_app, name="audits")
+
+RowsOption = Annotated[int, typer.Option("--rows", min=0, help="How many verdicts to print.")]
+
+
+@app.command()
+def audit(
+    release: Annotated[str, typer.Argument(help="Name of the release.")],
+    used: Annotated[list[str] | None, typer.Option("--used", help="Set known to have been used (repeatable).")] = None,
+    not_used: Annotated[
+        list[str] | None, typer.Option("--not-used", help="Set known not to have been used (repeatable).")
+    ] = None,
+    against: Annotated[
+        list[str] | None, typer.Option("--against", help="Set of which it is unknown (repeatable).")
+    ] = None,
+    subject: Annotated[Subject, typer.Option("--subject", help="Which images are judged.")] = Subject.GENERATED,
+    rule: Annotated[RuleName, typer.Option("--rule", help="The decision rule.")] = RuleName.MU_ALPHA_SIGMA,
+    alpha: Annotated[float, typer.Option("--alpha", help="T = mu + alpha * sigma.")] = 0.5,
+    population: Annotated[
+        Population, typer.Option("--population", help="mu and sigma over the maxima or over all pairs.")
+    ] = Population.MAXIMA,
+    top_k: TopKOption = 10,
+    space: SpaceOption = None,
+    exclude_overlap: Annotated[
+        bool, typer.Option("--exclude-overlap", help="Leave out images that are claimed used and not used.")
+    ] = False,
+    compare: Annotated[str | None, typer.Option("--compare", help="List what changed since this audit (id).")] = None,
+    rows: RowsOption = 10,
+    json: JsonOption = False,
+) -> None:
+    """Judge a release against real sets.
+
+    Every verdict is recorded with its evidence.
+
+    Without --used, --not-used and --against every set takes part by its own membership.
+
+    \b
+    Example:
+      provenance audit gan-v1 --used cohort-2024 --not-used cohort-2019
+      provenance audit gan-v1 --against hospital-b --subject real --json
+    """
+    from provenance.audit import AuditRequest, compare_audits, run_audit
+    from provenance.cli.output import message, print_json
+    from provenance.detection import Policy
+
+    policy = Policy(subject=subject, rule=rule, alpha=alpha, population=population, top_k=top_k)
+    request = AuditRequest(
+        release, tuple(used or ()), tuple(not_used or ()), tuple(against or ()), policy, space, exclude_overlap
+    )
+    with open_workspace() as workspace:
+        if compare is not None:
+            compare = workspace.catalog.audit(compare).audit_id
+        report = run_audit(workspace, request, None if json else message)
+        changes = None if compare is None else compare_audits(workspace.catalog, compare, report.audit.audit_id)
+        if json:
+            document = audit_json(report.audit, report.datasets, notes=report.notes)
+            if changes is not None:
+                document["compared_with"], document["changes"] = compare, changes
+            print_json(document)
+            return
+        _print_report(workspace, report, rows)
+        if changes is not None and compare is not None:
+            _print_changes(compare, changes)
+
+
+def audit_json(audit: AuditRecord, datasets: Any, *, notes: Any = ()) -> dict[str, Any]:
+    """An audit as JSON values; ``threshold`` is null for rules without one."""
+    threshold = None
+    if audit.threshold is not None:
+        threshold = {
+            "mu": audit.mu,
+            "sigma": audit.sigma,
+            "alpha": audit.alpha,
+            "n": audit.population_count,
+            "value": audit.threshold,
+        }
+    return {
+        "audit_id": audit.audit_id,
+        "verdict_digest": audit.verdict_digest,
+        "subject": audit.subject,
+        "rule": audit.rule,
+        "policy_id": audit.policy_id,
+        "space_id": audit.space_id,
+        "release_digest": audit.release_digest,
+        "threshold": threshold,
+        "counts": dict(audit.counts),
+        "datasets": [_dataset_json(row) for row in datasets],
+        "settings": dict(audit.settings),
+        "software_version": audit.software_version,
+        "started_at": audit.started_at,
+        "audited_at": audit.audited_at,
+        "duration_seconds": audit.duration_seconds,
+        "notes": list(notes),
+    }
+
+
+def _dataset_json(row: AuditDataset) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "role": row.role,
+        "dataset_id": row.dataset_id,
+        "digest": row.dataset_digest,
+        "image_count": row.image_count,
+    }
+
+
+def _print_report(workspace: Workspace, report: AuditReport, rows: int) -> None:
+    from provenance.cli.output import message, warn
+
+    _print_audit(report.audit, report.datasets)
+    _print_verdicts(workspace, report.audit, rows)
+    for note in report.notes:
+        warn(note)
+    message(f"next: provenance export {report.audit.audit_id[:8]} --format csv -o verdicts.csv")
+
+
+def _print_audit(audit: AuditRecord, datasets: Any) -> None:
+    from provenance.cli.output import print_facts
+
+    counts = audit.counts
+    names: dict[str, list[str]] = {row.role.value: [] for row in datasets}
+    for row in datasets:
+        names[row.role.value].append(f"{row.name} ({row.image_count:,})")
+    facts: dict[str, Any] = {role: ", ".join(listed) for role, listed in names.items()}
+    facts |= {
+        "judged": f"{counts['subjects']:,} {audit.subject.value} images by {audit.rule}",
+        "labels": f"{counts['used']:,} used, {counts['not_used']:,} not_used",
+        "rejected": f"{counts['rejected']:,} inputs could not be read",
+    }
+    if audit.threshold is not None:
+        facts["threshold"] = (
+            f"T = {audit.threshold:.9f} = mu {audit.mu:.9f} + {audit.alpha:g} x sigma {audit.sigma:.9f} "
+            f"(n = {audit.population_count:,})"
+        )
+    facts |= {
+        "verdict digest": audit.verdict_digest,
+        "policy": audit.policy_id,
+        "space": audit.space_id,
+        "audited at": audit.audited_at,
+    }
+    print_facts(facts, title=f"audit {audit.audit_id}")
+
+
+def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None:
+    from provenance.cli.output import print_table, short
+    from provenance.exports import audit_rows
+
+    if rows == 0:
+        return
+    ranked = sorted(audit_rows(workspace, audit), key=lambda row: -(row["score"] or 0))[:rows]
+    print_table(
+        ("subject", "name", "label", "score", "S_u", "S_n", "nearest", "nearest name"),
+        [
+            (
+                short(row["subject_id"] or None),
+                row["name"],
+                row["label"],
+                row["score"],
+                row["s_used"],
+                row["s_not_used"],
+                short(row["nearest_id"] or None),
+                row["nearest_name"],
+            )
+            for row in ranked
+        ],
+        title=f"closest {len(ranked)} of {audit.counts['subjects']:,}",
+    )
+
+
+def _print_changes(before: str, changes: list[Change]) -> None:
+    from provenance.cli.output import message, print_table, short
+
+    message(f"{len(changes)} verdicts differ from audit {before[:8]}")
+    if changes:
+        print_table(
+            ("subject", "change", "label before", "label after", "score before", "score after"),
+            [
+                (short(c.image_id), c.change, c.label_before, c.label_after, c.score_before, c.score_after)
+                for c in changes
+            ],
+        )
+
+
+@audits_app.command("list")
+def audits_list(json: JsonOption = False) -> None:
+    """All audits, the newest first.
+
+    \b
+    Example:
+      provenance audits list
+    """
+    from provenance.cli.output import print_json, print_table
+
+    with open_workspace() as workspace:
+        audits = workspace.catalog.audits()
+        sets = {a.audit_id: workspace.catalog.audit_datasets(a.audit_id) for a in audits}
+    if json:
+        print_json([audit_json(a, sets[a.audit_id]) for a in audits])
+        return
+    print_table(
+        ("audit", "audited at", "release", "subject", "rule", "used", "not_used", "rejected"),
+        [
+            (
+                a.audit_id[:8],
+                a.audited_at,
+                next(row.name for row in sets[a.audit_id] if row.role.value == "release"),
+                a.subject,
+                a.rule,
+                a.counts["used"],
+                a.counts["not_used"],
+                a.counts["rejected"],
+            )
+            for a in audits
+        ],
+    )
+
+
+@audits_app.command("show")
+def audits_show(
+    audit_id: Annotated[str, typer.Argument(help="Audit id (prefix).")],
+    rows: RowsOption = 10,
+    json: JsonOption = False,
+) -> None:
+    """One audit: figures, closest subjects, rejected inputs, and whether its sets have changed since.
+
+    \b
+    Example:
+      provenance audits show 1f3c9a2b
+    """
+    from provenance.cli.output import print_json, print_table, warn
+    from provenance.queries import drift_of_audit
+
+    with open_workspace() as workspace:
+        record = workspace.catalog.audit(audit_id)
+        datasets = workspace.catalog.audit_datasets(record.audit_id)
+        rejects = workspace.catalog.audit_rejects(record.audit_id)
+        drift = drift_of_audit(workspace.catalog, record.audit_id)
+        if json:
+            document = audit_json(record, datasets)
+            document["rejects"] = [
+                {
+                    "name": r.reject.name if r.reject else None,
+                    "reason": r.reason,
+                    "detail": r.reject.detail if r.reject else None,
+                }
+                for r in rejects
+            ]
+            document["drift"] = [
+                {
+                    "name": d.dataset.name,
+                    "changed": d.changed,
+                    "image_count_then": d.dataset.image_count,
+                    "image_count_now": d.image_count_now,
+                }
+                for d in drift
+            ]
+            print_json(document)
+            return
+        _print_audit(record, datasets)
+        _print_verdicts(workspace, record, rows)
+    if rejects:
+        print_table(
+            ("rejected", "reason", "detail"),
+            [
+                (r.reject.name if r.reject else "(erased)", r.reason, r.reject.detail if r.reject else "")
+                for r in rejects
+            ],
+        )
+    for entry in drift:
+        if entry.changed:
+            warn(drift_text(entry))
+
+
+def drift_text(drift: Drift) -> str:
+    """A sentence on a dataset that is not what the audit saw."""
+    row = drift.dataset
+    if drift.image_count_now is None:
+        return f"{row.name} was removed since this audit (it had {row.image_count:,} images)."
+    difference = drift.image_count_now - row.image_count
+    how = f"grown by {difference:,}" if difference > 0 else f"shrunk by {-difference:,}" if difference else "changed"
+    return (
+        f"{row.name} has {how} since this audit: {row.image_count:,} images then, {drift.image_count_now:,} now. "
+        "Audit again to judge by what it holds now."
+    )
+
+
+@app.command()
+def export(
+    what: Annotated[str, typer.Argument(help="Audit id (prefix), or name of a set or release.")],
+    fmt: Annotated[str, typer.Option("--format", help="csv for an audit, parquet for a set or release.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    space: SpaceOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Write an audit or embeddings to a file.
+
+    An audit as CSV; a set or release, with its embeddings, as Parquet.
+
+    \b
+    Example:
+      provenance export 1f3c9a2b --format csv -o verdicts.csv
+      provenance export cohort-2024 --format parquet -o cohort.parquet
+    """
+    from provenance.cli.output import message, print_json
+
+    if fmt not in ("csv", "parquet"):
+        raise UsageError(f"--format {fmt} is none", hint="csv for an audit, parquet for a set or release")
+    if output.exists() and not force:
+        raise ConflictError(f"{output} is there already", hint="give -o another name, or --force to replace it")
+    with open_workspace() as workspace:
+        count = _export(workspace, what, fmt, output, space)
+    if json:
+        print_json({"file": output.resolve(), "format": fmt, "rows": count})
+    else:
+        message(f"{output}: {count:,} rows")
+
+
+def _export(workspace: Workspace, what: str, fmt: str, output: Path, space: str | None) -> int:
+    from provenance.exports import export_audit_csv, export_dataset_parquet
+
+    try:
+        if fmt == "csv":
+            return export_audit_csv(workspace, workspace.catalog.audit(what), output)
+        return export_dataset_parquet(workspace, workspace.catalog.dataset(what), output, space)
+    except NotFoundError as error:
+        kind = "an audit id" if fmt == "csv" else "the name of a set or release"
+        raise NotFoundError(error.message, hint=error.hint or f"--format {fmt} takes {kind}") from error

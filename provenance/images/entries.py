@@ -1,0 +1,174 @@
+"""What the files of this room share: what a source is, which names it takes, and how a bad input is told.
+
+Nothing that is found is dropped in silence: every name is either a ``SourceItem`` or a ``Rejection``. Left out
+are only hidden files (a leading dot) and the litter of operating systems.
+"""
+
+from __future__ import annotations
+
+import stat
+from abc import ABC, abstractmethod
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from provenance.vocabulary import Rejection, RejectReason, SourceItem
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+SourceKind = Literal["folder", "file", "list", "archive"]
+
+DEFAULT_MAX_FILE_BYTES = 256 * 1024**2
+
+ARCHIVE_SUFFIXES = frozenset(
+    (".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+)
+_TEXTS = (".txt", ".lst", ".list", ".csv", ".tsv", ".json", ".jsonl", ".md", ".rst", ".xml", ".yaml", ".yml", ".toml")
+_MORE_TEXTS = (".ini", ".cfg", ".log", ".html", ".htm", ".css", ".js", ".md5", ".sha1", ".sha256", ".sha512")
+_DOCUMENTS = (".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ppt", ".pptx", ".rtf", ".odt", ".svg", ".ps", ".eps")
+_PROGRAMS = (".py", ".ipynb", ".sh", ".r", ".m", ".c", ".h", ".sql", ".lock", ".bak", ".tmp", ".part")
+_DATA = (".db", ".sqlite", ".parquet", ".feather", ".pkl", ".pickle", ".npy", ".npz", ".h5", ".hdf5", ".mat")
+_MODELS = (".pt", ".pth", ".onnx", ".safetensors")
+_VOLUMES_AND_VIDEOS = (".nii", ".mha", ".mhd", ".nrrd", ".mp4", ".avi", ".mov", ".mkv", ".wmv")
+_OTHER_SUFFIXES = frozenset(
+    (*_TEXTS, *_MORE_TEXTS, *_DOCUMENTS, *_PROGRAMS, *_DATA, *_MODELS, *_VOLUMES_AND_VIDEOS),
+)
+_LITTER = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir"))
+
+
+class BadInput(Exception):  # noqa: N818 - it never leaves the room: ``prepare`` makes a Rejection of it
+    """An input that can't become an image, on its way to the ``Rejection`` that says so."""
+
+    def __init__(self, reason: RejectReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Source(ABC):
+    """A place that images come from: an iterable of items and rejections, the same each time while nothing changes.
+
+    Order is by name, path part by path part; a compressed tar, which is read in a stream, keeps its own order.
+
+    Attributes:
+        path: Absolute path of the folder, file, list or archive.
+        kind: Which of these it is.
+    """
+
+    kind: ClassVar[SourceKind]
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @abstractmethod
+    def count(self) -> int | None:
+        """How many items and rejections to expect; ``None`` where only reading would tell."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[SourceItem | Rejection]: ...
+
+
+def is_left_out(name: str) -> bool:
+    """Whether one part of a path is hidden or litter (``.DS_Store``, ``__MACOSX``, ``Thumbs.db`` ...)."""
+    return (name.startswith(".") and name not in (".", "..")) or name.lower() in _LITTER
+
+
+def rejection_of(item: SourceItem, reason: RejectReason, detail: str) -> Rejection:
+    """The rejection of ``item``; its texts are made printable."""
+    return Rejection(
+        name=_printable(item.name),
+        source=_printable(item.source),
+        member=None if item.member is None else _printable(item.member),
+        size_bytes=item.size_bytes,
+        reason=reason,
+        detail=_printable(detail),
+    )
+
+
+def admitted(item: SourceItem) -> SourceItem | Rejection:
+    """The item itself, or its rejection where the name alone shows that it is no image."""
+    for text in (item.name, item.source, item.member or ""):
+        if text != _printable(text):
+            return rejection_of(item, RejectReason.UNREADABLE, "its name is not valid Unicode: rename it")
+    suffix = PurePosixPath(item.name).suffix.lower()
+    if suffix in ARCHIVE_SUFFIXES:
+        detail = "an archive inside a source is not opened: ingest it as a source of its own"
+        return rejection_of(item, RejectReason.UNSUPPORTED, detail)
+    if suffix in _OTHER_SUFFIXES:
+        return rejection_of(item, RejectReason.UNSUPPORTED, f"{suffix} is not an image format")
+    return item
+
+
+def file_item(path: Path, name: str) -> SourceItem | Rejection:
+    """The file at ``path`` (absolute) under the label ``name``, as the directory states it."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in a listed path
+        nothing = SourceItem(name, str(path), None, 0, 0, 0, 0)
+        return rejection_of(nothing, RejectReason.UNREADABLE, text_of(error))
+    item = item_from(status, path, name, member=None, size_bytes=status.st_size)
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, pipe or socket"
+        return rejection_of(item, RejectReason.UNSUPPORTED, f"{kind}, not a file")
+    return admitted(item)
+
+
+def item_from(
+    status: os.stat_result,
+    path: Path,
+    name: str,
+    *,
+    member: str | None,
+    size_bytes: int,
+    content: bytes | None = None,
+) -> SourceItem:
+    """A source item with the times and inode of ``status``."""
+    return SourceItem(
+        name=name,
+        source=str(path),
+        member=member,
+        size_bytes=size_bytes,
+        modified_ns=status.st_mtime_ns,
+        changed_ns=status.st_ctime_ns,
+        inode=_inode_of(status),
+        content=content,
+    )
+
+
+def identity_of(status: os.stat_result) -> tuple[int, int, int]:
+    """What tells that a file is still the same: size, modification time, inode."""
+    return status.st_size, status.st_mtime_ns, _inode_of(status)
+
+
+def is_unchanged(item: SourceItem, status: os.stat_result, size_bytes: int) -> bool:
+    """Whether a file, or an archive's file, still is what the listing saw."""
+    seen = (item.size_bytes, item.modified_ns, item.inode)
+    return seen == (size_bytes, status.st_mtime_ns, _inode_of(status))
+
+
+def check_size(size_bytes: int, max_file_bytes: int) -> None:
+    """Holds a file to the limit.
+
+    Raises:
+        BadInput: If it is larger.
+    """
+    if size_bytes > max_file_bytes:
+        raise BadInput(RejectReason.OVERSIZED, f"{size_bytes} bytes, where the limit is {max_file_bytes}")
+
+
+def text_of(error: BaseException) -> str:
+    """What a foreign exception says, without errno and path; never empty."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _inode_of(status: os.stat_result) -> int:
+    """The inode number in 63 bits: some file systems use 64, which a database's signed integer can't hold."""
+    return status.st_ino & (2**63 - 1)
+
+
+def _printable(text: str) -> str:
+    """``text`` with whatever UTF-8 or a database can't hold (lone surrogates, NUL) written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

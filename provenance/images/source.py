@@ -1,0 +1,235 @@
+"""Where images come from: a folder, a file, a list or an archive, opened as an ordered iterable of items."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from provenance.errors import SourceError
+from provenance.images.archives import ArchiveSource, is_archive, read_member
+from provenance.images.entries import (
+    DEFAULT_MAX_FILE_BYTES,
+    BadInput,
+    Source,
+    SourceKind,
+    check_size,
+    file_item,
+    is_left_out,
+    is_unchanged,
+    rejection_of,
+    text_of,
+)
+from provenance.vocabulary import Rejection, RejectReason, SourceItem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LAYOUT_FOLDERS = ("real_used", "real_not_used", "real_unknown", "generated")
+_CHECK_PATH = "Check the path and its permissions."
+_LIST_SUFFIXES = (".txt", ".lst", ".list", ".csv")
+
+
+def open_source(path: Path, *, max_file_bytes: int = DEFAULT_MAX_FILE_BYTES) -> Source:
+    """Opens a folder, an image file, a list of paths, or a zip or tar archive.
+
+    Args:
+        path: The place; symbolic links to it are resolved.
+        max_file_bytes: Larger members of a compressed tar become rejections (all others are held to the limit
+            when they are read).
+
+    Raises:
+        SourceError: If there is nothing at ``path``, it can't be read, or it is of no kind that is read here.
+    """
+    try:
+        root = path.resolve(strict=True)
+        if root.is_dir():
+            os.scandir(root).close()
+            return FolderSource(root)
+        if not root.is_file():
+            raise SourceError(
+                f"{path} is a device, pipe or socket", hint="Give a folder, a file, a list or an archive."
+            )
+        root.open("rb").close()
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links; ValueError: a NUL
+        raise SourceError(f"can't read {path}: {text_of(error)}", hint=_CHECK_PATH) from error
+    if root.suffix.lower() in _LIST_SUFFIXES:
+        return ListSource(root)
+    if is_archive(root):
+        return ArchiveSource(root, max_file_bytes=max_file_bytes)
+    return FileSource(root)
+
+
+def layout_sources(root: Path) -> dict[str, Path]:
+    """The folders of the ImageCLEF layout that are present under ``root``.
+
+    Returns:
+        Folder by name, among ``real_used``, ``real_not_used``, ``real_unknown`` and ``generated``, in this order.
+
+    Raises:
+        SourceError: If none is present.
+    """
+    present = {name: root / name for name in LAYOUT_FOLDERS if (root / name).is_dir()}
+    if not present:
+        raise SourceError(
+            f"{root} holds none of the folders {', '.join(LAYOUT_FOLDERS)}",
+            hint="Give the folder above them, or ingest each folder by itself.",
+        )
+    return present
+
+
+def read_item(item: SourceItem, *, max_file_bytes: int = DEFAULT_MAX_FILE_BYTES) -> bytes:
+    """The bytes of one item: of its file, or of its archive's member (the archive stays open for the next one).
+
+    Raises:
+        BadInput: If it can't be read, is larger than ``max_file_bytes``, or changed since it was listed.
+    """
+    if item.content is not None:
+        check_size(len(item.content), max_file_bytes)
+        return item.content
+    if item.member is not None:
+        return read_member(item, max_file_bytes=max_file_bytes)
+    try:
+        return _read_file(item, max_file_bytes)
+    except (OSError, ValueError) as error:
+        raise BadInput(RejectReason.UNREADABLE, text_of(error)) from error
+
+
+def _read_file(item: SourceItem, max_file_bytes: int) -> bytes:
+    # O_NONBLOCK: a pipe that has taken the file's place must not hold up the worker.
+    descriptor = os.open(item.source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with io.FileIO(descriptor, "rb") as file:
+        before = os.fstat(descriptor)
+        check_size(before.st_size, max_file_bytes)
+        data = file.read(before.st_size + 1)
+        while len(data) < before.st_size and (more := file.read(before.st_size - len(data))):
+            data += more  # one read call gives 2 GiB at most
+        after = os.fstat(descriptor)
+    if not (is_unchanged(item, before, before.st_size) and is_unchanged(item, after, len(data))):
+        raise BadInput(RejectReason.UNREADABLE, "it changed between being listed and being read")
+    return data
+
+
+class FolderSource(Source):
+    """All files below a folder. Links are followed, save those that lead back to a folder they are in."""
+
+    kind: ClassVar[SourceKind] = "folder"
+
+    def count(self) -> int:
+        """Files (and unreadable folders) below the folder; lists it without opening a file."""
+        return sum(1 for _ in self._walk())
+
+    def __iter__(self) -> Iterator[SourceItem | Rejection]:
+        for path, problem in self._walk():
+            name = path.relative_to(self.path).as_posix()
+            if problem is None:
+                yield file_item(path, name)
+            else:
+                item = SourceItem(name, str(path), None, 0, 0, 0, 0)
+                yield rejection_of(item, RejectReason.UNREADABLE, f"a folder that can't be listed: {problem}")
+
+    def _walk(self) -> Iterator[tuple[Path, str | None]]:
+        """Depth first, by name: each file, and each folder that can't be listed with what went wrong."""
+        try:
+            # One level per open folder: the folder's key and its entries still to come, last first.
+            levels = [(_folder_key(self.path), _entries_reversed(self.path))]
+        except OSError as error:
+            raise SourceError(f"can't read {self.path}: {text_of(error)}", hint=_CHECK_PATH) from error
+        while levels:
+            _, entries = levels[-1]
+            if not entries:
+                levels.pop()
+                continue
+            entry = entries.pop()
+            path = Path(entry.path)
+            if not _is_folder(entry):
+                yield path, None
+                continue
+            try:
+                key = _folder_key(path)
+                if all(key != above for above, _ in levels):
+                    levels.append((key, _entries_reversed(path)))
+            except OSError as error:
+                yield path, text_of(error)
+
+
+class FileSource(Source):
+    """One image file."""
+
+    kind: ClassVar[SourceKind] = "file"
+
+    def count(self) -> int:
+        """Always 1."""
+        return 1
+
+    def __iter__(self) -> Iterator[SourceItem | Rejection]:
+        yield file_item(self.path, self.path.name)
+
+
+class ListSource(Source):
+    """A list of image files: one path a line, or the column ``path`` of a CSV file.
+
+    Relative paths count from the list's own folder. Blank lines and lines that start with ``#`` are skipped;
+    a path that is listed twice is one occurrence.
+    """
+
+    kind: ClassVar[SourceKind] = "list"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._names = sorted(set(_listed_paths(path)), key=lambda name: Path(name).parts)
+
+    def count(self) -> int:
+        """Distinct paths on the list."""
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[SourceItem | Rejection]:
+        for name in self._names:
+            path = self.path.parent / name
+            with contextlib.suppress(OSError, RuntimeError, ValueError):  # file_item says what is wrong with it
+                path = path.resolve() if ".." in path.parts else path
+            yield file_item(path, Path(name).as_posix())
+
+
+def _listed_paths(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix.lower() == ".csv":
+                return _csv_paths(path, csv.DictReader(file))
+            lines = [line.strip() for line in file.read().splitlines()]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"can't read the list {path}: {text_of(error)}", hint="Save it as UTF-8 text.") from error
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _csv_paths(path: Path, rows: csv.DictReader[str]) -> list[str]:
+    column = next((name for name in rows.fieldnames or () if name.strip().lower() == "path"), None)
+    if column is None:
+        raise SourceError(
+            f"{path} has no column named path", hint="Its first line must name the columns, path among them."
+        )
+    return [value for row in rows if (value := (row[column] or "").strip())]
+
+
+def _entries_reversed(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if not is_left_out(entry.name)), key=_entry_name, reverse=True)
+
+
+def _entry_name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def _folder_key(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in circles: reading it says so
+        return False

@@ -1,0 +1,403 @@
+"""The vector store in process: Qdrant Edge, the default engine.
+
+    PATH/lock                       held (flock) from opening to closing; the holder's pid for people
+    PATH/store.json                 the store's identity
+    PATH/collections/KEY/           collection.json (its shape) and shard/ (the engine's files)
+
+Facts about the engine (0.9) that shape this file:
+
+* A second open of a shard not only fails but damages the first one's next flush: our own lock comes before any open.
+* Rows must be passed as lists; NumPy rows are several times slower. It raises bare ``Exception``.
+* The write-ahead log is off: it would hold deleted vectors beyond ``compact``, and a flush (fsync and msync of
+  every file, versions of points last) is what acknowledges a point, with or without it.
+* ``optimize`` with the thresholds below rewrites a segment that holds any deleted vector, and builds no HNSW graph:
+  every search here is exact.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from provenance.errors import ProvenanceError, StoreLockedError, VectorStoreError
+from provenance.index.contract import (
+    LOCK_TIMEOUT_SECONDS,
+    CollectionSpec,
+    Points,
+    by_score,
+    checked_ids,
+    checked_points,
+    checked_queries,
+    no_collection,
+    other_shape,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from qdrant_edge import EdgeShard
+
+    from provenance.index.contract import FloatArray
+
+STORE_VERSION = 1
+UPSERT_BATCH = 100
+READ_BATCH = 1000
+SEARCH_BATCH = 64
+# The engine writes through memory maps: a full disk is no error there but the death of the process.
+FREE_BYTES_KEPT = 128 * 2**20
+_LOCK_POLL_SECONDS = 0.05
+
+
+class StoreLock:
+    """The lock of one store folder: at most one ``EdgeIndex`` on this machine has it open."""
+
+    def __init__(self, folder: Path, timeout_seconds: float) -> None:
+        self._folder = folder
+        self._descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._acquire(timeout_seconds)
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def _acquire(self, timeout_seconds: float) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise self._locked() from None
+                time.sleep(_LOCK_POLL_SECONDS)
+            else:
+                return
+
+    def _locked(self) -> StoreLockedError:
+        pid, _, host = os.pread(self._descriptor, 200, 0).decode(errors="replace").strip().partition(" ")
+        holder = f"process {pid} on {host}" if pid else "another process"
+        return StoreLockedError(
+            f"the vector index at {self._folder} is held by {holder}",
+            hint="wait until it is done, or end it; a store is open in one process at a time",
+        )
+
+    def release(self) -> None:
+        """Lets go; the file stays, as removing it would let two processes lock two files."""
+        os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)
+
+
+class EdgeIndex:
+    """A store folder with one Edge shard per collection; see ``VectorIndex``."""
+
+    def __init__(self, folder: Path, *, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> None:
+        self._folder = folder.absolute()
+        self._collections = self._folder / "collections"
+        self._guard = threading.RLock()
+        self._shards: dict[str, EdgeShard] = {}
+        self._specs: dict[str, CollectionSpec] = {}
+        with _translated(f"the vector index at {folder} can't be opened"):
+            self._collections.mkdir(parents=True, exist_ok=True)
+            self._lock: StoreLock | None = StoreLock(self._folder, lock_timeout_seconds)
+        try:
+            with _translated(f"the vector index at {folder} can't be opened"):
+                self.store_uuid = self._identity()
+                self._remove_unfinished()
+        except BaseException:
+            self.close()
+            raise
+
+    def create(self, spec: CollectionSpec) -> None:
+        """See ``VectorIndex``. A collection appears whole, by a rename, or not at all."""
+        with self._guard:
+            if (self._collections / spec.key).exists():
+                found = self._spec(spec.key)
+                if found.shape != spec.shape:
+                    raise other_shape(spec, found.shape)
+                return
+            self._open_lock()
+            with _translated(f"collection {spec.key} can't be made"):
+                self._require_space(0)
+                self._make(spec)
+
+    def drop(self, key: str) -> None:
+        """See ``VectorIndex``."""
+        with self._guard, _translated(f"collection {key} can't be removed"):
+            self._open_lock()
+            self._specs.pop(key, None)
+            shard = self._shards.pop(key, None)
+            if shard is not None:
+                shard.close()
+            folder = self._collections / CollectionSpec(key, 1).key
+            if folder.exists():
+                dropped = folder.rename(self._collections / f".dropped-{uuid.uuid4().hex}")
+                _sync_folder(self._collections)
+                shutil.rmtree(dropped)
+
+    def collections(self) -> list[str]:
+        """See ``VectorIndex``."""
+        self._open_lock()
+        return sorted(entry.name for entry in self._collections.iterdir() if not entry.name.startswith("."))
+
+    def upsert(self, key: str, points: Points) -> None:
+        """See ``VectorIndex``."""
+        import qdrant_edge
+
+        spec, shard = self._spec(key), self._shard(key)
+        checked = checked_points(points, spec)
+        self._require_space(checked.vectors.nbytes)
+        with _translated(f"collection {key} did not take {len(checked)} points"):
+            for start in range(0, len(checked), UPSERT_BATCH):
+                batch = _edge_points(checked, slice(start, start + UPSERT_BATCH), spec)
+                shard.update(qdrant_edge.UpdateOperation.upsert_points(batch))
+
+    def delete(self, key: str, ids: Sequence[str]) -> None:
+        """See ``VectorIndex``."""
+        import qdrant_edge
+
+        shard = self._shard(key)
+        wanted: list[Any] = list(checked_ids(ids))
+        with _translated(f"collection {key} did not delete {len(wanted)} points"):
+            for start in range(0, len(wanted), READ_BATCH):
+                shard.update(qdrant_edge.UpdateOperation.delete_points(wanted[start : start + READ_BATCH]))
+
+    def get(self, key: str, ids: Sequence[str]) -> Points:
+        """See ``VectorIndex``."""
+        spec, shard = self._spec(key), self._shard(key)
+        wanted: list[Any] = list(checked_ids(ids))
+        records: dict[str, Any] = {}
+        with _translated(f"points of collection {key} can't be read"):
+            for start in range(0, len(wanted), READ_BATCH):
+                for record in shard.retrieve(wanted[start : start + READ_BATCH], with_payload=True, with_vector=True):
+                    records[str(record.id)] = record
+        return _points([records[point] for point in wanted if point in records], spec)
+
+    def iterate(self, key: str, batch: int = 1000) -> Iterator[Points]:
+        """See ``VectorIndex``."""
+        import qdrant_edge
+
+        spec = self._spec(key)
+        offset = None
+        while True:
+            with _translated(f"collection {key} can't be read"):
+                request = qdrant_edge.ScrollRequest(offset=offset, limit=batch, with_payload=True, with_vector=True)
+                records, offset = self._shard(key).scroll(request)
+            if records:
+                yield _points(records, spec)
+            if offset is None:
+                return
+
+    def count(self, key: str) -> int:
+        """See ``VectorIndex``."""
+        import qdrant_edge
+
+        with _translated(f"collection {key} can't be read"):
+            return int(self._shard(key).count(qdrant_edge.CountRequest(exact=True)))
+
+    def search(
+        self, key: str, queries: FloatArray, k: int, *, exact: bool = True, part: int = 0
+    ) -> list[list[tuple[str, float]]]:
+        """See ``VectorIndex``; exact whatever is asked, as no graph is built."""
+        import qdrant_edge
+
+        spec, shard = self._spec(key), self._shard(key)
+        rows = checked_queries(queries, k, part, spec)
+        using = spec.vector_names[part] or None
+        params = qdrant_edge.SearchParams(exact=exact)
+        found: list[list[tuple[str, float]]] = []
+        with _translated(f"collection {key} can't be searched"):
+            for start in range(0, len(rows), SEARCH_BATCH):
+                requests = [
+                    qdrant_edge.QueryRequest(limit=k, query=qdrant_edge.Query.Nearest(row, using=using), params=params)
+                    for row in rows[start : start + SEARCH_BATCH].tolist()
+                ]
+                answers = shard.query_batch(qdrant_edge.QueryBatchRequest(requests))
+                found += [by_score([(str(point.id), point.score) for point in answer]) for answer in answers]
+        return found
+
+    def flush(self, key: str) -> None:
+        """See ``VectorIndex``."""
+        with _translated(f"collection {key} can't be flushed to disk"):
+            self._shard(key).flush()
+
+    def compact(self, key: str) -> bool:
+        """See ``VectorIndex``: the segment is rewritten without its deleted vectors, about 30,000 a second."""
+        spec, shard = self._spec(key), self._shard(key)
+        self._require_space(4 * spec.parts * spec.dimension * self.count(key))
+        with _translated(f"collection {key} can't be rewritten"):
+            shard.flush()
+            shard.optimize()
+            shard.flush()
+        return True
+
+    def close(self) -> None:
+        """See ``VectorIndex``."""
+        with self._guard:
+            if self._lock is None:
+                return
+            lock, self._lock = self._lock, None
+            try:
+                with _translated(f"the vector index at {self._folder} can't be closed"):
+                    for shard in self._shards.values():
+                        shard.flush()
+                        shard.close()
+            finally:
+                self._shards.clear()
+                lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_lock(self) -> StoreLock:
+        if self._lock is None:
+            raise VectorStoreError(f"the vector index at {self._folder} is closed")
+        return self._lock
+
+    def _identity(self) -> str:
+        file = self._folder / "store.json"
+        if not file.exists():
+            _write_json(file, {"store_uuid": str(uuid.uuid4()), "version": STORE_VERSION})
+        stored = json.loads(file.read_text())
+        if stored["version"] != STORE_VERSION:
+            raise VectorStoreError(f"{file} is of version {stored['version']}, this software reads {STORE_VERSION}")
+        return str(uuid.UUID(stored["store_uuid"]))
+
+    def _remove_unfinished(self) -> None:
+        for entry in self._collections.iterdir():
+            if entry.name.startswith("."):
+                shutil.rmtree(entry)
+
+    def _make(self, spec: CollectionSpec) -> None:
+        import qdrant_edge
+
+        unfinished = self._collections / f".making-{spec.key}"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        (unfinished / "shard").mkdir(parents=True)
+        shard = qdrant_edge.EdgeShard.create(str(unfinished / "shard"), _edge_config(spec))
+        shard.flush()
+        shard.close()
+        _write_json(unfinished / "collection.json", {"dimension": spec.dimension, "parts": spec.parts})
+        unfinished.rename(self._collections / spec.key)
+        _sync_folder(self._collections)
+
+    def _spec(self, key: str) -> CollectionSpec:
+        with self._guard:
+            self._open_lock()
+            if key not in self._specs:
+                if key not in self.collections():
+                    raise no_collection(key)
+                with _translated(f"collection {key} can't be opened"):
+                    shape = json.loads((self._collections / key / "collection.json").read_text())
+                    self._specs[key] = CollectionSpec(key, int(shape["dimension"]), int(shape["parts"]))
+            return self._specs[key]
+
+    def _shard(self, key: str) -> EdgeShard:
+        import qdrant_edge
+
+        with self._guard:
+            self._spec(key)
+            if key not in self._shards:
+                with _translated(f"collection {key} can't be opened"):
+                    self._shards[key] = qdrant_edge.EdgeShard.load(str(self._collections / key / "shard"))
+            return self._shards[key]
+
+    def _require_space(self, needed_bytes: int) -> None:
+        free = shutil.disk_usage(self._folder).free
+        if free < needed_bytes + FREE_BYTES_KEPT:
+            raise VectorStoreError(
+                f"the disk of the vector index at {self._folder} is nearly full: {free:,} bytes are left",
+                hint=f"free at least {needed_bytes + FREE_BYTES_KEPT:,} bytes and run the command again",
+            )
+
+
+@contextlib.contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Turns what the engine and the file system raise into ``VectorStoreError``; a panic of the engine included."""
+    try:
+        yield
+    except ProvenanceError:
+        raise
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise VectorStoreError(
+            f"{what}: {error or type(error).__name__}",
+            hint="run `provenance reconcile`: the catalog is the truth, damaged collections can be made anew",
+        ) from error
+
+
+def _edge_config(spec: CollectionSpec) -> Any:
+    import qdrant_edge
+
+    vector = qdrant_edge.EdgeVectorParams(
+        size=spec.dimension, distance=qdrant_edge.Distance.Dot, memory=qdrant_edge.Memory.Cold
+    )
+    return qdrant_edge.EdgeConfig(
+        vectors=vector if spec.parts == 1 else dict.fromkeys(spec.vector_names, vector),
+        payload_memory=qdrant_edge.Memory.Cold,
+        optimizers=qdrant_edge.EdgeOptimizersConfig(
+            deleted_threshold=0.0, vacuum_min_vector_number=0, indexing_threshold=0, default_segment_number=1
+        ),
+        wal_enabled=False,
+    )
+
+
+def _edge_points(points: Points, rows: slice, spec: CollectionSpec) -> list[Any]:
+    import qdrant_edge
+
+    vectors: list[Any] = points.vectors[rows].tolist()
+    named = (
+        [parts[0] for parts in vectors]
+        if spec.parts == 1
+        else [dict(zip(spec.vector_names, parts, strict=True)) for parts in vectors]
+    )
+    return [
+        qdrant_edge.Point(point, vector, payload)
+        for point, vector, payload in zip(points.ids[rows], named, points.payloads[rows], strict=True)
+    ]
+
+
+def _points(records: list[Any], spec: CollectionSpec) -> Points:
+    vectors = np.empty((len(records), *spec.shape), dtype=np.float32)
+    for row, record in enumerate(records):
+        if spec.parts == 1:
+            vectors[row, 0] = record.vector
+        else:
+            vectors[row] = [record.vector[name] for name in spec.vector_names]
+    return Points([str(record.id) for record in records], vectors, [record.payload or {} for record in records])
+
+
+def _write_json(file: Path, value: dict[str, Any]) -> None:
+    unfinished = file.with_name(file.name + ".unfinished")
+    with unfinished.open("w") as stream:
+        json.dump(value, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    unfinished.rename(file)
+    _sync_folder(file.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

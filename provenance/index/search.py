@@ -1,0 +1,362 @@
+"""Exact nearest neighbors: over a vector file, or by asking an engine. Both give the same answer to the last bit.
+
+Three sieves, each with a stated error bound, so that nothing that belongs to the answer falls through:
+
+1. float32 scores (matrix products, or the engine's own). A float32 dot product of unit vectors is off by at most
+   ``gamma = (d + 2) u / (1 - (d + 2) u)``, u = 2^-24, in whatever order it is summed (Higham 2002, 3.5). All within
+   ``2 gamma`` of the k-th best score are kept, ties included.
+2. float64 dot products of those, with the same bound for u = 2^-53.
+3. ``rescoring.similarities``: correctly rounded, clipped to [-1, 1].
+
+Then the order is (-similarity, row), cut at k. Rows follow the image ids, so equal similarities go by image id.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from provenance.errors import VectorStoreError
+from provenance.index.contract import NORM_TOLERANCE, CollectionSpec, checked_vectors, vector_digest
+from provenance.index.rescoring import similarities
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from provenance.index.contract import VectorIndex
+
+    FloatArray = npt.NDArray[np.float32]
+    DoubleArray = npt.NDArray[np.float64]
+    RowArray = npt.NDArray[np.int64]
+    Gather = Callable[[RowArray], FloatArray]
+
+QUERY_BLOCK = 1024
+REFERENCE_BLOCK = 2048
+ENGINE_QUERY_BLOCK = 64
+ENGINE_SURPLUS = 16
+PENDING_PAIRS = 2**20
+_LOWEST = -2.0  # below every clipped score and above that of a row that is left out
+_PAIR_VALUES = 2**21  # values gathered at a time in the second and third sieve
+
+
+def score_margin(dimension: int, unit_roundoff: float = 2.0**-24) -> float:
+    """How far two scores can be apart through rounding alone: twice gamma, for norms within ``NORM_TOLERANCE`` of 1."""
+    error = (dimension + 2) * unit_roundoff
+    return 2.0 * error / (1.0 - error) * (1.0 + NORM_TOLERANCE) ** 2
+
+
+def neighbors_in_file(
+    queries: FloatArray,
+    references: FloatArray,
+    k: int,
+    *,
+    skip: RowArray | None = None,
+    query_block: int = QUERY_BLOCK,
+    reference_block: int = REFERENCE_BLOCK,
+) -> tuple[RowArray, DoubleArray]:
+    """The k nearest references of each query, by blocked matrix products. Memory does not grow with either.
+
+    Args:
+        queries: float32 ``(n, 1, d)``, unit length.
+        references: float32 ``(m, 1, d)``, unit length, in image_id order; a memory map is read block by block.
+        k: How many neighbors.
+        skip: int ``(n,)``: one reference row each query leaves out (itself); -1 for none.
+        query_block: Queries at a time; no influence on the result.
+        reference_block: References at a time; likewise.
+
+    Returns:
+        ``rows`` int64 ``(n, k)`` into the references and ``similarities`` float64 ``(n, k)``, by falling similarity,
+        then by row; where there are fewer than k, -1 and NaN.
+
+    Raises:
+        VectorStoreError: If shapes or types don't fit, or a vector is not finite and of unit length.
+    """
+    left_out = _checked_skip(skip, len(queries))
+    flat = _flat_references(references)
+    checked = _checked_queries(queries, flat.shape[1], k)
+    rows, found = _empty_result(len(checked), k)
+    for start in range(0, len(checked), query_block):
+        block = slice(start, start + query_block)
+        shortlist = _Shortlist(checked[block], k, lambda wanted: np.asarray(flat[wanted]))
+        for first in range(0, len(flat), reference_block):
+            scores = checked[block] @ np.asarray(flat[first : first + reference_block]).T
+            shortlist.offer(scores, first, left_out[block])
+        rows[block], found[block] = shortlist.settled()
+    return rows, found
+
+
+def neighbors_by_engine(
+    index: VectorIndex,
+    keys: Sequence[str],
+    queries: FloatArray,
+    k: int,
+    rank: Mapping[str, int],
+    *,
+    skip: RowArray | None = None,
+    digests: Mapping[str, str] | None = None,
+) -> tuple[RowArray, DoubleArray]:
+    """As ``neighbors_in_file``, by the exact search of an engine over several collections that act as one.
+
+    The engine is asked for more than k, and for twice as many as long as its last score is within the margin.
+
+    Args:
+        index: The vector store.
+        keys: The collections, of parts = 1.
+        queries: float32 ``(n, 1, d)``, unit length.
+        k: How many neighbors.
+        rank: Row of each point id that may be a neighbor; others are dropped. A point in two collections counts once.
+        skip: int ``(n,)``: one row each query leaves out; -1 for none.
+        digests: ``vector_sha256`` by point id; where given, every vector that is evidence is verified.
+
+    Raises:
+        VectorStoreError: As ``neighbors_in_file``; also if a vector is not what its digest says.
+    """
+    left_out = _checked_skip(skip, len(queries))
+    dimension = queries.shape[-1] if queries.ndim == 3 else 0
+    checked = _checked_queries(queries, dimension, k)
+    rows, found = _empty_result(len(checked), k)
+    for start in range(0, len(checked), ENGINE_QUERY_BLOCK):
+        block = slice(start, start + ENGINE_QUERY_BLOCK)
+        asked = _EngineBlock(index, checked[block], k, rank, left_out[block])
+        candidates = asked.candidates(keys)
+        shortlist = _Shortlist(checked[block], k, asked.vectors(candidates, digests))
+        for query, scores in enumerate(candidates):
+            shortlist.add(np.full(len(scores), query), np.array(list(scores), dtype=np.int64))
+        rows[block], found[block] = shortlist.settled()
+    return rows, found
+
+
+class _Shortlist:
+    """The candidates of one block of queries, sieved as they come, settled exactly at the end or when too many wait."""
+
+    def __init__(self, queries: FloatArray, k: int, gather: Gather) -> None:
+        self._queries = queries
+        self._k = k
+        self._gather = gather
+        self._margin = score_margin(queries.shape[1])
+        self._best = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        self._waiting: list[tuple[RowArray, RowArray, FloatArray]] = []
+        self._count = 0
+        self._settled = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float64))
+
+    def offer(self, scores: FloatArray, first_row: int, left_out: RowArray) -> None:
+        """Takes float32 scores ``(queries, references)`` of the references from ``first_row`` on; overwrites them."""
+        np.clip(scores, -1.0, 1.0, out=scores)
+        _leave_out(scores, left_out - first_row)
+        filled = bool(np.isfinite(self._best).all())
+        if not filled:
+            self._improve(scores)
+        hits = np.flatnonzero(scores >= self._floor()[:, None])
+        query, column = np.divmod(hits, scores.shape[1])
+        values = scores.ravel()[hits]
+        if filled:
+            self._improve_by(query, values)
+        self._wait(query, column + first_row, values)
+        if self._count > PENDING_PAIRS:
+            self._settle()
+
+    def add(self, query: RowArray, row: RowArray) -> None:
+        """Takes candidates that were sieved elsewhere."""
+        self._waiting.append((query, row, np.ones(len(row), dtype=np.float32)))
+
+    def settled(self) -> tuple[RowArray, DoubleArray]:
+        """Rows and similarities ``(queries, k)`` of everything taken so far."""
+        self._settle()
+        rows, found = _empty_result(len(self._queries), self._k)
+        query, row, similarity = self._settled
+        place = _places(query)
+        rows[query, place], found[query, place] = row, similarity
+        return rows, found
+
+    def _floor(self) -> FloatArray:
+        """The score below which nothing can be among the k best, per query; rounded downwards, never minus infinity."""
+        kth = np.maximum(self._best.min(axis=1).astype(np.float64) - self._margin, _LOWEST)
+        floor: FloatArray = np.nextafter(kth.astype(np.float32), np.float32(-np.inf))
+        return floor
+
+    def _improve(self, scores: FloatArray) -> None:
+        together = np.concatenate([self._best, scores], axis=1)
+        self._best = np.partition(together, together.shape[1] - self._k, axis=1)[:, -self._k :]
+
+    def _improve_by(self, query: RowArray, values: FloatArray) -> None:
+        """As ``_improve`` by the few scores of a block that reach the floor."""
+        place = _places(query)
+        padded = np.full((len(self._queries), int(place.max(initial=-1)) + 1), -np.inf, dtype=np.float32)
+        padded[query, place] = values
+        self._improve(padded)
+
+    def _wait(self, query: RowArray, row: RowArray, values: FloatArray) -> None:
+        keep = values >= self._floor()[query]
+        self._waiting.append((query[keep], row[keep], values[keep]))
+        self._count += int(keep.sum())
+
+    def _settle(self) -> None:
+        """Second and third sieve over all that wait, merged with what was settled before."""
+        if not self._waiting:
+            return
+        query, row, values = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
+        keep = values >= self._floor()[query]
+        query, row = query[keep], row[keep]
+        self._waiting, self._count = [], 0
+        rough = np.clip(self._pairwise(query, row, _double_dots), -1.0, 1.0)
+        old_query, old_row, old_similarity = self._settled
+        kth = _kth_values(
+            np.concatenate([old_query, query]),
+            np.concatenate([old_similarity, rough]),
+            len(self._queries),
+            self._k,
+        )
+        keep = rough >= kth[query] - score_margin(self._queries.shape[1], 2.0**-53)
+        query, row = query[keep], row[keep]
+        exact = self._pairwise(query, row, similarities)
+        self._settled = _best_of(
+            np.concatenate([old_query, query]),
+            np.concatenate([old_row, row]),
+            np.concatenate([old_similarity, exact]),
+            self._k,
+        )
+
+    def _pairwise(
+        self, query: RowArray, row: RowArray, score: Callable[[FloatArray, FloatArray], DoubleArray]
+    ) -> DoubleArray:
+        scores = np.empty(len(query), dtype=np.float64)
+        step = max(1, _PAIR_VALUES // self._queries.shape[1])
+        for start in range(0, len(query), step):
+            pairs = slice(start, start + step)
+            scores[pairs] = score(self._queries[query[pairs]], self._gather(row[pairs]))
+        return scores
+
+
+class _EngineBlock:
+    """A block of queries put to an engine."""
+
+    def __init__(
+        self, index: VectorIndex, queries: FloatArray, k: int, rank: Mapping[str, int], left_out: RowArray
+    ) -> None:
+        self._index = index
+        self._queries = queries
+        self._k = k
+        self._rank = rank
+        self._left_out = left_out
+        self._margin = score_margin(queries.shape[1])
+        self._places: dict[int, tuple[str, str]] = {}
+
+    def candidates(self, keys: Sequence[str]) -> list[dict[int, float]]:
+        """Per query the score of every row that may be among the k best."""
+        known: list[dict[int, float]] = [{} for _ in self._queries]
+        open_queries = {key: list(range(len(self._queries))) for key in keys}
+        limit = self._k + ENGINE_SURPLUS
+        while open_queries:
+            last: dict[tuple[str, int], float] = {}
+            for key, asked in open_queries.items():
+                answers = self._index.search(key, self._queries[asked][:, None], limit, exact=True)
+                for query, answer in zip(asked, answers, strict=True):
+                    self._take(key, query, answer, known[query])
+                    if len(answer) == limit:
+                        last[key, query] = max(answer[-1][1], -1.0)
+            floors = [self._floor(scores) for scores in known]
+            open_queries = {
+                key: still
+                for key, asked in open_queries.items()
+                if (still := [query for query in asked if last.get((key, query), _LOWEST) >= floors[query]])
+            }
+            limit *= 2
+        return [{row: score for row, score in scores.items() if score >= self._floor(scores)} for scores in known]
+
+    def vectors(self, candidates: list[dict[int, float]], digests: Mapping[str, str] | None) -> Gather:
+        """A function that gives the vectors of rows among the candidates, fetched once and verified."""
+        wanted = sorted({row for scores in candidates for row in scores})
+        held = np.empty((len(wanted), self._queries.shape[1]), dtype=np.float32)
+        by_key: dict[str, list[int]] = {}
+        for position, row in enumerate(wanted):
+            by_key.setdefault(self._places[row][0], []).append(position)
+        for key, positions in by_key.items():
+            ids = [self._places[wanted[position]][1] for position in positions]
+            points = self._index.get(key, ids)
+            if points.ids != ids:
+                raise VectorStoreError(f"collection {key} changed while it was searched", hint="run the command again")
+            if digests is not None:
+                _verify(key, ids, points.vectors, digests)
+            held[positions] = points.vectors[:, 0]
+        rows = np.array(wanted, dtype=np.int64)
+        return lambda asked: held[np.searchsorted(rows, asked)]
+
+    def _take(self, key: str, query: int, answer: list[tuple[str, float]], scores: dict[int, float]) -> None:
+        for point, score in answer:
+            row = self._rank.get(point, -1)
+            if row >= 0 and row != self._left_out[query]:
+                scores[row] = max(scores.get(row, -1.0), min(score, 1.0))
+                self._places.setdefault(row, (key, point))
+
+    def _floor(self, scores: dict[int, float]) -> float:
+        if len(scores) < self._k:
+            return -1.0
+        return sorted(scores.values(), reverse=True)[self._k - 1] - self._margin
+
+
+def _verify(key: str, ids: list[str], vectors: FloatArray, digests: Mapping[str, str]) -> None:
+    for point, vector in zip(ids, vectors, strict=True):
+        if vector_digest(vector) != digests[point]:
+            raise VectorStoreError(
+                f"the stored vector of point {point} in collection {key} is damaged", hint="run `provenance reconcile`"
+            )
+
+
+def _double_dots(a: FloatArray, b: FloatArray) -> DoubleArray:
+    dots: DoubleArray = np.einsum("nd,nd->n", a, b, dtype=np.float64)
+    return dots
+
+
+def _places(groups: RowArray) -> RowArray:
+    """0, 1, 2 ... within each run of equal numbers of a sorted array."""
+    starts = np.searchsorted(groups, groups, side="left")
+    return np.arange(len(groups), dtype=np.int64) - starts
+
+
+def _kth_values(query: RowArray, values: DoubleArray, queries: int, k: int) -> DoubleArray:
+    """The k-th largest value of each query; minus infinity where it has fewer."""
+    order = np.lexsort((-values, query))
+    kth = np.full(queries, -np.inf)
+    at = _places(query[order]) == k - 1
+    kth[query[order][at]] = values[order][at]
+    return kth
+
+
+def _best_of(query: RowArray, row: RowArray, similarity: DoubleArray, k: int) -> tuple[RowArray, RowArray, DoubleArray]:
+    """The first k of each query by (-similarity, row), sorted."""
+    order = np.lexsort((row, -similarity, query))
+    order = order[_places(query[order]) < k]
+    return query[order], row[order], similarity[order]
+
+
+def _empty_result(queries: int, k: int) -> tuple[RowArray, DoubleArray]:
+    return np.full((queries, k), -1, dtype=np.int64), np.full((queries, k), np.nan)
+
+
+def _checked_queries(queries: FloatArray, dimension: int, k: int) -> FloatArray:
+    if k < 1:
+        raise VectorStoreError(f"no search for the {k} nearest")
+    return checked_vectors(queries, CollectionSpec("queries", max(1, dimension)))[:, 0]
+
+
+def _flat_references(references: FloatArray) -> FloatArray:
+    if references.ndim != 3 or references.shape[1] != 1 or references.dtype != np.float32:
+        raise VectorStoreError(f"references must be float32 (m, 1, d), not {references.dtype} {references.shape}")
+    return references[:, 0]
+
+
+def _checked_skip(skip: RowArray | None, queries: int) -> RowArray:
+    if skip is None:
+        return np.full(queries, -1, dtype=np.int64)
+    if skip.shape != (queries,):
+        raise VectorStoreError(f"{queries} queries need as many rows to leave out, not {skip.shape}")
+    return skip.astype(np.int64)
+
+
+def _leave_out(scores: FloatArray, columns: RowArray) -> None:
+    """Takes one column per query out of the running, where it lies in this block."""
+    inside = np.flatnonzero((columns >= 0) & (columns < scores.shape[1]))
+    scores[inside, columns[inside]] = -np.inf

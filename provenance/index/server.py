@@ -1,0 +1,442 @@
+"""The vector store on a Qdrant server or cluster, by REST or gRPC.
+
+Every write waits until it is applied (``wait=true``) and is idempotent, so that it may be sent again; batches stay
+below what the server accepts in one request; after an upsert the points are counted on the server. Collections are
+named ``provenance_KEY``; others on the same server are neither seen nor touched.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import time
+import uuid
+import warnings
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from provenance.errors import VectorStoreError
+from provenance.index.contract import (
+    REQUEST_TIMEOUT_SECONDS,
+    CollectionSpec,
+    Points,
+    by_score,
+    checked_ids,
+    checked_points,
+    checked_queries,
+    no_collection,
+    other_shape,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+
+    from qdrant_client import QdrantClient
+
+    from provenance.index.contract import FloatArray
+
+PREFIX = "provenance_"
+STORE_COLLECTION = "provenance-store"
+STORE_POINT = str(uuid.UUID(int=1))
+ATTEMPTS = 5
+RETRY_WAIT_SECONDS = 0.2
+REST_BATCH, REST_BATCH_BYTES, REST_BYTES_PER_VALUE = 100, 5_000_000, 25  # a float32 as JSON: 24 characters and a comma
+GRPC_BATCH, GRPC_BATCH_BYTES, GRPC_BYTES_PER_VALUE = 256, 4_000_000, 4
+READ_BATCH = 256
+DELETE_BATCH = 1000
+SEARCH_BATCH = 64
+_PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+_PASSING_CODES = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"})
+
+
+class ServerIndex:
+    """A Qdrant server through qdrant-client; see ``VectorIndex``.
+
+    Args:
+        client: An open client; closed together with the index.
+        url: For messages.
+        grpc: Whether the client speaks gRPC.
+        shard_number: Of collections that are made here; the server's default where ``None``.
+        replication_factor: Likewise. A write then waits for the majority of the replicas.
+        retry_wait_seconds: Before the first retry; doubled with each.
+    """
+
+    def __init__(
+        self,
+        client: QdrantClient,
+        *,
+        url: str = "the given client",
+        grpc: bool = False,
+        shard_number: int | None = None,
+        replication_factor: int | None = None,
+        retry_wait_seconds: float = RETRY_WAIT_SECONDS,
+    ) -> None:
+        self._client: QdrantClient | None = client
+        self._url = url
+        self._grpc = grpc
+        self._shard_number = shard_number
+        self._replication_factor = replication_factor
+        self._retry_wait_seconds = retry_wait_seconds
+        self._specs: dict[str, CollectionSpec] = {}
+        self._store_uuid: str | None = None
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        api_key: str | None = None,
+        allow_insecure: bool = False,
+        shard_number: int | None = None,
+        replication_factor: int | None = None,
+        timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
+        retry_wait_seconds: float = RETRY_WAIT_SECONDS,
+    ) -> ServerIndex:
+        """An index on the server at ``http(s)://`` or ``grpc(s)://``; nothing is sent yet.
+
+        Raises:
+            VectorStoreError: If the server is beyond this machine and TLS or the key is missing.
+        """
+        require_secure(url, api_key, allow_insecure=allow_insecure)
+        client = _client(url, api_key, timeout_seconds)
+        return cls(
+            client,
+            url=shown_url(url),
+            grpc=url.startswith("grpc"),
+            shard_number=shard_number,
+            replication_factor=replication_factor,
+            retry_wait_seconds=retry_wait_seconds,
+        )
+
+    @property
+    def store_uuid(self) -> str:
+        """See ``VectorIndex``; kept as the payload of one point, made by whoever makes its collection."""
+        from qdrant_client import models
+
+        if self._store_uuid is None:
+            params = models.VectorParams(size=1, distance=models.Distance.DOT)
+            made = self._make(STORE_COLLECTION, {"vectors_config": params})
+            stored = self._stored_uuid()
+            if stored is None and not made:
+                time.sleep(self._retry_wait_seconds)  # whoever made the collection is about to write the point
+                stored = self._stored_uuid()
+            if stored is None:
+                payload = {"store_uuid": str(uuid.uuid4())}
+                point = models.PointStruct(id=STORE_POINT, vector=[1.0], payload=payload)
+                self._call("upsert", STORE_COLLECTION, [point], wait=True)
+                stored = self._stored_uuid()
+            self._store_uuid = str(uuid.UUID(stored))
+        return self._store_uuid
+
+    def create(self, spec: CollectionSpec) -> None:
+        """See ``VectorIndex``."""
+        from qdrant_client import models
+
+        vector = models.VectorParams(size=spec.dimension, distance=models.Distance.DOT, on_disk=True)
+        settings: dict[str, Any] = {
+            "vectors_config": vector if spec.parts == 1 else dict.fromkeys(spec.vector_names, vector),
+            "on_disk_payload": True,
+        }
+        if self._shard_number is not None:
+            settings["shard_number"] = self._shard_number
+        if self._replication_factor is not None:
+            settings["replication_factor"] = self._replication_factor
+            settings["write_consistency_factor"] = self._replication_factor // 2 + 1
+        self._specs.pop(spec.key, None)
+        if self._make(PREFIX + spec.key, settings):
+            self._specs[spec.key] = spec
+        elif (found := self._spec(spec.key).shape) != spec.shape:
+            raise other_shape(spec, found)
+
+    def drop(self, key: str) -> None:
+        """See ``VectorIndex``."""
+        self._specs.pop(key, None)
+        if self._exists(PREFIX + key):
+            self._call("delete_collection", PREFIX + key)
+
+    def collections(self) -> list[str]:
+        """See ``VectorIndex``."""
+        found = self._call(
+            "get_collections",
+        ).collections
+        return sorted(entry.name.removeprefix(PREFIX) for entry in found if entry.name.startswith(PREFIX))
+
+    def upsert(self, key: str, points: Points) -> None:
+        """See ``VectorIndex``."""
+        from qdrant_client import models
+
+        spec = self._spec(key)
+        checked = checked_points(points, spec)
+        for rows in self._batches(checked, spec):
+            batch = _structs(checked, rows, spec)
+            self._call("upsert", PREFIX + key, batch, wait=True)
+        for start in range(0, len(checked), DELETE_BATCH):
+            ids: list[Any] = list(checked.ids[start : start + DELETE_BATCH])
+            there = models.Filter(must=[models.HasIdCondition(has_id=ids)])
+            held = self._call("count", PREFIX + key, there, exact=True).count
+            if held != len(ids):
+                raise VectorStoreError(
+                    f"{self._url} took {len(ids)} points of collection {key} but holds {held} of them"
+                )
+
+    def delete(self, key: str, ids: Sequence[str]) -> None:
+        """See ``VectorIndex``."""
+        from qdrant_client import models
+
+        self._spec(key)
+        wanted: list[Any] = list(checked_ids(ids))
+        for start in range(0, len(wanted), DELETE_BATCH):
+            these = models.PointIdsList(points=wanted[start : start + DELETE_BATCH])
+            self._call("delete", PREFIX + key, these, wait=True)
+
+    def get(self, key: str, ids: Sequence[str]) -> Points:
+        """See ``VectorIndex``."""
+        spec = self._spec(key)
+        wanted: list[Any] = list(checked_ids(ids))
+        records: dict[str, Any] = {}
+        for start in range(0, len(wanted), READ_BATCH):
+            these = wanted[start : start + READ_BATCH]
+            for record in self._call("retrieve", PREFIX + key, these, with_payload=True, with_vectors=True):
+                records[str(record.id)] = record
+        return _points([records[point] for point in wanted if point in records], spec)
+
+    def iterate(self, key: str, batch: int = 1000) -> Iterator[Points]:
+        """See ``VectorIndex``."""
+        spec = self._spec(key)
+        settings = {"limit": min(batch, READ_BATCH), "with_payload": True, "with_vectors": True}
+        offset: Any = None
+        while True:
+            records, offset = self._call("scroll", PREFIX + key, offset=offset, **settings)
+            if records:
+                yield _points(records, spec)
+            if offset is None:
+                return
+
+    def count(self, key: str) -> int:
+        """See ``VectorIndex``."""
+        return int(self._call("count", PREFIX + key, exact=True).count)
+
+    def search(
+        self, key: str, queries: FloatArray, k: int, *, exact: bool = True, part: int = 0
+    ) -> list[list[tuple[str, float]]]:
+        """See ``VectorIndex``."""
+        from qdrant_client import models
+
+        spec = self._spec(key)
+        rows = checked_queries(queries, k, part, spec)
+        params = models.SearchParams(exact=exact)
+        using = spec.vector_names[part] or None
+        found: list[list[tuple[str, float]]] = []
+        for start in range(0, len(rows), SEARCH_BATCH):
+            requests = [
+                models.QueryRequest(query=row, limit=k, params=params, using=using)
+                for row in rows[start : start + SEARCH_BATCH].tolist()
+            ]
+            answers = self._call("query_batch_points", PREFIX + key, requests=requests)
+            found += [by_score([(str(point.id), point.score) for point in answer.points]) for answer in answers]
+        return found
+
+    def flush(self, key: str) -> None:
+        """See ``VectorIndex``; the server's log holds what a waiting write returned from."""
+        self._spec(key)
+
+    def compact(self, key: str) -> bool:
+        """See ``VectorIndex``.
+
+        Tells the server to rewrite every segment that holds a deleted vector. It does so in its own time, and
+        leaves segments below its minimum of 100 vectors until they are merged: False.
+        """
+        from qdrant_client import models
+
+        self._spec(key)
+        eager = models.OptimizersConfigDiff(deleted_threshold=0.000001, vacuum_min_vector_number=100)
+        self._call("update_collection", PREFIX + key, optimizers_config=eager)
+        return False
+
+    def close(self) -> None:
+        """See ``VectorIndex``."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _spec(self, key: str) -> CollectionSpec:
+        if key not in self._specs:
+            name = PREFIX + CollectionSpec(key, 1).key
+            if not self._exists(name):
+                raise no_collection(key)
+            vectors = self._call("get_collection", name).config.params.vectors
+            parts = list(vectors.values()) if isinstance(vectors, dict) else [vectors]
+            self._specs[key] = CollectionSpec(key, int(parts[0].size), len(parts))
+        return self._specs[key]
+
+    def _exists(self, name: str) -> bool:
+        return bool(self._call("collection_exists", name))
+
+    def _make(self, name: str, settings: dict[str, Any]) -> bool:
+        """Whether the collection was made now: False where it was there, or another process was faster."""
+        if self._exists(name):
+            return False
+        try:
+            self._call("create_collection", name, **settings)
+        except VectorStoreError:
+            if self._exists(name):  # made meanwhile, or by an attempt whose answer was lost
+                return False
+            raise
+        return True
+
+    def _stored_uuid(self) -> Any:
+        records = self._call("retrieve", STORE_COLLECTION, [STORE_POINT], with_payload=True)
+        return records[0].payload["store_uuid"] if records else None
+
+    def _batches(self, points: Points, spec: CollectionSpec) -> Iterator[slice]:
+        """Consecutive slices of the batch that stay below the limits of one request."""
+        most = GRPC_BATCH if self._grpc else REST_BATCH
+        budget = GRPC_BATCH_BYTES if self._grpc else REST_BATCH_BYTES
+        per_value = GRPC_BYTES_PER_VALUE if self._grpc else REST_BYTES_PER_VALUE
+        start, used = 0, 0
+        for row, payload in enumerate(points.payloads):
+            size = per_value * spec.parts * spec.dimension + 16 * spec.parts + len(json.dumps(payload)) + 100
+            if row > start and (row - start == most or used + size > budget):
+                yield slice(start, row)
+                start, used = row, 0
+            used += size
+        if start < len(points):
+            yield slice(start, len(points))
+
+    def _call(self, method: str, *arguments: Any, **settings: Any) -> Any:
+        """Calls a method of the client, again where the failure may pass; what fails for good is translated here."""
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+        if self._client is None:
+            raise VectorStoreError("the vector index is closed")
+        attempts = Retrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_exponential(multiplier=self._retry_wait_seconds, max=10.0),
+            retry=retry_if_exception(_may_pass),
+            reraise=True,
+        )
+        try:
+            return attempts(getattr(self._client, method), *arguments, **settings)
+        except Exception as error:
+            name = str(arguments[0]) if arguments else ""
+            if name.startswith(PREFIX) and _status(error) in {404, "NOT_FOUND"}:
+                self._specs.pop(name.removeprefix(PREFIX), None)
+                raise no_collection(name.removeprefix(PREFIX)) from error
+            words = method.replace("_", " ")
+            raise VectorStoreError(f"{self._url}: {words} failed: {_reason(error)}", hint=_hint(error)) from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only mean this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def shown_url(url: str) -> str:
+    """The URL without a user or password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def require_secure(url: str, api_key: str | None, *, allow_insecure: bool) -> None:
+    """Refuses to send patients' data to another machine unencrypted or to a server that asks for no key.
+
+    Raises:
+        VectorStoreError: Unless the server is on this machine, or has TLS and a key, or the caller insists.
+    """
+    parts = urlsplit(url)
+    missing = [
+        name
+        for name, there in (("TLS", parts.scheme in {"https", "grpcs"}), ("an API key", bool(api_key)))
+        if not there
+    ]
+    if missing and not allow_insecure and not is_loopback(parts.hostname or ""):
+        raise VectorStoreError(
+            f"the vector index at {shown_url(url)} is on another machine, without {' and '.join(missing)}",
+            hint="use https:// or grpcs:// and an API key, or allow the insecure server explicitly",
+        )
+
+
+def _client(url: str, api_key: str | None, timeout_seconds: float) -> QdrantClient:
+    from qdrant_client import QdrantClient
+
+    parts = urlsplit(url)
+    settings: dict[str, Any] = {
+        "api_key": api_key or None,
+        "timeout": int(timeout_seconds),
+        "check_compatibility": False,
+    }
+    if is_loopback(parts.hostname or "") and not parts.scheme.startswith("grpc"):
+        settings["trust_env"] = False  # no proxy between this machine and itself
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
+        if parts.scheme.startswith("grpc"):
+            port = parts.port or 6334
+            return QdrantClient(
+                host=parts.hostname, grpc_port=port, prefer_grpc=True, https=parts.scheme == "grpcs", **settings
+            )
+        return QdrantClient(url=shown_url(url), **settings)
+
+
+def _structs(points: Points, rows: slice, spec: CollectionSpec) -> list[Any]:
+    from qdrant_client import models
+
+    structs: list[Any] = []
+    for point, parts, payload in zip(
+        points.ids[rows], points.vectors[rows].tolist(), points.payloads[rows], strict=True
+    ):
+        vector = parts[0] if spec.parts == 1 else dict(zip(spec.vector_names, parts, strict=True))
+        structs.append(models.PointStruct(id=point, vector=vector, payload=payload))
+    return structs
+
+
+def _points(records: list[Any], spec: CollectionSpec) -> Points:
+    vectors = np.empty((len(records), *spec.shape), dtype=np.float32)
+    for row, record in enumerate(records):
+        vectors[row] = record.vector if spec.parts == 1 else [record.vector[name] for name in spec.vector_names]
+    return Points([str(record.id) for record in records], vectors, [dict(record.payload or {}) for record in records])
+
+
+def _status(error: BaseException) -> int | str | None:
+    """The HTTP status or the gRPC code of an error, if it has one."""
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int):
+        return status
+    code = getattr(error, "code", None)
+    return str(code().name) if callable(code) else None
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the same request may succeed if it is sent again."""
+    from httpx import TransportError
+    from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+
+    status = _status(error)
+    if status is not None:
+        return status in _PASSING_STATUS or status in _PASSING_CODES
+    return isinstance(error, ResourceExhaustedResponse) or isinstance(getattr(error, "source", None), TransportError)
+
+
+def _reason(error: BaseException) -> str:
+    details = getattr(error, "details", None)
+    text = str(details() if callable(details) else (getattr(error, "source", None) or error))
+    return " ".join(text.split())[:300]
+
+
+def _hint(error: BaseException) -> str:
+    if _status(error) in {401, 403, "UNAUTHENTICATED", "PERMISSION_DENIED"}:
+        return "check the API key"
+    return "see whether the server runs and can be reached; the command can be run again, nothing is stored twice"

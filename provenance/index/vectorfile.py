@@ -1,0 +1,217 @@
+"""Vectors for reading: verified loads from the index, and immutable files named by the digest of what they hold.
+
+A vector file is raw little-endian float32, one image's ``(parts, dimension)`` after another in image_id order. Its
+name is the content digest, so that it can be kept, shared and thrown away freely; opening it verifies every row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from provenance.errors import VectorStoreError
+from provenance.index.contract import vector_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from provenance.index.contract import VectorIndex
+
+    FloatArray = npt.NDArray[np.float32]
+    Located = tuple[str, str, str]
+
+SUFFIX = ".f32"
+_UNFINISHED = ".unfinished"
+_UNFINISHED_SECONDS = 3600.0
+_BLOCK_ROWS = 1024
+
+
+def content_digest(space_id: str, members: Iterable[tuple[str, str]]) -> str:
+    """Hex sha256 over a space and the ``(image_id, vector_sha256)`` of its members, whatever their order."""
+    digest = hashlib.sha256(f"provenance vectors 1\n{space_id}\n".encode())
+    for image_id, vector_sha256 in sorted(members):
+        digest.update(f"{image_id} {vector_sha256}\n".encode())
+    return digest.hexdigest()
+
+
+def load_vectors(index: VectorIndex, located: Sequence[Located], *, parts: int, dimension: int) -> FloatArray:
+    """The vectors of points of several collections, each verified against its digest.
+
+    Args:
+        index: The vector store.
+        located: ``(collection_key, point_id, vector_sha256)`` row by row.
+        parts: Vectors per image.
+        dimension: Length of one vector.
+
+    Returns:
+        float32 ``(n, parts, dimension)`` in the given order.
+
+    Raises:
+        VectorStoreError: Naming the first point that is missing or damaged.
+    """
+    by_key: dict[str, list[int]] = {}
+    for row, (key, _, _) in enumerate(located):
+        by_key.setdefault(key, []).append(row)
+    vectors = np.zeros((len(located), parts, dimension), dtype=np.float32)
+    found = np.zeros(len(located), dtype=bool)
+    for key, rows in by_key.items():
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            _fill(index, key, rows[start : start + _BLOCK_ROWS], located, vectors, found)
+    for row, (key, point, vector_sha256) in enumerate(located):
+        if not found[row] or vector_digest(vectors[row]) != vector_sha256:
+            raise VectorStoreError(
+                f"the vector of point {point} in collection {key} is {'damaged' if found[row] else 'missing'}",
+                hint="run `provenance reconcile`, or ingest the source again",
+            )
+    return vectors
+
+
+def ensure_vector_file(
+    folder: Path,
+    digest: str,
+    vector_digests: Sequence[str],
+    fetch: Callable[[int, int], FloatArray],
+    *,
+    parts: int,
+    dimension: int,
+) -> FloatArray:
+    """The vector file of a content digest as a read-only memory map; made if it isn't there or is damaged.
+
+    Args:
+        folder: Where vector files are kept; made if need be.
+        digest: The file's name, see ``content_digest``.
+        vector_digests: ``vector_sha256`` row by row.
+        fetch: Gives the vectors of rows ``start`` to ``stop`` (excluded), float32 ``(stop - start, parts, dimension)``.
+        parts: Vectors per image.
+        dimension: Length of one vector.
+
+    Returns:
+        float32 ``(n, parts, dimension)``, every row verified.
+
+    Raises:
+        VectorStoreError: If a fetched vector is not what its digest says, or the file can't be written.
+    """
+    shape = (len(vector_digests), parts, dimension)
+    if not vector_digests:
+        return np.zeros(shape, dtype=np.float32)
+    file = folder / f"{digest}{SUFFIX}"
+    try:
+        vectors = _opened(file, shape, vector_digests)
+        if vectors is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(file, shape, vector_digests, fetch)
+            vectors = _opened(file, shape, vector_digests)
+    except OSError as error:
+        raise VectorStoreError(
+            f"the vector file {file} can't be made or read: {error}",
+            hint="check that the disk has room and is writable",
+        ) from error
+    if vectors is None:
+        raise VectorStoreError(f"the vector file {file} is damaged as soon as it is written", hint="check the disk")
+    return vectors
+
+
+def prune(folder: Path, max_bytes: int) -> list[Path]:
+    """Removes the least recently used vector files until the rest takes up ``max_bytes`` at most, and dead leftovers.
+
+    Returns:
+        The removed files. A process that has one open keeps it until it is done.
+    """
+    removed: list[Path] = []
+    now = time.time()
+    for file, status in _files(folder, _UNFINISHED):
+        if now - status.st_mtime > _UNFINISHED_SECONDS:
+            removed.append(file)
+    kept_bytes = 0
+    for file, status in sorted(_files(folder, SUFFIX), key=lambda entry: entry[1].st_mtime_ns, reverse=True):
+        kept_bytes += status.st_size
+        if kept_bytes > max_bytes:
+            removed.append(file)
+    for file in removed:
+        file.unlink(missing_ok=True)
+    return removed
+
+
+def clear(folder: Path) -> None:
+    """Removes every vector file: after a forgotten image none of them may stay."""
+    for suffix in (SUFFIX, _UNFINISHED):
+        for file, _ in _files(folder, suffix):
+            file.unlink(missing_ok=True)
+
+
+def _fill(
+    index: VectorIndex,
+    key: str,
+    rows: list[int],
+    located: Sequence[Located],
+    vectors: FloatArray,
+    found: npt.NDArray[np.bool_],
+) -> None:
+    points = index.get(key, list(dict.fromkeys(located[row][1] for row in rows)))
+    if points.vectors.shape[1:] != vectors.shape[1:]:
+        raise VectorStoreError(f"collection {key} holds vectors of another shape than {vectors.shape[1:]}")
+    place = {point: position for position, point in enumerate(points.ids)}
+    for row in rows:
+        position = place.get(located[row][1])
+        if position is not None:
+            vectors[row] = points.vectors[position]
+            found[row] = True
+
+
+def _opened(file: Path, shape: tuple[int, int, int], vector_digests: Sequence[str]) -> FloatArray | None:
+    """The verified memory map; ``None`` where there is no such file or it is not what its name says."""
+    row_bytes = 4 * shape[1] * shape[2]
+    if not file.is_file() or file.stat().st_size != shape[0] * row_bytes:
+        return None
+    vectors = np.memmap(file, dtype="<f4", mode="r", shape=shape)
+    for row, vector_sha256 in enumerate(vector_digests):
+        if hashlib.sha256(vectors[row].data).hexdigest() != vector_sha256:
+            return None
+    with contextlib.suppress(OSError):  # only the order of pruning hangs on it
+        os.utime(file)
+    return vectors
+
+
+def _write(
+    file: Path, shape: tuple[int, int, int], vector_digests: Sequence[str], fetch: Callable[[int, int], FloatArray]
+) -> None:
+    """Writes beside the file, verifies on the way, and puts it in place whole."""
+    unfinished = file.with_name(f"{file.stem}-{uuid.uuid4().hex}{_UNFINISHED}")
+    try:
+        with unfinished.open("wb") as stream:
+            for start in range(0, shape[0], _BLOCK_ROWS):
+                stop = min(start + _BLOCK_ROWS, shape[0])
+                block = np.ascontiguousarray(fetch(start, stop), dtype="<f4")
+                if block.shape != (stop - start, *shape[1:]):
+                    raise VectorStoreError(f"vectors of shape {block.shape} came for rows {start} to {stop}")
+                for row, vector in enumerate(block, start):
+                    if vector_digest(vector) != vector_digests[row]:
+                        raise VectorStoreError(f"the vector of row {row} is damaged", hint="run `provenance reconcile`")
+                stream.write(block.data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.replace(file)
+        descriptor = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _files(folder: Path, suffix: str) -> list[tuple[Path, os.stat_result]]:
+    found: list[tuple[Path, os.stat_result]] = []
+    for file in folder.glob(f"*{suffix}"):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            found.append((file, file.stat()))
+    return found

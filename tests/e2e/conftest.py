@@ -1,0 +1,86 @@
+"""A tiny backbone and small images, so that the whole way can be walked without weights or data."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from provenance import Workspace
+
+
+def save_backbone(path: Path, seed: int) -> Path:
+    """A TorchScript file: 224 x 224 RGB -> 48 features."""
+    import torch
+
+    torch.manual_seed(seed)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 24, kernel_size=16, stride=16),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(24, 12, kernel_size=3),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(2),
+        torch.nn.Flatten(),
+    ).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, and people have such files
+        torch.jit.save(torch.jit.trace(network, torch.zeros(1, 3, 224, 224)), str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_backbone(tmp_path_factory.mktemp("backbone") / "tiny.pt", seed=7)
+
+
+@pytest.fixture(scope="session")
+def other_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_backbone(tmp_path_factory.mktemp("backbone") / "other.pt", seed=8)
+
+
+def picture(seed: int, side: int = 40) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A smooth random RGB picture of its own."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+    return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC))
+
+
+def save_pictures(folder: Path, seeds: range, prefix: str = "img") -> Path:
+    """One PNG per seed; the same seed gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        Image.fromarray(picture(seed)).save(folder / f"{prefix}_{seed:04d}.png")
+    return folder
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """The layout of a challenge: 12 used, 10 not used, 6 unknown, 9 generated, of which 3 are exact copies of used ones."""
+    root = tmp_path / "cohort"
+    save_pictures(root / "real_used", range(12))
+    save_pictures(root / "real_not_used", range(100, 110))
+    save_pictures(root / "real_unknown", range(200, 206))
+    save_pictures(root / "generated", range(300, 306), "gen")
+    for seed in (1, 5, 11):
+        (root / "generated" / f"copy_{seed:04d}.png").write_bytes((root / "real_used" / f"img_{seed:04d}.png").read_bytes())
+    return root
+
+
+@pytest.fixture
+def make_workspace(tmp_path: Path, tiny_backbone: Path) -> Iterator[Callable[..., Workspace]]:
+    """Makes workspaces that use the tiny backbone; closes them at the end."""
+    opened: list[Workspace] = []
+
+    def make(name: str = "workspace", **settings: Any) -> Workspace:
+        workspace = Workspace.create(tmp_path / name, backbone_file=tiny_backbone, workers=0, batch_size=4, **settings)
+        opened.append(workspace)
+        return workspace
+
+    yield make
+    for workspace in opened:
+        workspace.close()

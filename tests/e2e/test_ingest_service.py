@@ -1,0 +1,268 @@
+"""The ingest service on small files: what goes in, what is rejected, what a second run does, what is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from provenance import AuditRequest, IngestRequest, Workspace, run_audit, run_ingest
+from provenance.catalog import Generator
+from provenance.errors import ConflictError, SourceError, SpaceMismatchError
+from provenance.ingest import IngestReport
+from provenance.vocabulary import DatasetKind, Membership, PointState, RejectReason
+
+MakeWorkspace = Callable[..., Workspace]
+
+
+def ingest_set(workspace: Workspace, *sources: Path, name: str = "cohort", **more: Any) -> IngestReport:
+    request = IngestRequest(tuple(sources), name, DatasetKind.SET, Membership.USED, **more)
+    return run_ingest(workspace, request, workspace.load_backbone())
+
+
+def ingest_release(workspace: Workspace, *sources: Path, name: str = "release") -> IngestReport:
+    request = IngestRequest(tuple(sources), name, DatasetKind.RELEASE, generator=Generator("toy"))
+    return run_ingest(workspace, request, workspace.load_backbone())
+
+
+@pytest.fixture
+def used(cohort: Path) -> Path:
+    return cohort / "real_used"
+
+
+def test_bad_files_are_rejected_one_by_one_and_the_rest_goes_in(make_workspace: MakeWorkspace, used: Path) -> None:
+    whole = (used / "img_0000.png").read_bytes()
+    (used / "empty.png").write_bytes(b"")
+    (used / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (used / "noise.jpg").write_bytes(os.urandom(500))
+    (used / "notes.txt").write_text("not an image")
+    workspace = make_workspace()
+    report = ingest_set(workspace, used)
+    assert report.image_count == 12
+    assert report.counts | {"read": 16, "added": 12, "rejected": 4} == report.counts
+    reasons = {r.name: r.reason for r in report.rejections}
+    assert reasons["empty.png"] is RejectReason.EMPTY
+    assert reasons["cut.png"] is RejectReason.TRUNCATED
+    assert reasons.keys() == {"empty.png", "cut.png", "noise.jpg", "notes.txt"}
+    on_record = workspace.catalog.rejects(report.dataset_id)
+    assert {r.name: r.reason for r in on_record} == reasons
+
+
+def test_mended_file_goes_in_and_its_reject_goes_out(make_workspace: MakeWorkspace, used: Path) -> None:
+    whole = (used / "img_0000.png").read_bytes()
+    (used / "late.png").write_bytes(whole[:50])
+    workspace = make_workspace()
+    assert ingest_set(workspace, used).counts["rejected"] == 1
+    Image.fromarray(np.full((20, 20, 3), 90, np.uint8)).save(used / "late.png")
+    report = ingest_set(workspace, used)
+    assert (report.counts["added"], report.counts["known"], report.image_count) == (1, 12, 13)
+    assert workspace.catalog.rejects(report.dataset_id) == []
+
+
+def test_same_bytes_are_one_image_with_every_name_kept(make_workspace: MakeWorkspace, used: Path) -> None:
+    shutil.copy(used / "img_0003.png", used / "again.png")
+    (used / "deeper").mkdir()
+    shutil.copy(used / "img_0003.png", used / "deeper" / "img_0003.png")
+    workspace = make_workspace()
+    report = ingest_set(workspace, used)
+    assert (report.image_count, report.counts["added"], report.counts["repeated"]) == (12, 12, 2)
+    image = workspace.catalog.resolve_image("again.png")
+    names = {o.name for o in workspace.catalog.occurrences_of(image.image_key)}
+    assert names == {"img_0003.png", "again.png", "deeper/img_0003.png"}
+
+
+def test_second_run_embeds_the_new_files_only(
+    make_workspace: MakeWorkspace, used: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = make_workspace()
+    ingest_set(workspace, used)
+    os.utime(used / "img_0002.png", ns=(1, 1))  # touched: read again, and found to be the same
+    Image.fromarray(np.full((20, 20, 3), 90, np.uint8)).save(used / "new.png")
+    backbone = workspace.load_backbone()
+    batches: list[int] = []
+    embed = type(backbone).embed
+
+    def counting(self: Any, pixels: Any) -> Any:
+        batches.append(len(pixels))
+        return embed(self, pixels)
+
+    monkeypatch.setattr(type(backbone), "embed", counting)
+    request = IngestRequest((used,), "cohort", DatasetKind.SET, Membership.USED)
+    report = run_ingest(workspace, request, backbone)
+    assert sum(batches) == 1
+    assert (report.counts["known"], report.counts["added"], report.image_count) == (12, 1, 13)
+
+
+def test_moved_file_is_the_same_image(make_workspace: MakeWorkspace, used: Path) -> None:
+    workspace = make_workspace()
+    before = ingest_set(workspace, used)
+    (used / "sub").mkdir()
+    (used / "img_0004.png").rename(used / "sub" / "renamed.png")
+    after = ingest_set(workspace, used)
+    assert after.dataset_digest == before.dataset_digest
+    assert after.counts["embedded"] == 0
+
+
+def test_archives_give_the_images_of_their_folder(make_workspace: MakeWorkspace, used: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "cohort.zip"
+    with zipfile.ZipFile(archive, "w") as target:
+        for file in sorted(used.iterdir()):
+            target.write(file, file.name)
+    tar = shutil.make_archive(str(tmp_path / "cohort"), "gztar", used)
+    workspace = make_workspace()
+    digests = {
+        ingest_set(workspace, source, name=name).dataset_digest
+        for name, source in (("folder", used), ("zip", archive), ("tar", Path(tar)))
+    }
+    assert len(digests) == 1
+
+
+def test_what_a_killed_run_left_pending_is_unseen_and_finished_by_the_next(
+    make_workspace: MakeWorkspace, used: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = make_workspace()
+    backbone = workspace.load_backbone()
+    request = IngestRequest((used,), "cohort", DatasetKind.SET, Membership.USED)
+    acknowledge = type(workspace.catalog).acknowledge
+    calls: list[int] = []
+
+    def dies_at_the_second(self: Any, *arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        acknowledge(self, *arguments)
+
+    monkeypatch.setattr(type(workspace.catalog), "acknowledge", dies_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        run_ingest(workspace, request, backbone)
+    monkeypatch.undo()
+    dataset = workspace.catalog.dataset("cohort")
+    (collection,) = workspace.catalog.collections_of(dataset.dataset_id)
+    seen = workspace.catalog.members(dataset.dataset_id, collection.collection_key)
+    pending = workspace.catalog.pending_points(collection.collection_key)
+    assert len(seen) == 4
+    assert {p.state for p in pending} == {PointState.PENDING}
+    with pytest.raises(SpaceMismatchError, match="no vector"):
+        ingest_release(workspace, used.parent / "generated")
+        run_audit(workspace, AuditRequest("release", ("cohort",)))
+    report = run_ingest(workspace, request, backbone)
+    assert report.image_count == 12
+    assert workspace.index.count(collection.collection_key) == 12
+    assert workspace.catalog.pending_points(collection.collection_key) == []
+
+
+def test_nothing_readable_is_an_error_that_names_the_first_reason(make_workspace: MakeWorkspace, tmp_path: Path) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.png").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"x\.png"):
+        ingest_set(make_workspace(), tmp_path / "bad")
+
+
+def test_source_that_is_not_there_records_nothing(make_workspace: MakeWorkspace, tmp_path: Path) -> None:
+    workspace = make_workspace()
+    with pytest.raises(SourceError):
+        ingest_set(workspace, tmp_path / "nowhere")
+    assert workspace.catalog.datasets() == []
+
+
+def test_release_is_sealed_and_refuses_other_content(make_workspace: MakeWorkspace, cohort: Path) -> None:
+    workspace = make_workspace()
+    generated = cohort / "generated"
+    assert ingest_release(workspace, generated).sealed is True
+    again = ingest_release(workspace, generated)
+    assert (again.counts["known"], len(workspace.catalog.datasets()[0].seals)) == (9, 1)
+    Image.fromarray(np.full((20, 20, 3), 90, np.uint8)).save(generated / "late.png")
+    with pytest.raises(ConflictError, match=r"sealed and does not hold late\.png"):
+        ingest_release(workspace, generated)
+    (generated / "late.png").unlink()
+    (generated / "gen_0300.png").unlink()
+    with pytest.raises(ConflictError, match="1 images that this source does not"):
+        ingest_release(workspace, generated)
+
+
+def test_once_rejected_file_of_a_release_makes_a_revision(make_workspace: MakeWorkspace, cohort: Path) -> None:
+    workspace = make_workspace()
+    generated = cohort / "generated"
+    (generated / "late.png").write_bytes(b"")
+    ingest_release(workspace, generated)
+    Image.fromarray(np.full((20, 20, 3), 90, np.uint8)).save(generated / "late.png")
+    report = ingest_release(workspace, generated)
+    (summary,) = workspace.catalog.datasets()
+    assert [seal.revision for seal in summary.seals] == [1, 2]
+    assert summary.seals[-1].release_digest == report.dataset_digest
+    assert summary.seals[-1].image_count == 10
+
+
+def test_unsealed_release_is_not_audited(
+    make_workspace: MakeWorkspace, cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = make_workspace()
+    ingest_set(workspace, cohort / "real_used")
+
+    def full(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(type(workspace.catalog), "seal", full)
+    with pytest.raises(OSError, match="disk full"):
+        ingest_release(workspace, cohort / "generated")
+    monkeypatch.undo()
+    with pytest.raises(ConflictError, match="not complete"):
+        run_audit(workspace, AuditRequest("release", ("cohort",)))
+    assert ingest_release(workspace, cohort / "generated").sealed
+
+
+def test_set_keeps_its_membership_and_a_name_its_kind(make_workspace: MakeWorkspace, cohort: Path) -> None:
+    workspace = make_workspace()
+    ingest_set(workspace, cohort / "real_used")
+    with pytest.raises(ConflictError):
+        run_ingest(
+            workspace,
+            IngestRequest((cohort / "real_used",), "cohort", DatasetKind.SET, Membership.NOT_USED),
+            workspace.load_backbone(),
+        )
+    with pytest.raises(ConflictError):
+        ingest_release(workspace, cohort / "generated", name="cohort")
+
+
+def test_groups_are_pseudonyms_shared_by_sets(make_workspace: MakeWorkspace, used: Path, tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    table.write_text("name,group\nimg_0000.png,Jane Doe\nimg_0001.png,Jane Doe\nimg_0002.png,John Roe\n")
+    workspace = make_workspace()
+    ingest_set(workspace, used, name="by-table", group_from=str(table))
+    ingest_set(workspace, used, name="by-regex", group_from=r"img_000([0-2])")
+    keys = {}
+    for name in ("by-table", "by-regex"):
+        dataset = workspace.catalog.dataset(name)
+        (collection,) = workspace.catalog.collections_of(dataset.dataset_id)
+        keys[name] = [m.group_key for m in workspace.catalog.members(dataset.dataset_id, collection.collection_key)]
+    assert sorted(map(str, keys["by-table"])).count("None") == 9
+    assert len({key for key in keys["by-table"] if key}) == 2
+    assert workspace.catalog.pseudonym("Jane Doe") in keys["by-table"]
+    everything = b"".join(p.read_bytes() for p in workspace.root.rglob("*") if p.is_file())
+    assert b"Jane" not in everything
+
+
+def test_backbone_that_gives_nan_rejects_that_image_only(
+    make_workspace: MakeWorkspace, used: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = make_workspace()
+    backbone = workspace.load_backbone()
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(used / "black.png")
+    embed = type(backbone).embed
+
+    def black_is_nan(self: Any, pixels: Any) -> Any:
+        vectors = embed(self, pixels)
+        vectors[(pixels == 0).all(axis=(1, 2, 3))] = np.nan
+        return vectors
+
+    monkeypatch.setattr(type(backbone), "embed", black_is_nan)
+    report = run_ingest(workspace, IngestRequest((used,), "cohort", DatasetKind.SET, Membership.USED), backbone)
+    assert [(r.name, r.reason) for r in report.rejections] == [("black.png", RejectReason.NOT_FINITE)]
+    assert report.image_count == 12

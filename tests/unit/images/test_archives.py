@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import struct
+import tarfile
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provenance.errors import SourceError
+from provenance.images import BadInput, open_source, read_item
+from provenance.images.archives import _OPEN_ARCHIVES, _archives
+from provenance.vocabulary import Rejection, RejectReason, SourceItem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MEMBERS = [
+    ("b/2.png", b"second"),
+    ("../../up.png", b"up"),
+    ("a.png", b"first"),
+    ("a.png", b"first again"),
+    ("./c.png", b"dotted"),
+    ("__MACOSX/a.png", b"litter"),
+    (".hidden/a.png", b"hidden"),
+    ("nested.zip", b"PK"),
+    ("truth.csv", b"1,2"),
+    ("a.png", b"first once more"),
+]
+NAMES = ["../../up.png", "a.png", "a.png", "a.png", "b/2.png", "c.png", "nested.zip", "truth.csv"]
+IN_ORDER = ["b/2.png", "../../up.png", "a.png", "a.png", "c.png", "nested.zip", "truth.csv", "a.png"]
+CONTENT = {
+    "../../up.png": b"up",
+    "a.png": b"first",
+    "a.png (2)": b"first again",
+    "a.png (3)": b"first once more",
+    "b/2.png": b"second",
+    "./c.png": b"dotted",
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_archive_left_open():
+    yield
+    _archives.close()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def zipped(members: list[tuple[str, bytes]]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.mkdir("folder")
+        for name, data in members:
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def tarred(members: list[tuple[str, bytes]], **options: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", **options) as archive:
+        folder = tarfile.TarInfo("folder")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
+    ".tar.gz": gzip.compress,
+    ".tgz": gzip.compress,
+    ".tar.bz2": lambda data: bz2.compress(data, 1),  # in blocks of 100 kB
+    ".tar.xz": lzma.compress,
+}
+pytestmark = pytest.mark.filterwarnings("ignore:Duplicate name")
+
+
+def put(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def archive(folder: Path, suffix: str, members: list[tuple[str, bytes]] | None = None) -> Path:
+    members = MEMBERS if members is None else members
+    data = zipped(members) if suffix == ".zip" else tarred(members)
+    return put(folder / f"set{suffix}", COMPRESSED.get(suffix, bytes)(data))
+
+
+def items(path: Path) -> list[SourceItem]:
+    return [one for one in open_source(path) if isinstance(one, SourceItem)]
+
+
+def rejections(path: Path) -> list[Rejection]:
+    return [one for one in open_source(path) if isinstance(one, Rejection)]
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", *COMPRESSED])
+def test_every_member_is_found_and_read_under_a_label_of_its_own(tmp_path, suffix):
+    path = archive(tmp_path, suffix)
+    source = open_source(path)
+
+    found = list(source)
+
+    is_stream = suffix in COMPRESSED
+    assert source.kind == "archive"
+    assert source.count() == (None if is_stream else len(NAMES))
+    assert [one.name for one in found] == (IN_ORDER if is_stream else NAMES)
+    assert {one.member: read_item(one) for one in found if isinstance(one, SourceItem)} == CONTENT
+    assert [one.name for one in found if isinstance(one, Rejection)] == ["nested.zip", "truth.csv"]
+    assert {one.source for one in found} == {str(path)}
+    assert list(tmp_path.iterdir()) == [path], "nothing is written to disk"
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", *COMPRESSED])
+def test_members_are_read_again_in_any_order_without_their_bytes(tmp_path, suffix):
+    found = [item_without_content(item) for item in items(archive(tmp_path, suffix))]
+
+    for item in (*found, *reversed(found), *found):
+        assert read_item(item) == CONTENT[item.member]
+
+
+def item_without_content(item: SourceItem) -> SourceItem:
+    return SourceItem(
+        item.name, item.source, item.member, item.size_bytes, item.modified_ns, item.changed_ns, item.inode
+    )
+
+
+def test_labels_stay_apart_from_names_that_look_like_them(tmp_path):
+    members = [("a", b"1"), ("a (2)", b"2"), ("a", b"3"), ("a (2)", b"4")]
+
+    found = items(archive(tmp_path, ".zip", members))
+
+    assert len({item.member for item in found}) == 4
+    assert sorted(read_item(item) for item in found) == [b"1", b"2", b"3", b"4"]
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+def test_the_kind_is_known_by_content_whatever_the_name(tmp_path, suffix):
+    path = archive(tmp_path, suffix)
+    plain = path.rename(tmp_path / "download")
+
+    assert open_source(plain).kind == "archive"
+    assert len(items(plain)) == len(CONTENT)
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+def test_a_member_above_the_limit_is_oversized(tmp_path, suffix):
+    path = archive(tmp_path, suffix, [("big.png", bytes(2000)), ("small.png", bytes(10))])
+
+    reasons = {}
+    for one in open_source(path, max_file_bytes=1000):
+        if isinstance(one, Rejection):
+            reasons[one.name] = one.reason
+            continue
+        try:
+            reasons[one.name] = len(read_item(one, max_file_bytes=1000))
+        except BadInput as bad:
+            reasons[one.name] = bad.reason
+
+    assert reasons == {"big.png": RejectReason.OVERSIZED, "small.png": 10}
+
+
+def test_an_encrypted_member_is_unreadable(tmp_path):
+    data = bytearray(zipped([("a.png", b"secret"), ("b.png", b"open")]))
+    central = data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 1)  # the folder comes first
+    data[central + 8] |= 1
+
+    found = list(open_source(put(tmp_path / "set.zip", bytes(data))))
+
+    assert [getattr(one, "reason", None) for one in found] == [RejectReason.UNREADABLE, None]
+    assert "encrypted" in found[0].detail
+
+
+def test_links_in_archives_are_not_followed(tmp_path):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as made:
+        for name, kind in (
+            ("link.png", tarfile.SYMTYPE),
+            ("hard.png", tarfile.LNKTYPE),
+            ("pipe.png", tarfile.FIFOTYPE),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            made.addfile(info)
+    zip_buffer = io.BytesIO()
+    with zipfile.ZipFile(zip_buffer, "w") as made_zip:
+        link = zipfile.ZipInfo("link.png")
+        link.external_attr = 0o120777 << 16
+        made_zip.writestr(link, "/etc/passwd")
+
+    for path in (
+        put(tmp_path / "set.tar", buffer.getvalue()),
+        put(tmp_path / "set.tgz", gzip.compress(buffer.getvalue())),
+        put(tmp_path / "set.zip", zip_buffer.getvalue()),
+    ):
+        assert items(path) == []
+        assert {one.reason for one in rejections(path)} == {RejectReason.UNSUPPORTED}
+
+
+def test_a_damaged_member_of_a_zip_is_rejected_alone(tmp_path):
+    data = bytearray(zipped([("a.png", os.urandom(500)), ("b.png", os.urandom(500))]))
+    data[data.index(b"a.png") + 100] ^= 0xFF
+
+    first, second = items(put(tmp_path / "set.zip", bytes(data)))
+
+    with pytest.raises(BadInput) as caught:
+        read_item(first)
+    assert caught.value.reason is RejectReason.BROKEN
+    assert len(read_item(second)) == 500
+
+
+def test_an_unknown_compression_in_a_zip_is_unsupported(tmp_path):
+    data = bytearray(zipped([("a.png", b"1")]))
+    local, central = data.index(b"a.png") - 30, data.rindex(b"a.png") - 46
+    data[local + 8 : local + 10] = data[central + 10 : central + 12] = struct.pack("<H", 99)
+
+    (item,) = items(put(tmp_path / "set.zip", bytes(data)))
+
+    with pytest.raises(BadInput) as caught:
+        read_item(item)
+    assert caught.value.reason is RejectReason.UNSUPPORTED
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.bz2", ".tar.xz"])
+def test_what_stands_before_the_damage_of_a_tar_goes_in(tmp_path, suffix):
+    members = [(f"{number}.png", os.urandom(30_000)) for number in range(8)]
+    whole = archive(tmp_path, suffix, members).read_bytes()
+    path = put(tmp_path / f"cut{suffix}", whole[: len(whole) * 2 // 3])
+
+    found = list(open_source(path))
+
+    good = {}
+    for one in found:
+        if isinstance(one, SourceItem):
+            try:
+                good[one.name] = read_item(one)
+            except BadInput as bad:
+                assert bad.reason is RejectReason.TRUNCATED  # noqa: PT017 - the item after the good ones
+    assert good == dict(members[: len(good)])
+    assert len(good) >= 3
+    assert isinstance(found[-1], Rejection)
+    assert (found[-1].name, found[-1].member) == (path.name, None)
+    assert found[-1].reason is RejectReason.TRUNCATED
+
+
+def test_a_bad_header_in_the_middle_of_a_tar_is_told(tmp_path):
+    data = bytearray(tarred([("a.png", bytes(1024)), ("b.png", bytes(1024)), ("c.png", b"")]))
+    header_of_b = data.index(b"b.png")
+    data[header_of_b + 150] ^= 0xFF
+
+    for path in (put(tmp_path / "set.tar", bytes(data)), put(tmp_path / "set.tgz", gzip.compress(bytes(data)))):
+        assert [item.name for item in items(path)] == ["a.png"]
+        (damage,) = rejections(path)
+        assert (damage.name, damage.reason) == (path.name, RejectReason.BROKEN)
+
+
+def test_a_tar_without_its_end_mark_may_have_been_cut(tmp_path):
+    data = tarred([("a.png", bytes(512))])
+    data = data[: data.index(b"a.png") + 1024]
+
+    path = put(tmp_path / "set.tar", data)
+
+    assert [item.name for item in items(path)] == ["a.png"]
+    assert [one.reason for one in rejections(path)] == [RejectReason.TRUNCATED]
+    assert open_source(path).count() == 2
+
+
+def test_a_wrong_checksum_of_the_compression_is_told(tmp_path):
+    data = bytearray(gzip.compress(tarred([("a.png", bytes(512))])))
+    data[-8:-4] = struct.pack("<I", 12345)
+
+    assert [one.reason for one in rejections(put(tmp_path / "set.tgz", bytes(data)))] == [RejectReason.BROKEN]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("set.zip", zipped([("a.png", b"1" * 100)])[:-30]),
+        ("set.zip", b"not a zip"),
+        ("set.zip", b""),
+        ("set.tar", b"not a tar" * 100),
+        ("set.tar", b""),
+        ("set.tar.gz", gzip.compress(b"an image?" * 100)),
+        ("set.tar.gz", gzip.compress(b"x")[:12]),
+        ("scan.nii.gz", gzip.compress(bytes(range(256)) * 4)),
+        ("set.7z", b"7z\xbc\xaf\x27\x1c" + bytes(600)),
+        ("set.rar", b"Rar!\x1a\x07" + bytes(range(256)) * 3),
+    ],
+)
+def test_an_archive_that_cannot_be_opened_is_an_error(tmp_path, name, data):
+    with pytest.raises(SourceError, match="can't open the archive") as caught:
+        open_source(put(tmp_path / name, data))
+    assert "unpack it" in caught.value.hint
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+def test_an_archive_that_changed_since_it_was_listed_is_not_read(tmp_path, suffix):
+    path = archive(tmp_path, suffix)
+    item = item_without_content(items(path)[0])
+    assert read_item(item)
+    archive(tmp_path, suffix, [("a.png", b"other")])
+
+    with pytest.raises(BadInput) as caught:
+        read_item(item)
+    assert caught.value.reason is RejectReason.UNREADABLE
+
+
+def test_few_archives_stay_open(tmp_path):
+    for number in range(_OPEN_ARCHIVES * 2):
+        (item,) = items(put(tmp_path / f"{number}.zip", zipped([("a.png", b"%d" % number)])))
+        assert read_item(item) == b"%d" % number
+
+    assert len(_archives._readers) == _OPEN_ARCHIVES
+
+
+def test_a_label_that_is_not_there_is_unreadable(tmp_path):
+    for suffix in (".zip", ".tar", ".tar.gz"):
+        item = items(archive(tmp_path, suffix))[0]
+        other = SourceItem("x", item.source, "x", 1, item.modified_ns, item.changed_ns, item.inode)
+        with pytest.raises(BadInput, match="no such member"):
+            read_item(SourceItem("x", other.source, "x", item.size_bytes, other.modified_ns, 0, other.inode))

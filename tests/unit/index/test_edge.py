@@ -1,0 +1,217 @@
+"""What only the in-process engine can get wrong: locks, killed processes, files that keep what was deleted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from provenance.errors import StoreLockedError, VectorStoreError
+from provenance.index import CollectionSpec, Points, open_index, point_id
+from provenance.index import edge as edge_module
+from provenance.index.edge import EdgeIndex
+
+ROOT = Path(__file__).resolve().parents[3]
+DIMENSION = 64
+SPEC = CollectionSpec("set", DIMENSION)
+
+
+def make_points(start: int, stop: int) -> Points:
+    rows = [np.random.default_rng(number).standard_normal((1, DIMENSION)) for number in range(start, stop)]
+    vectors = np.array([row / np.linalg.norm(row) for row in rows], dtype=np.float32).reshape(-1, 1, DIMENSION)
+    ids = [point_id(f"sha256:{number}", "space:test") for number in range(start, stop)]
+    return Points(ids, vectors, [{"number": number} for number in range(start, stop)])
+
+
+def run_child(code: str, *arguments: str) -> subprocess.Popen[str]:
+    """A Python process that has ``make_points`` and the index at hand."""
+    source = f"from tests.unit.index.test_edge import *\n{textwrap.dedent(code)}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-c", source, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+    )
+
+
+def files_with(folder: Path, vector: npt.NDArray[np.float32]) -> list[str]:
+    return [str(file) for file in folder.rglob("*") if file.is_file() and vector.tobytes() in file.read_bytes()]
+
+
+def test_a_second_process_is_told_who_holds_the_store_and_harms_nobody(tmp_path: Path) -> None:
+    with EdgeIndex(tmp_path) as index:
+        index.create(SPEC)
+        index.upsert("set", make_points(0, 50))
+        started = time.monotonic()
+        code = """
+        try:
+            EdgeIndex(Path(sys.argv[1]), lock_timeout_seconds=0.2)
+        except StoreLockedError as error:
+            print(error.message, "|", error.hint)
+        """
+        out, err = run_child(code, str(tmp_path)).communicate(timeout=60)
+        assert f"held by process {os.getpid()} on" in out, err
+        assert "one process at a time" in out
+        assert time.monotonic() - started < 30
+        index.upsert("set", make_points(50, 80))
+        index.flush("set")
+        assert index.count("set") == 80
+    with EdgeIndex(tmp_path, lock_timeout_seconds=0) as again:
+        found = again.get("set", make_points(0, 80).ids)
+        assert found.vectors.tobytes() == make_points(0, 80).vectors.tobytes()
+
+
+def test_the_same_process_can_not_open_it_twice_either(tmp_path: Path) -> None:
+    with EdgeIndex(tmp_path):
+        started = time.monotonic()
+        with pytest.raises(StoreLockedError, match=str(os.getpid())):
+            EdgeIndex(tmp_path, lock_timeout_seconds=0)
+        assert time.monotonic() - started < 5
+
+
+def test_whoever_waits_gets_the_store_when_it_is_free(tmp_path: Path) -> None:
+    index = EdgeIndex(tmp_path)
+    threading.Timer(0.1, index.close).start()
+    with EdgeIndex(tmp_path, lock_timeout_seconds=30) as second:
+        assert second.collections() == []
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_acknowledged_points_survive_sigkill(tmp_path: Path, parts: int) -> None:
+    code = """
+    index = EdgeIndex(Path(sys.argv[1]))
+    parts = int(sys.argv[2])
+    index.create(CollectionSpec("set", DIMENSION, parts))
+    for start in range(0, 10**6, 16):
+        points = make_points(start, start + 16)
+        index.upsert("set", Points(points.ids, np.repeat(points.vectors, parts, axis=1), points.payloads))
+        index.flush("set")
+        print(start + 16, flush=True)
+    """
+    acknowledged = 0
+    for batches in (3, 1, 6):
+        child = run_child(code, str(tmp_path), str(parts))
+        assert child.stdout is not None
+        for _ in range(batches):
+            acknowledged = max(acknowledged, int(child.stdout.readline()))
+        child.send_signal(signal.SIGKILL)
+        rest, _ = child.communicate(timeout=60)
+        acknowledged = max([acknowledged, *(int(line) for line in rest.split() if line)])
+        with EdgeIndex(tmp_path, lock_timeout_seconds=0) as index:
+            wanted = make_points(0, acknowledged)
+            found = index.get("set", wanted.ids)
+            assert found.ids == wanted.ids
+            assert found.vectors.tobytes() == np.repeat(wanted.vectors, parts, axis=1).tobytes()
+            assert found.payloads == wanted.payloads
+
+
+def test_deleted_vectors_leave_the_files_with_compact(tmp_path: Path) -> None:
+    points = make_points(0, 300)
+    with EdgeIndex(tmp_path) as index:
+        index.create(SPEC)
+        index.upsert("set", points)
+        index.flush("set")
+        assert files_with(tmp_path, points.vectors[7])
+        index.delete("set", [points.ids[7]])
+        index.flush("set")
+        assert index.compact("set")
+        assert files_with(tmp_path, points.vectors[7]) == []
+        assert files_with(tmp_path, points.vectors[8])
+        assert index.compact("set")  # nothing left to do
+        index.upsert("set", make_points(300, 310))
+        assert index.count("set") == 309
+    assert files_with(tmp_path, points.vectors[7]) == []
+    with EdgeIndex(tmp_path) as index:
+        assert index.count("set") == 309
+        assert index.search("set", points.vectors[8:9], 1)[0][0][0] == points.ids[8]
+        index.delete("set", [*points.ids, *make_points(300, 310).ids])
+        assert index.compact("set")
+        assert index.count("set") == 0
+        index.upsert("set", points)
+        assert index.count("set") == 300
+
+
+def test_a_dropped_collection_leaves_no_file(tmp_path: Path) -> None:
+    points = make_points(0, 20)
+    with EdgeIndex(tmp_path) as index:
+        index.create(SPEC)
+        index.upsert("set", points)
+        index.flush("set")
+        index.drop("set")
+        assert files_with(tmp_path, points.vectors[0]) == []
+        assert list((tmp_path / "collections").iterdir()) == []
+
+
+def test_what_a_crash_left_half_made_or_half_dropped_is_cleared_away(tmp_path: Path) -> None:
+    with EdgeIndex(tmp_path) as index:
+        index.create(SPEC)
+    for name in (".making-other", ".dropped-abc"):
+        (tmp_path / "collections" / name / "shard").mkdir(parents=True)
+    with EdgeIndex(tmp_path) as index:
+        assert index.collections() == ["set"]
+        index.create(CollectionSpec("other", 3))
+    assert sorted(entry.name for entry in (tmp_path / "collections").iterdir()) == ["other", "set"]
+
+
+def test_a_damaged_collection_is_named_and_the_others_work(tmp_path: Path) -> None:
+    with EdgeIndex(tmp_path) as index:
+        for key in ("good", "bad"):
+            index.create(CollectionSpec(key, DIMENSION))
+            index.upsert(key, make_points(0, 5))
+    (segment,) = (tmp_path / "collections" / "bad" / "shard" / "segments").iterdir()
+    (segment / "segment.json").write_text("{")
+    with EdgeIndex(tmp_path) as index:
+        with pytest.raises(VectorStoreError, match="bad") as raised:
+            index.count("bad")
+        assert "reconcile" in raised.value.hint
+        assert index.count("good") == 5
+        index.drop("bad")
+        assert index.collections() == ["good"]
+
+
+def test_a_store_of_newer_software_is_refused(tmp_path: Path) -> None:
+    EdgeIndex(tmp_path).close()
+    stored = json.loads((tmp_path / "store.json").read_text())
+    (tmp_path / "store.json").write_text(json.dumps(stored | {"version": 99}))
+    with pytest.raises(VectorStoreError, match="version 99"):
+        EdgeIndex(tmp_path)
+    (tmp_path / "store.json").write_text("not json")
+    with pytest.raises(VectorStoreError, match="can't be opened"):
+        EdgeIndex(tmp_path, lock_timeout_seconds=0)
+
+
+def test_a_path_that_can_not_be_a_store_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(VectorStoreError, match="can't be opened"):
+        open_index(f"local:{tmp_path / 'file'}")
+
+
+def test_a_nearly_full_disk_is_an_error_and_not_the_death_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EdgeIndex(tmp_path) as index:
+        index.create(SPEC)
+        monkeypatch.setattr(edge_module, "FREE_BYTES_KEPT", 2**62)
+        for call in (lambda: index.upsert("set", make_points(0, 1)), lambda: index.compact("set")):
+            with pytest.raises(VectorStoreError, match="nearly full"):
+                call()
+        assert index.count("set") == 0
+
+
+def test_each_store_has_its_own_identity(tmp_path: Path) -> None:
+    with open_index(f"local:{tmp_path / 'a'}") as a, open_index(f"local:{tmp_path / 'b'}") as b:
+        assert a.store_uuid != b.store_uuid
