@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from provenance.catalog import Generator, NewImage
 from provenance.errors import ConflictError, SourceError, UsageError
 from provenance.groups import GroupRule, group_rule
-from provenance.images import PreparationSettings, Prepared, open_source, prepare
+from provenance.images import PreparationSettings, Prepared, layout_sources, open_source, prepare
 from provenance.index import CollectionSpec, Points, point_id, vector_digest
 from provenance.version import __version__
 from provenance.vocabulary import (
@@ -36,7 +36,9 @@ from provenance.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from provenance.catalog import Catalog, Dataset, Generator, NewImage
+    from pathlib import Path
+
+    from provenance.catalog import Catalog, Dataset
     from provenance.embedding import Backbone
     from provenance.workspace import Workspace
 
@@ -115,6 +117,36 @@ class IngestReport:
     sealed: bool | None
     dataset_digest: str
     duration_seconds: float
+
+
+LAYOUT_FOLDERS = {
+    "real_used": Membership.USED,
+    "real_not_used": Membership.NOT_USED,
+    "real_unknown": Membership.UNKNOWN,
+}
+
+
+def layout_requests(root: Path, prefix: str, generator: Generator, **common: Any) -> list[IngestRequest]:
+    """One request per folder of the ImageCLEFmed-GAN layout that is there: up to three sets and one release.
+
+    Args:
+        root: Folder with ``real_used/``, ``real_not_used/``, ``real_unknown/``, ``generated/``.
+        prefix: The names become ``prefix-used``, ``prefix-not-used``, ``prefix-unknown``, ``prefix-generated``.
+        generator: Of the release.
+        common: Further attributes that all requests share.
+
+    Raises:
+        SourceError: If none of the folders is there.
+    """
+    requests = []
+    for folder, path in layout_sources(root).items():
+        name = f"{prefix}-{folder.removeprefix('real_').replace('_', '-')}"
+        membership = LAYOUT_FOLDERS.get(folder)
+        if membership is None:
+            requests.append(IngestRequest((path,), name, DatasetKind.RELEASE, generator=generator, **common))
+        else:
+            requests.append(IngestRequest((path,), name, DatasetKind.SET, membership, **common))
+    return requests
 
 
 class _Action(Enum):
@@ -224,7 +256,6 @@ class _IngestRun:
             self.sealed_ids = frozenset(catalog.member_ids(dataset.dataset_id))
         self.rejected_before = frozenset((r.source, r.member or "") for r in catalog.rejects(dataset.dataset_id))
         arguments = {
-            "sources": [str(Path(path).resolve()) for path in self.request.sources],
             "membership": self.request.membership.value if self.request.membership else None,
             "group_from": self.request.group_from,
         }
@@ -250,7 +281,7 @@ class _IngestRun:
 
         settings = self.workspace.settings
         preparation = PreparationSettings(
-            size=int(self.space.preprocessing["size"]),
+            size=self.backbone.input_size,
             max_pixels=settings.max_pixels,
             max_file_bytes=settings.max_file_bytes,
         )
@@ -377,8 +408,6 @@ class _IngestRun:
         return {id(plan): vector for plan, vector in zip(plans, vectors, strict=True)}
 
     def _record(self, images: Sequence[tuple[_Planned, FloatArray | None]]) -> None:
-        from provenance.catalog import NewImage
-
         rows, written = [], []
         for plan, vector in images:
             assert plan.prepared is not None
@@ -465,4 +494,13 @@ def _prepare_or_pass(item: SourceItem | Rejection, *, settings: PreparationSetti
     return item if isinstance(item, Rejection) else prepare(item, settings)
 
 
-__all__ = ["IngestReport", "IngestRequest", "OnProgress", "Progress", "image_ids_digest", "run_ingest"]
+__all__ = [
+    "Generator",
+    "IngestReport",
+    "IngestRequest",
+    "OnProgress",
+    "Progress",
+    "image_ids_digest",
+    "layout_requests",
+    "run_ingest",
+]

@@ -156,7 +156,7 @@ def neighbors_of_file(
 def _embed_file(workspace: Workspace, path: Path, backbone: Backbone) -> FloatArray:
     settings = workspace.settings
     preparation = PreparationSettings(
-        size=int(backbone.space.preprocessing["size"]),
+        size=backbone.input_size,
         max_pixels=settings.max_pixels,
         max_file_bytes=settings.max_file_bytes,
     )

@@ -59,7 +59,7 @@ class Workspace(AbstractContextManager["Workspace"]):
             folder.mkdir(parents=True, exist_ok=True)
             file.write_text(_SETTINGS_TEXT + "".join(map(_toml_line, given.items())), encoding="utf-8")
         workspace = cls(folder, loaded)
-        _ = workspace.catalog
+        workspace.upgrade_catalog()
         return workspace
 
     @classmethod
@@ -99,10 +99,22 @@ class Workspace(AbstractContextManager["Workspace"]):
 
     @cached_property
     def catalog(self) -> Catalog:
-        """The SQL catalog, migrated to this software when it is new."""
+        """The SQL catalog. The workspace's own file is made where there is none; another place is not."""
         from provenance.catalog import Catalog
 
-        return Catalog.open(self.catalog_url, create=True)
+        return Catalog.open(self.catalog_url, create=not self.settings.catalog_url)
+
+    def upgrade_catalog(self) -> tuple[str | None, str]:
+        """Bring the catalog to this software's schema, an empty database too; gives the revisions before and after."""
+        from provenance.catalog import upgrade
+
+        return upgrade(self.catalog_url)
+
+    def catalog_revisions(self) -> tuple[str | None, str]:
+        """The catalog's schema revision (``None``: empty), and the one this software needs."""
+        from provenance.catalog import current_revision, head_revision
+
+        return current_revision(self.catalog_url), head_revision()
 
     @cached_property
     def index(self) -> VectorIndex:

@@ -164,6 +164,7 @@ def _make_images() -> None:
         sa.ForeignKeyConstraint(["image_key"], ["images.image_key"], name="fk_image_identities_image_key"),
         sa.PrimaryKeyConstraint("image_key", name="pk_image_identities"),
         sa.UniqueConstraint("image_id", name="uq_image_identities_image_id"),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_image_identities_pixel_digest", "image_identities", ["pixel_digest"])
     op.create_table(
@@ -185,6 +186,7 @@ def _make_images() -> None:
         sa.ForeignKeyConstraint(["image_key"], ["images.image_key"], name="fk_memberships_image_key"),
         sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"], name="fk_memberships_run_id"),
         sa.PrimaryKeyConstraint("dataset_id", "image_key", name="pk_memberships"),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_memberships_group_key", "memberships", ["group_key"])
     op.create_index("ix_memberships_image_key", "memberships", ["image_key"])
@@ -215,6 +217,7 @@ def _make_names() -> None:
             "dataset_id", "source", "member", "image_key", name="uq_occurrences_dataset_id_source_member_image_key"
         ),
     )
+    op.create_index("ix_occurrences_dataset_id_occurrence_id", "occurrences", ["dataset_id", "occurrence_id"])
     op.create_index("ix_occurrences_base_name", "occurrences", ["base_name"])
     op.create_index("ix_occurrences_image_key", "occurrences", ["image_key"])
     op.create_table(
@@ -268,6 +271,7 @@ def _make_points() -> None:
         sa.ForeignKeyConstraint(["image_key"], ["images.image_key"], name="fk_points_image_key"),
         sa.PrimaryKeyConstraint("collection_key", "image_key", name="pk_points"),
         sa.UniqueConstraint("collection_key", "point_id", name="uq_points_collection_key_point_id"),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_points_image_key", "points", ["image_key"])
     op.create_index("ix_points_unsettled", "points", ["collection_key", "state"], **_only("state <> 'indexed'"))

@@ -11,5 +11,6 @@ spread over sets.
 from provenance.audit.compare import Change, compare_audits
 from provenance.audit.inputs import AuditRequest
 from provenance.audit.run import AuditReport, run_audit, verdict_digest
+from provenance.detection import Policy
 
-__all__ = ["AuditReport", "AuditRequest", "Change", "compare_audits", "run_audit", "verdict_digest"]
+__all__ = ["AuditReport", "AuditRequest", "Change", "Policy", "compare_audits", "run_audit", "verdict_digest"]

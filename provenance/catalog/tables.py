@@ -79,6 +79,7 @@ class ImageIdentity(Base):
     file_format: Mapped[str]
     mode: Mapped[str]
     size_bytes: Mapped[int] = mapped_column(BigInteger)
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
 
 
 class Generator(Base):
@@ -154,7 +155,10 @@ class Occurrence(Base):
     inode: Mapped[str]  # inode numbers are unsigned 64-bit: more than either database's integers hold
     found_at: Mapped[datetime]
     run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.run_id"))
-    __table_args__ = (UniqueConstraint("dataset_id", "source", "member", "image_key"),)
+    __table_args__ = (
+        UniqueConstraint("dataset_id", "source", "member", "image_key"),
+        Index(None, "dataset_id", "occurrence_id"),  # reading page by page
+    )
 
 
 class ReleaseSeal(Base):
@@ -187,6 +191,7 @@ class Membership(Base):
     added_at: Mapped[datetime]
     run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.run_id"))
     forgotten_at: Mapped[datetime | None]
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
 
 
 class Space(Base):
@@ -242,6 +247,7 @@ class Point(Base):
             sqlite_where=text("state <> 'indexed'"),
             postgresql_where=text("state <> 'indexed'"),
         ),
+        {"sqlite_with_rowid": False},
     )
 
 

@@ -14,6 +14,7 @@ from provenance.errors import ProvenanceError
 from provenance.version import __version__
 
 if TYPE_CHECKING:
+    from provenance.embedding import Backbone
     from provenance.workspace import Workspace
 
 app = typer.Typer(
@@ -89,6 +90,21 @@ def open_or_create_workspace(**settings: Any) -> Workspace:
         Workspace.create(state.workspace).close()
         message(f"new workspace: {state.workspace.resolve()}")
     return Workspace.open(state.workspace, **settings)
+
+
+def load_backbone(workspace: Workspace, **choice: Any) -> Backbone:
+    """The chosen backbone; a download of its weights says how far it is, each tenth."""
+    from provenance.cli.output import message
+
+    said = 0
+
+    def on_progress(done: int, total: int | None) -> None:
+        nonlocal said
+        if total and done * 10 // total > said:
+            said = done * 10 // total
+            message(f"downloading weights: {said * 10} % of {total / 1e6:.0f} MB")
+
+    return workspace.load_backbone(**choice, on_progress=on_progress)
 
 
 def main() -> None:

@@ -59,9 +59,8 @@ def audit(
       provenance audit gan-v1 --used cohort-2024 --not-used cohort-2019
       provenance audit gan-v1 --against hospital-b --subject real --json
     """
-    from provenance.audit import AuditRequest, compare_audits, run_audit
+    from provenance.audit import AuditRequest, Policy, compare_audits, run_audit
     from provenance.cli.output import message, print_json
-    from provenance.detection import Policy
 
     policy = Policy(subject=subject, rule=rule, alpha=alpha, population=population, top_k=top_k)
     request = AuditRequest(
@@ -241,7 +240,9 @@ def audits_show(
     rows: RowsOption = 10,
     json: JsonOption = False,
 ) -> None:
-    """One audit: figures, closest subjects, rejected inputs, and whether its sets have changed since.
+    """One audit, and whether its sets changed since.
+
+    Figures, closest subjects, rejected inputs.
 
     \b
     Example:

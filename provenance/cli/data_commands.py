@@ -13,6 +13,7 @@ from provenance.cli.app import (
     JsonOption,
     WeightsOption,
     app,
+    load_backbone,
     open_or_create_workspace,
     state,
 )
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
     from provenance.workspace import Workspace
 
 MODALITY_HELP = "DICOM's code of the modality: CT, MR, CR, DX, US ..."
-LAYOUT_FOLDERS = {
-    "real_used": Membership.USED,
-    "real_not_used": Membership.NOT_USED,
-    "real_unknown": Membership.UNKNOWN,
-}
-
 ModalityOption = Annotated[str, typer.Option("--modality", help=MODALITY_HELP)]
 GroupOption = Annotated[
     str | None,
@@ -165,24 +160,11 @@ def ingest_layout(
     Example:
       provenance ingest-layout ./imageclef-2025 --prefix clef25 --modality CT
     """
-    from provenance.images import layout_sources
-    from provenance.ingest import IngestRequest
+    from provenance.ingest import layout_requests
 
-    requests = []
-    for folder, path in layout_sources(root).items():
-        member = LAYOUT_FOLDERS.get(folder)
-        requests.append(
-            IngestRequest(
-                sources=(path,),
-                name=f"{prefix}-{folder.removeprefix('real_').replace('_', '-')}",
-                kind=DatasetKind.SET if member else DatasetKind.RELEASE,
-                membership=member,
-                generator=None if member else _generator(generator or prefix, architecture, generator_version),
-                modality=modality.upper(),
-                group_from=group_from,
-                rehash=rehash,
-            )
-        )
+    made_by = _generator(generator or prefix, architecture, generator_version)
+    assert made_by is not None
+    requests = layout_requests(root, prefix, made_by, modality=modality.upper(), group_from=group_from, rehash=rehash)
     _run(requests, json=json, many=True, name=backbone, backbone_file=backbone_file, weights=weights)
 
 
@@ -203,7 +185,7 @@ def _membership(text: str | None) -> Membership | None:
 
 
 def _generator(name: str | None, architecture: str, version: str) -> Generator | None:
-    from provenance.catalog import Generator
+    from provenance.ingest import Generator
 
     return Generator(name, architecture, version) if name else None
 
@@ -213,7 +195,7 @@ def _run(requests: list[IngestRequest], *, json: bool, many: bool, **backbone_ch
 
     reports = []
     with open_or_create_workspace() as workspace:
-        backbone = workspace.load_backbone(**backbone_choice)
+        backbone = load_backbone(workspace, **backbone_choice)
         for request in requests:
             reports.append(_ingest_one(workspace, request, backbone))
             if not json:

@@ -29,7 +29,9 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides every phantom and every copy.")] = 0,
     json: JsonOption = False,
 ) -> None:
-    """Make CT-like phantoms and a release with planted copies, ingest and audit them, and show truth against verdict.
+    """Audit made-up slices: the main job, shown whole.
+
+    Makes CT-like phantoms and a release with planted copies, ingests and audits them, shows truth against verdict.
 
     Without --backbone it takes resnet50, or efficientnet-lite0 (extra offline) where the weights of resnet50 can't
     be had. It makes a workspace inside the folder and touches no other.

@@ -103,7 +103,7 @@ def _summary_json(summary: DatasetSummary, backbones: dict[str, str]) -> dict[st
 
 @sets_app.command("show")
 def sets_show(name: NameArgument, json: JsonOption = False) -> None:
-    """One set: counts, spaces, runs and rejected inputs.
+    """One set: counts, spaces, runs, rejected inputs.
 
     \b
     Example:
@@ -114,7 +114,7 @@ def sets_show(name: NameArgument, json: JsonOption = False) -> None:
 
 @releases_app.command("show")
 def releases_show(name: NameArgument, json: JsonOption = False) -> None:
-    """One release: counts, generator, seals, runs and rejected inputs.
+    """One release: counts, seals, runs, rejected inputs.
 
     \b
     Example:
@@ -172,7 +172,9 @@ def _reject_json(reject: RejectRecord) -> dict[str, Any]:
 
 @sets_app.command("remove")
 def sets_remove(name: NameArgument, yes: YesOption = False, json: JsonOption = False) -> None:
-    """Take a set out of catalog and index. Audits that used it keep their verdicts.
+    """Take a set out of catalog and index.
+
+    Audits that used it keep their verdicts.
 
     \b
     Example:
@@ -183,7 +185,9 @@ def sets_remove(name: NameArgument, yes: YesOption = False, json: JsonOption = F
 
 @releases_app.command("remove")
 def releases_remove(name: NameArgument, yes: YesOption = False, json: JsonOption = False) -> None:
-    """Take a release out of catalog and index. Audits of it keep their verdicts.
+    """Take a release out of catalog and index.
+
+    Audits of it keep their verdicts.
 
     \b
     Example:
@@ -214,7 +218,9 @@ def sets_forget(
     yes: YesOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Erase one image everywhere: vectors, names, paths, digests. The history keeps the fact; it stays out for good.
+    """Erase one image everywhere, for good.
+
+    Vectors, names, paths and digests go; the history keeps the fact, and a later ingest does not bring it back.
 
     \b
     Example:
@@ -273,11 +279,10 @@ def db_upgrade(json: JsonOption = False) -> None:
     Example:
       provenance db upgrade
     """
-    from provenance.catalog import upgrade
     from provenance.cli.output import message, print_json
 
     with open_workspace() as workspace:
-        before, after = upgrade(workspace.catalog_url)
+        before, after = workspace.upgrade_catalog()
     if json:
         print_json({"before": before, "after": after})
     else:
@@ -292,11 +297,11 @@ def db_current(json: JsonOption = False) -> None:
     Example:
       provenance db current
     """
-    from provenance.catalog import current_revision, head_revision
     from provenance.cli.output import print_facts, print_json
 
     with open_workspace() as workspace:
-        facts = {"current": current_revision(workspace.catalog_url), "head": head_revision()}
+        current, head = workspace.catalog_revisions()
+        facts = {"current": current, "head": head}
     if json:
         print_json(facts)
     else:

@@ -15,6 +15,7 @@ from provenance.cli.app import (
     TopKOption,
     WeightsOption,
     app,
+    load_backbone,
     open_workspace,
 )
 
@@ -206,7 +207,7 @@ def _backbone_of_space(
     """The chosen backbone; of the space's name where a space was chosen, of the settings otherwise."""
     if space is not None and name is None and file is None:
         name = workspace.catalog.space(space).backbone
-    return workspace.load_backbone(name=name, backbone_file=file, weights=weights)
+    return load_backbone(workspace, name=name, backbone_file=file, weights=weights)
 
 
 def _row(neighbor: Neighbor, short: Any) -> tuple[Any, ...]:

@@ -231,6 +231,8 @@ def open_onnx(content: bytes, path: Path, *, device: str, threads: int | None) -
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
+    # Threads that spin while they wait would take the cores from decoding.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     available = onnxruntime.get_available_providers()
     cuda = device.startswith("cuda") or (device == "auto" and "CUDAExecutionProvider" in available)
     try:

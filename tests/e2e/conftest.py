@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from provenance import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 def save_backbone(path: Path, seed: int) -> Path:
@@ -60,14 +62,16 @@ def save_pictures(folder: Path, seeds: range, prefix: str = "img") -> Path:
 
 @pytest.fixture
 def cohort(tmp_path: Path) -> Path:
-    """The layout of a challenge: 12 used, 10 not used, 6 unknown, 9 generated, of which 3 are exact copies of used ones."""
+    """The layout of a challenge: 12 used, 10 not used, 6 unknown, 9 generated; 3 of these are copies of used ones."""
     root = tmp_path / "cohort"
     save_pictures(root / "real_used", range(12))
     save_pictures(root / "real_not_used", range(100, 110))
     save_pictures(root / "real_unknown", range(200, 206))
     save_pictures(root / "generated", range(300, 306), "gen")
     for seed in (1, 5, 11):
-        (root / "generated" / f"copy_{seed:04d}.png").write_bytes((root / "real_used" / f"img_{seed:04d}.png").read_bytes())
+        (root / "generated" / f"copy_{seed:04d}.png").write_bytes(
+            (root / "real_used" / f"img_{seed:04d}.png").read_bytes()
+        )
     return root
 
 

@@ -7,18 +7,21 @@ import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
-from provenance.audit import AuditReport
 from provenance.catalog import Generator
 from provenance.exports import export_audit_csv, export_dataset_parquet
 from provenance.vocabulary import DatasetKind, Membership, Population, Subject
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provenance.audit import AuditReport
 
 pytestmark = pytest.mark.filterwarnings("ignore:Local mode performs exact")
 
@@ -137,9 +140,7 @@ def test_generated_subjects_equal_the_oracle(
     assert labels == {"used", "not_used"}
 
 
-def test_real_subjects_equal_the_oracle(
-    workspace_of: MakeWorkspace, engine: str, cohort: Path, tmp_path: Path
-) -> None:
+def test_real_subjects_equal_the_oracle(workspace_of: MakeWorkspace, engine: str, cohort: Path, tmp_path: Path) -> None:
     workspace = workspace_of(engine)
     ingest_cohort(workspace, cohort)
     policy = Policy(subject=Subject.REAL)
@@ -220,10 +221,10 @@ def test_pairwise_population_counts_shared_images_once(
 
 @pytest.mark.postgres
 def test_postgres_gives_the_verdicts_of_sqlite(
-    make_workspace: MakeWorkspace, cohort: Path, postgres_database: str
+    make_workspace: MakeWorkspace, cohort: Path, postgres_url: str
 ) -> None:
     digests = set()
-    for name, url in (("sqlite", None), ("postgres", postgres_database)):
+    for name, url in (("sqlite", None), ("postgres", postgres_url)):
         workspace = make_workspace(name, catalog_url=url)
         ingest_cohort(workspace, cohort)
         for policy in (Policy(), Policy(subject=Subject.REAL), Policy(population=Population.PAIRWISE)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit
 from provenance.audit import compare_audits
 from provenance.catalog import Generator
 from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError, UsageError
-from provenance.ingest import IngestReport
 from provenance.queries import (
     drift_of_audit,
     forget_image,
@@ -26,6 +26,9 @@ from provenance.queries import (
     show_image,
 )
 from provenance.vocabulary import DatasetKind, Membership, Population, RejectReason, Role, Subject
+
+if TYPE_CHECKING:
+    from provenance.ingest import IngestReport
 
 MakeWorkspace = Callable[..., Workspace]
 
@@ -84,7 +87,9 @@ def test_sets_in_different_spaces_do_not_meet(workspace: Workspace, cohort: Path
     audit = run_audit(workspace, AuditRequest("release", ("elsewhere",))).audit
     assert audit.space_id == backbone.space.space_id
     with pytest.raises(SpaceMismatchError, match="not embedded in"):
-        run_audit(workspace, AuditRequest("release", ("elsewhere", "used"), space=workspace.load_backbone().space.space_id))
+        run_audit(
+            workspace, AuditRequest("release", ("elsewhere", "used"), space=workspace.load_backbone().space.space_id)
+        )
 
 
 def test_show_and_history_tell_all_of_an_image(workspace: Workspace) -> None:
@@ -144,9 +149,7 @@ def test_sealed_release_with_a_forgotten_image_is_still_the_release(workspace: W
     assert report.image_count == 8
 
 
-def test_interrupted_forgetting_is_finished_by_the_next(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_forgetting_is_finished_by_the_next(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = workspace.catalog.resolve_image("img_0002.png"), workspace.catalog.resolve_image("img_0003.png")
 
     def dies(*_: object) -> None:

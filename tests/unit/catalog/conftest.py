@@ -131,9 +131,9 @@ def make_stage(catalog: Catalog) -> Stage:
     dataset = catalog.create_set("hospital", Membership.USED, "CT")
     release = catalog.create_release("gan-1", Generator("gan", "stylegan2", "3"), "CT")
     catalog.ensure_space(SPACE)
-    collections = [catalog.ensure_collection(one.dataset_id, SPACE.space_id) for one in (dataset, release)]
+    real, generated = (catalog.ensure_collection(one.dataset_id, SPACE.space_id) for one in (dataset, release))
     run_id = catalog.start_run("ingest", dataset.dataset_id, SPACE.space_id, {"source": "/data"}, "1")
-    return Stage(catalog, dataset, release, *collections, run_id)
+    return Stage(catalog, dataset, release, real, generated, run_id)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,7 +13,7 @@ from provenance.errors import CatalogError, ConflictError, NotFoundError
 from provenance.vocabulary import Rejection, RejectReason, Role
 
 if TYPE_CHECKING:
-    from conftest import Stage
+    from tests.unit.catalog.conftest import Stage
 
 
 @pytest.fixture
@@ -49,17 +49,23 @@ def test_a_thousand_verdicts_with_twenty_neighbors(stage: Stage) -> None:
     assert all([one.rank for one in found] == list(range(1, 21)) for found in neighbors.values())
 
 
+NAN = float("nan")
+
+
 @pytest.mark.parametrize(
-    "broken", [{"image_key": "nobody"}, {"score": float("nan")}, {"neighbors": "nobody"}, {"neighbors": "nan"}]
+    "broken",
+    [
+        {"image_key": "nobody"},
+        {"score": NAN},
+        {"neighbors": [NeighborRecord(Role.USED, 1, "nobody", 0.5)]},
+        {"neighbors": [NeighborRecord(Role.USED, 1, "nobody", NAN)]},
+    ],
+    ids=["subject unknown", "score NaN", "neighbor unknown", "similarity NaN"],
 )
-def test_an_audit_goes_in_wholly_or_not_at_all(filled: Stage, broken: dict[str, object]) -> None:
-    if broken.get("neighbors") == "nobody":
-        broken = {"neighbors": [NeighborRecord(Role.USED, 1, "nobody", 0.5)]}
-    elif broken.get("neighbors") == "nan":
-        broken = {"neighbors": [NeighborRecord(Role.USED, 1, filled.key(1), float("nan"))]}
+def test_an_audit_goes_in_wholly_or_not_at_all(filled: Stage, broken: dict[str, Any]) -> None:
     audit = filled.audit([], [])
     good = filled.verdict("g1", [NeighborRecord(Role.USED, 1, filled.key(1), 0.5)])
-    bad = filled.verdict("g2", [], **broken)
+    bad = replace(filled.verdict("g2", []), **broken)
     second = replace(audit, audit_id="f" * 32)
     with pytest.raises(CatalogError):
         filled.catalog.record_audit(second, [], [], [good, bad])
@@ -94,8 +100,6 @@ def test_newest_first(filled: Stage) -> None:
 
 
 def test_times_of_other_zones_come_back_utc(filled: Stage) -> None:
-    from datetime import timezone
-
     moment = datetime(2026, 3, 1, 1, 30, 0, 5, tzinfo=timezone(timedelta(hours=2)))
     audit = filled.audit([], [], started_at=moment)
     stored = filled.catalog.audit(audit.audit_id).started_at

@@ -13,9 +13,8 @@ from provenance.errors import ConflictError, NotFoundError
 from provenance.vocabulary import DatasetKind, Membership, Rejection, RejectReason, RunState, Space
 
 if TYPE_CHECKING:
-    from conftest import Stage
-
     from provenance.catalog import Catalog
+    from tests.unit.catalog.conftest import Stage
 
 
 class TestNames:
@@ -169,7 +168,7 @@ class TestRejects:
         members = [replace(self.broken, source="/d/a.zip", member=word) for word in ("x", "y", None)]
         stage.catalog.add_rejects(stage.run_id, dataset, members)
         stage.catalog.clear_reject(dataset, "/d/a.zip", "x")
-        assert [found.member for found in stage.catalog.rejects(dataset)] == ["y", None]
+        assert [found.member for found in stage.catalog.rejects(dataset)] == [None, "y"]
 
     def test_an_input_that_now_reads_is_no_reject(self, stage: Stage) -> None:
         dataset = stage.dataset.dataset_id

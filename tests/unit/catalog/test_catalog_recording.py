@@ -11,9 +11,8 @@ from provenance.errors import CatalogError, ConflictError
 from provenance.vocabulary import PointState, Rejection, RejectReason
 
 if TYPE_CHECKING:
-    from conftest import Stage
-
     from provenance.catalog import Catalog
+    from tests.unit.catalog.conftest import Stage
 
 
 class TestRecordBatch:

@@ -1,0 +1,133 @@
+"""Asking about one image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provenance.errors import NotFoundError
+from provenance.vocabulary import Label, Role
+
+if TYPE_CHECKING:
+    from tests.unit.catalog.conftest import Stage
+
+
+class TestResolve:
+    def test_by_id_and_prefix(self, stage: Stage) -> None:
+        stage.record([stage.image(1), stage.image(2)])
+        image_id = stage.facts(1).image_id
+        for asked in (image_id, image_id[7:], image_id[:15], image_id[7:15], image_id[7:20].upper(), f" {image_id} "):
+            found = stage.catalog.resolve_image(asked)
+            assert (found.image_id, found.facts, found.image_key) == (image_id, stage.facts(1), stage.key(1))
+
+    def test_seven_digits_are_too_few(self, stage: Stage) -> None:
+        stage.record([stage.image(1)])
+        with pytest.raises(NotFoundError, match="no image is known"):
+            stage.catalog.resolve_image(stage.facts(1).image_id[7:14])
+
+    def test_by_name_or_its_last_parts(self, stage: Stage) -> None:
+        stage.record([stage.image(1, items=[stage.item("real/ct/0001.png")])])
+        for asked in ("real/ct/0001.png", "ct/0001.png", "0001.png"):
+            assert stage.catalog.resolve_image(asked).image_key == stage.key(1)
+        for asked in ("t/0001.png", "001.png", "0001.PNG", "real/ct", "%.png", "", "/0001.png"):
+            with pytest.raises(NotFoundError, match="no image is known"):
+                stage.catalog.resolve_image(asked)
+
+    def test_a_name_of_hex_digits(self, stage: Stage) -> None:
+        stage.record([stage.image(1, items=[stage.item("deadbeef00")])])
+        assert stage.catalog.resolve_image("deadbeef00").image_key == stage.key(1)
+
+    def test_one_image_under_one_name_in_two_datasets_is_no_ambiguity(self, stage: Stage) -> None:
+        stage.record([stage.image(1, items=[stage.item("a.png")])])
+        stage.record([stage.image(1, items=[stage.item("x/a.png")])], release=True)
+        assert stage.catalog.resolve_image("a.png").image_key == stage.key(1)
+
+    def test_an_ambiguous_name_lists_its_candidates(self, stage: Stage) -> None:
+        """Also when one of them bears the name whole: a person who forgets an image must not hit another."""
+        stage.record([stage.image(1, items=[stage.item("a.png")]), stage.image(2, items=[stage.item("x/a.png")])])
+        with pytest.raises(NotFoundError, match=r"'a\.png' could mean 2 images") as error:
+            stage.catalog.resolve_image("a.png")
+        for word in (stage.facts(1).image_id, stage.facts(2).image_id, "x/a.png in hospital"):
+            assert word in error.value.hint
+        assert stage.catalog.resolve_image("x/a.png").image_key == stage.key(2)
+
+    def test_at_most_five_candidates(self, stage: Stage) -> None:
+        stage.record(stage.image(number, items=[stage.item(f"{number}/a.png")]) for number in range(7))
+        with pytest.raises(NotFoundError, match="could mean more than 5 images") as error:
+            stage.catalog.resolve_image("a.png")
+        assert error.value.hint.count("sha256:") == 5
+
+    def test_an_ambiguous_prefix(self, stage: Stage) -> None:
+        twins = []
+        for last in "01":
+            image = stage.image(last)
+            facts = replace(image.facts, image_id="sha256:" + "ab" * 31 + "a" + last)
+            twins.append(replace(image, facts=facts))
+        stage.record(twins)
+        with pytest.raises(NotFoundError, match="could mean 2 images"):
+            stage.catalog.resolve_image("abababab")
+        assert stage.catalog.resolve_image("ab" * 31 + "a1").image_id == twins[1].facts.image_id
+
+
+def test_occurrences_for_reading(stage: Stage) -> None:
+    inside = stage.item("z/1.png", "/data/z.zip", "z/1.png")
+    stage.record([stage.image(1, items=[inside, stage.item("old.png")])])
+    stage.record([stage.image(1, items=[stage.item("new.png")])])
+    stage.record([stage.image(1, items=[stage.item("new.png")])], release=True)
+    found = stage.catalog.occurrences_for_reading(stage.key(1))
+    assert [(item.source, item.member) for item in found] == [
+        ("/data/new.png", None),
+        ("/data/old.png", None),
+        ("/data/z.zip", "z/1.png"),
+    ]
+
+
+def test_memberships_and_spaces(stage: Stage) -> None:
+    stage.record([stage.image(1, group="p")])
+    stage.record([stage.image(1)], release=True, acknowledge=False)
+    first, second = stage.catalog.memberships_of(stage.key(1))
+    assert (first.dataset, first.group_key) == (stage.release, None)
+    assert (second.dataset, second.group_key) == (stage.dataset, stage.catalog.pseudonym("p"))
+    places = [(one.dataset_name, one.backbone, one.state) for one in stage.catalog.spaces_of(stage.key(1))]
+    assert places == [("gan-1", "resnet50", "pending"), ("hospital", "resnet50", "indexed")]
+
+
+def test_verdicts_about_and_citing(stage: Stage) -> None:
+    stage.record([stage.image(1), stage.image(2)])
+    stage.record([stage.image("g1"), stage.image("g2")], release=True)
+    first, second = stage.audit(["g1"], [1]), stage.audit(["g1", "g2"], [2, 1])
+    about = stage.catalog.verdicts_about(stage.key("g1"))
+    assert [(one.audit_id, one.release_name, one.label) for one in about] == [
+        (first.audit_id, "gan-1", Label.USED),
+        (second.audit_id, "gan-1", Label.USED),
+    ]
+    citing = stage.catalog.verdicts_citing(stage.key(1))
+    assert [one.audit_id for one in citing] == [second.audit_id, second.audit_id, first.audit_id]
+    assert {one.subject_image_id for one in citing[:2]} == {stage.facts(word).image_id for word in ("g1", "g2")}
+    assert [(one.role, one.rank) for one in citing] == [(Role.USED, 2), (Role.USED, 2), (Role.USED, 1)]
+    assert stage.catalog.verdicts_citing(stage.key(1), 1) == citing[:1]
+    assert stage.catalog.verdicts_about(stage.key(1)) == []
+
+
+def test_history_in_order_with_citations_summed_up(stage: Stage) -> None:
+    stage.record([stage.image(1), stage.image(2)])
+    stage.record([stage.image("g1"), stage.image("g2")], release=True)
+    stage.audit(["g1", "g2"], [2, 1])
+    stage.record([stage.image(1)], release=True)
+    history = stage.catalog.history_of(stage.key(1))
+    assert [entry.kind for entry in history] == ["added", "cited", "added"]
+    assert history[0].facts["dataset"] == "hospital"
+    cited = history[1].facts
+    assert (cited["verdicts"], cited["best_rank"], cited["role"], cited["release"]) == (2, 2, "used", "gan-1")
+    assert [entry.at for entry in history] == sorted(entry.at for entry in history)
+    assert [entry.kind for entry in stage.catalog.history_of(stage.key("g1"))] == ["added", "verdict"]
+
+
+def test_a_release_keeps_the_name_it_had_in_an_audit(stage: Stage) -> None:
+    stage.record([stage.image(1)])
+    stage.record([stage.image("g1")], release=True)
+    stage.audit(["g1"], [1])
+    stage.catalog.remove_dataset(stage.release.dataset_id)
+    assert stage.catalog.verdicts_about(stage.key("g1"))[0].release_name == "gan-1"

@@ -1,0 +1,129 @@
+"""The command line from outside: what it costs to start, that every command explains itself, and its JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provenance.cli.main import app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import typer
+
+HEAVY = {"torch", "torchvision", "qdrant_edge", "qdrant_client", "sqlalchemy", "pandas", "PIL", "numpy", "rich"}
+
+
+def commands(group: typer.Typer, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Callable[..., object]]]:
+    for command in group.registered_commands:
+        assert command.callback is not None
+        yield (*path, command.name or command.callback.__name__.replace("_", "-")), command.callback
+    for child in group.registered_groups:
+        assert child.typer_instance is not None
+        yield from commands(child.typer_instance, (*path, str(child.name)))
+
+
+ALL = dict(commands(app))
+
+
+def provenance(*words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from provenance.cli.main import main; main()", *words],
+        cwd=folder,
+        env={**os.environ, "NO_COLOR": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("words", [("--help",), ("audit", "--help"), ("--version",)])
+def test_help_brings_no_heavy_library(words: tuple[str, ...], tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from provenance.cli.main import main\n"
+        "try:\n    main()\n"
+        "finally:\n    sys.stderr.write('MODULES ' + ' '.join(sorted(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    assert "provenance" in done.stdout.lower()
+    loaded = set(done.stderr.rpartition("MODULES ")[2].split())
+    assert loaded & HEAVY == set()
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_command_explains_itself_with_an_example(path: tuple[str, ...]) -> None:
+    text = ALL[path].__doc__ or ""
+    first, _, rest = text.partition("\n")
+    assert first.endswith(".")
+    assert len(first) <= 60, "longer ones are cut in the list of commands"
+    assert "\b\n    Example:\n" in rest
+    assert f"provenance {' '.join(path)}" in rest.replace("--workspace /srv/audits ", "")
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_command_speaks_json(path: tuple[str, ...]) -> None:
+    assert "json" in ALL[path].__annotations__
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("sets", "list"), 7, "no workspace"),
+        (("ingest", "."), 2, "give either --set NAME or --release NAME"),
+        (("ingest", ".", "--set", "a"), 2, "needs --membership"),
+        (("ingest", ".", "--set", "a", "--membership", "maybe"), 2, "used, not-used or unknown"),
+        (("ingest", ".", "--release", "a"), 2, "needs --generator"),
+        (("ingest", ".", "--release", "a", "--membership", "used"), 2, "--membership goes with --set"),
+        (("ingest-layout", "nowhere", "--prefix", "x"), 3, "nowhere"),
+        (("no-such-command",), 2, "No such command"),
+    ],
+)
+def test_wrong_calls_say_what_is_wrong(words: tuple[str, ...], code: int, said: str, tmp_path: Path) -> None:
+    done = provenance(*words, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_settings_come_from_flag_environment_file_in_this_order(tmp_path: Path) -> None:
+    assert provenance("init", "--backbone", "efficientnet-lite0", folder=tmp_path).returncode == 0
+    file = tmp_path / ".provenance" / "provenance.toml"
+    assert 'backbone = "efficientnet-lite0"' in file.read_text()
+    file.write_text(file.read_text() + "batch_sise = 3\n")
+    done = provenance("sets", "list", folder=tmp_path)
+    assert (done.returncode, "unknown setting 'batch_sise'" in done.stderr) == (2, True)
+    file.write_text("batch_size = 0\n")
+    done = provenance("sets", "list", folder=tmp_path)
+    assert done.returncode == 2
+    assert "setting batch_size" in done.stderr
+    assert provenance("sets", "list", folder=tmp_path, PROVENANCE_BATCH_SIZE="4").returncode == 0
+
+
+def test_secrets_are_not_read_from_the_file(tmp_path: Path) -> None:
+    provenance("init", folder=tmp_path)
+    (tmp_path / ".provenance" / "provenance.toml").write_text('qdrant_api_key = "s3cret"\n')
+    done = provenance("sets", "list", folder=tmp_path)
+    assert done.returncode == 2
+    assert "PROVENANCE_QDRANT_API_KEY" in done.stderr
+    assert "s3cret" not in done.stderr
+
+
+def test_empty_workspace_gives_empty_json(tmp_path: Path) -> None:
+    provenance("init", folder=tmp_path)
+    for words in (("sets", "list"), ("releases", "list"), ("audits", "list")):
+        done = provenance(*words, "--json", folder=tmp_path)
+        assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, [], "")
+    done = provenance("show", "0123456789abcdef", folder=tmp_path)
+    assert done.returncode == 7
