@@ -59,7 +59,9 @@ def dataset(session: Session, name: str, kind: DatasetKind | None = None) -> Dat
     names = list(session.scalars(_live_names(kind)))
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = "did you mean " + " or ".join(repr(word) for word in close) + "?" if close else ""
-    raise NotFoundError(f"no {kind or 'set or release'} is named {name!r}", hint=hint or "see `provenance sets list`")
+    raise NotFoundError(
+        f"no {kind or 'set or release'} is named {name!r}", hint=hint or f"see `provenance {kind or 'set'}s list`"
+    )
 
 
 def dataset_by_id(session: Session, dataset_id: str) -> Dataset:

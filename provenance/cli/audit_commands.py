@@ -167,16 +167,17 @@ def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None
     if rows == 0:
         return
     ranked = sorted(audit_rows(workspace, audit), key=lambda row: -(row["score"] or 0))[:rows]
+    generated = audit.subject is Subject.GENERATED
+    columns = ("S_u", "S_n", "S_unknown") if generated else ("claimed",)
     print_table(
-        ("subject", "name", "label", "score", "S_u", "S_n", "nearest", "nearest name"),
+        ("subject", "name", "label", "score", *columns, "nearest", "nearest name"),
         [
             (
                 short(row["subject_id"] or None),
                 row["name"],
                 row["label"],
                 row["score"],
-                row["s_used"],
-                row["s_not_used"],
+                *((row["s_used"], row["s_not_used"], row["s_against"]) if generated else (row["role"],)),
                 short(row["nearest_id"] or None),
                 row["nearest_name"],
             )

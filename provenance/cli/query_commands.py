@@ -20,6 +20,8 @@ from provenance.cli.app import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from provenance.queries import ImageView, Neighbor
     from provenance.workspace import Workspace
 
@@ -159,8 +161,18 @@ def history(image_id: ImageArgument, json: JsonOption = False) -> None:
     if json:
         print_json({"image_id": image.image_id, "history": [{"at": e.at, "kind": e.kind, **e.facts} for e in entries]})
         return
-    rows = [(e.at, e.kind, ", ".join(f"{k} {v}" for k, v in e.facts.items() if v not in (None, ""))) for e in entries]
-    print_table(("at", "what", "facts"), rows, title=image.image_id)
+    print_table(("at", "what", "facts"), [(e.at, e.kind, _facts_text(e.facts)) for e in entries], title=image.image_id)
+
+
+def _facts_text(facts: Mapping[str, Any]) -> str:
+    """Facts for people: ids shortened, those of runs and datasets (whose names are there) left out."""
+    shown = []
+    for name, value in facts.items():
+        if value in (None, "") or name in ("run_id", "dataset_id"):
+            continue
+        text = f"{value:.6f}" if isinstance(value, float) else str(value)
+        shown.append(f"{name.removesuffix('_id')} {text[:8] if name == 'audit_id' else text}")
+    return ", ".join(shown)
 
 
 @app.command()
@@ -204,9 +216,11 @@ def neighbors(
 def _backbone_of_space(
     workspace: Workspace, space: str | None, name: str | None, file: Path | None, weights: Path | None
 ) -> Any:
-    """The chosen backbone; of the space's name where a space was chosen, of the settings otherwise."""
-    if space is not None and name is None and file is None:
-        name = workspace.catalog.space(space).backbone
+    """The chosen backbone; otherwise that of the chosen space, or of the only space on record, or of the settings."""
+    if name is None and file is None:
+        known = [workspace.catalog.space(space)] if space is not None else workspace.catalog.spaces()
+        if len(known) == 1 and not known[0].backbone.startswith(("onnx:", "torchscript:")):  # these are files
+            name = known[0].backbone
     return load_backbone(workspace, name=name, backbone_file=file, weights=weights)
 
 

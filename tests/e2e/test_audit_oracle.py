@@ -220,9 +220,7 @@ def test_pairwise_population_counts_shared_images_once(
 
 
 @pytest.mark.postgres
-def test_postgres_gives_the_verdicts_of_sqlite(
-    make_workspace: MakeWorkspace, cohort: Path, postgres_url: str
-) -> None:
+def test_postgres_gives_the_verdicts_of_sqlite(make_workspace: MakeWorkspace, cohort: Path, postgres_url: str) -> None:
     digests = set()
     for name, url in (("sqlite", None), ("postgres", postgres_url)):
         workspace = make_workspace(name, catalog_url=url)
