@@ -69,9 +69,11 @@ def ingest_images_per_second(workspace: Workspace, backbone: Any, source: Path, 
     return report.counts["embedded"] / report.duration_seconds
 
 
-def resident_mib() -> float:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+def resident_mib() -> tuple[float, float]:
+    """Memory of this process: its own, and mapped files (the index; the system takes these back when it needs to)."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    own, mapped = (int(status[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile"))
+    return own, mapped
 
 
 def compare(arguments: argparse.Namespace, folder: Path) -> None:
@@ -99,7 +101,9 @@ def watch_memory(arguments: argparse.Namespace, folder: Path) -> None:
         for count in arguments.memory:
             source = write_images(folder / f"memory-{count}", count, 64, "png", first=count * 10)
             speed = ingest_images_per_second(workspace, backbone, source, f"memory-{count}")
-            print(f"{count:,} images: {resident_mib():.0f} MiB resident, {speed:.1f} images/s", flush=True)
+            own, mapped = resident_mib()
+            memory = f"{own:.0f} MiB of its own, {mapped:.0f} MiB mapped"
+            print(f"{count:,} images: {memory}, {speed:.1f} images/s", flush=True)
 
 
 def main() -> None:
