@@ -15,6 +15,8 @@ from provenance.vocabulary import POLICY_ID_PREFIX, Label, Population, RuleName,
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from provenance.detection.logistic import LogisticModel
+
 DECIMALS = 9
 """mu, sigma and T enter decisions and digests rounded to this many decimals."""
 
@@ -24,23 +26,39 @@ SIMILARITY_TOLERANCE = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A rule with its parameters. Evidence: content-addressed by ``policy_id`` and recorded with every audit."""
+    """A rule with its parameters. Evidence: content-addressed by ``policy_id`` and recorded with every audit.
+
+    ``alpha`` and ``population`` belong to ``mu-alpha-sigma``, ``model`` to ``logistic``: what a rule does not use is
+    not part of its parameters.
+    """
 
     subject: Subject = Subject.GENERATED
     rule: RuleName = RuleName.MU_ALPHA_SIGMA
     alpha: float = 0.5
     population: Population = Population.MAXIMA
     top_k: int = 10
+    model: LogisticModel | None = None
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.alpha):
             raise UsageError(f"alpha must be a finite number, not {self.alpha}")
         if self.top_k < 1:
             raise UsageError(f"top-k must be 1 or more, not {self.top_k}")
+        if self.rule is RuleName.LOGISTIC and self.model is None:
+            raise UsageError("the rule logistic needs a fitted model", hint="fit one on images with known truth")
+        if self.rule is not RuleName.LOGISTIC and self.model is not None:
+            raise UsageError(f"the rule {self.rule.value} takes no fitted model")
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters as JSON values."""
+        if self.model is not None:
+            return {
+                "subject": self.subject.value,
+                "model": self.model.to_json(),
+                "top_k": self.top_k,
+                "decimals": DECIMALS,
+            }
         return {
             "subject": self.subject.value,
             "alpha": float(self.alpha),

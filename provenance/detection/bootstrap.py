@@ -1,0 +1,184 @@
+"""Bootstrap by group: groups are drawn with replacement and taken whole (Efron & Tibshirani 1993). Vectorised.
+
+Assumption: groups (patients, studies) are independent of each other; images within one need not be. Intervals are
+percentile intervals. They are approximate: too narrow for few groups, and of no width where every image is judged
+alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+CHUNK_NUMBERS = 2_000_000
+"""Weights that are in memory at a time: 16 MB an array."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its interval, or the reason why there is none.
+
+    Attributes:
+        value: ``None``: not estimable.
+        low: Lower end of the interval; ``None``: the interval is not estimable.
+        high: Upper end.
+        reason: Why value or interval is missing, in words; empty where both are there.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """How the bootstrap is run.
+
+    Attributes:
+        resamples: How many; 2,000 give the ends of a 95 % interval to about a tenth of its half-width.
+        level: Coverage of the interval, such as 0.95.
+        seed: Of the draws; the same seed, images and groups give the same interval.
+    """
+
+    resamples: int = 2000
+    level: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.resamples < 100:
+            raise UsageError(f"a bootstrap interval needs 100 resamples or more, not {self.resamples}")
+        if not 0 < self.level < 1:
+            raise UsageError(f"the level of an interval lies between 0 and 1, not {self.level}")
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one audit said of the images, in their order: labels (used or not), and the scores behind them."""
+
+    labels: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+
+
+def resample(
+    truth: NDArray[np.bool_],
+    judgements: Sequence[Judgement],
+    codes: NDArray[np.int64],
+    resampling: Resampling,
+    fpr_levels: Sequence[float] = (),
+) -> list[dict[str, Floats]]:
+    """Every metric in every resample, the same draws for all judgements.
+
+    Args:
+        truth: Shape (n,).
+        judgements: One or more on the same images.
+        codes: Group of each image, 0 to G - 1.
+        resampling: How many, and the seed.
+        fpr_levels: For ``tpr@LEVEL``.
+
+    Returns:
+        For each judgement, metric name -> float64 (resamples,); NaN where a resample leaves it undefined, such as
+        an AUC where one class was not drawn.
+    """
+    rng = np.random.default_rng(resampling.seed)
+    groups = int(codes.max()) + 1
+    step = max(1, CHUNK_NUMBERS // max(len(truth), groups))
+    chunks: list[list[dict[str, Floats]]] = []
+    for start in range(0, resampling.resamples, step):
+        counts = _draw(rng, min(step, resampling.resamples - start), groups)
+        chunks.append([_metrics(truth, judgement, codes, counts, fpr_levels) for judgement in judgements])
+    return [
+        {name: np.concatenate([chunk[place][name] for chunk in chunks]) for name in chunks[0][place]}
+        for place in range(len(judgements))
+    ]
+
+
+def interval(values: Floats, level: float) -> tuple[float, float] | None:
+    """Percentile interval over the resamples that define the metric; ``None`` where fewer than half do."""
+    usable = values[np.isfinite(values)]
+    if 2 * len(usable) < len(values):
+        return None
+    low, high = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _draw(rng: np.random.Generator, resamples: int, groups: int) -> Floats:
+    # How often each group was drawn; a row of counts is a resample.
+    drawn = rng.integers(0, groups, size=(resamples, groups))
+    drawn += np.arange(resamples)[:, None] * groups
+    return np.bincount(drawn.ravel(), minlength=resamples * groups).reshape(resamples, groups).astype(np.float64)
+
+
+def _metrics(
+    truth: NDArray[np.bool_],
+    judgement: Judgement,
+    codes: NDArray[np.int64],
+    counts: Floats,
+    fpr_levels: Sequence[float],
+) -> dict[str, Floats]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        of_labels = _metrics_of_labels(truth, judgement.labels, codes, counts)
+        return of_labels | _metrics_of_scores(truth, judgement.scores, codes, counts, fpr_levels)
+
+
+def _metrics_of_labels(
+    truth: NDArray[np.bool_], labels: NDArray[np.bool_], codes: NDArray[np.int64], counts: Floats
+) -> dict[str, Floats]:
+    cells = [truth & labels, ~truth & labels, truth & ~labels, ~truth & ~labels]
+    by_group = [np.bincount(codes, weights=cell, minlength=counts.shape[1]) for cell in cells]
+    tp, fp, fn, tn = (counts @ column for column in by_group)
+    n = tp + fp + fn + tn
+    agreement = (tp + tn) / n
+    expected = ((tp + fn) * (tp + fp) + (fp + tn) * (fn + tn)) / n**2
+    two_classes = (tp + fn > 0) & (fp + tn > 0)
+    return {
+        "accuracy": agreement,
+        "precision": tp / (tp + fp),
+        "recall": tp / (tp + fn),
+        "f1": 2 * tp / (2 * tp + fp + fn),
+        "kappa": np.where(two_classes, (agreement - expected) / (1 - expected), np.nan),
+    }
+
+
+def _metrics_of_scores(
+    truth: NDArray[np.bool_],
+    scores: NDArray[np.float64],
+    codes: NDArray[np.int64],
+    counts: Floats,
+    fpr_levels: Sequence[float],
+) -> dict[str, Floats]:
+    # Weighted ROC curve: rows are resamples, columns the distinct scores in ascending order.
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])
+    weights = counts[:, codes[order]]
+    positive = weights * truth[order]
+    negative = weights - positive
+    if len(starts) < len(scores):
+        positive = np.add.reduceat(positive, starts, axis=1)
+        negative = np.add.reduceat(negative, starts, axis=1)
+    below = np.cumsum(negative, axis=1)
+    positives, negatives = positive.sum(axis=1), below[:, -1]
+    auc = ((below - negative / 2) * positive).sum(axis=1) / (positives * negatives)
+    metrics = {"auc": auc}
+    if fpr_levels:
+        hits = positives[:, None] - np.cumsum(positive, axis=1) + positive
+        false_rate = (negatives[:, None] - below + negative) / negatives[:, None]
+        for level in fpr_levels:
+            best = np.where(false_rate <= level, hits, 0).max(axis=1)
+            metrics[f"tpr@{level:g}"] = np.where(negatives > 0, best / positives, np.nan)
+    return metrics

@@ -1,0 +1,129 @@
+"""Metrics of labels and scores against truth, from scikit-learn; what is undefined is ``None``, never NaN."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.detection.checks import checked_flags, checked_scores, same_length
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from provenance.detection.checks import Flags, Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Agreement of labels and scores with truth; "used" is the positive class; shares in [0, 1].
+
+    Attributes:
+        n: Images.
+        positives: Images that were used.
+        true_positives: Used and labelled so; the other three counts likewise.
+        false_positives: Not used, labelled used.
+        false_negatives: Used, not labelled so.
+        true_negatives: Not used and not labelled so.
+        accuracy: (TP + TN) / n.
+        precision: TP / (TP + FP); ``None`` where nothing is labelled used.
+        recall: TP / (TP + FN); ``None`` where nothing was used.
+        f1: 2 TP / (2 TP + FP + FN); ``None`` where there is nothing to count.
+        kappa: Cohen's kappa (1960), (p_o - p_e) / (1 - p_e), in [-1, 1]; ``None`` with one class.
+        auc: P(score of a used > score of a not used image) + P(equal) / 2; ``None`` with one class, without
+            scores, or where all scores are equal.
+    """
+
+    n: int
+    positives: int
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    true_negatives: int
+    accuracy: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    kappa: float | None
+    auc: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes as JSON values."""
+        return asdict(self)
+
+
+def metrics_of(truth: Flags, labels: Flags, scores: Numbers | None = None) -> Metrics:
+    """The metrics of the seed paper's table 1, and kappa and AUC, computed by scikit-learn.
+
+    Args:
+        truth: Per image, whether it was used.
+        labels: Per image, whether it was labelled used.
+        scores: Per image, the score behind the label, higher = more likely used; for the AUC alone.
+
+    Raises:
+        UsageError: If there are no images, lengths differ, or a score is not finite.
+    """
+    from sklearn.metrics import (
+        accuracy_score,
+        cohen_kappa_score,
+        confusion_matrix,
+        f1_score,
+        precision_score,
+        recall_score,
+    )
+
+    known, said = checked_flags(truth, "truth"), checked_flags(labels, "labels")
+    same_length(said, len(known), "labels")
+    tn, fp, fn, tp = (int(cell) for cell in confusion_matrix(known, said, labels=[False, True]).ravel())
+    return Metrics(
+        n=len(known),
+        positives=tp + fn,
+        true_positives=tp,
+        false_positives=fp,
+        false_negatives=fn,
+        true_negatives=tn,
+        accuracy=float(accuracy_score(known, said)),
+        precision=_defined(precision_score(known, said, zero_division=np.nan)),
+        recall=_defined(recall_score(known, said, zero_division=np.nan)),
+        f1=_defined(f1_score(known, said, zero_division=np.nan)),
+        kappa=_defined(cohen_kappa_score(known, said)) if 0 < tp + fn < len(known) else None,
+        auc=None if scores is None else _auc(known, checked_scores(scores, "scores", len(known))),
+    )
+
+
+def true_positive_rate_at(truth: Flags, scores: Numbers, fpr_level: float) -> float | None:
+    """Greatest share of used images above a threshold that at most ``fpr_level`` of the not-used ones exceed.
+
+    Points of the ROC curve only, nothing interpolated (Carlini 2022, "Membership inference attacks from first
+    principles"). ``None`` ("not estimable") where ``fpr_level`` < 1 / number of not-used images, where there is
+    one class only, or where all scores are equal.
+
+    Raises:
+        UsageError: If there are no images, lengths differ, or a score is not finite.
+    """
+    from sklearn.metrics import roc_curve
+
+    known = checked_flags(truth, "truth")
+    values = checked_scores(scores, "scores", len(known))
+    negatives = int((~known).sum())
+    if not rankable(known, values) or fpr_level < 1 / negatives:
+        return None
+    fpr, tpr, _ = roc_curve(known, values, drop_intermediate=False)
+    return float(tpr[fpr <= fpr_level].max())
+
+
+def rankable(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> bool:
+    """Whether a ranking by these scores can be judged: two classes, and scores that differ."""
+    return bool(truth.any() and not truth.all() and scores.min() != scores.max())
+
+
+def _auc(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> float | None:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(truth, scores)) if rankable(truth, scores) else None
+
+
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
