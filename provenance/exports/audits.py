@@ -1,0 +1,237 @@
+"""An audit's verdicts as rows, and these as CSV, JSON Lines or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+from datetime import UTC
+from typing import IO, TYPE_CHECKING, Any
+
+from provenance.exports.files import replace_file, writable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from provenance.catalog import AuditRecord, StoredNeighbor, StoredVerdict
+    from provenance.vocabulary import Role
+    from provenance.workspace import Workspace
+
+    _Acting = tuple[Role, str]
+
+AUDIT_COLUMNS = (
+    "subject_id",
+    "name",
+    "role",
+    "label",
+    "score",
+    "s_used",
+    "s_not_used",
+    "s_against",
+    "threshold",
+    "near_threshold",
+    "nearest_id",
+    "nearest_name",
+    "nearest_role",
+    "nearest_similarity",
+    "p_value",
+    "q_value",
+)
+EMPTY_WHERE_UNKNOWN = ("subject_id", "name", "nearest_id", "nearest_name", "nearest_role")
+ROWS_AT_ONCE = 1000
+
+
+def audit_rows(workspace: Workspace, audit: AuditRecord) -> Iterator[dict[str, Any]]:
+    """One row a verdict, in image_id order; the nearest is the closest neighbor of any role.
+
+    Images that were forgotten since have empty ids and names.
+    """
+    for row, _ in _rows_with_neighbors(workspace, audit):
+        yield row
+
+
+def audit_records(workspace: Workspace, audit: AuditRecord) -> Iterator[dict[str, Any]]:
+    """The rows of ``audit_rows`` with their audit's id first and all their evidence last.
+
+    ``neighbors`` is a list by role and rank of ``{role, rank, image_id, name, similarity}``. What is empty in
+    ``audit_rows`` is ``None`` here.
+    """
+    for row, neighbors in _rows_with_neighbors(workspace, audit, every_name=True):
+        for column in EMPTY_WHERE_UNKNOWN:
+            row[column] = row[column] or None
+        yield {"audit_id": audit.audit_id, **row, "neighbors": neighbors}
+
+
+def export_audit_csv(workspace: Workspace, audit: AuditRecord, target: Path) -> int:
+    """Write an audit's verdicts as CSV (UTF-8, RFC 4180, header line); gives the number of rows.
+
+    Floats are written with all their digits; a missing value is empty.
+
+    Raises:
+        SourceError: If the file can't be written.
+    """
+
+    def write(file: IO[bytes]) -> int:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        writer = csv.DictWriter(text, AUDIT_COLUMNS)
+        writer.writeheader()
+        count = 0
+        for row in audit_rows(workspace, audit):
+            writer.writerow({name: _cell(value) for name, value in row.items()})
+            count += 1
+        text.detach()
+        return count
+
+    return replace_file(target, write)
+
+
+def export_audit_jsonl(workspace: Workspace, audit: AuditRecord, target: Path) -> int:
+    """Write an audit as JSON Lines (UTF-8): one object a verdict with all its evidence; gives their number.
+
+    Keys as in ``audit_records``; a missing value is ``null``.
+
+    Raises:
+        SourceError: If the file can't be written.
+    """
+
+    def write(file: IO[bytes]) -> int:
+        count = 0
+        for record in audit_records(workspace, audit):
+            file.write(json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            count += 1
+        return count
+
+    return replace_file(target, write)
+
+
+def export_audit_parquet(workspace: Workspace, audit: AuditRecord, target: Path) -> int:
+    """Write an audit as Parquet: one row a verdict, its neighbors as a list of structs; gives the row count.
+
+    Columns as in ``audit_records``; similarities, scores and thresholds are float64. The file's metadata holds the
+    audit's own figures as JSON values.
+
+    Raises:
+        SourceError: If the file can't be written.
+    """
+
+    def write(file: IO[bytes]) -> int:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        schema = _audit_schema().with_metadata(_audit_metadata(workspace, audit))
+        records, count = audit_records(workspace, audit), 0
+        with pq.ParquetWriter(file, schema) as writer:
+            while chunk := list(itertools.islice(records, ROWS_AT_ONCE)):
+                writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
+                count += len(chunk)
+        return count
+
+    return replace_file(target, write)
+
+
+def _rows_with_neighbors(
+    workspace: Workspace, audit: AuditRecord, *, every_name: bool = False
+) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Each verdict's row and its neighbors; of these only the closest has its name, or all with ``every_name``."""
+    catalog = workspace.catalog
+    neighbors = catalog.neighbors_of(audit.audit_id)
+    verdicts = catalog.verdicts(audit.audit_id)
+    wanted = {(verdict.subject_role, verdict.image_key) for verdict in verdicts}
+    for listed in neighbors.values():
+        closest = _closest(listed)
+        wanted.update((n.role, n.image_key) for n in (listed if every_name else (closest,)) if n is not None)
+    names = _names_in_roles(workspace, audit, wanted)
+    for verdict in verdicts:
+        listed = neighbors.get(verdict.image_key, [])
+        yield _row(verdict, _closest(listed), names), [_neighbor(n, names) for n in listed]
+
+
+def _names_in_roles(workspace: Workspace, audit: AuditRecord, wanted: set[_Acting]) -> dict[_Acting, str]:
+    """Names by role and image: the same bytes may stand in a real set and in the release under two names."""
+    datasets: dict[Role, list[str]] = {}
+    for row in workspace.catalog.audit_datasets(audit.audit_id):
+        datasets.setdefault(row.role, []).append(row.dataset_id)
+    names = {}
+    for role, ids in datasets.items():
+        keys = sorted(key for acting, key in wanted if acting is role)
+        names.update({(role, key): writable(name) for key, name in workspace.catalog.names_of(ids, keys).items()})
+    return names
+
+
+def _row(verdict: StoredVerdict, closest: StoredNeighbor | None, names: Mapping[_Acting, str]) -> dict[str, Any]:
+    return {
+        "subject_id": verdict.image_id or "",
+        "name": names.get((verdict.subject_role, verdict.image_key), ""),
+        "role": verdict.subject_role.value,
+        "label": verdict.label.value,
+        "score": verdict.score,
+        "s_used": verdict.s_used,
+        "s_not_used": verdict.s_not_used,
+        "s_against": verdict.s_against,
+        "threshold": verdict.threshold,
+        "near_threshold": verdict.near_threshold,
+        "nearest_id": (closest.image_id or "") if closest else "",
+        "nearest_name": names.get((closest.role, closest.image_key), "") if closest else "",
+        "nearest_role": closest.role.value if closest else "",
+        "nearest_similarity": closest.similarity if closest else None,
+        "p_value": verdict.p_value,
+        "q_value": verdict.q_value,
+    }
+
+
+def _neighbor(neighbor: StoredNeighbor, names: Mapping[_Acting, str]) -> dict[str, Any]:
+    return {
+        "role": neighbor.role.value,
+        "rank": neighbor.rank,
+        "image_id": neighbor.image_id,
+        "name": names.get((neighbor.role, neighbor.image_key)),
+        "similarity": neighbor.similarity,
+    }
+
+
+def _closest(neighbors: Sequence[StoredNeighbor]) -> StoredNeighbor | None:
+    return min(neighbors, key=lambda n: (-n.similarity, n.image_id or n.image_key), default=None)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _audit_schema() -> Any:
+    import pyarrow as pa
+
+    floats = {"score", "s_used", "s_not_used", "s_against", "threshold", "nearest_similarity", "p_value", "q_value"}
+    types = {"near_threshold": pa.bool_(), **dict.fromkeys(floats, pa.float64())}
+    neighbor = pa.struct(
+        [
+            ("role", pa.string()),
+            ("rank", pa.int32()),
+            ("image_id", pa.string()),
+            ("name", pa.string()),
+            ("similarity", pa.float64()),
+        ]
+    )
+    columns = [pa.field(name, types.get(name, pa.string())) for name in ("audit_id", *AUDIT_COLUMNS)]
+    return pa.schema([*columns, pa.field("neighbors", pa.list_(neighbor))])
+
+
+def _audit_metadata(workspace: Workspace, audit: AuditRecord) -> dict[str, str]:
+    names = ("audit_id", "subject", "rule", "policy_id", "space_id", "release_digest", "verdict_digest")
+    figures = ("mu", "sigma", "alpha", "population_count", "threshold", "software_version", "duration_seconds")
+    facts = {name: str(getattr(audit, name)) for name in names}
+    facts |= {name: json.dumps(getattr(audit, name)) for name in figures}
+    facts["counts"] = json.dumps(dict(audit.counts))
+    facts["audited_at"] = audit.audited_at.astimezone(UTC).isoformat()
+    facts["datasets"] = json.dumps(
+        [
+            {"name": d.name, "role": d.role.value, "digest": d.dataset_digest, "image_count": d.image_count}
+            for d in workspace.catalog.audit_datasets(audit.audit_id)
+        ]
+    )
+    return facts

@@ -1,0 +1,90 @@
+"""One call for every export: what is named, in which form, to which file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from provenance.catalog import Dataset
+from provenance.errors import NotFoundError, UsageError
+from provenance.exports.audits import export_audit_csv, export_audit_jsonl, export_audit_parquet
+from provenance.exports.datasets import export_dataset_parquet
+from provenance.exports.imageclef import RunFile, export_run_file
+from provenance.vocabulary import ExportFormat
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provenance.catalog import AuditRecord
+    from provenance.workspace import Workspace
+
+_HEX = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export wrote; ``run_file`` is ``None`` for all forms but ``imageclef``."""
+
+    row_count: int
+    run_file: RunFile | None = None
+
+
+def write_export(
+    workspace: Workspace,
+    what: str,
+    target: Path,
+    fmt: ExportFormat,
+    *,
+    set_name: str | None = None,
+    space: str | None = None,
+) -> Exported:
+    """Write an audit, a set or a release to a file, replacing what is there.
+
+    Args:
+        workspace: Where it is on record.
+        what: Audit id (prefix); for Parquet also the exact name of a set or release, which goes first.
+        target: The file.
+        fmt: For an audit any; for a set or release Parquet.
+        set_name: For ``imageclef``: which of the audit's sets, by name or role (see ``run_file``).
+        space: For a set or release in several spaces: which one.
+
+    Raises:
+        NotFoundError: If there is no such audit, set or release.
+        UsageError: If the form or an argument does not go with it.
+        SourceError: If the file can't be written.
+    """
+    if set_name is not None and fmt is not ExportFormat.IMAGECLEF:
+        raise UsageError(f"--set goes with --format imageclef, not with {fmt}")
+    found = _audit_or_dataset(workspace, what)
+    if isinstance(found, Dataset):
+        return Exported(_write_dataset(workspace, found, target, fmt, space))
+    if space is not None:
+        raise UsageError("--space goes with a set or release; an audit was made in one space")
+    if fmt is ExportFormat.IMAGECLEF:
+        made = export_run_file(workspace, found, target, set_name)
+        return Exported(len(made.rows), made)
+    write = {
+        ExportFormat.CSV: export_audit_csv,
+        ExportFormat.JSONL: export_audit_jsonl,
+        ExportFormat.PARQUET: export_audit_parquet,
+    }[fmt]
+    return Exported(write(workspace, found, target))
+
+
+def _audit_or_dataset(workspace: Workspace, what: str) -> AuditRecord | Dataset:
+    try:
+        return workspace.catalog.dataset(what)
+    except NotFoundError as no_dataset:
+        try:
+            return workspace.catalog.audit(what)
+        except NotFoundError as no_audit:
+            raise (no_audit if set(what.strip().lower()) <= _HEX else no_dataset) from None
+
+
+def _write_dataset(workspace: Workspace, dataset: Dataset, target: Path, fmt: ExportFormat, space: str | None) -> int:
+    if fmt is not ExportFormat.PARQUET:
+        raise UsageError(
+            f"{dataset.name} is a {dataset.kind.value}; --format {fmt} takes an audit id",
+            hint="see `provenance audits list`, or export its embeddings with --format parquet",
+        )
+    return export_dataset_parquet(workspace, dataset, target, space)

@@ -1,0 +1,62 @@
+"""Files that are whole or not there: written beside the target, then renamed over it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, TypeVar
+
+from provenance.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+
+
+def replace_file(target: Path, write: Callable[[IO[bytes]], T]) -> T:
+    """Make or replace ``target`` with what ``write`` writes; whatever fails, what was there stays.
+
+    A link is followed, and what it leads to is replaced. A device, pipe or folder is never replaced: a file renamed
+    over ``/dev/null`` would take its place.
+
+    Returns:
+        What ``write`` gives.
+
+    Raises:
+        SourceError: If the file can't be written, or something else than a file is in its place.
+    """
+    try:
+        place = target.resolve()
+        if place.exists() and not place.is_file():
+            raise SourceError(f"{target} is no file that could be replaced", hint="give -o another place")
+        with _beside(place) as file:
+            return write(file)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+        raise SourceError(
+            f"{target} can't be written: {getattr(error, 'strerror', None) or error}", hint="give -o another place"
+        ) from error
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[IO[bytes]]:
+    handle, name = tempfile.mkstemp(prefix=".provenance.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def writable(text: str) -> str:
+    r"""A recorded name as UTF-8 can carry it: bytes of a file name that are no UTF-8 become ``\udcXX``."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,149 @@
+"""The run file of the ImageCLEFmed-GAN challenge: ``real_unknown_0001,0``, a line for each real image.
+
+No header; the name without its extension, a comma, and 1 (used for training) or 0 (not used); every id once.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from provenance.errors import ConflictError, NotFoundError, UsageError
+from provenance.exports.files import replace_file
+from provenance.vocabulary import Label, Role, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from provenance.catalog import AuditDataset, AuditRecord, StoredVerdict
+    from provenance.workspace import Workspace
+
+VALUE_OF_LABEL = {
+    Label.USED: 1,
+    Label.ESTABLISHED: 1,
+    Label.NOT_USED: 0,
+    Label.NOT_ESTABLISHED: 0,
+    Label.INCONCLUSIVE: 0,
+}
+_EXTENSION = re.compile(r"(?<=.)\.[A-Za-z][A-Za-z0-9]{0,4}\Z", re.DOTALL)
+_UNWRITABLE = re.compile(r"[,\"\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff\ufeff]|\A\s|\s\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """The content of a run file, and what a person should know who submits it.
+
+    Attributes:
+        rows: ``(id, 0 or 1)`` in the order of the ids.
+        set_names: The sets whose images these are.
+        unjudged: Names in these sets without a verdict in this audit (rejected, or come later): their ids are not
+            in the file.
+        forgotten_count: Judged images that were forgotten since, and have no name any more.
+    """
+
+    rows: tuple[tuple[str, int], ...]
+    set_names: tuple[str, ...]
+    unjudged: tuple[str, ...]
+    forgotten_count: int
+
+    @property
+    def content(self) -> bytes:
+        """UTF-8, a line feed after every row."""
+        return "".join(f"{image},{value}\n" for image, value in self.rows).encode()
+
+
+def id_of_name(name: str) -> str:
+    """A name's last part without its extension: ``real_unknown/real_unknown_0001.png`` -> ``real_unknown_0001``.
+
+    An extension has a letter first and at most 5 characters: ``1.2.840.113`` is an id as it is.
+    """
+    return _EXTENSION.sub("", PurePosixPath(name.replace("\\", "/")).name)
+
+
+def run_file(workspace: Workspace, audit: AuditRecord, chosen: str | None = None) -> RunFile:
+    """The run file of an audit that judged real images; a row for each name an image has in the chosen sets.
+
+    Args:
+        workspace: Where the audit is.
+        audit: One with ``subject`` real.
+        chosen: Name of one of its sets, or a role: ``against``, ``used`` or ``not-used``; ``None``: the ``against``
+            sets, or all of them where there is none.
+
+    Raises:
+        UsageError: If the audit judged generated images.
+        NotFoundError: If the audit has no such set, or its images have no names any more.
+        ConflictError: If two images would have the same id, or a name can't be written as one.
+    """
+    if audit.subject is not Subject.REAL:
+        raise UsageError(
+            f"audit {audit.audit_id[:8]} judged generated images; a run file is about real ones",
+            hint="audit with --subject real",
+        )
+    catalog = workspace.catalog
+    sets = _chosen_sets(catalog.audit_datasets(audit.audit_id), chosen)
+    dataset_ids = [row.dataset_id for row in sets]
+    names = catalog.occurrence_names(dataset_ids)
+    verdicts = {verdict.image_key: verdict for verdict in catalog.verdicts(audit.audit_id)}
+    judged = [(name, verdicts[key]) for key, listed in names.items() if key in verdicts for name in listed]
+    if not judged:
+        listed = ", ".join(row.name for row in sets)
+        raise NotFoundError(f"no judged image has a name in {listed} any more", hint="ingest and audit again")
+    unjudged = {name for key, listed in names.items() if key not in verdicts for name in listed}
+    rejects = (r.reject for r in catalog.audit_rejects(audit.audit_id))
+    unjudged |= {reject.name for reject in rejects if reject is not None and reject.dataset_id in dataset_ids}
+    roles = {row.role for row in sets}
+    forgotten = sum(v.image_id is None and v.subject_role in roles for v in verdicts.values())
+    return RunFile(_rows(judged), tuple(row.name for row in sets), tuple(sorted(unjudged)), forgotten)
+
+
+def export_run_file(workspace: Workspace, audit: AuditRecord, target: Path, chosen: str | None = None) -> RunFile:
+    """Write the run file of an audit (see ``run_file``); gives what was written.
+
+    Raises:
+        UsageError: If the audit judged generated images.
+        NotFoundError: If the audit has no such set, or its images have no names any more.
+        ConflictError: If two images would have the same id, or a name can't be written as one.
+        SourceError: If the file can't be written.
+    """
+    made = run_file(workspace, audit, chosen)
+    replace_file(target, lambda file: file.write(made.content))
+    return made
+
+
+def _chosen_sets(datasets: Sequence[AuditDataset], chosen: str | None) -> list[AuditDataset]:
+    sets = [row for row in datasets if row.role is not Role.RELEASE]
+    if chosen is None:
+        return [row for row in sets if row.role is Role.AGAINST] or sets
+    role = {"unknown": "against"}.get(chosen.lower(), chosen.lower().replace("-", "_"))
+    found = [row for row in sets if row.name == chosen] or [row for row in sets if row.role.value == role]
+    if not found:
+        listed = ", ".join(f"{row.name} ({row.role.value})" for row in sets)
+        raise NotFoundError(f"this audit has no set {chosen!r}", hint=f"it has {listed}")
+    return found
+
+
+def _rows(judged: Iterable[tuple[str, StoredVerdict]]) -> tuple[tuple[str, int], ...]:
+    """One row an id. Names of one image that give the same id (in two folders, say) are one row."""
+    taken: dict[str, tuple[str, StoredVerdict]] = {}
+    for name, verdict in judged:
+        image = id_of_name(name)
+        if not image or _UNWRITABLE.search(image):
+            raise ConflictError(
+                f"{name!r} can't be an id in a run file: it would break its line",
+                hint="rename the file, and ingest and audit again; or choose other sets with --set",
+            )
+        other_name, other = taken.setdefault(image, (name, verdict))
+        if other.image_key != verdict.image_key:
+            both = " and ".join(sorted((_described(other_name, other), _described(name, verdict))))
+            raise ConflictError(
+                f"two images would have the id {image!r}: {both}",
+                hint="choose one set with --set, or rename one of them, ingest and audit again",
+            )
+    return tuple(sorted((image, VALUE_OF_LABEL[verdict.label]) for image, (_, verdict) in taken.items()))
+
+
+def _described(name: str, verdict: StoredVerdict) -> str:
+    return f"{name!r} ({(verdict.image_id or '').rpartition(':')[2][:12]})"

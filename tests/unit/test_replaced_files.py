@@ -1,0 +1,68 @@
+"""A written file is whole or not there, and nothing but a file is ever replaced."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import IO, TYPE_CHECKING
+
+import pytest
+
+from provenance.errors import SourceError
+from provenance.exports import replace_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write(file: IO[bytes]) -> int:
+    return file.write(b"new")
+
+
+def test_file_is_made_and_replaced_with_ordinary_permissions(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    umask = os.umask(0o027)
+    try:
+        assert replace_file(target, write) == 3
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+    target.write_bytes(b"old")
+    replace_file(target, write)
+    assert target.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("oops"), KeyboardInterrupt()])
+def test_what_was_there_stays_whatever_fails(tmp_path: Path, error: BaseException) -> None:
+    def fail(file: IO[bytes]) -> None:
+        file.write(b"half")
+        raise error
+
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    with pytest.raises(SourceError if isinstance(error, OSError) else type(error)):
+        replace_file(target, fail)
+    assert target.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_links_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "file")
+    replace_file(tmp_path / "link", write)
+    replace_file(tmp_path / "link", write)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "elsewhere" / "file").read_bytes() == b"new"
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(SourceError):
+        replace_file(tmp_path / "loop", write)
+
+
+def test_pipes_and_folders_are_left_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(SourceError, match="no file that could be replaced"):
+            replace_file(tmp_path / name, write)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert list((tmp_path / "folder").iterdir()) == []
