@@ -1,0 +1,198 @@
+"""What a report is made of: frozen values, gathered by somebody else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from provenance.vocabulary import Label, Role, Subject
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorLine:
+    """What made the release; '' where it is not known."""
+
+    name: str
+    architecture: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceLine:
+    """The embedding space in which images were compared."""
+
+    space_id: str
+    backbone: str
+    weights_sha256: str
+    dimension: int
+    preprocessing: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetLine:
+    """One dataset in the role it played, and what became of it since.
+
+    Attributes:
+        modality: DICOM's code; '' where it was not stated.
+        image_count: Images when the audit was made.
+        digest: ``sha256:<hex>`` over their image_ids.
+        image_count_now: ``None`` where the dataset was removed.
+        changed: Whether it holds other images now.
+    """
+
+    role: Role
+    name: str
+    modality: str
+    image_count: int
+    digest: str
+    image_count_now: int | None
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The scores of one kind, for the histogram: ``symbol`` as in the formulas, ``words`` as they follow it."""
+
+    symbol: str
+    words: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleLine:
+    """How the judged images of one role were labelled."""
+
+    role: Role
+    judged: int
+    labelled_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One image of a case.
+
+    Attributes:
+        image_id: ``None`` where the image was forgotten since.
+        name: The name it was found under; '' where that was erased.
+        role: The role of the datasets it stands in.
+        datasets: Their names.
+        group: Pseudonym of its patient or study; '' where there is none.
+        facts: Size and format in words; '' where they were erased.
+        png: Thumbnail as PNG bytes; ``None`` where the source can't be read any more.
+        width_percent: Share of a square frame that the image is wide: its square thumbnail is stretched to its shape.
+        height_percent: Likewise how high.
+        missing: Why there is no thumbnail; '' where there is one.
+    """
+
+    image_id: str | None
+    name: str
+    role: Role
+    datasets: tuple[str, ...]
+    group: str
+    facts: str
+    png: bytes | None
+    width_percent: int
+    height_percent: int
+    missing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Neighborhood:
+    """A neighbor of the judged image: the picture, its cosine similarity, and how literally it is the same.
+
+    Attributes:
+        same: ``file`` (the same bytes), ``pixels`` (the same picture in another file), or ''.
+    """
+
+    picture: Picture
+    similarity: float
+    same: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One judged image with the neighbor its score comes from.
+
+    Attributes:
+        rank: From 1, the greatest score first.
+        nearest: The nearest image that could be its source (of the release, for a real image); the score is its
+            similarity. ``None`` only where no neighbor is on record.
+        control: The nearest image known not to be used; ``None`` for real subjects and where there is no such set.
+    """
+
+    rank: int
+    subject: Picture
+    label: Label
+    score: float | None
+    s_used: float | None
+    s_not_used: float | None
+    s_against: float | None
+    near_threshold: bool
+    nearest: Neighborhood | None
+    control: Neighborhood | None
+
+
+@dataclass(frozen=True, slots=True)
+class RejectLine:
+    """One input that could not be read; ``name`` is '' where it was erased since."""
+
+    name: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportContent:
+    """Everything that stands in the report of one audit.
+
+    Attributes:
+        counts: The audit's own counts, by name.
+        parameters: The policy's parameters.
+        search: How neighbors were found, such as ``exact``.
+        mu: ``None`` for rules without a threshold, like sigma, alpha, population_count and threshold.
+        series: The scores in the order they are drawn; the first one is filled.
+        by_role: Labels by claim; empty unless real images were judged.
+        cases: The closest pairs; may be empty.
+        reject_reasons: How many inputs were rejected for each reason.
+        rejects: The first of them.
+        compare_command: The call that makes this audit again beside it, and lists what differs.
+        audit_command: The call that makes this audit anywhere.
+        ingest_commands: The calls that bring in its datasets, with the places of the images left open.
+        report_version: Version of the software that wrote the report.
+    """
+
+    audit_id: str
+    release: str
+    generator: GeneratorLine | None
+    subject: Subject
+    rule: str
+    policy_id: str
+    parameters: Mapping[str, Any]
+    space: SpaceLine
+    search: str
+    index: str
+    catalog_uuid: str
+    verdict_digest: str
+    software_version: str
+    audited_at: datetime
+    duration_seconds: float
+    mu: float | None
+    sigma: float | None
+    alpha: float | None
+    population_count: int | None
+    threshold: float | None
+    counts: Mapping[str, int]
+    datasets: tuple[DatasetLine, ...]
+    series: tuple[Series, ...]
+    by_role: tuple[RoleLine, ...]
+    cases: tuple[Case, ...]
+    reject_reasons: Mapping[str, int]
+    rejects: tuple[RejectLine, ...]
+    compare_command: str
+    audit_command: str
+    ingest_commands: tuple[str, ...]
+    report_version: str

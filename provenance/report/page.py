@@ -1,0 +1,131 @@
+"""The page: templates, and how numbers and names are written in them."""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from provenance.report.figure import histogram
+from provenance.vocabulary import Label, Role, Subject
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from provenance.report.content import Case, ReportContent
+
+ROLE_WORDS = {
+    Role.RELEASE: "generated",
+    Role.USED: "used",
+    Role.NOT_USED: "not used",
+    Role.AGAINST: "unknown",
+}
+_DIGITS_OF_SCORES = 6
+_SHORT_DIGITS = 12
+
+
+def render(content: ReportContent) -> str:
+    """The report as one HTML file. Equal content gives equal text.
+
+    Every name that comes from outside is escaped; the page's content security policy forbids scripts and any
+    request beside that.
+    """
+    figure = histogram(content.series, content.threshold, content.mu)
+    template = _environment().get_template("report.html.j2")
+    page = template.render(
+        audit=content,
+        figure=Markup(figure.svg),  # noqa: S704 - drawn from numbers and our own words
+        bins=figure.bins,
+        above=_above(content),
+        scale=_scale(content),
+        generated=content.subject is Subject.GENERATED,
+        Role=Role,
+        Label=Label,
+    )
+    return page.rstrip() + "\n"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("provenance.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "printable": printable,
+        "score": _score,
+        "exactly": _exactly,
+        "percent": _percent,
+        "moment": _moment,
+        "role": lambda role: ROLE_WORDS[role],
+        "short": _short,
+        "data_uri": _data_uri,
+        "count": lambda number: f"{number:,}",
+    }
+    return environment
+
+
+def printable(text: str) -> str:
+    """The text with what has no glyph (control and direction marks, lone surrogates) shown as U+FFFD."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def _score(value: float | None) -> Markup:
+    """A similarity at six decimals; the element's value keeps all digits."""
+    if value is None:
+        return Markup('<span class="none">none</span>')
+    return Markup('<data value="{}">{}</data>').format(repr(value), f"{value:.{_DIGITS_OF_SCORES}f}")
+
+
+def _exactly(value: float) -> Markup:
+    """A number at the nine decimals that decisions are made with."""
+    return Markup('<data value="{}">{}</data>').format(repr(value), f"{value:.9f}")
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def _moment(at: datetime) -> Markup:
+    return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), at.strftime("%Y-%m-%d %H:%M UTC"))
+
+
+def _short(identity: str | None) -> Markup:
+    """The first digits of an id or digest, with the whole of it on hover and for copying by machine."""
+    if identity is None:
+        return Markup('<span class="none">forgotten</span>')
+    whole = printable(identity)
+    return Markup('<code title="{}">{}</code>').format(whole, whole.rpartition(":")[2][:_SHORT_DIGITS])
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _above(content: ReportContent) -> tuple[int, int] | None:
+    """How many of the drawn scores lie above T, and how many there are."""
+    if content.threshold is None:
+        return None
+    scores = [value for each in content.series for value in each.values]
+    return sum(value > content.threshold for value in scores), len(scores)
+
+
+def _scale(content: ReportContent) -> Any:
+    """Gives a similarity's place on the cases' common scale, in percent from the left."""
+    scores = [value for each in content.series for value in each.values]
+    scores += [value for case in content.cases for value in _values(case)]
+    if content.threshold is not None:
+        scores.append(content.threshold)
+    low, high = min(scores, default=0.0), max(scores, default=1.0)
+    span = (high - low) or 1.0
+    return lambda value: f"{100 * (value - low) / span:.2f}"
+
+
+def _values(case: Case) -> list[float]:
+    return [value for value in (case.score, case.s_used, case.s_not_used, case.s_against) if value is not None]

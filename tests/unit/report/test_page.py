@@ -1,0 +1,250 @@
+"""The page from made-up values: nothing from outside becomes markup, and every figure stands where it belongs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+
+from provenance.report import (
+    Case,
+    DatasetLine,
+    GeneratorLine,
+    Neighborhood,
+    Picture,
+    RejectLine,
+    ReportContent,
+    Series,
+    SpaceLine,
+    render,
+)
+from provenance.vocabulary import Label, Role, Subject
+
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}\u202e\ud800\x1b[31m.png"
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+def picture(role: Role, name: str = "a.png", png: bytes | None = b"\x89PNG", **changes: Any) -> Picture:
+    values: dict[str, Any] = {
+        "image_id": "sha256:" + "ab" * 32,
+        "name": name,
+        "role": role,
+        "datasets": ("cohort",),
+        "group": "",
+        "facts": "64 x 48 PNG",
+        "png": png,
+        "width_percent": 100,
+        "height_percent": 75,
+        "missing": "" if png else "gone",
+    }
+    return Picture(**(values | changes))
+
+
+def case(rank: int = 1, **changes: Any) -> Case:
+    values: dict[str, Any] = {
+        "rank": rank,
+        "subject": picture(Role.RELEASE),
+        "label": Label.USED,
+        "score": 0.91234567890123,
+        "s_used": 0.91234567890123,
+        "s_not_used": 0.81234567890123,
+        "s_against": None,
+        "near_threshold": False,
+        "nearest": Neighborhood(picture(Role.USED), 0.91234567890123, ""),
+        "control": Neighborhood(picture(Role.NOT_USED), 0.81234567890123, ""),
+    }
+    return Case(**(values | changes))
+
+
+def content(**changes: Any) -> ReportContent:
+    values: dict[str, Any] = {
+        "audit_id": "f" * 32,
+        "release": "gan-1",
+        "generator": GeneratorLine("gan", "stylegan2", "3"),
+        "subject": Subject.GENERATED,
+        "rule": "mu-alpha-sigma",
+        "policy_id": "policy:" + "1" * 64,
+        "parameters": {"alpha": 0.5, "population": "maxima"},
+        "space": SpaceLine("space:" + "2" * 64, "resnet50", "3" * 64, 2048, {"size": 224}),
+        "search": "exact",
+        "index": "local",
+        "catalog_uuid": "c",
+        "verdict_digest": "sha256:" + "4" * 64,
+        "software_version": "0.1",
+        "audited_at": datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+        "duration_seconds": 1.25,
+        "mu": 0.5,
+        "sigma": 0.1,
+        "alpha": 0.5,
+        "population_count": 4,
+        "threshold": 0.55,
+        "counts": dict.fromkeys(
+            ("subjects", "used", "not_used", "near_threshold", "rejected", "excluded_overlap", "claimed_otherwise"), 0
+        )
+        | {"subjects": 2, "used": 1, "not_used": 1},
+        "datasets": (
+            DatasetLine(Role.RELEASE, "gan-1", "CT", 2, "sha256:" + "5" * 64, 2, changed=False),
+            DatasetLine(Role.USED, "cohort", "CT", 9, "sha256:" + "6" * 64, 9, changed=False),
+        ),
+        "series": (Series("S_u", "to used", (0.9, 0.2)), Series("S_n", "to not used", (0.8, 0.1))),
+        "by_role": (),
+        "cases": (case(),),
+        "reject_reasons": {},
+        "rejects": (),
+        "compare_command": "provenance audit gan-1 --compare f",
+        "audit_command": "provenance audit gan-1",
+        "ingest_commands": ("provenance ingest IMAGES --set cohort",),
+        "report_version": "0.1",
+    }
+    return ReportContent(**(values | changes))
+
+
+class Reader(HTMLParser):
+    """Tags, attributes and text; tags must close in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+
+def hostile() -> ReportContent:
+    evil = picture(Role.USED, EVIL, None, datasets=(EVIL,), group=EVIL, facts=EVIL, missing=EVIL, image_id=EVIL)
+    return content(
+        release=EVIL,
+        generator=GeneratorLine(EVIL, EVIL, EVIL),
+        parameters={EVIL: EVIL},
+        space=SpaceLine(EVIL, EVIL, EVIL, 3, {EVIL: EVIL}),
+        datasets=(DatasetLine(Role.USED, EVIL, EVIL, 1, EVIL, None, changed=True),),
+        cases=(case(subject=evil, nearest=Neighborhood(evil, 0.5, "file"), control=Neighborhood(evil, 0.4, "")),),
+        counts=content().counts | {"rejected": 1},
+        reject_reasons={"broken": 1},
+        rejects=(RejectLine(EVIL, "broken", EVIL),),
+        compare_command=EVIL,
+        audit_command=EVIL,
+        ingest_commands=(EVIL,),
+        index=EVIL,
+        search=EVIL,
+        software_version=EVIL,
+    )
+
+
+def test_names_from_outside_do_no_harm() -> None:
+    page = render(hostile())
+    page.encode("utf-8")
+    reader = Reader(page)
+    tags = {tag for tag, _ in reader.tags}
+    assert not tags & {"script", "iframe", "object", "embed", "link", "base", "form", "img"}
+    assert not [name for _, attributes in reader.tags for name in attributes if name.startswith("on")]
+    assert "<script>alert(1)</script>" in reader.text
+    assert "{{ 7 * 7 }}" in reader.text
+    assert "\u202e" not in page
+    assert "\x1b" not in page
+
+
+@pytest.mark.parametrize("made", [content, hostile])
+def test_the_page_names_no_other_place(made: Any) -> None:
+    page = render(made())
+    assert "://" not in page
+    for _, attributes in Reader(page).tags:
+        for name in ("src", "href", "action", "data", "poster", "srcset"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:image/png;base64,"))
+    assert "url(" not in page.replace("url(#", "")
+    assert "@import" not in page
+
+
+def test_its_policy_allows_neither_scripts_nor_requests() -> None:
+    (policy,) = [a["content"] for _, a in Reader(render(content())).tags if a.get("http-equiv")]
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def test_it_can_be_read_without_seeing_it() -> None:
+    page = render(content(rejects=(RejectLine("n", "broken", "d"),), counts=content().counts | {"rejected": 1}))
+    reader = Reader(page)
+    assert ("html", {"lang": "en"}) in reader.tags
+    ids = {a["id"] for _, a in reader.tags if "id" in a}
+    assert len(ids) == sum("id" in a for _, a in reader.tags)
+    for tag, attributes in reader.tags:
+        if tag == "img":
+            assert attributes["alt"]
+        if tag == "th":
+            assert attributes.get("scope") in ("col", "row")
+        for name in ("aria-labelledby", "href"):
+            value = (attributes.get(name) or "").removeprefix("#")
+            assert not value or value in ids
+    tables = [tag for tag, _ in reader.tags].count("table")
+    assert tables == [tag for tag, _ in reader.tags].count("caption") > 3
+
+
+def test_similarities_keep_all_their_digits() -> None:
+    values = [a["value"] for tag, a in Reader(render(content())).tags if tag == "data"]
+    assert values.count("0.91234567890123") == 2
+    assert values.count("0.81234567890123") == 2
+    assert {"0.5", "0.1", "0.55"} <= set(values)
+
+
+def test_no_label_used_is_no_proof_of_innocence() -> None:
+    counts = content().counts | {"used": 0, "not_used": 2}
+    page = " ".join(Reader(render(content(counts=counts))).text.split())
+    assert "No image was labelled used, and that does not show that none was." in page
+    assert "nothing could be labelled used" not in page
+    only_not_used = DatasetLine(Role.NOT_USED, "n", "", 9, "d", 9, changed=False)
+    lone = content(counts=counts, datasets=(content().datasets[0], only_not_used))
+    assert "nothing could be labelled used" in " ".join(Reader(render(lone)).text.split())
+
+
+def test_what_is_lacking_is_said() -> None:
+    gone = picture(Role.USED, "", None, missing="forgotten since", image_id=None)
+    line = replace(content().datasets[1], image_count_now=None, changed=True)
+    page = content(
+        generator=None,
+        cases=(case(subject=gone, nearest=None, control=None, score=None, s_used=None),),
+        datasets=(content().datasets[0], line),
+        mu=None,
+        sigma=None,
+        alpha=None,
+        threshold=None,
+        population_count=None,
+    )
+    text = " ".join(Reader(render(page)).text.split())
+    for words in ("no picture", "forgotten since", "name erased", "not on record any more", "removed"):
+        assert words in text
+    assert "none was asked for" in Reader(render(content(cases=()))).text
+
+
+def test_equal_content_gives_equal_pages() -> None:
+    assert render(content()) == render(content())
+
+
+def test_many_scores_are_drawn_in_seconds() -> None:
+    rng = np.random.default_rng(1)
+    series = tuple(Series(s, "to used", tuple(rng.normal(0.6, 0.1, 10_000).tolist())) for s in ("S_u", "S_n"))
+    started = time.monotonic()
+    page = render(content(series=series))
+    assert time.monotonic() - started < 10
+    assert len(page) < 300_000
