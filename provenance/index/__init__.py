@@ -12,7 +12,8 @@ from provenance.index.contract import (
     point_id,
     vector_digest,
 )
-from provenance.index.moments import Moments, MomentsCache, direct_pairwise, needs_direct, pairwise
+from provenance.index.moments import Moments, MomentsCache, direct_pairwise, member_key, needs_direct, pairwise
+from provenance.index.ranges import pairs_in_file
 from provenance.index.rescoring import similarities
 from provenance.index.search import neighbors_by_engine, neighbors_in_file
 from provenance.index.vectorfile import clear, content_digest, ensure_vector_file, load_vectors, prune
@@ -29,10 +30,12 @@ __all__ = [
     "direct_pairwise",
     "ensure_vector_file",
     "load_vectors",
+    "member_key",
     "needs_direct",
     "neighbors_by_engine",
     "neighbors_in_file",
     "open_index",
+    "pairs_in_file",
     "pairwise",
     "point_id",
     "prune",

@@ -10,6 +10,8 @@ Facts about the engine (0.9) that shape this file:
 * Rows must be passed as lists; NumPy rows are several times slower. It raises bare ``Exception``.
 * The write-ahead log is off: it would hold deleted vectors beyond ``compact``, and a flush (fsync and msync of
   every file, versions of points last) is what acknowledges a point, with or without it.
+* What it maps it reads page by page, two disk reads a vector of 2048 numbers, and it drops pages from the cache as it
+  flushes: where many vectors are read, going through the whole files once beforehand is ten times faster.
 * ``optimize`` with the thresholds below rewrites a segment that holds any deleted vector, and builds no HNSW graph:
   every search here is exact.
 """
@@ -17,6 +19,7 @@ Facts about the engine (0.9) that shape this file:
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -55,9 +58,17 @@ STORE_VERSION = 1
 UPSERT_BATCH = 100
 READ_BATCH = 1000
 SEARCH_BATCH = 64
+READ_AHEAD_SHARE = 32  # whole files are read once one of so many points of a collection is asked for
+READ_AHEAD_BYTES = 2**20
 # The engine writes through memory maps: a full disk is no error there but the death of the process.
 FREE_BYTES_KEPT = 128 * 2**20
 _LOCK_POLL_SECONDS = 0.05
+_RECONCILE = "run `provenance reconcile`: the catalog is the truth, damaged collections can be made anew"
+_PERMISSIONS = "check the permissions of the folder"
+_ROOM = "its disk is full: make room and run the command again"
+_HINTS = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _PERMISSIONS) | dict.fromkeys(
+    (errno.ENOSPC, errno.EDQUOT), _ROOM
+)
 
 
 class StoreLock:
@@ -109,6 +120,7 @@ class EdgeIndex:
         self._guard = threading.RLock()
         self._shards: dict[str, EdgeShard] = {}
         self._specs: dict[str, CollectionSpec] = {}
+        self._points_read: dict[str, int] = {}
         with _translated(f"the vector index at {folder} can't be opened"):
             self._collections.mkdir(parents=True, exist_ok=True)
             self._lock: StoreLock | None = StoreLock(self._folder, lock_timeout_seconds)
@@ -138,6 +150,7 @@ class EdgeIndex:
         with self._guard, _translated(f"collection {key} can't be removed"):
             self._open_lock()
             self._specs.pop(key, None)
+            self._points_read.pop(key, None)
             shard = self._shards.pop(key, None)
             if shard is not None:
                 shard.close()
@@ -180,6 +193,7 @@ class EdgeIndex:
         wanted: list[Any] = list(checked_ids(ids))
         records: dict[str, Any] = {}
         with _translated(f"points of collection {key} can't be read"):
+            self._read_ahead(key, len(wanted))
             for start in range(0, len(wanted), READ_BATCH):
                 for record in shard.retrieve(wanted[start : start + READ_BATCH], with_payload=True, with_vector=True):
                     records[str(record.id)] = record
@@ -319,6 +333,20 @@ class EdgeIndex:
                     self._shards[key] = qdrant_edge.EdgeShard.load(str(self._collections / key / "shard"))
             return self._shards[key]
 
+    def _read_ahead(self, key: str, count: int) -> None:
+        """Brings the vector files of a collection into the system's cache, once, when most of it may be read."""
+        before = self._points_read.get(key, 0)
+        self._points_read[key] = before + count
+        few = self.count(key) / READ_AHEAD_SHARE
+        if before >= few or before + count < few:
+            return
+        room = memoryview(bytearray(READ_AHEAD_BYTES))
+        for file in (self._collections / key / "shard").glob("segments/*/vector_storage*/**/*"):
+            if file.is_file():
+                with file.open("rb", buffering=0) as stream:
+                    while stream.readinto(room):
+                        pass
+
     def _require_space(self, needed_bytes: int) -> None:
         free = shutil.disk_usage(self._folder).free
         if free < needed_bytes + FREE_BYTES_KEPT:
@@ -337,11 +365,11 @@ def _translated(what: str) -> Iterator[None]:
         raise
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
+    except OSError as error:
+        reason = f"{error.strerror}: {error.filename}" if error.strerror and error.filename else error
+        raise VectorStoreError(f"{what}: {reason}", hint=_HINTS.get(error.errno or 0, _RECONCILE)) from error
     except BaseException as error:
-        raise VectorStoreError(
-            f"{what}: {error or type(error).__name__}",
-            hint="run `provenance reconcile`: the catalog is the truth, damaged collections can be made anew",
-        ) from error
+        raise VectorStoreError(f"{what}: {error or type(error).__name__}", hint=_RECONCILE) from error
 
 
 def _edge_config(spec: CollectionSpec) -> Any:
@@ -378,10 +406,10 @@ def _edge_points(points: Points, rows: slice, spec: CollectionSpec) -> list[Any]
 def _points(records: list[Any], spec: CollectionSpec) -> Points:
     vectors = np.empty((len(records), *spec.shape), dtype=np.float32)
     for row, record in enumerate(records):
-        if spec.parts == 1:
-            vectors[row, 0] = record.vector
-        else:
-            vectors[row] = [record.vector[name] for name in spec.vector_names]
+        # every access to ``vector`` makes its numbers anew, as Python objects: most of the time of reading goes there
+        found = record.vector
+        for part, name in enumerate(spec.vector_names):
+            vectors[row, part] = np.fromiter(found if spec.parts == 1 else found[name], np.float32, spec.dimension)
     return Points([str(record.id) for record in records], vectors, [record.payload or {} for record in records])
 
 

@@ -189,7 +189,7 @@ class MomentsCache:
         Raises:
             VectorStoreError: If the file can't be written, or as ``fetch`` raises.
         """
-        wanted = {_member_key(*member): member[0] for member in members}
+        wanted = {member_key(*member): member[0] for member in members}
         moments, held = self._load(collection_key, dimension)
         if not held <= wanted.keys():
             moments, held = Moments.zero(dimension), set()
@@ -204,10 +204,21 @@ class MomentsCache:
         """Takes one member's vector ``(1, d)`` or ``(d,)`` out of the file at once; nothing where it isn't in."""
         flat = np.asarray(vector).reshape(1, -1)
         moments, held = self._load(collection_key, flat.shape[1])
-        key = _member_key(point_id, vector_sha256)
+        key = member_key(point_id, vector_sha256)
         if key in held:
             moments.remove(flat)
             self._save(collection_key, moments, held - {key})
+
+    def watermark(self, collection_key: str, *, dimension: int) -> set[bytes] | None:
+        """The members that a collection's file holds (see ``member_key``): none where it is damaged.
+
+        ``None``: there is no file.
+        """
+        return self._load(collection_key, dimension)[1] if self._file(collection_key).exists() else None
+
+    def collections(self) -> list[str]:
+        """The keys of the collections that have a file, sorted."""
+        return sorted(file.stem for file in self._folder.glob("*.moments"))
 
     def drop(self, collection_key: str) -> None:
         """Removes the collection's file."""
@@ -252,7 +263,8 @@ class MomentsCache:
             ) from error
 
 
-def _member_key(point_id: str, vector_sha256: str) -> bytes:
+def member_key(point_id: str, vector_sha256: str) -> bytes:
+    """One member as the watermark knows it."""
     return hashlib.sha256(f"{point_id}|{vector_sha256}".encode()).digest()[:16]
 
 

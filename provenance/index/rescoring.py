@@ -14,12 +14,16 @@ import numpy as np
 from provenance.errors import VectorStoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     FloatArray = npt.NDArray[np.float32]
     DoubleArray = npt.NDArray[np.float64]
+    RowArray = npt.NDArray[np.int64]
 
-_BLOCK_VALUES = 2**16  # products held at a time: a few arrays of this size stay in the processor's cache
+_BLOCK_VALUES = 2**15  # products held at a time: a few arrays of this size stay in the processor's cache
+_HUGE = 2.0**1000  # sums of absolute terms from here on could overflow on the way
 
 
 def similarities(a: FloatArray, b: FloatArray) -> DoubleArray:
@@ -41,67 +45,105 @@ def similarities(a: FloatArray, b: FloatArray) -> DoubleArray:
 
 def dot_products(a: FloatArray, b: FloatArray) -> DoubleArray:
     """As ``similarities`` without the clipping: equal to ``math.fsum`` of the products bit for bit."""
-    if a.shape != b.shape or a.ndim != 2 or a.dtype != np.float32 or b.dtype != np.float32:
-        raise VectorStoreError(f"similarities need two float32 arrays of one shape (n, d), not {a.shape} and {b.shape}")
-    rows = max(1, _BLOCK_VALUES // max(1, a.shape[1]))
-    sums = np.zeros(len(a), dtype=np.float64)
-    for start in range(0, len(a), rows):
-        block = slice(start, start + rows)
-        sums[block] = exact_sums(np.multiply(a[block], b[block], dtype=np.float64))
-    return sums
+    if a.shape != b.shape or a.ndim != 2:
+        raise VectorStoreError(f"similarities need two arrays of one shape (n, d), not {a.shape} and {b.shape}")
+    rows = np.arange(len(a), dtype=np.int64)
+    return _dots(a, rows, b, rows)
+
+
+def similarities_of_pairs(a: FloatArray, a_rows: RowArray, b: FloatArray, b_rows: RowArray) -> DoubleArray:
+    """``similarities`` of ``a[a_rows]`` and ``b[b_rows]``, which are never held as a whole.
+
+    Raises:
+        VectorStoreError: If shapes or types don't fit, or a value is not finite.
+    """
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or a_rows.shape != b_rows.shape:
+        raise VectorStoreError(f"no pairs between arrays of shapes {a.shape} and {b.shape}")
+    clipped: DoubleArray = np.clip(_dots(a, a_rows, b, b_rows), -1.0, 1.0)
+    return clipped
 
 
 def exact_sums(terms: DoubleArray) -> DoubleArray:
     """The correctly rounded sum of each row of ``(n, m)`` float64 terms; equal to ``math.fsum`` bit for bit.
 
-    Rows are halved again and again by TwoSum (Knuth), which gives the rounded sum and its error exactly; the errors
-    are summed beside it (double-double). With L levels the error of that second sum is below ``4 L^2 u^2`` times the
-    sum of absolute terms, u = 2^-53. Where this leaves open to which float64 the sum rounds, the row is summed by
-    ``math.fsum``.
-
     Raises:
         VectorStoreError: If a term is not finite.
     """
-    absolute = np.abs(terms).sum(axis=1)
-    if not np.isfinite(absolute).all():
-        raise VectorStoreError("similarities of vectors that hold NaN or infinite values")
-    if terms.shape[1] == 0:
-        return np.zeros(len(terms), dtype=np.float64)
-    high, low, levels = _halved(terms)
-    total, rest = _two_sum(high, low)
-    slack = 4.0 * (levels + 1) ** 2 * 2.0**-106 * absolute
-    above = np.nextafter(total, np.inf) - total
-    below = total - np.nextafter(total, -np.inf)
-    half_gap = 0.5 * np.where(rest > 0, above, below)
-    for row in np.flatnonzero(~(np.abs(rest) + slack < half_gap)):
-        total[row] = math.fsum(terms[row].tolist())
-    return total
+    parts = _PartialSums(len(terms))
+    parts.add(0, terms, np.empty_like(terms))
+    return parts.rounded(lambda row: terms[row], terms.shape[1])
 
 
-def _halved(terms: DoubleArray) -> tuple[DoubleArray, DoubleArray, int]:
-    """High and low parts of each row's sum, and the number of levels it took."""
-    high, low = terms, np.zeros_like(terms)
-    levels = 0
-    while high.shape[1] > 1:
-        half = high.shape[1] // 2
-        first, second = slice(0, half), slice(half, 2 * half)
-        total, error = _two_sum(high[:, first], high[:, second])
-        if levels:
-            error += low[:, first] + low[:, second]
-        if high.shape[1] % 2:
-            total = np.concatenate([total, high[:, -1:]], axis=1)
-            error = np.concatenate([error, low[:, -1:]], axis=1)
-        high, low = total, error
-        levels += 1
-    return high[:, 0], low[:, 0], levels
+class _PartialSums:
+    """Sums of rows of terms in two parts, the first exact, the second with a known bound of its error.
+
+    After Rump, Ogita and Oishi (2008, AccSum): with 2^e above the sum of the absolute terms, adding and subtracting
+    3 * 2^e rounds a term to a multiple of 2^(e-51). The sum of the rounded terms is below 2^(e+1), so that every
+    partial sum of them is exact in whatever order they are added. The rests are exact too, each at most 2^(e-52),
+    and the error of their float64 sum is below m^2 2^(e-105).
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._high = np.zeros(rows)
+        self._low = np.zeros(rows)
+        self._absolute = np.zeros(rows)
+
+    def add(self, first: int, terms: DoubleArray, scratch: DoubleArray) -> None:
+        """Takes the rows from ``first`` on; ``scratch``, of the shape of ``terms``, is overwritten."""
+        block = slice(first, first + len(terms))
+        absolute = np.abs(terms, out=scratch).sum(axis=1)
+        if not np.isfinite(absolute).all():
+            raise VectorStoreError("similarities of vectors that hold NaN or infinite values")
+        self._absolute[block] = absolute
+        splitter = np.ldexp(3.0, _exponents(absolute))[:, None]
+        np.add(terms, splitter, out=scratch)
+        np.subtract(scratch, splitter, out=scratch)
+        self._high[block] = scratch.sum(axis=1)
+        np.subtract(terms, scratch, out=scratch)
+        self._low[block] = scratch.sum(axis=1)
+
+    def rounded(self, terms_of: Callable[[int], DoubleArray], count: int) -> DoubleArray:
+        """The correctly rounded sums.
+
+        Where the second part leaves open to which float64 the sum rounds, ``math.fsum`` adds up ``terms_of(row)``.
+        """
+        total, rest = _two_sum(self._high, self._low)
+        slack = np.ldexp(2.0 * count**2, _exponents(self._absolute) - 105)
+        magnitude = np.abs(total)
+        half_gap = 0.5 * (magnitude - np.nextafter(magnitude, 0.0))  # the smaller of the two at a power of two
+        settled = (np.abs(rest) + slack < half_gap) & (self._absolute < _HUGE)
+        for row in np.flatnonzero(~settled):
+            total[row] = math.fsum(terms_of(int(row)).tolist())
+        return total
+
+
+def _dots(a: FloatArray, a_rows: RowArray, b: FloatArray, b_rows: RowArray) -> DoubleArray:
+    if a.dtype != np.float32 or b.dtype != np.float32:
+        raise VectorStoreError(f"similarities need float32 arrays, not {a.dtype} and {b.dtype}")
+    dimension = a.shape[1]
+    most = max(1, min(len(a_rows), _BLOCK_VALUES // max(1, dimension)))
+    left, right = (np.empty((most, dimension), dtype=np.float32) for _ in range(2))
+    terms, scratch = (np.empty((most, dimension), dtype=np.float64) for _ in range(2))
+    parts = _PartialSums(len(a_rows))
+    for start in range(0, len(a_rows), most):
+        block = slice(start, start + most)
+        size = len(a_rows[block])
+        # "clip" never clips here: it is the mode that writes into ``out`` without a copy on the way
+        np.take(a, a_rows[block], axis=0, out=left[:size], mode="clip")
+        np.take(b, b_rows[block], axis=0, out=right[:size], mode="clip")
+        np.multiply(left[:size], right[:size], out=terms[:size], dtype=np.float64)
+        parts.add(start, terms[:size], scratch[:size])
+    return parts.rounded(lambda row: np.multiply(a[a_rows[row]], b[b_rows[row]], dtype=np.float64), dimension)
+
+
+def _exponents(absolute: DoubleArray) -> npt.NDArray[np.int32]:
+    """An e per number with 2^e above it, with room for its own rounding; below the overflow of what is made of it."""
+    exponents: npt.NDArray[np.int32] = np.minimum(np.frexp(absolute)[1] + 1, 1002)
+    return exponents
 
 
 def _two_sum(x: DoubleArray, y: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
     """The rounded sum and its exact error (Knuth, TAOCP 2, 4.2.2, theorem B)."""
     total = x + y
     y_part = total - x
-    error = total - y_part
-    np.subtract(x, error, out=error)
-    np.subtract(y, y_part, out=y_part)
-    error += y_part
-    return total, error
+    return total, (x - (total - y_part)) + (y - y_part)

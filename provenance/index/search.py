@@ -1,45 +1,51 @@
 """Exact nearest neighbors: over a vector file, or by asking an engine. Both give the same answer to the last bit.
 
-Three sieves, each with a stated error bound, so that nothing that belongs to the answer falls through:
+Two sieves, the first with a stated error bound, so that nothing that belongs to the answer falls through:
 
 1. float32 scores (matrix products, or the engine's own). A float32 dot product of unit vectors is off by at most
    ``gamma = (d + 2) u / (1 - (d + 2) u)``, u = 2^-24, in whatever order it is summed (Higham 2002, 3.5). All within
    ``2 gamma`` of the k-th best score are kept, ties included.
-2. float64 dot products of those, with the same bound for u = 2^-53.
-3. ``rescoring.similarities``: correctly rounded, clipped to [-1, 1].
+2. ``rescoring``: correctly rounded, clipped to [-1, 1].
 
 Then the order is (-similarity, row), cut at k. Rows follow the image ids, so equal similarities go by image id.
+A file is searched by threads that take a share of the queries each, so that no step waits for another thread.
 """
 
 from __future__ import annotations
 
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.errors import VectorStoreError
 from provenance.index.contract import NORM_TOLERANCE, CollectionSpec, checked_vectors, vector_digest
-from provenance.index.rescoring import similarities
+from provenance.index.rescoring import similarities_of_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
+    from threadpoolctl import ThreadpoolController
 
     from provenance.index.contract import VectorIndex
 
     FloatArray = npt.NDArray[np.float32]
     DoubleArray = npt.NDArray[np.float64]
     RowArray = npt.NDArray[np.int64]
-    Gather = Callable[[RowArray], FloatArray]
+    Locate = Callable[[RowArray], RowArray]
 
 QUERY_BLOCK = 1024
 REFERENCE_BLOCK = 2048
 ENGINE_QUERY_BLOCK = 64
 ENGINE_SURPLUS = 16
 PENDING_PAIRS = 2**20
-_LOWEST = -2.0  # below every clipped score and above that of a row that is left out
-_PAIR_VALUES = 2**21  # values gathered at a time in the second and third sieve
+LEAST_QUERIES = 64  # fewer are not worth a thread of their own
+_LOWEST = -2.0  # below every score and above that of a row that is left out
+_BLAS_IN_USE = threading.Lock()  # its number of threads is the process's, so that one search runs at a time
 
 
 def score_margin(dimension: int, unit_roundoff: float = 2.0**-24) -> float:
@@ -54,6 +60,7 @@ def neighbors_in_file(
     k: int,
     *,
     skip: RowArray | None = None,
+    threads: int | None = None,
     query_block: int = QUERY_BLOCK,
     reference_block: int = REFERENCE_BLOCK,
 ) -> tuple[RowArray, DoubleArray]:
@@ -64,7 +71,8 @@ def neighbors_in_file(
         references: float32 ``(m, 1, d)``, unit length, in image_id order; a memory map is read block by block.
         k: How many neighbors.
         skip: int ``(n,)``: one reference row each query leaves out (itself); -1 for none.
-        query_block: Queries at a time; no influence on the result.
+        threads: How many work at it, each on its own queries; ``None``: all cores. No influence on the result.
+        query_block: Queries at a time; likewise.
         reference_block: References at a time; likewise.
 
     Returns:
@@ -72,20 +80,50 @@ def neighbors_in_file(
         then by row; where there are fewer than k, -1 and NaN.
 
     Raises:
-        VectorStoreError: If shapes or types don't fit, or a vector is not finite and of unit length.
+        VectorStoreError: If shapes or types don't fit, a query is not of unit length, or a vector is not finite.
     """
     left_out = _checked_skip(skip, len(queries))
     flat = _flat_references(references)
     checked = _checked_queries(queries, flat.shape[1], k)
     rows, found = _empty_result(len(checked), k)
-    for start in range(0, len(checked), query_block):
-        block = slice(start, start + query_block)
-        shortlist = _Shortlist(checked[block], k, lambda wanted: np.asarray(flat[wanted]))
+    count = threads or available_threads()
+    step = min(query_block, max(LEAST_QUERIES, -(-len(checked) // count)))
+    starts = range(0, len(checked), step)
+
+    def search(start: int) -> None:
+        block = slice(start, start + step)
+        shortlist = _Shortlist(checked[block], k, flat, lambda wanted: wanted)
+        room = np.empty((len(checked[block]), reference_block), dtype=np.float32)
         for first in range(0, len(flat), reference_block):
-            scores = checked[block] @ np.asarray(flat[first : first + reference_block]).T
+            part = flat[first : first + reference_block]
+            scores = np.matmul(checked[block], part.T, out=room[:, : len(part)])
+            if not np.isfinite(scores[0]).all():  # one NaN in a reference makes its score NaN with every query
+                raise VectorStoreError(f"references {first} to {first + len(part)} hold NaN or infinite values")
             shortlist.offer(scores, first, left_out[block])
         rows[block], found[block] = shortlist.settled()
+
+    workers = min(count, len(starts))
+    with _BLAS_IN_USE, _blas().limit(limits=count if workers <= 1 else 1, user_api="blas"):
+        if workers <= 1:
+            for start in starts:
+                search(start)
+        else:
+            with ThreadPoolExecutor(workers) as pool:
+                list(pool.map(search, starts))
     return rows, found
+
+
+def available_threads() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """What sets the number of threads of NumPy's matrix products."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def neighbors_by_engine(
@@ -122,7 +160,7 @@ def neighbors_by_engine(
         block = slice(start, start + ENGINE_QUERY_BLOCK)
         asked = _EngineBlock(index, checked[block], k, rank, left_out[block])
         candidates = asked.candidates(keys)
-        shortlist = _Shortlist(checked[block], k, asked.vectors(candidates, digests))
+        shortlist = _Shortlist(checked[block], k, *asked.vectors(candidates, digests))
         for query, scores in enumerate(candidates):
             shortlist.add(np.full(len(scores), query), np.array(list(scores), dtype=np.int64))
         rows[block], found[block] = shortlist.settled()
@@ -132,10 +170,11 @@ def neighbors_by_engine(
 class _Shortlist:
     """The candidates of one block of queries, sieved as they come, settled exactly at the end or when too many wait."""
 
-    def __init__(self, queries: FloatArray, k: int, gather: Gather) -> None:
+    def __init__(self, queries: FloatArray, k: int, vectors: FloatArray, locate: Locate) -> None:
         self._queries = queries
         self._k = k
-        self._gather = gather
+        self._vectors = vectors
+        self._locate = locate
         self._margin = score_margin(queries.shape[1])
         self._best = np.full((len(queries), k), -np.inf, dtype=np.float32)
         self._waiting: list[tuple[RowArray, RowArray, FloatArray]] = []
@@ -143,8 +182,7 @@ class _Shortlist:
         self._settled = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float64))
 
     def offer(self, scores: FloatArray, first_row: int, left_out: RowArray) -> None:
-        """Takes float32 scores ``(queries, references)`` of the references from ``first_row`` on; overwrites them."""
-        np.clip(scores, -1.0, 1.0, out=scores)
+        """Takes float32 scores ``(queries, references)`` of the references from ``first_row`` on; may change them."""
         _leave_out(scores, left_out - first_row)
         filled = bool(np.isfinite(self._best).all())
         if not filled:
@@ -172,9 +210,14 @@ class _Shortlist:
         return rows, found
 
     def _floor(self) -> FloatArray:
-        """The score below which nothing can be among the k best, per query; rounded downwards, never minus infinity."""
-        kth = np.maximum(self._best.min(axis=1).astype(np.float64) - self._margin, _LOWEST)
-        floor: FloatArray = np.nextafter(kth.astype(np.float32), np.float32(-np.inf))
+        """The score below which nothing can be among the k best, per query; rounded downwards, never minus infinity.
+
+        Similarities are clipped, scores are not: all that may be clipped to -1 are equal there, so that once the
+        floor would reach it nothing is below.
+        """
+        kth = np.clip(self._best.min(axis=1).astype(np.float64), -1.0, 1.0) - self._margin
+        lowered = np.where(kth > -1.0, kth, _LOWEST).astype(np.float32)
+        floor: FloatArray = np.nextafter(lowered, np.float32(-np.inf))
         return floor
 
     def _improve(self, scores: FloatArray) -> None:
@@ -194,40 +237,21 @@ class _Shortlist:
         self._count += int(keep.sum())
 
     def _settle(self) -> None:
-        """Second and third sieve over all that wait, merged with what was settled before."""
+        """Second sieve over all that wait, merged with what was settled before."""
         if not self._waiting:
             return
         query, row, values = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
         keep = values >= self._floor()[query]
         query, row = query[keep], row[keep]
         self._waiting, self._count = [], 0
-        rough = np.clip(self._pairwise(query, row, _double_dots), -1.0, 1.0)
+        exact = similarities_of_pairs(self._queries, query, self._vectors, self._locate(row))
         old_query, old_row, old_similarity = self._settled
-        kth = _kth_values(
-            np.concatenate([old_query, query]),
-            np.concatenate([old_similarity, rough]),
-            len(self._queries),
-            self._k,
-        )
-        keep = rough >= kth[query] - score_margin(self._queries.shape[1], 2.0**-53)
-        query, row = query[keep], row[keep]
-        exact = self._pairwise(query, row, similarities)
         self._settled = _best_of(
             np.concatenate([old_query, query]),
             np.concatenate([old_row, row]),
             np.concatenate([old_similarity, exact]),
             self._k,
         )
-
-    def _pairwise(
-        self, query: RowArray, row: RowArray, score: Callable[[FloatArray, FloatArray], DoubleArray]
-    ) -> DoubleArray:
-        scores = np.empty(len(query), dtype=np.float64)
-        step = max(1, _PAIR_VALUES // self._queries.shape[1])
-        for start in range(0, len(query), step):
-            pairs = slice(start, start + step)
-            scores[pairs] = score(self._queries[query[pairs]], self._gather(row[pairs]))
-        return scores
 
 
 class _EngineBlock:
@@ -266,8 +290,10 @@ class _EngineBlock:
             limit *= 2
         return [{row: score for row, score in scores.items() if score >= self._floor(scores)} for scores in known]
 
-    def vectors(self, candidates: list[dict[int, float]], digests: Mapping[str, str] | None) -> Gather:
-        """A function that gives the vectors of rows among the candidates, fetched once and verified."""
+    def vectors(
+        self, candidates: list[dict[int, float]], digests: Mapping[str, str] | None
+    ) -> tuple[FloatArray, Locate]:
+        """The vectors of all candidates, fetched once and verified, and where among them those of given rows are."""
         wanted = sorted({row for scores in candidates for row in scores})
         held = np.empty((len(wanted), self._queries.shape[1]), dtype=np.float32)
         by_key: dict[str, list[int]] = {}
@@ -282,7 +308,7 @@ class _EngineBlock:
                 _verify(key, ids, points.vectors, digests)
             held[positions] = points.vectors[:, 0]
         rows = np.array(wanted, dtype=np.int64)
-        return lambda asked: held[np.searchsorted(rows, asked)]
+        return held, lambda asked: np.searchsorted(rows, asked).astype(np.int64)
 
     def _take(self, key: str, query: int, answer: list[tuple[str, float]], scores: dict[int, float]) -> None:
         for point, score in answer:
@@ -305,24 +331,10 @@ def _verify(key: str, ids: list[str], vectors: FloatArray, digests: Mapping[str,
             )
 
 
-def _double_dots(a: FloatArray, b: FloatArray) -> DoubleArray:
-    dots: DoubleArray = np.einsum("nd,nd->n", a, b, dtype=np.float64)
-    return dots
-
-
 def _places(groups: RowArray) -> RowArray:
     """0, 1, 2 ... within each run of equal numbers of a sorted array."""
     starts = np.searchsorted(groups, groups, side="left")
     return np.arange(len(groups), dtype=np.int64) - starts
-
-
-def _kth_values(query: RowArray, values: DoubleArray, queries: int, k: int) -> DoubleArray:
-    """The k-th largest value of each query; minus infinity where it has fewer."""
-    order = np.lexsort((-values, query))
-    kth = np.full(queries, -np.inf)
-    at = _places(query[order]) == k - 1
-    kth[query[order][at]] = values[order][at]
-    return kth
 
 
 def _best_of(query: RowArray, row: RowArray, similarity: DoubleArray, k: int) -> tuple[RowArray, RowArray, DoubleArray]:
@@ -345,7 +357,7 @@ def _checked_queries(queries: FloatArray, dimension: int, k: int) -> FloatArray:
 def _flat_references(references: FloatArray) -> FloatArray:
     if references.ndim != 3 or references.shape[1] != 1 or references.dtype != np.float32:
         raise VectorStoreError(f"references must be float32 (m, 1, d), not {references.dtype} {references.shape}")
-    return references[:, 0]
+    return np.asarray(references)[:, 0]
 
 
 def _checked_skip(skip: RowArray | None, queries: int) -> RowArray:

@@ -11,12 +11,13 @@ import hashlib
 import os
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.errors import VectorStoreError
-from provenance.index.contract import vector_digest
+from provenance.index.search import available_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -38,8 +39,7 @@ _BLOCK_ROWS = 1024
 def content_digest(space_id: str, members: Iterable[tuple[str, str]]) -> str:
     """Hex sha256 over a space and the ``(image_id, vector_sha256)`` of its members, whatever their order."""
     digest = hashlib.sha256(f"provenance vectors 1\n{space_id}\n".encode())
-    for image_id, vector_sha256 in sorted(members):
-        digest.update(f"{image_id} {vector_sha256}\n".encode())
+    digest.update("".join([f"{image_id} {vector_sha256}\n" for image_id, vector_sha256 in sorted(members)]).encode())
     return digest.hexdigest()
 
 
@@ -66,12 +66,14 @@ def load_vectors(index: VectorIndex, located: Sequence[Located], *, parts: int, 
     for key, rows in by_key.items():
         for start in range(0, len(rows), _BLOCK_ROWS):
             _fill(index, key, rows[start : start + _BLOCK_ROWS], located, vectors, found)
-    for row, (key, point, vector_sha256) in enumerate(located):
-        if not found[row] or vector_digest(vectors[row]) != vector_sha256:
-            raise VectorStoreError(
-                f"the vector of point {point} in collection {key} is {'damaged' if found[row] else 'missing'}",
-                hint="run `provenance reconcile`, or ingest the source again",
-            )
+    # a missing vector is all zeros here, which is nobody's: the first damaged row may be one
+    wrong = _first_damaged(vectors, [digest for _, _, digest in located])
+    if wrong is not None:
+        key, point, _ = located[wrong]
+        raise VectorStoreError(
+            f"the vector of point {point} in collection {key} is {'damaged' if found[wrong] else 'missing'}",
+            hint="run `provenance reconcile`, or ingest the source again",
+        )
     return vectors
 
 
@@ -83,6 +85,7 @@ def ensure_vector_file(
     *,
     parts: int,
     dimension: int,
+    threads: int | None = None,
 ) -> FloatArray:
     """The vector file of a content digest as a read-only memory map; made if it isn't there or is damaged.
 
@@ -93,6 +96,7 @@ def ensure_vector_file(
         fetch: Gives the vectors of rows ``start`` to ``stop`` (excluded), float32 ``(stop - start, parts, dimension)``.
         parts: Vectors per image.
         dimension: Length of one vector.
+        threads: How many verify rows at a time; ``None``: all cores.
 
     Returns:
         float32 ``(n, parts, dimension)``, every row verified.
@@ -105,11 +109,11 @@ def ensure_vector_file(
         return np.zeros(shape, dtype=np.float32)
     file = folder / f"{digest}{SUFFIX}"
     try:
-        vectors = _opened(file, shape, vector_digests)
+        vectors = _opened(file, shape, vector_digests, threads)
         if vectors is None:
             folder.mkdir(parents=True, exist_ok=True)
-            _write(file, shape, vector_digests, fetch)
-            vectors = _opened(file, shape, vector_digests)
+            _write(file, shape, vector_digests, fetch, threads)
+            vectors = _opened(file, shape, vector_digests, threads)
     except OSError as error:
         raise VectorStoreError(
             f"the vector file {file} can't be made or read: {error}",
@@ -167,22 +171,48 @@ def _fill(
             found[row] = True
 
 
-def _opened(file: Path, shape: tuple[int, int, int], vector_digests: Sequence[str]) -> FloatArray | None:
+def _first_damaged(vectors: FloatArray, vector_digests: Sequence[str], threads: int | None = None) -> int | None:
+    """The first row that is not what its digest says; hashing lets go of the interpreter, so that threads share it."""
+    if not vectors.size:
+        return None
+    data = np.asarray(vectors).data.cast("B")
+    row_bytes = data.nbytes // len(vector_digests)
+
+    def first_of(start: int) -> int | None:
+        for row in range(start, min(start + _BLOCK_ROWS, len(vector_digests))):
+            if hashlib.sha256(data[row * row_bytes : (row + 1) * row_bytes]).hexdigest() != vector_digests[row]:
+                return row
+        return None
+
+    starts = range(0, len(vector_digests), _BLOCK_ROWS)
+    workers = min(threads or available_threads(), len(starts))
+    if workers <= 1:
+        return next((row for row in map(first_of, starts) if row is not None), None)
+    with ThreadPoolExecutor(workers) as pool:
+        return next((row for row in pool.map(first_of, starts) if row is not None), None)
+
+
+def _opened(
+    file: Path, shape: tuple[int, int, int], vector_digests: Sequence[str], threads: int | None
+) -> FloatArray | None:
     """The verified memory map; ``None`` where there is no such file or it is not what its name says."""
     row_bytes = 4 * shape[1] * shape[2]
     if not file.is_file() or file.stat().st_size != shape[0] * row_bytes:
         return None
     vectors = np.memmap(file, dtype="<f4", mode="r", shape=shape)
-    for row, vector_sha256 in enumerate(vector_digests):
-        if hashlib.sha256(vectors[row].data).hexdigest() != vector_sha256:
-            return None
+    if _first_damaged(vectors, vector_digests, threads) is not None:
+        return None
     with contextlib.suppress(OSError):  # only the order of pruning hangs on it
         os.utime(file)
     return vectors
 
 
 def _write(
-    file: Path, shape: tuple[int, int, int], vector_digests: Sequence[str], fetch: Callable[[int, int], FloatArray]
+    file: Path,
+    shape: tuple[int, int, int],
+    vector_digests: Sequence[str],
+    fetch: Callable[[int, int], FloatArray],
+    threads: int | None,
 ) -> None:
     """Writes beside the file, verifies on the way, and puts it in place whole."""
     unfinished = file.with_name(f"{file.stem}-{uuid.uuid4().hex}{_UNFINISHED}")
@@ -193,9 +223,11 @@ def _write(
                 block = np.ascontiguousarray(fetch(start, stop), dtype="<f4")
                 if block.shape != (stop - start, *shape[1:]):
                     raise VectorStoreError(f"vectors of shape {block.shape} came for rows {start} to {stop}")
-                for row, vector in enumerate(block, start):
-                    if vector_digest(vector) != vector_digests[row]:
-                        raise VectorStoreError(f"the vector of row {row} is damaged", hint="run `provenance reconcile`")
+                wrong = _first_damaged(block, vector_digests[start:stop], threads)
+                if wrong is not None:
+                    raise VectorStoreError(
+                        f"the vector of row {start + wrong} is damaged", hint="run `provenance reconcile`"
+                    )
                 stream.write(block.data)
             stream.flush()
             os.fsync(stream.fileno())

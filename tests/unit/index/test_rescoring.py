@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from provenance.errors import VectorStoreError
 from provenance.index import similarities
-from provenance.index.rescoring import dot_products, exact_sums
+from provenance.index.rescoring import dot_products, exact_sums, similarities_of_pairs
 
 DoubleArray = npt.NDArray[np.float64]
 FLOATS32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -98,6 +98,31 @@ def test_unit_vectors_in_blocks_and_near_duplicates(dimension: int) -> None:
     mixed = random.permutation(dimension)
     assert_bitwise(similarities(a[order][:, mixed], b[order][:, mixed]), wanted[order])
     assert_bitwise(np.concatenate([similarities(a[row : row + 1], b[row : row + 1]) for row in range(70)]), wanted)
+
+
+@pytest.mark.parametrize("dimension", [1, 3, 2048, 40_000])
+def test_pairs_equal_the_rows_they_point_to(dimension: int) -> None:
+    random = np.random.default_rng(dimension)
+    a, b = (random.standard_normal((count, dimension)).astype(np.float32) for count in (7, 11))
+    a_rows, b_rows = random.integers(0, 7, 50), random.integers(0, 11, 50)
+    assert_bitwise(similarities_of_pairs(a, a_rows, b, b_rows), similarities(a[a_rows], b[b_rows]))
+    assert similarities_of_pairs(a, a_rows[:0], b, b_rows[:0]).shape == (0,)
+    with pytest.raises(VectorStoreError):
+        similarities_of_pairs(a, a_rows[:3], b, b_rows)
+    with pytest.raises(VectorStoreError):
+        similarities_of_pairs(a, a_rows, b[:, 1:], b_rows)
+
+
+def test_almost_no_unit_vector_needs_the_slow_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(5)
+    a, b = (random.standard_normal((2000, 512)) for _ in range(2))
+    a, b = ((array / np.linalg.norm(array, axis=1, keepdims=True)).astype(np.float32) for array in (a, a + b))
+    wanted = fsums(a.astype(np.float64) * b.astype(np.float64))
+    calls: list[int] = []
+    fsum = math.fsum
+    monkeypatch.setattr(math, "fsum", lambda terms: (calls.append(1), fsum(terms))[1])
+    assert_bitwise(dot_products(a, b), wanted)
+    assert len(calls) < 3
 
 
 def test_no_rows_and_no_columns() -> None:

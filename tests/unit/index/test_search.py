@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from threadpoolctl import threadpool_info
 
 from provenance.errors import VectorStoreError
 from provenance.index import CollectionSpec, Points, neighbors_by_engine, neighbors_in_file, point_id, vector_digest
@@ -63,6 +65,10 @@ CASES = {
     "opposite": (random_vectors(6, 3, 10, spread=1e-7), -random_vectors(40, 3, 11, spread=1e-7)),
     "one dimension": (np.ones((3, 1, 1), np.float32), np.array([1, -1, 1, -1, 1], np.float32)[:, None, None]),
 }
+# as long as a vector may be: scores beyond 1 and -1, similarities that are clipped and so equal
+LONG = np.float32(1 + 9e-5) * random_vectors(60, 16, 14, spread=1e-3)
+CASES["beyond one"] = (LONG[:10], LONG[20:])
+CASES["beyond minus one"] = (LONG[:10], np.concatenate([-LONG[20:], np.float32(1 - 9e-5) * -LONG[20:22]]))
 # exact duplicates, of references among each other and of queries among the references
 PLANTED = random_vectors(90, 64, 12)
 CASES["duplicates"] = (
@@ -96,8 +102,36 @@ def test_settling_early_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None
         wanted = neighbors_in_file(queries, references, 6)
         with monkeypatch.context() as patched:
             patched.setattr(search_module, "PENDING_PAIRS", 10)
-            patched.setattr(search_module, "_PAIR_VALUES", 128)
             assert_same(neighbors_in_file(queries, references, 6, reference_block=13), wanted)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_change_nothing_and_leave_nothing_changed(threads: int) -> None:
+    queries, references = random_vectors(333, 64, 15, spread=0.5), random_vectors(500, 64, 16, spread=0.5)
+    before = threadpool_info()
+    found = neighbors_in_file(queries, references, 5, threads=threads, reference_block=77)
+    assert_same(found, neighbors_in_file(queries, references, 5, query_block=10_000, threads=1))
+    assert threadpool_info() == before
+
+
+def test_several_searches_at_once_leave_the_number_of_threads_as_it_was() -> None:
+    queries, references = random_vectors(200, 64, 17), random_vectors(400, 64, 18)
+    before, wanted = threadpool_info(), neighbors_in_file(queries, references, 3)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: neighbors_in_file(queries, references, 3, threads=2), range(8)):
+            assert_same(found, wanted)
+    assert threadpool_info() == before
+
+
+def test_a_failure_in_a_thread_is_an_error_and_leaves_the_threads_as_they_were() -> None:
+    queries, references = random_vectors(200, 64, 19), random_vectors(50, 64, 20)
+    before = threadpool_info()
+    for broken in (np.nan, np.inf):
+        references[49, 0, 3] = broken
+        for threads in (1, 2):
+            with pytest.raises(VectorStoreError, match="NaN"):
+                neighbors_in_file(queries, references, 3, threads=threads, reference_block=20)
+    assert threadpool_info() == before
 
 
 def test_a_memory_map_is_searched_as_an_array(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from provenance.index import (
     prune,
     vector_digest,
 )
+from provenance.index import vectorfile as vectorfile_module
 from provenance.index.memory import MemoryIndex
 
 if TYPE_CHECKING:
@@ -105,6 +106,25 @@ def test_a_wrong_vector_never_gets_into_a_file(tmp_path: Path, vectors: FloatArr
             tmp_path, "d", digests, lambda start, stop: wrong[start:stop], parts=PARTS, dimension=DIMENSION
         )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("damaged", [[0], [4], [39], [38, 13, 21]])
+def test_damage_is_found_in_every_block(
+    tmp_path: Path, vectors: FloatArray, monkeypatch: pytest.MonkeyPatch, threads: int, damaged: list[int]
+) -> None:
+    monkeypatch.setattr(vectorfile_module, "_BLOCK_ROWS", 5)
+    digests = [vector_digest(vector) for vector in vectors]
+    shape = {"parts": PARTS, "dimension": DIMENSION, "threads": threads}
+    right = ensure_vector_file(tmp_path, "d", digests, lambda start, stop: vectors[start:stop], **shape)
+    assert right.tobytes() == vectors.tobytes()
+    wrong = vectors.copy()
+    wrong[damaged, 1, 15] *= -1
+    with pytest.raises(VectorStoreError, match=f"row {min(damaged)} is damaged"):
+        ensure_vector_file(tmp_path, "e", digests, lambda start, stop: wrong[start:stop], **shape)
+    wrong.tofile(tmp_path / "d.f32")
+    again = ensure_vector_file(tmp_path, "d", digests, lambda start, stop: vectors[start:stop], **shape)
+    assert again.tobytes() == vectors.tobytes()
 
 
 def test_an_unusable_folder_is_a_clear_error(tmp_path: Path, vectors: FloatArray) -> None:
