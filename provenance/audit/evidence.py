@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -35,8 +35,7 @@ FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 Count = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Nearest:
+class Nearest(NamedTuple):
     """One neighbor of one subject: rank 1 is the closest; equal similarities stand in image_id order."""
 
     role: Role
@@ -77,15 +76,17 @@ def gather(
     search = _Search(workspace, frozen, on_step)
     generated = frozen.release.members
     if policy.subject is Subject.REAL:
-        nearest = search.nearest(frozen.judged_reals, Role.RELEASE, generated, policy.top_k)
+        reals = frozen.judged_reals
+        nearest = search.nearest(search.vectors(reals), Role.RELEASE, generated, policy.top_k)
         roles = {m.image_id: role for role, members in frozen.reals.items() for m in members}
-        subjects = [SubjectEvidence(m, roles[m.image_id], n) for m, n in zip(frozen.judged_reals, nearest, strict=True)]
+        subjects = [SubjectEvidence(m, roles[m.image_id], n) for m, n in zip(reals, nearest, strict=True)]
     else:
-        found: list[list[Nearest]] = [[] for _ in generated]
+        queries = search.vectors(generated)
+        found: list[tuple[Nearest, ...]] = [() for _ in generated]
         for role, members in sorted(frozen.reals.items()):
-            for mine, more in zip(found, search.nearest(generated, role, members, policy.top_k), strict=True):
-                mine.extend(more)
-        subjects = [SubjectEvidence(m, Role.RELEASE, tuple(n)) for m, n in zip(generated, found, strict=True)]
+            nearest = search.nearest(queries, role, members, policy.top_k)
+            found = [mine + more for mine, more in zip(found, nearest, strict=True)]
+        subjects = [SubjectEvidence(m, Role.RELEASE, n) for m, n in zip(generated, found, strict=True)]
     prune(workspace.vector_folder, workspace.settings.vector_cache_bytes)
     return subjects
 
@@ -99,18 +100,19 @@ class _Search:
         self.on_step = on_step
 
     def nearest(
-        self, subjects: Sequence[Member], role: Role, references: Sequence[Member], k: int
+        self, queries: FloatArray, role: Role, references: Sequence[Member], k: int
     ) -> list[tuple[Nearest, ...]]:
-        self.on_step(f"comparing {len(subjects):,} images with {len(references):,} ({role.value})")
-        queries = self.vectors(subjects)
+        self.on_step(f"comparing {len(queries):,} images with {len(references):,} ({role.value})")
         if self.workspace.exports_vectors:
-            rows, similarities = neighbors_in_file(queries, self.vectors(references), k)
+            threads = self.workspace.settings.threads
+            rows, similarities = neighbors_in_file(queries, self.vectors(references), k, threads=threads)
         else:
             keys = sorted({member.collection_key for member in references})
             rank = {member.point_id: row for row, member in enumerate(references)}
             digests = {member.point_id: member.vector_sha256 for member in references}
             rows, similarities = neighbors_by_engine(self.workspace.index, keys, queries, k, rank, digests=digests)
-        return [_ranked(role, references, row, value) for row, value in zip(rows, similarities, strict=True)]
+        pairs = zip(rows.tolist(), similarities.tolist(), strict=True)
+        return [_ranked(role, references, row, value) for row, value in pairs]
 
     def vectors(self, members: Sequence[Member]) -> FloatArray:
         """Verified vectors, float32 (n, 1, dim), in the order of ``members`` (image_id order)."""
@@ -123,6 +125,7 @@ class _Search:
             lambda start, stop: self._load(members[start:stop]),
             parts=self.space.parts,
             dimension=self.space.dimension,
+            threads=self.workspace.settings.threads,
         )
 
     def _load(self, members: Sequence[Member]) -> FloatArray:
@@ -151,9 +154,11 @@ class _Search:
         return total.minus(Moments.from_vectors(self._load(idle))) if idle else total
 
 
-def _ranked(role: Role, references: Sequence[Member], rows: Any, similarities: Any) -> tuple[Nearest, ...]:
+def _ranked(
+    role: Role, references: Sequence[Member], rows: list[int], similarities: list[float]
+) -> tuple[Nearest, ...]:
     return tuple(
-        Nearest(role, rank, references[int(row)], float(similarity))
+        Nearest(role, rank, references[row], similarity)
         for rank, (row, similarity) in enumerate(zip(rows, similarities, strict=True), start=1)
         if row >= 0
     )

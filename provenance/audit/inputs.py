@@ -6,14 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from provenance.detection import Policy
-from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError, UsageError
+from provenance.duplicates import DuplicateRule
+from provenance.errors import ConflictError, NotFoundError, UsageError
 from provenance.ingest import image_ids_digest
+from provenance.spaces import common_space, members_in
 from provenance.vocabulary import DatasetKind, Membership, Role, Space
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from provenance.catalog import Catalog, Dataset, Member
+    from provenance.duplicates import TwinReport
 
 ROLE_OF_MEMBERSHIP = {
     Membership.USED: Role.USED,
@@ -35,6 +38,8 @@ class AuditRequest:
         policy: The rule and its parameters.
         space: Backbone name or ``space_id`` (prefix); ``None``: the one space that all have in common.
         exclude_overlap: Leave images out that are claimed used and not used; otherwise they are an error.
+        exclude_twins: Leave not-used images out that have a near-twin among the used ones; otherwise a note says so.
+        twin_rule: What counts as a near-twin.
     """
 
     release: str
@@ -44,21 +49,23 @@ class AuditRequest:
     policy: Policy = field(default_factory=Policy)
     space: str | None = None
     exclude_overlap: bool = False
+    exclude_twins: bool = False
+    twin_rule: DuplicateRule = field(default_factory=DuplicateRule)
 
 
 @dataclass(frozen=True, slots=True)
 class FrozenDataset:
-    """One dataset as the audit sees it: its members at the beginning, sorted by image_id."""
+    """One dataset as the audit sees it: its members at the beginning, sorted by image_id.
+
+    Attributes:
+        digest: ``sha256:<hex>`` over the image_ids of its members.
+    """
 
     dataset: Dataset
     role: Role
     members: tuple[Member, ...]
     collection_key: str
-
-    @property
-    def digest(self) -> str:
-        """``sha256:<hex>`` over its image_ids."""
-        return image_ids_digest(member.image_id for member in self.members)
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,8 @@ class FrozenAudit:
         reals: Per role, the images that act in it: every image once, sorted by image_id.
         excluded_overlap: Images left out because they are claimed used and not used.
         claimed_otherwise: Images of ``against`` sets that a used or not-used set claims, and that act there.
+        twins: Not-used images with near-twins among the used ones; ``None`` where it was not looked for.
+        twins_excluded: Whether those were left out of ``reals``.
     """
 
     release: FrozenDataset
@@ -79,6 +88,8 @@ class FrozenAudit:
     space: Space
     excluded_overlap: int
     claimed_otherwise: int
+    twins: TwinReport | None = None
+    twins_excluded: bool = False
 
     @property
     def judged_reals(self) -> tuple[Member, ...]:
@@ -101,7 +112,7 @@ def freeze(catalog: Catalog, request: AuditRequest) -> FrozenAudit:
             hint="run the same ingest again; it goes on where it stopped",
         )
     roles = _roles(catalog, request, release)
-    space = _common_space(catalog, [release, *(dataset for dataset, _ in roles)], request.space)
+    space = common_space(catalog, [release, *(dataset for dataset, _ in roles)], request.space)
     frozen_release = _frozen(catalog, release, Role.RELEASE, space)
     sets = tuple(_frozen(catalog, dataset, role, space) for dataset, role in roles)
     reals, excluded, otherwise = _resolve_claims(catalog, sets, exclude_overlap=request.exclude_overlap)
@@ -130,50 +141,9 @@ def _default_roles(catalog: Catalog, release: Dataset) -> list[tuple[Dataset, Ro
     return [(s, ROLE_OF_MEMBERSHIP[s.membership]) for s in fitting if s.membership is not None]
 
 
-def _common_space(catalog: Catalog, datasets: Sequence[Dataset], wanted: str | None) -> Space:
-    spaces = {d.name: {c.space_id for c in catalog.collections_of(d.dataset_id)} for d in datasets}
-    common = set.intersection(*spaces.values())
-    if wanted is not None:
-        chosen = catalog.space(wanted)
-        lacking = [name for name, ids in spaces.items() if chosen.space_id not in ids]
-        if lacking:
-            raise SpaceMismatchError(
-                f"not embedded in {chosen.backbone} ({chosen.space_id[:18]}): {', '.join(lacking)}",
-                hint="ingest them again with that backbone; vectors of different spaces never meet",
-            )
-        return chosen
-    known = {space.space_id: space for space in catalog.spaces()}
-    if not common:
-        listed = "; ".join(f"{name}: {_named(known, ids)}" for name, ids in spaces.items())
-        raise SpaceMismatchError(
-            f"no embedding space holds them all ({listed})",
-            hint="ingest the same sources again with one --backbone; vectors of different spaces never meet",
-        )
-    if len(common) > 1:
-        raise SpaceMismatchError(
-            f"they share several embedding spaces: {_named(known, common)}", hint="choose one with --space"
-        )
-    return known[common.pop()]
-
-
-def _named(known: Mapping[str, Space], ids: Iterable[str]) -> str:
-    return ", ".join(sorted(f"{known[i].backbone} ({i[:18]})" for i in ids)) or "none"
-
-
 def _frozen(catalog: Catalog, dataset: Dataset, role: Role, space: Space) -> FrozenDataset:
-    keys = {c.space_id: c.collection_key for c in catalog.collections_of(dataset.dataset_id)}
-    members = tuple(catalog.members(dataset.dataset_id, keys[space.space_id]))
-    missing = len(catalog.member_ids(dataset.dataset_id)) - len(members)
-    if missing:
-        raise SpaceMismatchError(
-            f"{missing} images of {dataset.kind.value} {dataset.name} have no vector in {space.backbone} yet",
-            hint="run its ingest again with that backbone; an audit leaves nothing out silently",
-        )
-    if not members:
-        raise NotFoundError(
-            f"{dataset.kind.value} {dataset.name} holds no image", hint="ingest into it, or leave it out"
-        )
-    return FrozenDataset(dataset, role, members, keys[space.space_id])
+    key, members = members_in(catalog, dataset, space)
+    return FrozenDataset(dataset, role, members, key, image_ids_digest(member.image_id for member in members))
 
 
 def _resolve_claims(

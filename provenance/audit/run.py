@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from provenance.audit.evidence import SubjectEvidence, gather, pairwise_threshold
 from provenance.audit.inputs import AuditRequest, FrozenAudit, FrozenDataset, freeze
+from provenance.audit.twins import twin_counts, twin_notes, twin_settings, with_twins
 from provenance.catalog import AuditDataset, AuditRecord, NeighborRecord, VerdictRecord
 from provenance.detection import (
     Decision,
@@ -22,9 +25,10 @@ from provenance.detection import (
     population_of_maxima,
     threshold_of_scores,
 )
+from provenance.errors import UsageError
 from provenance.ingest import image_ids_digest
 from provenance.version import __version__
-from provenance.vocabulary import Population, Role, Subject, digest_of_json
+from provenance.vocabulary import Population, Role, RuleName, Subject, digest_of_json
 
 if TYPE_CHECKING:
     from provenance.workspace import Workspace
@@ -69,14 +73,37 @@ def run_audit(workspace: Workspace, request: AuditRequest, on_step: OnStep | Non
     """Judge a release, or the real images by it, and record every verdict in one transaction.
 
     Raises:
+        UsageError: If the policy's rule is one that audits don't apply.
         NotFoundError: If a name is unknown.
         ConflictError: If the release is incomplete, or claims contradict each other.
         SpaceMismatchError: If the datasets share no embedding space.
         VectorStoreError: If a stored vector is missing or damaged; nothing is recorded then.
     """
+    if request.policy.rule is not RuleName.MU_ALPHA_SIGMA:
+        raise UsageError(
+            f"an audit does not apply the rule {request.policy.rule.value}",
+            hint=f"judge by {RuleName.MU_ALPHA_SIGMA.value}",
+        )
+    with _collector_paused():
+        return _run_audit(workspace, request, on_step)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """An audit makes many small lasting objects and no cycles: collecting would only walk over them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _run_audit(workspace: Workspace, request: AuditRequest, on_step: OnStep | None) -> AuditReport:
     started_at, clock = datetime.now(UTC), time.monotonic()
     on_step = on_step or (lambda _step: None)
-    frozen = freeze(workspace.catalog, request)
+    frozen = with_twins(workspace, freeze(workspace.catalog, request), request, on_step)
     subjects = gather(workspace, frozen, request.policy, on_step)
     on_step("deciding")
     threshold = _threshold(workspace, frozen, request.policy, subjects)
@@ -97,7 +124,7 @@ def run_audit(workspace: Workspace, request: AuditRequest, on_step: OnStep | Non
         threshold=threshold.value,
         verdict_digest=verdict_digest(frozen, request.policy, threshold, [v.verdict_sha256 for v in verdicts]),
         counts=_counts(frozen, verdicts, len(rejects)),
-        settings={"search": "exact", "index": workspace.index_url.partition(":")[0]},
+        settings={"search": "exact", "index": workspace.index_url.partition(":")[0], **twin_settings(frozen)},
         software_version=__version__,
         started_at=started_at,
         finished_at=datetime.now(UTC),
@@ -115,7 +142,7 @@ def verdict_digest(frozen: FrozenAudit, policy: Policy, threshold: Threshold, le
     Names of sets, and how images are spread over sets of one role, are not part of it: the same images with
     the same claims and the same stored vectors give the same digest.
     """
-    header = {
+    header: dict[str, Any] = {
         "version": VERDICT_VERSION,
         "policy_id": policy.policy_id,
         "space_id": frozen.space.space_id,
@@ -124,6 +151,8 @@ def verdict_digest(frozen: FrozenAudit, policy: Policy, threshold: Threshold, le
         "threshold": _threshold_json(threshold),
         "verdicts": list(leaves),
     }
+    if frozen.twins_excluded and frozen.twins is not None:
+        header["excluded_twins"] = frozen.twins.rule.parameters
     return "sha256:" + digest_of_json(header)
 
 
@@ -184,7 +213,7 @@ def _leaf(subject: SubjectEvidence, scores: _Scores, decision: Decision, thresho
             "s_not_used": scores.not_used,
             "s_against": scores.against,
             "threshold": threshold.value,
-            "neighbors": [[n.role.value, n.rank, n.member.image_id, n.similarity] for n in subject.neighbors],
+            "neighbors": [[str(n.role), n.rank, n.member.image_id, n.similarity] for n in subject.neighbors],
         }
     )
 
@@ -209,6 +238,7 @@ def _counts(frozen: FrozenAudit, verdicts: Sequence[VerdictRecord], rejected: in
         "near_threshold": sum(verdict.near_threshold for verdict in verdicts),
         "excluded_overlap": frozen.excluded_overlap,
         "claimed_otherwise": frozen.claimed_otherwise,
+        **twin_counts(frozen),
     }
 
 
@@ -230,6 +260,7 @@ def _notes(frozen: FrozenAudit, policy: Policy, verdicts: Sequence[VerdictRecord
         notes.append(f"{frozen.excluded_overlap} images claimed used and not used were left out.")
     if frozen.claimed_otherwise:
         notes.append(f"{frozen.claimed_otherwise} unknown images act as used or not used, as other sets claim them.")
+    notes += twin_notes(frozen)
     near = sum(verdict.near_threshold for verdict in verdicts)
     if near:
         notes.append(f"{near} verdicts are so close to the threshold that another machine could decide otherwise.")

@@ -1,0 +1,101 @@
+"""Not-used images with near-twins among the used ones: every audit looks for them, and can leave them out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from provenance.duplicates import find_twins
+from provenance.errors import ConflictError
+from provenance.ingest import image_ids_digest
+from provenance.vocabulary import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from provenance.audit.inputs import AuditRequest, FrozenAudit
+    from provenance.ingest import Progress
+    from provenance.workspace import Workspace
+
+
+def with_twins(
+    workspace: Workspace, frozen: FrozenAudit, request: AuditRequest, on_step: Callable[[str], None]
+) -> FrozenAudit:
+    """The frozen audit with its twins, left out of the not-used images where the request says so.
+
+    Where used or not-used images are missing, or the space is no whole-image space, there is nothing to look for.
+
+    Raises:
+        ConflictError: If every not-used image would be left out.
+        VectorStoreError: If a stored vector is missing or damaged.
+    """
+    used, not_used = frozen.reals.get(Role.USED, ()), frozen.reals.get(Role.NOT_USED, ())
+    if not used or not not_used or frozen.space.parts != 1:
+        return frozen
+    on_step(f"looking for twins of {len(not_used):,} not-used images among {len(used):,} used ones")
+    twins = find_twins(
+        workspace,
+        frozen.space,
+        request.twin_rule,
+        used=used,
+        not_used=not_used,
+        on_progress=lambda progress: _say_first(progress, on_step),
+    )
+    if not request.exclude_twins:
+        return replace(frozen, twins=twins)
+    left_out = {twin.not_used.image_id for twin in twins.twins}
+    kept = tuple(member for member in not_used if member.image_id not in left_out)
+    if not kept:
+        raise ConflictError(
+            f"all {len(not_used)} not-used images have near-twins among the used ones",
+            hint="`provenance duplicates` lists them; sets like these can't be told apart",
+        )
+    reals = {**frozen.reals, Role.NOT_USED: kept}
+    return replace(frozen, reals=reals, twins=twins, twins_excluded=True)
+
+
+def _say_first(progress: Progress, on_step: Callable[[str], None]) -> None:
+    if progress.done == 1:
+        on_step(f"reading {progress.total:,} images for their perceptual hashes, this once")
+
+
+def twin_counts(frozen: FrozenAudit) -> dict[str, int]:
+    """What an audit counts: not-used images with twins, and those left out for it."""
+    found = len(frozen.twins.twins) if frozen.twins else 0
+    return {"not_used_with_twins": found, "excluded_twins": found if frozen.twins_excluded else 0}
+
+
+def twin_settings(frozen: FrozenAudit) -> dict[str, Any]:
+    """What an audit records of how it looked: the rule, what was done, and which images it concerned, by digest."""
+    if frozen.twins is None:
+        return {}
+    ids = [twin.not_used.image_id for twin in frozen.twins.twins]
+    facts = {
+        **frozen.twins.rule.parameters,
+        "excluded": frozen.twins_excluded,
+        "images_digest": image_ids_digest(ids),
+        "unhashed": frozen.twins.unhashed,
+    }
+    return {"twins": facts}
+
+
+def twin_notes(frozen: FrozenAudit) -> list[str]:
+    """What a person should know of it."""
+    if frozen.twins is None:
+        return []
+    notes = []
+    count = len(frozen.twins.twins)
+    have = "1 not-used image has a near-twin" if count == 1 else f"{count:,} not-used images have near-twins"
+    if count and frozen.twins_excluded:
+        notes.append(f"{have} among the used ones, and {'was' if count == 1 else 'were'} left out.")
+    elif count:
+        notes.append(
+            f"{have} among the used ones: nothing can tell used from not used by them. `provenance duplicates` "
+            "lists them, --exclude-twins leaves them out."
+        )
+    if frozen.twins.unhashed:
+        notes.append(
+            f"{frozen.twins.unhashed:,} used or not-used images could not be read from their sources: near-twins of "
+            "theirs, other than by the same pixels, were not looked for."
+        )
+    return notes

@@ -1,0 +1,177 @@
+"""Pairs of near-duplicates, found block by block: never more is held than a block of pairs and their vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.index import content_digest, ensure_vector_file, load_vectors, pairs_in_file, prune, similarities
+from provenance.vocabulary import Evidence, Space
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from provenance.catalog import Member
+    from provenance.duplicates.looks import Looks
+    from provenance.duplicates.rule import DuplicateRule
+    from provenance.workspace import Workspace
+
+RowArray = np.ndarray[Any, np.dtype[np.int64]]
+HashArray = np.ndarray[Any, np.dtype[np.uint64]]
+FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+DoubleArray = np.ndarray[Any, np.dtype[np.float64]]
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+
+HASH_BLOCK = 2048
+SCORED_AT_ONCE = 8192  # pairs whose vectors are held at a time: 128 MB at most for 2048 numbers each
+UNKNOWN = -1  # in place of a distance, where an image has no hash
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """A block of near-duplicates: rows of either side, bits of distance (or ``UNKNOWN``), exact similarities."""
+
+    left: RowArray
+    right: RowArray
+    distances: RowArray
+    similarities: DoubleArray
+
+
+def hamming_pairs(
+    left: HashArray, right: HashArray | None, most: int, *, block: int = HASH_BLOCK
+) -> Iterator[tuple[RowArray, RowArray, RowArray]]:
+    """Every pair of hashes that differ in at most ``most`` bits, block by block.
+
+    Args:
+        left: uint64 ``(n,)``.
+        right: uint64 ``(m,)``; ``None``: pairs within ``left``, each once (first row < second row).
+        most: Bits.
+        block: Rows at a time; no influence on what is found.
+
+    Yields:
+        Rows of the left, rows of the right, distances; blocks without a pair are left out.
+    """
+    other = left if right is None else right
+    for start in range(0, len(left), block):
+        rows = left[start : start + block, None]
+        for offset in range(start if right is None else 0, len(other), block):
+            distances = np.bitwise_count(rows ^ other[offset : offset + block])
+            a, b = np.nonzero(distances <= most)
+            if right is None and offset == start:
+                a, b = a[a < b], b[a < b]
+            if len(a):
+                yield a + start, b + offset, distances[a, b].astype(np.int64)
+
+
+class PairSearch:
+    """Finds the near-duplicates between two sides, or within one.
+
+    Args:
+        workspace: Where the vectors are.
+        space: The space they are in.
+        rule: What counts.
+        left: One side.
+        right: The other; ``None``: pairs within the left, each once.
+    """
+
+    def __init__(
+        self, workspace: Workspace, space: Space, rule: DuplicateRule, left: Looks, right: Looks | None
+    ) -> None:
+        self._workspace = workspace
+        self._space = space
+        self._rule = rule
+        self._left = left
+        self._right = left if right is None else right
+        self._within = right is None
+
+    def blocks(self, settled: BoolArray | None = None) -> Iterator[Pairs]:
+        """All pairs, each once.
+
+        Args:
+            settled: bool ``(n,)`` by row of the right: rows of which enough is known. May be changed between blocks;
+                pairs of such rows are left out from then on.
+
+        Raises:
+            VectorStoreError: If a stored vector is missing or is not the one that was recorded.
+        """
+        yield from self._by_hash(settled)
+        if self._rule.evidence is Evidence.EITHER:
+            yield from self._by_embedding(settled)
+
+    def similarities(self, left: RowArray, right: RowArray) -> DoubleArray:
+        """Exact cosines of pairs, float64, from verified vectors."""
+        found = [np.zeros(0)]
+        for start in range(0, len(left), SCORED_AT_ONCE):
+            part = slice(start, start + SCORED_AT_ONCE)
+            found.append(similarities(_rows_of(self._left, left[part], self._load), self._vectors_right(right[part])))
+        return np.concatenate(found)
+
+    def _vectors_right(self, rows: RowArray) -> FloatArray:
+        return _rows_of(self._right, rows, self._load)
+
+    def _by_hash(self, settled: BoolArray | None) -> Iterator[Pairs]:
+        left, right = (np.flatnonzero(side.hashed) for side in (self._left, self._right))
+        second = None if self._within else self._right.hashes[right]
+        for a, b, distances in hamming_pairs(self._left.hashes[left], second, self._rule.hash_distance):
+            # the closest first, and every row of the right before the next of the left
+            order = np.lexsort((b, a, distances))
+            rows, others, distances = left[a[order]], right[b[order]], distances[order]
+            while len(rows):
+                if settled is not None:
+                    open_pairs = ~settled[others]
+                    rows, others, distances = rows[open_pairs], others[open_pairs], distances[open_pairs]
+                part, rest = slice(0, SCORED_AT_ONCE), slice(SCORED_AT_ONCE, None)
+                yield from self._scored(rows[part], others[part], distances[part])
+                rows, others, distances = rows[rest], others[rest], distances[rest]
+
+    def _scored(self, rows: RowArray, others: RowArray, distances: RowArray) -> Iterator[Pairs]:
+        exact = self.similarities(rows, others)
+        keep = np.ones(len(rows), dtype=bool)
+        if self._rule.evidence is Evidence.BOTH:
+            keep = exact >= self._rule.min_similarity
+        if keep.any():
+            yield Pairs(rows[keep], others[keep], distances[keep], exact[keep])
+
+    def _by_embedding(self, settled: BoolArray | None) -> Iterator[Pairs]:
+        """The pairs that the embedding alone finds; the others were given by hash."""
+        left = self._file(self._left.members)
+        right = None if self._within else self._file(self._right.members)
+        for rows, others, exact in pairs_in_file(left, right, self._rule.min_similarity):
+            known = self._left.hashed[rows] & self._right.hashed[others]
+            bits = np.bitwise_count(self._left.hashes[rows] ^ self._right.hashes[others]).astype(np.int64)
+            keep = ~known | (bits > self._rule.hash_distance)
+            if settled is not None:
+                keep &= ~settled[others]
+            if keep.any():
+                distances = np.where(known, bits, UNKNOWN)
+                yield Pairs(rows[keep], others[keep], distances[keep], exact[keep])
+        prune(self._workspace.vector_folder, self._workspace.settings.vector_cache_bytes)
+
+    def _file(self, members: Sequence[Member]) -> FloatArray:
+        return ensure_vector_file(
+            self._workspace.vector_folder,
+            content_digest(self._space.space_id, [(m.image_id, m.vector_sha256) for m in members]),
+            [m.vector_sha256 for m in members],
+            lambda start, stop: self._load(members[start:stop]),
+            parts=self._space.parts,
+            dimension=self._space.dimension,
+            threads=self._workspace.settings.threads,
+        )
+
+    def _load(self, members: Sequence[Member]) -> FloatArray:
+        return load_vectors(
+            self._workspace.index,
+            [(m.collection_key, m.point_id, m.vector_sha256) for m in members],
+            parts=self._space.parts,
+            dimension=self._space.dimension,
+        )
+
+
+def _rows_of(looks: Looks, rows: RowArray, load: Callable[[Sequence[Member]], FloatArray]) -> FloatArray:
+    """The vectors of rows, ``(n, d)``; each is fetched once."""
+    wanted, place = np.unique(rows, return_inverse=True)
+    vectors = load([looks.members[row] for row in wanted])[:, 0]
+    chosen: FloatArray = vectors[place]
+    return chosen

@@ -1,0 +1,96 @@
+"""Not-used images with twins among the used ones: where there are such, nothing can tell the two kinds apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from provenance.duplicates.looks import looks_of
+from provenance.duplicates.pairs import UNKNOWN, PairSearch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provenance.catalog import Member
+    from provenance.duplicates.looks import Looks
+    from provenance.duplicates.rule import DuplicateRule
+    from provenance.ingest import OnProgress
+    from provenance.vocabulary import Space
+    from provenance.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A not-used image and a used one that it is a duplicate of (there may be more).
+
+    Attributes:
+        hash_distance: Bits; 0 for the same pixels, ``None`` where one has no hash.
+        similarity: Cosine; ``None`` for the same pixels.
+    """
+
+    not_used: Member
+    used: Member
+    hash_distance: int | None
+    similarity: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TwinReport:
+    """What a comparison of not-used images with used ones found.
+
+    Attributes:
+        rule: What counted as a near-duplicate.
+        twins: By the not-used image's image_id, each once.
+        unhashed: Images of either kind that have no perceptual hash because their source could not be read.
+    """
+
+    rule: DuplicateRule
+    twins: tuple[Twin, ...]
+    unhashed: int
+
+
+def find_twins(
+    workspace: Workspace,
+    space: Space,
+    rule: DuplicateRule,
+    *,
+    used: Sequence[Member],
+    not_used: Sequence[Member],
+    on_progress: OnProgress | None = None,
+) -> TwinReport:
+    """For each not-used image whether it has a duplicate among the used ones, and one that it has.
+
+    Args:
+        workspace: Where to look.
+        space: A whole-image space that both are embedded in.
+        rule: What counts as a near-duplicate.
+        used: In image_id order, every image once.
+        not_used: Likewise.
+        on_progress: Called with ``Progress("hash", done, total)`` while sources are read for hashes.
+
+    Raises:
+        VectorStoreError: If a stored vector is missing or damaged.
+    """
+    left, right = (looks_of(workspace, members, on_progress) for members in (used, not_used))
+    twins = _same_pixels(left, right)
+    settled = np.zeros(len(right), dtype=bool)
+    settled[list(twins)] = True
+    for block in PairSearch(workspace, space, rule, left, right).blocks(settled):
+        columns = (block.left, block.right, block.distances, block.similarities)
+        for a, b, distance, similarity in zip(*(column.tolist() for column in columns), strict=True):
+            if not settled[b]:
+                bits = None if distance == UNKNOWN else distance
+                twins[b] = Twin(right.members[b], left.members[a], bits, similarity)
+                settled[b] = True
+    return TwinReport(rule, tuple(twins[row] for row in sorted(twins)), len(left.unreadable) + len(right.unreadable))
+
+
+def _same_pixels(left: Looks, right: Looks) -> dict[int, Twin]:
+    known = {digest: member for digest, member in zip(left.digests, left.members, strict=True) if digest}
+    return {
+        row: Twin(member, known[digest], 0, None)
+        for row, (digest, member) in enumerate(zip(right.digests, right.members, strict=True))
+        if digest in known
+    }
