@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from provenance.catalog.copies import require_empty, restore_from_file, upgrade_copy
 from provenance.catalog.events import EventKind
 from provenance.catalog.migrate import current_revision, head_revision, migrations_folder, upgrade
 from provenance.catalog.store import Catalog
@@ -26,7 +27,9 @@ from provenance.catalog.values import (
     NeighborRecord,
     NewImage,
     OccurrenceRecord,
+    PointFacts,
     PointRecord,
+    PolicyRecord,
     RejectRecord,
     RunRecord,
     Seal,
@@ -58,7 +61,9 @@ __all__ = [
     "NeighborRecord",
     "NewImage",
     "OccurrenceRecord",
+    "PointFacts",
     "PointRecord",
+    "PolicyRecord",
     "RejectRecord",
     "RunRecord",
     "Seal",
@@ -71,5 +76,8 @@ __all__ = [
     "current_revision",
     "head_revision",
     "migrations_folder",
+    "require_empty",
+    "restore_from_file",
     "upgrade",
+    "upgrade_copy",
 ]

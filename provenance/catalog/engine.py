@@ -37,6 +37,25 @@ _POSTGRES = ("postgres", "postgresql", "postgresql+psycopg")
 _ADVISORY_LOCK = 0x70726F76  # any fixed number; one catalog per schema is the usual case
 _SECRET_KEYS = ("password", "sslpassword", "passfile")
 
+# What the databases say of a cause that a person can do something about: words of theirs, message, hint.
+_CAUSES = (
+    (
+        ("disk is full", "No space left on device", "could not extend file"),
+        "can't be written to",
+        "its disk is full: make room and run the command again; what was acknowledged is kept",
+    ),
+    (
+        ("is not a database", "malformed", "disk I/O error"),
+        "is damaged or can't be read",
+        "keep the file, check the disk, and restore a backup into a new workspace",
+    ),
+    (
+        ("readonly database", "unable to open database file", "read-only transaction"),
+        "can't be opened or written to",
+        "check the permissions of the file and of its folder",
+    ),
+)
+
 T = TypeVar("T")
 
 
@@ -117,6 +136,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
+        "cache_size = -65536",  # KiB: evidence is indexed by random keys, which 2 MiB of pages would not hold
         "recursive_triggers = ON",  # INSERT OR REPLACE then fires the DELETE triggers of append-only tables
     ):
         connection.execute(f"PRAGMA {pragma}").close()
@@ -156,6 +176,9 @@ def _explain(error: SQLAlchemyError, place: str) -> tuple[str, str]:
         return f"the catalog {place} is busy: another process writes to it", "try again when it has finished"
     if "no such table" in cause or "UndefinedTable" in type(getattr(error, "orig", None)).__name__:
         return f"the catalog {place} is not migrated: {first}", "run `provenance db upgrade`"
+    for words, message, hint in _CAUSES:
+        if any(word in cause for word in words):
+            return f"the catalog {place} {message}: {first}", hint
     if isinstance(error, IntegrityError):
         return f"the catalog {place} refused the change: {first}", ""
     if isinstance(error, (OperationalError, InterfaceError)):

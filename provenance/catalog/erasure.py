@@ -65,7 +65,7 @@ def _begin(session: Session, image: t.Image, reason: str) -> None:
 
 
 def finish_forget(session: Session, image_key: str) -> None:
-    """The second step, once the index has deleted its points: erases identity, names, rejects, points and group.
+    """The second step, once the index has deleted its points: erases identity, hashes, names, rejects, points, group.
 
     Memberships become tombstones. A second call changes nothing.
 
@@ -92,7 +92,7 @@ def finish_forget(session: Session, image_key: str) -> None:
         t.Occurrence.name == t.Reject.name,
     )
     session.execute(delete(t.Reject).where(or_(same_input, same_name)).execution_options(synchronize_session=False))
-    for table in (t.Occurrence, t.Point, t.ImageIdentity):
+    for table in (t.Occurrence, t.Point, t.PerceptualHash, t.ImageIdentity):
         erased = delete(table).where(table.image_key == image_key)
         session.execute(erased.execution_options(synchronize_session=False))
     session.execute(update(t.Membership).where(t.Membership.image_key == image_key).values(group_key=None))

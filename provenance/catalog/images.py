@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, select, update
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import chunked, now
-from provenance.catalog.values import KnownOccurrence, Member, PointRecord, VectorLocation
+from provenance.catalog.values import Member, PointRecord, VectorLocation
 from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:
@@ -113,38 +113,6 @@ def drop_pending(session: Session, collection_key: str, point_ids: Sequence[str]
         )
 
 
-def known_occurrences_after(
-    session: Session, dataset_id: str, collection_key: str, last: int, limit: int
-) -> list[tuple[int, KnownOccurrence]]:
-    """One page of ``Catalog.known_occurrences``, after the occurrence numbered ``last``."""
-    query = (
-        select(
-            t.Occurrence.occurrence_id,
-            t.Occurrence.source,
-            t.Occurrence.member,
-            t.Occurrence.size_bytes,
-            t.Occurrence.modified_ns,
-            t.Occurrence.changed_ns,
-            t.Occurrence.inode,
-            t.ImageIdentity.image_id,
-        )
-        .join(t.ImageIdentity, t.ImageIdentity.image_key == t.Occurrence.image_key)
-        .join(t.Point, t.Point.image_key == t.Occurrence.image_key)
-        .where(
-            t.Occurrence.dataset_id == dataset_id,
-            t.Point.collection_key == collection_key,
-            t.Point.state == PointState.INDEXED.value,
-            t.Occurrence.occurrence_id > last,
-        )
-        .order_by(t.Occurrence.occurrence_id)
-        .limit(limit)
-    )
-    return [
-        (number, KnownOccurrence(source, member or None, size, modified, changed, int(inode), image_id))
-        for number, source, member, size, modified, changed, inode, image_id in session.execute(query)
-    ]
-
-
 def members(session: Session, dataset_id: str, collection_key: str) -> list[Member]:
     """The indexed images of a dataset in a space, by image_id, forgotten ones left out: the view an audit freezes."""
     query = (
@@ -154,7 +122,6 @@ def members(session: Session, dataset_id: str, collection_key: str) -> list[Memb
             t.Point.point_id,
             t.Point.vector_sha256,
             t.Membership.group_key,
-            t.Point.collection_key,
         )
         .join(t.ImageIdentity, t.ImageIdentity.image_key == t.Point.image_key)
         .join(t.Membership, t.Membership.image_key == t.Point.image_key)
@@ -166,7 +133,7 @@ def members(session: Session, dataset_id: str, collection_key: str) -> list[Memb
         )
     )
     # sorting here, not there: one pass over 100,000 short tuples is cheaper than the database's sort of wide rows
-    return sorted(Member(*row) for row in session.execute(query))
+    return sorted(Member(*row, collection_key) for row in session.execute(query).all())
 
 
 def member_ids(session: Session, dataset_id: str) -> list[str]:
@@ -177,6 +144,17 @@ def member_ids(session: Session, dataset_id: str) -> list[str]:
         .where(t.Membership.dataset_id == dataset_id, t.Membership.forgotten_at.is_(None))
     )
     return sorted(session.scalars(query))
+
+
+def member_count(session: Session, dataset_id: str) -> int:
+    """How many images ``member_ids`` gives."""
+    query = (
+        select(func.count())
+        .select_from(t.ImageIdentity)
+        .join(t.Membership, t.Membership.image_key == t.ImageIdentity.image_key)
+        .where(t.Membership.dataset_id == dataset_id, t.Membership.forgotten_at.is_(None))
+    )
+    return session.scalar(query) or 0
 
 
 def names_of(session: Session, dataset_ids: Sequence[str], image_keys: Sequence[str]) -> dict[str, str]:
@@ -190,3 +168,16 @@ def names_of(session: Session, dataset_ids: Sequence[str], image_keys: Sequence[
         )
         names.update(session.execute(query).all())
     return names
+
+
+def occurrence_names(session: Session, dataset_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Every name of every image in these datasets, each once and sorted, by image_key."""
+    query = (
+        select(t.Occurrence.image_key, t.Occurrence.name)
+        .where(t.Occurrence.dataset_id.in_(list(dataset_ids)))
+        .distinct()
+    )
+    names: dict[str, list[str]] = {}
+    for image_key, name in session.execute(query):
+        names.setdefault(image_key, []).append(name)
+    return {image_key: sorted(listed) for image_key, listed in names.items()}

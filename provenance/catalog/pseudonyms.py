@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import chunked, now, upserting
@@ -52,6 +52,17 @@ def bind_store(session: Session, store_uuid: str) -> None:
             f"this catalog belongs to vector index {bound}, not to {store_uuid}",
             hint="check the index URL; a catalog and its index are moved and restored together",
         )
+
+
+def bound_store(session: Session) -> str | None:
+    """The uuid of the vector index that the catalog belongs to; ``None`` before the first one."""
+    return fact(session, STORE_UUID)
+
+
+def rebind_store(session: Session, store_uuid: str) -> None:
+    """Ties the catalog to another vector index, which the caller knows to be empty: the one before is lost."""
+    bound = update(t.CatalogFact).where(t.CatalogFact.key == STORE_UUID)
+    session.execute(bound.values(value=store_uuid))
 
 
 def pseudonym(session: Session, raw: str) -> str:

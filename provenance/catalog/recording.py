@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import and_, bindparam, case, delete, select, update
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import chunked, hold, now, upserting
@@ -18,12 +19,12 @@ from provenance.errors import ConflictError, NotFoundError
 from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy.orm import Session
 
     from provenance.catalog.values import NewImage
-    from provenance.vocabulary import ImageFacts
+    from provenance.vocabulary import ImageFacts, SourceItem
 
 
 def record_batch(
@@ -232,7 +233,10 @@ def _record_occurrences(
 
 
 def _clear_rejects(session: Session, dataset_id: str, run_id: str, batch: Sequence[NewImage]) -> None:
-    """What this very run rejected stays: an archive may hold a good and a broken member under one name."""
+    """What this very run rejected stays: an archive may hold a good and a broken member under one name.
+
+    A folder that could not be listed and an archive that was damaged are no longer so when something in them reads.
+    """
     if session.scalar(select(t.Reject.reject_id).where(t.Reject.dataset_id == dataset_id).limit(1)) is None:
         return
     statement = delete(t.Reject.__table__).where(  # type: ignore[arg-type]
@@ -241,9 +245,17 @@ def _clear_rejects(session: Session, dataset_id: str, run_id: str, batch: Sequen
         t.Reject.source == bindparam("place"),
         t.Reject.member == bindparam("inner"),
     )
-    rows = [{"place": item.source, "inner": item.member or ""} for image in batch for item in image.items]
-    if rows:
-        session.connection().execute(statement, rows)
+    places = {place for image in batch for item in image.items for place in _places(item)}
+    if places:
+        session.connection().execute(statement, [{"place": place, "inner": inner} for place, inner in sorted(places)])
+
+
+def _places(item: SourceItem) -> Iterator[tuple[str, str]]:
+    """Where a reject may stand that an item takes back by being read: its own, its archive's, its folders'."""
+    yield item.source, item.member or ""
+    yield item.source, ""
+    for folder in PurePath(item.source).parents:
+        yield str(folder), ""
 
 
 def _record_points(session: Session, collection_key: str, batch: Sequence[NewImage], keys: Mapping[str, str]) -> None:
@@ -263,6 +275,9 @@ def _record_points(session: Session, collection_key: str, batch: Sequence[NewIma
     if not rows:
         return
     statement = upserting(session, t.Point)
-    again = {word: statement.excluded[word] for word in ("point_id", "vector_sha256", "state", "updated_at")}
+    again: dict[str, Any] = {word: statement.excluded[word] for word in ("point_id", "vector_sha256", "updated_at")}
+    # another process was faster with the very same vector: what it acknowledged stays acknowledged
+    same = and_(t.Point.state == PointState.INDEXED.value, t.Point.vector_sha256 == statement.excluded.vector_sha256)
+    again["state"] = case((same, PointState.INDEXED.value), else_=statement.excluded.state)
     keys_of_point = ["collection_key", "image_key"]
     session.execute(statement.on_conflict_do_update(index_elements=keys_of_point, set_=again), rows)

@@ -83,6 +83,13 @@ def live_collections(session: Session) -> list[Collection]:
     return [Collection(row.collection_key, row.dataset_id, row.space_id, row.created_at) for row in rows]
 
 
+def empty_collections(session: Session) -> list[str]:
+    """The keys of live collections in which no point was ever recorded, or none is left."""
+    points = select(t.Point.collection_key).where(t.Point.collection_key == t.Collection.collection_key)
+    query = select(t.Collection.collection_key).where(t.Collection.dropped_at.is_(None), ~points.exists())
+    return sorted(session.scalars(query))
+
+
 def dropped_collections(session: Session) -> list[str]:
     """The keys of collections that the index must not hold any more."""
     return sorted(session.scalars(select(t.Collection.collection_key).where(t.Collection.dropped_at.is_not(None))))

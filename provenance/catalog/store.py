@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from sqlalchemy.orm import Session
 
 from provenance.catalog import audits as _audits
+from provenance.catalog import copies as _copies
 from provenance.catalog import datasets as _datasets
 from provenance.catalog import erasure as _erasure
+from provenance.catalog import hashes as _hashes
 from provenance.catalog import images as _images
 from provenance.catalog import migrate as _migrate
+from provenance.catalog import points as _points
 from provenance.catalog import pseudonyms as _pseudonyms
 from provenance.catalog import queries as _queries
 from provenance.catalog import recording as _recording
@@ -25,11 +28,12 @@ from provenance.catalog.engine import for_people, make_engine, parse_url, sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from types import TracebackType
 
     from sqlalchemy import URL, Engine
 
-    from provenance.catalog.values import KnownOccurrence
+    from provenance.catalog.values import PointRecord
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -107,6 +111,15 @@ class Catalog:
         """The database's URL without its password."""
         return for_people(self._url)
 
+    def copy_to(self, file: Path) -> None:
+        """Writes the whole catalog, as it is at one moment, into a new SQLite file; writers go on meanwhile.
+
+        Raises:
+            CatalogError: If the catalog can't be read or the file can't be written.
+        """
+        with translated(self._url):
+            _copies.copy_to_file(self._engine, self._url, file)
+
     @property
     def catalog_uuid(self) -> str:
         """The catalog's uuid, given when it was made."""
@@ -120,6 +133,8 @@ class Catalog:
 
     # the catalog itself
     bind_store = _writes(_pseudonyms.bind_store)
+    bound_store = _reads(_pseudonyms.bound_store)
+    rebind_store = _writes(_pseudonyms.rebind_store)
     pseudonym = _reads(_pseudonyms.pseudonym)
 
     # datasets
@@ -147,6 +162,7 @@ class Catalog:
     ensure_collection = _writes(_spaces.ensure_collection)
     collections_of = _reads(_spaces.collections_of)
     live_collections = _reads(_spaces.live_collections)
+    empty_collections = _reads(_spaces.empty_collections)
     dropped_collections = _reads(_spaces.dropped_collections)
     spaces = _reads(_spaces.spaces)
 
@@ -161,21 +177,35 @@ class Catalog:
     drop_pending = _writes(_images.drop_pending)
     members = _reads(_images.members)
     member_ids = _reads(_images.member_ids)
+    member_count = _reads(_images.member_count)
     names_of = _reads(_images.names_of)
+    occurrence_names = _reads(_images.occurrence_names)
 
-    def known_occurrences(self, dataset_id: str, collection_key: str) -> Iterator[KnownOccurrence]:
-        """Where the images that are indexed in a collection were found, oldest first.
+    # points, compared with sources and with the index
+    known_at = _reads(_points.known_at)
+    points_by_id = _reads(_points.points_by_id)
+    point_facts = _reads(_points.point_facts)
+    without_vector = _reads(_points.without_vector)
+    image_count = _reads(_points.image_count)
 
-        Read page by page, so that no transaction stays open between them. A file whose bytes changed has one entry
-        for each image it held: take the one whose size, times and inode are the file's own.
+    def points_of(self, collection_key: str) -> Iterator[PointRecord]:
+        """The points of a collection in ascending order of point_id, whatever their state.
+
+        Read page by page, so that no transaction stays open between them.
         """
-        last = 0
-        while page := self._run(_images.known_occurrences_after, False, dataset_id, collection_key, last, _PAGE):
-            yield from (occurrence for _, occurrence in page)
-            last = page[-1][0]
+        last = ""
+        while page := self._run(_points.points_after, False, collection_key, last, _PAGE):
+            yield from page
+            last = page[-1].point_id
+
+    # what images look like
+    pixel_digests = _reads(_hashes.pixel_digests)
+    perceptual_hashes = _reads(_hashes.perceptual_hashes)
+    record_perceptual_hashes = _writes(_hashes.record_perceptual_hashes)
 
     # audits
     ensure_policy = _writes(_audits.ensure_policy)
+    policy = _reads(_audits.policy)
     record_audit = _writes(_audits.record_audit)
     audit = _reads(_audits.audit)
     audits = _reads(_audits.audits)

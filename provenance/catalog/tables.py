@@ -82,6 +82,16 @@ class ImageIdentity(Base):
     __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
 
 
+class PerceptualHash(Base):
+    """A hash of an image's looks, hex digits by kind; computed from its source when first needed. Erasable."""
+
+    __tablename__ = "perceptual_hashes"
+    image_key: Mapped[str] = mapped_column(ForeignKey("image_identities.image_key"), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+
 class Generator(Base):
     """What made releases."""
 

@@ -154,7 +154,7 @@ class PointRecord:
 
 
 class KnownOccurrence(NamedTuple):
-    """One place where an already indexed image was found, with the file's facts at that time."""
+    """One place where an already indexed image was found, with the file's facts at that time and its group."""
 
     source: str
     member: str | None
@@ -163,6 +163,15 @@ class KnownOccurrence(NamedTuple):
     changed_ns: int
     inode: int
     image_id: str
+    group_key: str | None
+
+
+class PointFacts(NamedTuple):
+    """What the index keeps beside a vector."""
+
+    image_key: str
+    group_key: str | None
+    vector_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +238,15 @@ class AuditRecord:
     def audited_at(self) -> datetime:
         """The time of the audit: when it was finished."""
         return self.finished_at
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRecord:
+    """A rule with its parameters, as audits were made by it."""
+
+    policy_id: str
+    rule: str
+    parameters: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,6 +178,17 @@ class TestRejects:
         stage.record([stage.image(1, items=[stage.item("a.png", "/d/a.png")])])
         assert stage.catalog.rejects(dataset) == []
 
+    @pytest.mark.parametrize("place", ["/d", "/d/deep", "/d/deep/a.zip"])
+    def test_a_closed_folder_and_a_damaged_archive_are_no_rejects_once_something_in_them_reads(
+        self, stage: Stage, place: str
+    ) -> None:
+        dataset = stage.dataset.dataset_id
+        other = replace(self.broken, source="/d/dee")
+        stage.catalog.add_rejects(stage.run_id, dataset, [replace(self.broken, source=place), other])
+        stage.run_id = stage.catalog.start_run("ingest", dataset, None, {}, "1")
+        stage.record([stage.image(1, items=[stage.item("x.png", "/d/deep/a.zip", "x.png")])])
+        assert [found.source for found in stage.catalog.rejects(dataset)] == ["/d/dee"]
+
     def test_a_reject_of_the_same_run_stays(self, stage: Stage) -> None:
         """An archive may hold a good and a broken member under one name."""
         stage.catalog.add_rejects(stage.run_id, stage.dataset.dataset_id, [self.broken])

@@ -66,6 +66,11 @@ class TestRecordBatch:
         (point,) = stage.catalog.pending_points(stage.collection)
         assert point.vector_sha256 == "other"
 
+    def test_the_same_vector_of_another_process_stays_acknowledged(self, stage: Stage) -> None:
+        stage.record([stage.image(1)])
+        stage.record([stage.image(1)], acknowledge=False)
+        assert stage.catalog.pending_points(stage.collection) == []
+
     @pytest.mark.parametrize("number", [3])
     def test_a_batch_goes_in_wholly_or_not_at_all(self, stage: Stage, number: int) -> None:
         """The last of the batch is refused by the database: a size that no column holds."""
@@ -76,7 +81,9 @@ class TestRecordBatch:
         assert stage.catalog.lookup([one.facts.image_id for one in [*batch, huge]]) == {}
         assert stage.catalog.member_ids(stage.dataset.dataset_id) == []
         assert stage.catalog.pending_points(stage.collection) == []
+        assert stage.catalog.member_count(stage.dataset.dataset_id) == 0
         stage.record(batch)
+        assert stage.catalog.member_count(stage.dataset.dataset_id) == number
         assert len(stage.catalog.members(stage.dataset.dataset_id, stage.collection)) == number
 
     def test_a_large_batch(self, stage: Stage) -> None:
@@ -132,23 +139,27 @@ class TestKnownOccurrences:
         stage.record([stage.image(1, items=[stage.item("1.png"), inside])])
         stage.record([stage.image(2)], acknowledge=False)
         stage.record([stage.image(3)], release=True)
-        known = list(stage.catalog.known_occurrences(stage.dataset.dataset_id, stage.collection))
+        places = [("/data/1.png", ""), ("/data/z.zip", "z/1.png"), ("/data/z.zip", ""), ("/data/2.png", "")]
+        known = stage.catalog.known_at(stage.dataset.dataset_id, stage.collection, places)
         assert sorted((one.source, one.member, one.inode) for one in known) == [
             ("/data/1.png", None, 333),
             ("/data/z.zip", "z/1.png", 333),
         ]
         assert {one.image_id for one in known} == {stage.facts(1).image_id}
 
-    def test_page_by_page(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-        stage.record(stage.image(number) for number in range(7))
+    def test_points_come_page_by_page_in_order_of_their_ids(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stage.record((stage.image(number) for number in range(5)), acknowledge=False)
+        stage.record(stage.image(number) for number in range(5, 7))
         monkeypatch.setattr("provenance.catalog.store._PAGE", 3)
-        known = list(stage.catalog.known_occurrences(stage.dataset.dataset_id, stage.collection))
-        assert len({one.image_id for one in known}) == 7
+        found = [point.point_id for point in stage.catalog.points_of(stage.collection)]
+        assert found == sorted(stage.image(number).point_id for number in range(7))
 
     def test_a_file_whose_bytes_changed_has_both(self, stage: Stage) -> None:
         stage.record([stage.image(1, items=[stage.item("a.png", modified_ns=1)])])
         stage.record([stage.image(2, items=[stage.item("a.png", modified_ns=2)])])
-        known = stage.catalog.known_occurrences(stage.dataset.dataset_id, stage.collection)
+        known = stage.catalog.known_at(stage.dataset.dataset_id, stage.collection, [("/data/a.png", "")])
         assert [(one.modified_ns, one.image_id) for one in known] == [
             (1, stage.facts(1).image_id),
             (2, stage.facts(2).image_id),

@@ -1,0 +1,170 @@
+"""Whole copies of a catalog: into one SQLite file while it is in use, and from such a file into an empty database.
+
+The file is itself a catalog, of whatever database the original is: a copy can be opened, migrated and read by itself,
+and be restored into either kind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Table, delete, func, insert, inspect, select, text
+
+from provenance.catalog import tables as t
+from provenance.catalog.engine import for_people, make_engine, parse_url, sqlite_file, translated, writing_engine
+from provenance.catalog.migrate import STORE_UUID, upgrade
+from provenance.errors import CatalogError, ConflictError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import URL, Engine
+
+_ROWS = 1000
+_OWN_FACTS = (t.CatalogFact.__tablename__,)
+
+
+def copy_to_file(engine: Engine, url: URL, file: Path) -> None:
+    """Writes the catalog as it is at one moment into a new SQLite file; writers go on meanwhile.
+
+    Raises:
+        CatalogError: If the catalog can't be read or the file can't be written.
+    """
+    original = sqlite_file(url)
+    try:
+        if original is not None:
+            with (
+                contextlib.closing(sqlite3.connect(original)) as source,
+                contextlib.closing(sqlite3.connect(file)) as target,
+            ):
+                source.backup(target)
+                target.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
+            return
+        upgrade(f"sqlite:///{file}")
+        copied = make_engine(parse_url(f"sqlite:///{file}"))
+        try:
+            with _frozen(engine) as source_connection, writing_engine(copied).begin() as target_connection:
+                _copy_rows(source_connection, target_connection)
+            with copied.connect() as connection:
+                connection.connection.driver_connection.execute("PRAGMA journal_mode = DELETE")  # type: ignore[union-attr]
+        finally:
+            copied.dispose()
+    except (sqlite3.Error, OSError) as error:
+        raise CatalogError(
+            f"the catalog {for_people(url)} can't be copied: {error}", hint="check that the disk has room"
+        ) from error
+
+
+def restore_from_file(url: str, file: Path) -> None:
+    """Fills the empty database at ``url`` from a copy; bound to no index yet. All of it goes in, or nothing.
+
+    Raises:
+        ConflictError: If the database holds anything.
+        CatalogError: If the file is no undamaged catalog of this or an older revision, or the database fails.
+    """
+    parsed = parse_url(url)
+    upgrade_copy(file)
+    upgrade(url)
+    require_empty(url)
+    target = make_engine(parsed)
+    source = make_engine(parse_url(f"sqlite:///{file}"))
+    try:
+        with translated(parsed), source.connect() as source_connection, writing_engine(target).begin() as connection:
+            for name in _OWN_FACTS:
+                connection.execute(delete(t.Base.metadata.tables[name]))
+            _copy_rows(source_connection, connection)
+            connection.execute(delete(t.CatalogFact).where(t.CatalogFact.key == STORE_UUID))
+    finally:
+        source.dispose()
+        target.dispose()
+
+
+def upgrade_copy(file: Path) -> None:
+    """Checks a copy, and brings it to this software's schema.
+
+    Raises:
+        CatalogError: If it is no undamaged catalog of this or an older revision.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            problems = [str(row[0]) for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
+            problems += [
+                f"a row of {row[0]} refers to nothing" for row in connection.execute("PRAGMA foreign_key_check")
+            ]
+    except sqlite3.Error as error:
+        problems = [str(error)]
+    if problems:
+        raise CatalogError(f"the copied catalog is damaged: {problems[0]}", hint="use another backup")
+    upgrade(f"sqlite:///{file}")
+
+
+def require_empty(url: str) -> None:
+    """Lets a database pass that holds no catalog, or one without a single fact.
+
+    Raises:
+        ConflictError: If it holds anything.
+    """
+    parsed = parse_url(url)
+    file = sqlite_file(parsed)
+    if file is not None and not file.exists():
+        return
+    engine = make_engine(parsed)
+    try:
+        with translated(parsed), engine.connect() as connection:
+            there = set(inspect(connection).get_table_names())
+            for table in _tables():
+                if table.name in there and connection.execute(select(text("1")).select_from(table).limit(1)).first():
+                    raise ConflictError(
+                        f"the catalog {for_people(parsed)} is not empty: {table.name} has rows",
+                        hint="restore into a new workspace, or into a new database",
+                    )
+    finally:
+        engine.dispose()
+
+
+def _tables() -> Iterator[Table]:
+    """Every table of facts, each after those it refers to."""
+    return (table for table in t.Base.metadata.sorted_tables if table.name not in _OWN_FACTS)
+
+
+@contextlib.contextmanager
+def _frozen(engine: Engine) -> Iterator[Connection]:
+    """A connection that sees the database as it was at its first look."""
+    options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True, "stream_results": True}
+    with engine.connect() as connection:
+        yield connection.execution_options(**options)
+
+
+def _copy_rows(source: Connection, target: Connection) -> None:
+    for name in _OWN_FACTS:
+        target.execute(delete(t.Base.metadata.tables[name]))
+    for table in chain((t.Base.metadata.tables[name] for name in _OWN_FACTS), _tables()):
+        rows = source.execute(select(table).order_by(*table.primary_key.columns)).mappings()
+        for part in rows.partitions(_ROWS):
+            target.execute(insert(table), [dict(row) for row in part])
+    _set_counters(target)
+
+
+def _set_counters(target: Connection) -> None:
+    """The next number of each table comes after all that were ever given, also where the row is gone since."""
+    for table in _tables():
+        column = table.autoincrement_column
+        if column is None or not isinstance(column.autoincrement, bool):
+            continue
+        numbers: list[Any] = [target.scalar(select(func.max(column)))]
+        if table.name == t.Reject.__tablename__:
+            numbers.append(target.scalar(select(func.max(t.AuditReject.reject_id))))
+        last = max((number for number in numbers if number is not None), default=None)
+        if last is None:
+            continue
+        if target.dialect.name == "postgresql":
+            sequence = func.pg_get_serial_sequence(table.name, column.name)
+            target.execute(select(func.setval(sequence, last)))
+        elif table.dialect_options["sqlite"]["autoincrement"]:
+            statement = text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :last)")
+            target.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), {"name": table.name})
+            target.execute(statement, {"name": table.name, "last": last})

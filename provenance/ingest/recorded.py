@@ -1,0 +1,295 @@
+"""Vectors from what is on record: another space for a set, or a vector that the index has lost.
+
+Nothing is ingested: each image is read again from where it was found, its digest is verified, and its vector goes in
+by the same order of writes. Where one place can't be read or holds other bytes now, the next one is tried.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.errors import SourceError, VectorStoreError
+from provenance.images import PreparationSettings, Prepared, read_known
+from provenance.index import CollectionSpec, vector_digest
+from provenance.ingest.request import OnProgress, Progress
+from provenance.ingest.run import no_finite_vector, preparation_of, recorded_run
+from provenance.ingest.writing import FloatArray, Writer
+from provenance.version import __version__
+from provenance.vocabulary import Rejection, RejectReason
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator, Sequence
+
+    from provenance.catalog import VectorLocation
+    from provenance.embedding import Backbone
+    from provenance.vocabulary import SourceItem
+    from provenance.workspace import Workspace
+
+CHUNK = 64
+"""Images that are looked up, or copied, at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedReport:
+    """What one ``embed`` did.
+
+    Attributes:
+        counts: ``images`` in the dataset = ``known`` (had a vector in the space) + ``embedded`` + ``copied`` (another
+            collection had it) + ``unreadable`` + those an interrupted run did not come to.
+        unreadable: Every image that has no vector in the space after it, with the reason.
+        interrupted: Whether it was asked to stop; the same call goes on.
+    """
+
+    run_id: str
+    name: str
+    dataset_id: str
+    space_id: str
+    backbone: str
+    counts: dict[str, int]
+    unreadable: tuple[Rejection, ...]
+    duration_seconds: float
+    interrupted: bool
+
+
+def run_embed(
+    workspace: Workspace,
+    name: str,
+    backbone: Backbone,
+    on_progress: OnProgress | None = None,
+    stop: Event | None = None,
+) -> EmbedReport:
+    """Add a backbone's space to a set or release, from its recorded sources. Running it again goes on.
+
+    Args:
+        workspace: Where.
+        name: The set or release.
+        backbone: Gives the vectors.
+        on_progress: Told after each batch.
+        stop: Set by somebody else, it ends the run after the batch in flight.
+
+    Raises:
+        NotFoundError: If there is no such set or release.
+        SourceError: If none of its images could be read.
+    """
+    started = time.monotonic()
+    catalog, space = workspace.catalog, backbone.space
+    dataset = catalog.dataset(name)
+    index = workspace.index
+    catalog.ensure_space(space)
+    key = catalog.ensure_collection(dataset.dataset_id, space.space_id)
+    index.create(CollectionSpec(key, space.dimension, space.parts))
+    total = catalog.image_count(dataset.dataset_id)
+    lacking = catalog.without_vector(dataset.dataset_id, key)
+    run_id = catalog.start_run("embed", dataset.dataset_id, space.space_id, {}, __version__)
+    writer = Writer(catalog, index, dataset.dataset_id, key, space, run_id)
+    again = Reembedding(workspace, writer, backbone, on_progress, stop or Event(), total, done=total - len(lacking))
+    with recorded_run(catalog, run_id, again.counts, lambda: again.interrupted):
+        again.run(lacking)
+        if again.unreadable and len(again.unreadable) == total:
+            first = next(iter(again.unreadable.values()))
+            raise SourceError(
+                f"none of the {total:,} images of {name} could be read again; the first: {first.name}: {first.detail}",
+                hint="if the files were moved: provenance relocate OLD NEW",
+            )
+    counts = {"images": total, "known": total - len(lacking), "embedded": 0, "copied": 0, "unreadable": 0}
+    return EmbedReport(
+        run_id=run_id,
+        name=name,
+        dataset_id=dataset.dataset_id,
+        space_id=space.space_id,
+        backbone=space.backbone,
+        counts=counts | again.counts,
+        unreadable=tuple(again.unreadable.values()),
+        duration_seconds=time.monotonic() - started,
+        interrupted=again.interrupted,
+    )
+
+
+@dataclass
+class Reembedding:
+    """Images on record on their way into one collection.
+
+    Attributes:
+        backbone: ``None``: only what another collection holds is copied; the rest is ``unreadable``.
+        no_backbone: Why there is none.
+        unreadable: What has no vector after it, by image_id, with the reason.
+        changed: The point_ids whose vector differs from the one on record (another machine or batch size: the last
+            bits of a vector may differ).
+    """
+
+    workspace: Workspace
+    writer: Writer
+    backbone: Backbone | None
+    on_progress: OnProgress | None
+    stop: Event
+    total: int | None
+    done: int = 0
+    no_backbone: str = ""
+    counts: Counter[str] = field(default_factory=Counter)
+    unreadable: dict[str, Rejection] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+    interrupted: bool = False
+
+    def run(self, images: Sequence[tuple[str, str]]) -> None:
+        """Gives ``(image_id, image_key)`` their vectors; what can't be had is listed in ``unreadable``."""
+        rest = []
+        for start in range(0, len(images), CHUNK):
+            rest += self._copy(images[start : start + CHUNK])
+            if self._is_stopped():
+                return
+        with closing(self._embedded(rest)) as batches:
+            for batch in batches:
+                self._write(batch)
+                if self._is_stopped():
+                    return
+
+    def _is_stopped(self) -> bool:
+        self.interrupted = self.interrupted or self.stop.is_set()
+        return self.interrupted
+
+    def _copy(self, images: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Copies the vectors that another collection holds undamaged; gives the images that have none."""
+        catalog, space = self.writer.catalog, self.writer.space
+        ids = [image_id for image_id, _ in images]
+        elsewhere = catalog.vectors_elsewhere(space.space_id, ids, self.writer.collection_key)
+        copies = self._undamaged(elsewhere)
+        rows = []
+        for image_id, key in images:
+            record = catalog.image(key) if image_id in copies else None
+            if record is not None:
+                vector = copies[image_id]
+                rows.append((self.writer.row(record.facts, vector=vector), vector))
+        if rows:
+            self._note_changes(rows)
+            self.writer.write(rows)
+            self._count("copied", len(rows))
+        copied = {row.facts.image_id for row, _ in rows}
+        return [image for image in images if image[0] not in copied]
+
+    def _undamaged(self, located: dict[str, VectorLocation]) -> dict[str, FloatArray]:
+        found: dict[str, FloatArray] = {}
+        by_key: dict[str, dict[str, tuple[str, str]]] = {}
+        for image_id, place in located.items():
+            by_key.setdefault(place.collection_key, {})[place.point_id] = (image_id, place.vector_sha256)
+        present = set(self.writer.index.collections()) if by_key else set()
+        for key in by_key.keys() & present:
+            try:
+                points = self.writer.index.get(key, list(by_key[key]))
+            except VectorStoreError:  # that collection is damaged as a whole
+                continue
+            for point, vector in zip(points.ids, points.vectors, strict=True):
+                image_id, digest = by_key[key][point]
+                if vector_digest(vector) == digest:
+                    found[image_id] = vector
+        return found
+
+    def _embedded(
+        self, images: Sequence[tuple[str, str]]
+    ) -> Generator[list[tuple[_Reread, FloatArray | None]], None, None]:
+        from provenance.embedding import embed_stream, prepared_stream
+
+        if self.backbone is None:
+            yield [(self._without_backbone(image_id, key), None) for image_id, key in images]
+            return
+        task = partial(_reread, settings=preparation_of(self.workspace, self.backbone))
+        places = self._places(images)
+        prepared = prepared_stream(places, task, workers=self.workspace.settings.workers)
+        yield from embed_stream(prepared, self.backbone, wanted=lambda _image: True)
+
+    def _places(self, images: Iterable[tuple[str, str]]) -> Iterator[_Places]:
+        for image_id, key in images:
+            if self.stop.is_set():
+                self.interrupted = True
+                return
+            yield _Places(image_id, tuple(self.writer.catalog.occurrences_for_reading(key)))
+
+    def _without_backbone(self, image_id: str, key: str) -> _Reread:
+        items = self.writer.catalog.occurrences_for_reading(key)
+        return _Reread(image_id, rejection=_refused(image_id, items, self.no_backbone or "no backbone is at hand"))
+
+    def _write(self, batch: Sequence[tuple[_Reread, FloatArray | None]]) -> None:
+        rows = []
+        for reread, vector in batch:
+            rejection = reread.rejection
+            if reread.prepared is not None and (vector is None or not np.isfinite(vector).all()):
+                detail = no_finite_vector(self.writer.space)
+                rejection = _refused(reread.image_id, [reread.prepared.item], detail, RejectReason.NOT_FINITE)
+            if rejection is not None:
+                self.unreadable[reread.image_id] = rejection
+            elif reread.prepared is not None and vector is not None:
+                rows.append((self.writer.row(reread.prepared.facts, vector=vector), vector))
+        self._note_changes(rows)
+        self.writer.write(rows)
+        self._count("embedded", len(rows))
+        self._count("unreadable", len(batch) - len(rows))
+
+    def _note_changes(self, rows: Sequence[tuple[Any, FloatArray]]) -> None:
+        on_record = self.writer.catalog.points_by_id(self.writer.collection_key, [row.point_id for row, _ in rows])
+        for row, _ in rows:
+            point = on_record.get(row.point_id)
+            if point is not None and point.vector_sha256 != row.vector_sha256:
+                self.changed.add(row.point_id)
+
+    def _count(self, what: str, number: int) -> None:
+        self.counts[what] += number
+        self.done += number
+        if self.on_progress is not None:
+            self.on_progress(Progress("embed", self.done, self.total))
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """An image and where it may be read."""
+
+    image_id: str
+    items: tuple[SourceItem, ...]
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.items[0].name if self.items else self.image_id
+
+
+@dataclass(frozen=True, slots=True)
+class _Reread:
+    """An image on record that was read again, or why it could not be."""
+
+    image_id: str
+    prepared: Prepared | None = None
+    rejection: Rejection | None = None
+
+    @property
+    def pixels(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Canonical pixels, uint8 (size, size, 3); what could not be read has no such attribute."""
+        if self.prepared is None:
+            raise AttributeError("what could not be read has no pixels")
+        return self.prepared.pixels
+
+
+def _reread(places: _Places, *, settings: PreparationSettings) -> _Reread:
+    """Runs in a worker process: the first place that still holds the image's bytes."""
+    problems = []
+    for item in places.items:
+        outcome = read_known(item.source, item.member, places.image_id, settings)
+        if isinstance(outcome, Prepared):
+            return _Reread(places.image_id, prepared=outcome)
+        problems.append(outcome.detail)
+    detail = "; ".join(dict.fromkeys(problems)) or "nothing on record says where it was"
+    return _Reread(places.image_id, rejection=_refused(places.image_id, places.items, detail))
+
+
+def _refused(
+    image_id: str, items: Sequence[SourceItem], detail: str, reason: RejectReason = RejectReason.UNREADABLE
+) -> Rejection:
+    if not items:
+        return Rejection(image_id, "", None, 0, reason, detail)
+    first = items[0]
+    return Rejection(first.name, first.source, first.member, first.size_bytes, reason, detail)

@@ -1,0 +1,137 @@
+"""What an ingest is asked, and what it answers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from provenance.errors import UsageError
+from provenance.images import layout_sources
+from provenance.vocabulary import DatasetKind, Membership, Rejection
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provenance.catalog import Catalog, Dataset, Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: ``done`` of ``total`` inputs (``None``: not known beforehand)."""
+
+    stage: str
+    done: int
+    total: int | None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class IngestRequest:
+    """What to ingest, and under which name.
+
+    Attributes:
+        sources: Folders, files, list files or archives, read in this order.
+        name: The set's or release's name.
+        kind: Set or release.
+        membership: Default membership of a set; ``None`` for a release.
+        generator: Generator of a release; ``None`` for a set.
+        modality: DICOM's code, such as ``CT``; empty: not stated.
+        group_from: CSV file or regular expression that gives each image its group.
+        rehash: Read every file again, also those whose size, times and inode are on record.
+    """
+
+    sources: tuple[Path, ...]
+    name: str
+    kind: DatasetKind
+    membership: Membership | None = None
+    generator: Generator | None = None
+    modality: str = ""
+    group_from: str | None = None
+    rehash: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise UsageError("nothing to ingest: no source was given")
+        if not self.name.strip() or self.name != self.name.strip():
+            raise UsageError(f"{self.name!r} is no name for a {self.kind.value}")
+        if (self.kind is DatasetKind.SET) != (self.membership is not None):
+            raise UsageError("a set needs --membership (used, not-used or unknown); a release has none")
+        if (self.kind is DatasetKind.RELEASE) != (self.generator is not None):
+            raise UsageError("a release needs --generator NAME; a set has none")
+
+    def dataset(self, catalog: Catalog) -> Dataset:
+        """The set or release of that name; made where there is none.
+
+        Raises:
+            ConflictError: If the name stands for something else.
+        """
+        if self.kind is DatasetKind.SET:
+            assert self.membership is not None
+            return catalog.create_set(self.name, self.membership, self.modality)
+        assert self.generator is not None
+        return catalog.create_release(self.name, self.generator, self.modality)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What one run of the ingest service did.
+
+    Attributes:
+        counts: ``read`` inputs = ``added`` + ``known`` + ``repeated`` + ``rejected``; of the added, ``embedded``
+            went through the backbone and ``copied`` had a vector of the same space in another collection.
+        rejections: Every input that did not become an image, with its reason.
+        sealed: Whether the release is sealed now; ``None`` for a set.
+        interrupted: Whether it was asked to stop before its sources were read to the end; the same call goes on.
+    """
+
+    run_id: str
+    dataset_id: str
+    name: str
+    kind: DatasetKind
+    space_id: str
+    counts: dict[str, int]
+    rejections: tuple[Rejection, ...]
+    image_count: int
+    sealed: bool | None
+    dataset_digest: str
+    duration_seconds: float
+    interrupted: bool = False
+
+
+LAYOUT_FOLDERS = {
+    "real_used": Membership.USED,
+    "real_not_used": Membership.NOT_USED,
+    "real_unknown": Membership.UNKNOWN,
+}
+
+
+def layout_requests(root: Path, prefix: str, generator: Generator, **common: Any) -> list[IngestRequest]:
+    """One request per folder of the ImageCLEFmed-GAN layout that is there: up to three sets and one release.
+
+    Args:
+        root: Folder with ``real_used/``, ``real_not_used/``, ``real_unknown/``, ``generated/``.
+        prefix: The names become ``prefix-used``, ``prefix-not-used``, ``prefix-unknown``, ``prefix-generated``.
+        generator: Of the release.
+        common: Further attributes that all requests share.
+
+    Raises:
+        SourceError: If none of the folders is there.
+    """
+    requests = []
+    for folder, path in layout_sources(root).items():
+        name = f"{prefix}-{folder.removeprefix('real_').replace('_', '-')}"
+        membership = LAYOUT_FOLDERS.get(folder)
+        if membership is None:
+            requests.append(IngestRequest((path,), name, DatasetKind.RELEASE, generator=generator, **common))
+        else:
+            requests.append(IngestRequest((path,), name, DatasetKind.SET, membership, **common))
+    return requests
+
+
+def image_ids_digest(image_ids: Iterable[str]) -> str:
+    """``sha256:<hex>`` over the sorted image_ids alone: the identity of a set's or release's content."""
+    return "sha256:" + hashlib.sha256("\n".join(sorted(image_ids)).encode()).hexdigest()
