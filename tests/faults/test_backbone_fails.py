@@ -1,0 +1,69 @@
+"""A backbone that gives no numbers, and a decoding process that is killed: clear errors, and the next run goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from kept import faults_in, rows
+from refusals import EMBEDDING, refused
+from samples import save_backbone, save_pictures
+
+from provenance import IngestRequest, Workspace, run_ingest
+from provenance.errors import EmbeddingError
+from provenance.vocabulary import DatasetKind, Membership
+
+if TYPE_CHECKING:
+    from children import Children
+
+    from provenance.ingest import Progress
+
+USED = ("--set", "used", "--membership", "used")
+
+
+def test_backbone_that_gives_nan_for_all_is_named_and_another_one_goes_on(
+    children: Children, workspace: Path, cohort: Path, tmp_path: Path
+) -> None:
+    broken = save_backbone(tmp_path / "broken.onnx", gives_nan=True)
+    ended = children.run("-w", workspace, "ingest", cohort / "used", *USED, "--backbone-file", broken)
+    refused(ended, EMBEDDING, "finite", "onnx:")
+    release = ("--release", "release", "--generator", "toy")
+    assert children.run("-w", workspace, "ingest", cohort / "generated", *release, "--backbone-file", broken).code == 4
+    for words in ((cohort / "used", *USED), (cohort / "generated", *release)):
+        assert children.run("-w", workspace, "ingest", *words).code == 0
+    assert rows(workspace, "SELECT name FROM rejects") == [("broken.png",)]
+    assert faults_in(workspace) == []
+    assert children.run("-w", workspace, "audit", "release").code == 0
+
+
+def test_killed_decoding_process_is_an_error_and_the_next_run_goes_on(workspace: Path, tmp_path: Path) -> None:
+    folder = save_pictures(tmp_path / "many", range(150))
+    request = IngestRequest((folder,), "used", DatasetKind.SET, Membership.USED)
+    killed: list[int] = []
+
+    def kill_the_worker(step: Progress) -> None:
+        if not killed:
+            killed.append(_worker_of(os.getpid()))
+            os.kill(killed[0], signal.SIGKILL)
+
+    with Workspace.open(workspace, workers=1) as opened:
+        backbone = opened.load_backbone()
+        with pytest.raises(EmbeddingError, match=r"SIGKILL while it prepared img_0\d+\.png") as caught:
+            run_ingest(opened, request, backbone, kill_the_worker)
+        assert "run it again" in caught.value.hint
+        acknowledged = rows(workspace, "SELECT point_id FROM points WHERE state = 'indexed'")
+        assert 0 < len(acknowledged) < 150
+        report = run_ingest(opened, request, backbone)
+    assert (report.image_count, report.counts["known"]) == (150, len(acknowledged))
+    assert faults_in(workspace) == []
+
+
+def _worker_of(parent: int) -> int:
+    for entry in Path("/proc").iterdir():
+        is_child = entry.name.isdigit() and f"PPid:\t{parent}\n" in (entry / "status").read_text()
+        if is_child and b"embedding.workers" in (entry / "cmdline").read_bytes():
+            return int(entry.name)
+    raise AssertionError("no worker is there")

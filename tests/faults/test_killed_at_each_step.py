@@ -1,0 +1,68 @@
+"""SIGKILL right before or after each step of the order of writes; the same command goes on."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from kept import copied
+from killing import differences
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from children import Children
+    from killing import Undisturbed
+
+CATALOG = "provenance.catalog.store:Catalog"
+EDGE = "provenance.index.edge:EdgeIndex"
+STEPS = {
+    "ingest of a set": (
+        f"{CATALOG}.create_set:1:after",
+        f"{CATALOG}.ensure_collection:1:after",
+        f"{EDGE}.create:1:before",
+        f"{EDGE}.create:1:after",
+        f"{CATALOG}.start_run:1:after",
+        f"{CATALOG}.record_batch:2:before",
+        f"{CATALOG}.record_batch:2:after",
+        f"{EDGE}.upsert:2:after",
+        f"{EDGE}.flush:2:after",
+        f"{CATALOG}.acknowledge:2:after",
+        f"{CATALOG}.add_rejects:1:after",
+        f"{CATALOG}.finish_run:1:before",
+        f"{CATALOG}.finish_run:1:after",
+        f"{EDGE}.close:1:before",
+    ),
+    "ingest of a release": (f"{CATALOG}.seal:1:before", f"{CATALOG}.seal:1:after"),
+    "audit": (
+        "provenance.index.vectorfile:_write:1:after",
+        "provenance.index.vectorfile:_write:2:before",
+        f"{CATALOG}.ensure_policy:1:after",
+        f"{CATALOG}.record_audit:1:before",
+        f"{CATALOG}.record_audit:1:after",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [(name, step) for name, steps in STEPS.items() for step in steps], ids=lambda word: word[-40:]
+)
+def test_command_killed_at_a_step_goes_on(
+    children: Children, peace: Undisturbed, name: str, step: str, tmp_path: Path
+) -> None:
+    command = next(command for command in peace.commands if command.name == name)
+    workspace = copied(command.start, tmp_path / "workspace")
+    died = children.run("-w", workspace, *command.arguments, dies_at=step)
+    assert died.code == -signal.SIGKILL, died.stderr
+    assert differences(children, peace, command, workspace, tmp_path / "seen") == []
+
+
+@pytest.mark.parametrize(
+    "step", ["provenance.catalog.migrate:upgrade_engine:1:after", "provenance.catalog.migrate:_name_catalog:1:before"]
+)
+def test_killed_init_goes_on(children: Children, backbone: Path, tmp_path: Path, step: str) -> None:
+    root = tmp_path / "workspace"
+    assert children.run("-w", root, "init", "--backbone-file", backbone, dies_at=step).code == -signal.SIGKILL
+    again = children.run("-w", root, "sets", "list", "--json")
+    assert (again.code, again.stdout.strip()) == (0, "[]"), again.stderr
