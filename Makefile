@@ -33,6 +33,7 @@ format: env ## Format and mend what can be mended
 	$(BIN)/ruff check --fix .
 
 pytest: env
+	scripts/ensure-chromium
 	scripts/with-postgres $(BIN)/python -m pytest
 
 build: env ## Build the wheel and the source archive into dist/

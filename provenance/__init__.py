@@ -1,6 +1,7 @@
 """Audits whether generated medical images give away the real images they were trained on.
 
-``import provenance`` is cheap: the names below bring their libraries when they are first used.
+``import provenance`` is cheap: the names below bring their libraries when they are first used. ``Workspace`` has the
+verbs of the command line (``provenance.api``); ``run_ingest`` and ``run_audit`` with their requests are what they call.
 """
 
 from __future__ import annotations
@@ -10,21 +11,40 @@ from typing import TYPE_CHECKING, Any
 from provenance.version import __version__
 
 if TYPE_CHECKING:
-    from provenance.audit import AuditRequest, run_audit
+    from provenance.api import Workspace, check_run, read_embeddings
+    from provenance.audit import AuditReport, AuditRequest, run_audit
     from provenance.detection import Policy
-    from provenance.ingest import IngestRequest, run_ingest
-    from provenance.workspace import Workspace
+    from provenance.errors import ProvenanceError
+    from provenance.ingest import IngestReport, IngestRequest, run_ingest
 
 _HOMES = {
+    "AuditReport": "provenance.audit",
     "AuditRequest": "provenance.audit",
+    "IngestReport": "provenance.ingest",
     "IngestRequest": "provenance.ingest",
     "Policy": "provenance.detection",
-    "Workspace": "provenance.workspace",
+    "ProvenanceError": "provenance.errors",
+    "Workspace": "provenance.api",
+    "check_run": "provenance.api",
+    "read_embeddings": "provenance.api",
     "run_audit": "provenance.audit",
     "run_ingest": "provenance.ingest",
 }
 
-__all__ = ["AuditRequest", "IngestRequest", "Policy", "Workspace", "__version__", "run_audit", "run_ingest"]
+__all__ = [
+    "AuditReport",
+    "AuditRequest",
+    "IngestReport",
+    "IngestRequest",
+    "Policy",
+    "ProvenanceError",
+    "Workspace",
+    "__version__",
+    "check_run",
+    "read_embeddings",
+    "run_audit",
+    "run_ingest",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -33,3 +53,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

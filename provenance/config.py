@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     weights_dir: Path | None = Field(None, description="Folder that is searched for weights files")
     device: str = Field("auto", description="auto, cpu or cuda")
     batch_size: int = Field(16, ge=1, le=1024, description="Images in one inference batch")
-    threads: int | None = Field(None, ge=1, description="Threads of inference; empty: all cores")
+    threads: int | None = Field(None, ge=1, description="Threads of inference and of search; empty: all cores")
     workers: int = Field(2, ge=0, le=64, description="Decoding processes; 0 decodes in the main process")
 
     max_pixels: int = Field(178_956_970, ge=1, description="Largest image accepted, in pixels")
@@ -96,6 +96,8 @@ def _refuse_unknown_names(file: Path) -> None:
         return
     try:
         names = set(tomllib.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror or error}", hint="check its permissions") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is not valid TOML: {error}", hint="mend the file, or delete it") from error
     for name in sorted(names):

@@ -35,6 +35,7 @@ from provenance.phantoms import (
     plan_release,
     planted_image,
 )
+from provenance.reporting import write_report
 from provenance.vocabulary import IMAGE_ID_PREFIX, DatasetKind, Label, Membership
 from provenance.workspace import Workspace
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 MARKER_FILE = "demo.json"
 WORKSPACE_FOLDER = "workspace"
 TRUTH_FILE = "truth.csv"
+REPORT_FILE = "report.html"
 USED_SET, NOT_USED_SET, RELEASE = "phantoms-used", "phantoms-not-used", "phantom-release"
 FRESH = "fresh"
 OFFLINE_BACKBONE = "efficientnet-lite0"
@@ -167,7 +169,7 @@ class ChosenBackbone:
 
 @dataclass(frozen=True, slots=True)
 class DemoReport:
-    """Everything the demo made and found."""
+    """Everything the demo made and found; ``page`` is the report as an HTML file."""
 
     folder: Path
     workspace: Path
@@ -176,6 +178,7 @@ class DemoReport:
     audit: AuditReport
     kinds: tuple[KindResult, ...]
     figures: Figures
+    page: Path
     duration_seconds: float
 
 
@@ -206,9 +209,11 @@ def run_demo(
         space_id = backbone.space.space_id
         audit = run_audit(workspace, AuditRequest(RELEASE, (USED_SET,), (NOT_USED_SET,), space=space_id))
         rows = list(audit_rows(workspace, audit.audit))
+        on_step("writing the report")
+        page = write_report(workspace, audit.audit, folder / REPORT_FILE, replace=True).path
     kinds = compare_with_truth(truth, rows)
     seconds = time.monotonic() - started
-    return DemoReport(folder, root, chosen, tuple(ingests), audit, kinds, figures_of(kinds), seconds)
+    return DemoReport(folder, root, chosen, tuple(ingests), audit, kinds, figures_of(kinds), page, seconds)
 
 
 def choose_backbone(workspace: Workspace, asked_for: str | None, on_step: OnStep) -> tuple[Backbone, ChosenBackbone]:

@@ -74,6 +74,7 @@ class RuleName(StrEnum):
     """The decision rules by name."""
 
     MU_ALPHA_SIGMA = "mu-alpha-sigma"
+    LOGISTIC = "logistic"
 
 
 class Population(StrEnum):
@@ -81,6 +82,22 @@ class Population(StrEnum):
 
     MAXIMA = "maxima"
     PAIRWISE = "pairwise"
+
+
+class Evidence(StrEnum):
+    """Which evidence makes two images near-duplicates: perceptual hash and embedding, or one of them."""
+
+    BOTH = "both"
+    EITHER = "either"
+
+
+class ExportFormat(StrEnum):
+    """The forms in which an audit, a set or a release leaves the workspace."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+    JSONL = "jsonl"
+    IMAGECLEF = "imageclef"
 
 
 class RejectReason(StrEnum):

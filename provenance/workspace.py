@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from provenance.config import SETTINGS_FILE, Settings, load_settings
-from provenance.errors import NotFoundError, UsageError
+from provenance.errors import CatalogError, ConflictError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -41,36 +41,35 @@ class Workspace(AbstractContextManager["Workspace"]):
         self.settings = settings
 
     @classmethod
-    def create(cls, root: Path | str, **settings: Any) -> Workspace:
+    def create(cls, root: Path | str, **settings: Any) -> Self:
         """Make a workspace, or open the one that is there; given settings are written into its file.
 
         Raises:
-            UsageError: If ``root`` is a file, or the workspace is there and settings are given.
+            UsageError: If ``root`` is a file or can't be written, or the workspace is there and settings are given.
         """
         folder = Path(root).expanduser().resolve()
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file, not a folder", hint="give --workspace another place")
-        file = folder / SETTINGS_FILE
+        file, is_there = folder / SETTINGS_FILE, is_workspace(folder)
         given = {name: _absolute(value) for name, value in settings.items() if value is not None}
-        if file.exists() and given:
+        if is_there and given:
             raise UsageError(f"{folder} is a workspace already", hint=f"edit {file}")
         loaded = load_settings(folder, **given)
-        if not file.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            file.write_text(_SETTINGS_TEXT + "".join(map(_toml_line, given.items())), encoding="utf-8")
+        if not is_there:
+            _write_settings(file, _SETTINGS_TEXT + "".join(map(_toml_line, given.items())))
         workspace = cls(folder, loaded)
         workspace.upgrade_catalog()
         return workspace
 
     @classmethod
-    def open(cls, root: Path | str, **settings: Any) -> Workspace:
+    def open(cls, root: Path | str, **settings: Any) -> Self:
         """Open a workspace; keyword arguments go before its file and the environment.
 
         Raises:
             NotFoundError: If there is none.
         """
         folder = Path(root).expanduser().resolve()
-        if not (folder / SETTINGS_FILE).is_file():
+        if not is_workspace(folder):
             raise NotFoundError(
                 f"no workspace at {folder}",
                 hint="make one with `provenance init`, or name one with --workspace or PROVENANCE_WORKSPACE",
@@ -102,12 +101,14 @@ class Workspace(AbstractContextManager["Workspace"]):
         """The SQL catalog. The workspace's own file is made where there is none; another place is not."""
         from provenance.catalog import Catalog
 
+        self._refuse_lost_catalog()
         return Catalog.open(self.catalog_url, create=not self.settings.catalog_url)
 
     def upgrade_catalog(self) -> tuple[str | None, str]:
         """Bring the catalog to this software's schema, an empty database too; gives the revisions before and after."""
         from provenance.catalog import upgrade
 
+        self._refuse_lost_catalog()
         return upgrade(self.catalog_url)
 
     def catalog_revisions(self) -> tuple[str | None, str]:
@@ -118,11 +119,38 @@ class Workspace(AbstractContextManager["Workspace"]):
 
     @cached_property
     def index(self) -> VectorIndex:
-        """The vector index, locked for this process and bound to the catalog."""
+        """The vector index, locked for this process and bound to the catalog.
+
+        Raises:
+            ConflictError: If one of the two belongs to another.
+        """
+        catalog = self.catalog  # first: a workspace never holds an index without its catalog
+        index = self._open_index()
+        try:
+            self._bind(catalog, index)
+        except BaseException:
+            index.close()
+            raise
+        return index
+
+    def adopt_empty_index(self) -> bool:
+        """Bind the catalog to the store that is there now, if it holds nothing: the one it belonged to is lost.
+
+        Whoever calls this fills the store from what is on record. Gives whether the catalog was bound anew.
+        """
+        if "index" in self.__dict__:
+            return False
+        with self._open_index() as index:
+            if self.catalog.bound_store() in (None, index.store_uuid) or index.collections():
+                return False
+            self.catalog.rebind_store(index.store_uuid)
+        return True
+
+    def _open_index(self) -> VectorIndex:
         from provenance.index import open_index
 
         key = self.settings.qdrant_api_key
-        index = open_index(
+        return open_index(
             self.index_url,
             api_key=key.get_secret_value() if key else None,
             allow_insecure=self.settings.allow_insecure_index,
@@ -131,12 +159,43 @@ class Workspace(AbstractContextManager["Workspace"]):
             shard_number=self.settings.shard_number,
             replication_factor=self.settings.replication_factor,
         )
-        try:
-            self.catalog.bind_store(index.store_uuid)
-        except BaseException:
-            index.close()
-            raise
-        return index
+
+    def _bind(self, catalog: Catalog, index: VectorIndex) -> None:
+        bound = catalog.bound_store()
+        if bound == index.store_uuid:
+            return
+        held = set(index.collections())
+        if bound is not None and not held:
+            raise ConflictError(
+                f"the vector index at {self.index_url} is new and empty, and this catalog belongs to index {bound}",
+                hint="put that index back in its place; if it is lost, `provenance reconcile` makes its vectors again "
+                "from the recorded sources",
+            )
+        # a server may hold the collections of several catalogs; a folder is one catalog's own
+        if bound is None and self.exports_vectors and held:
+            known = {live.collection_key for live in catalog.live_collections()} | set(catalog.dropped_collections())
+            if unknown := held - known:
+                raise ConflictError(
+                    f"the vector index at {self.index_url} belongs to another catalog: it holds "
+                    f"collection {min(unknown)}, which is not on record here",
+                    hint="give the catalog that it belongs to (lost? restore it from a backup), or another index URL",
+                )
+        catalog.bind_store(index.store_uuid)
+
+    def _refuse_lost_catalog(self) -> None:
+        """A catalog is made before its index: an index in the workspace without one has lost it.
+
+        Raises:
+            CatalogError: If so. A new catalog in its place would know nothing of what was recorded.
+        """
+        file = self.root / CATALOG_FILE
+        if self.settings.catalog_url or not (self.root / "index" / "store.json").exists():
+            return
+        if not file.exists() or not file.stat().st_size:
+            raise CatalogError(
+                f"the catalog {file} is {'empty' if file.exists() else 'gone'}, and its vector index is still there",
+                hint="put the file back, or restore a backup into a new workspace",
+            )
 
     @cached_property
     def moments(self) -> MomentsCache:
@@ -189,6 +248,34 @@ class Workspace(AbstractContextManager["Workspace"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def is_workspace(folder: Path) -> bool:
+    """Whether a folder holds a workspace.
+
+    Raises:
+        UsageError: If it can't be told, as the folder is closed to us.
+    """
+    try:
+        return (folder / SETTINGS_FILE).is_file()
+    except OSError as error:
+        raise UsageError(
+            f"the workspace {folder} can't be entered: {error.strerror or error}", hint="check its permissions"
+        ) from error
+
+
+def _write_settings(file: Path, text: str) -> None:
+    """Whole or not at all: half of them would be a workspace with other settings."""
+    unfinished = file.with_name(file.name + ".unfinished")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(file)
+    except OSError as error:
+        raise UsageError(
+            f"the workspace {file.parent} can't be made: {error.strerror or error}",
+            hint="give --workspace another place, or mend the permissions or the room of this one",
+        ) from error
 
 
 def _absolute(value: Any) -> Any:

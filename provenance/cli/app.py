@@ -57,7 +57,13 @@ def _print_version(wanted: bool) -> None:
 def _options(
     workspace: Annotated[
         Path,
-        typer.Option("--workspace", "-w", envvar="PROVENANCE_WORKSPACE", help="Folder of settings, catalog and index."),
+        typer.Option(
+            "--workspace",
+            "-w",
+            envvar="PROVENANCE_WORKSPACE",
+            help="Folder of settings, catalog and index.",
+            readable=False,  # what can't be entered is told with a hint
+        ),
     ] = Path(".provenance"),
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, help="-vv shows the traceback of an error.")
@@ -83,10 +89,9 @@ def open_workspace(**settings: Any) -> Workspace:
 def open_or_create_workspace(**settings: Any) -> Workspace:
     """The workspace of this call, made where there is none yet (and said so)."""
     from provenance.cli.output import message
-    from provenance.config import SETTINGS_FILE
-    from provenance.workspace import Workspace
+    from provenance.workspace import Workspace, is_workspace
 
-    if not (state.workspace / SETTINGS_FILE).is_file():
+    if not is_workspace(state.workspace):
         Workspace.create(state.workspace).close()
         message(f"new workspace: {state.workspace.resolve()}")
     return Workspace.open(state.workspace, **settings)

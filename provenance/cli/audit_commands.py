@@ -1,15 +1,13 @@
-"""Commands about audits: audit, audits list|show, export."""
+"""Commands about audits: audit, audits list|show."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from provenance.cli.app import JsonOption, SpaceOption, TopKOption, app, open_workspace
-from provenance.errors import ConflictError, NotFoundError, UsageError
-from provenance.vocabulary import Population, RuleName, Subject
+from provenance.vocabulary import Evidence, Population, RuleName, Subject
 
 if TYPE_CHECKING:
     from provenance.audit import AuditReport, Change
@@ -21,18 +19,34 @@ audits_app = typer.Typer(help="Look at recorded audits.", no_args_is_help=True, 
 app.add_typer(audits_app, name="audits")
 
 RowsOption = Annotated[int, typer.Option("--rows", min=0, help="How many verdicts to print.")]
+UsedOption = Annotated[list[str] | None, typer.Option("--used", help="Set known to have been used (repeatable).")]
+NotUsedOption = Annotated[
+    list[str] | None, typer.Option("--not-used", help="Set known not to have been used (repeatable).")
+]
+AgainstOption = Annotated[list[str] | None, typer.Option("--against", help="Set of which it is unknown (repeatable).")]
+ExcludeOverlapOption = Annotated[
+    bool, typer.Option("--exclude-overlap", help="Leave out images that are claimed used and not used.")
+]
+ExcludeTwinsOption = Annotated[
+    bool, typer.Option("--exclude-twins", help="Leave out not-used images with near-twins among the used ones.")
+]
+TwinHashDistanceOption = Annotated[
+    int | None, typer.Option("--twin-hash-distance", help="Most bits (of 64) between twins; 4 by default.")
+]
+TwinMinSimilarityOption = Annotated[
+    float | None, typer.Option("--twin-min-similarity", help="Least cosine between twins; 0.65 by default.")
+]
+TwinEvidenceOption = Annotated[
+    Evidence, typer.Option("--twin-evidence", help="Whether hash and embedding must agree, or either is enough.")
+]
 
 
 @app.command()
 def audit(
     release: Annotated[str, typer.Argument(help="Name of the release.")],
-    used: Annotated[list[str] | None, typer.Option("--used", help="Set known to have been used (repeatable).")] = None,
-    not_used: Annotated[
-        list[str] | None, typer.Option("--not-used", help="Set known not to have been used (repeatable).")
-    ] = None,
-    against: Annotated[
-        list[str] | None, typer.Option("--against", help="Set of which it is unknown (repeatable).")
-    ] = None,
+    used: UsedOption = None,
+    not_used: NotUsedOption = None,
+    against: AgainstOption = None,
     subject: Annotated[Subject, typer.Option("--subject", help="Which images are judged.")] = Subject.GENERATED,
     rule: Annotated[RuleName, typer.Option("--rule", help="The decision rule.")] = RuleName.MU_ALPHA_SIGMA,
     alpha: Annotated[float, typer.Option("--alpha", help="T = mu + alpha * sigma.")] = 0.5,
@@ -41,9 +55,11 @@ def audit(
     ] = Population.MAXIMA,
     top_k: TopKOption = 10,
     space: SpaceOption = None,
-    exclude_overlap: Annotated[
-        bool, typer.Option("--exclude-overlap", help="Leave out images that are claimed used and not used.")
-    ] = False,
+    exclude_overlap: ExcludeOverlapOption = False,
+    exclude_twins: ExcludeTwinsOption = False,
+    twin_hash_distance: TwinHashDistanceOption = None,
+    twin_min_similarity: TwinMinSimilarityOption = None,
+    twin_evidence: TwinEvidenceOption = Evidence.BOTH,
     compare: Annotated[str | None, typer.Option("--compare", help="List what changed since this audit (id).")] = None,
     rows: RowsOption = 10,
     json: JsonOption = False,
@@ -61,11 +77,12 @@ def audit(
     """
     from provenance.audit import AuditRequest, Policy, compare_audits, run_audit
     from provenance.cli.output import message, print_json
+    from provenance.duplicates import DuplicateRule
 
     policy = Policy(subject=subject, rule=rule, alpha=alpha, population=population, top_k=top_k)
-    request = AuditRequest(
-        release, tuple(used or ()), tuple(not_used or ()), tuple(against or ()), policy, space, exclude_overlap
-    )
+    twins = DuplicateRule.chosen(twin_evidence, twin_hash_distance, twin_min_similarity)
+    sets = (tuple(used or ()), tuple(not_used or ()), tuple(against or ()))
+    request = AuditRequest(release, *sets, policy, space, exclude_overlap, exclude_twins, twins)
     with open_workspace() as workspace:
         if compare is not None:
             compare = workspace.catalog.audit(compare).audit_id
@@ -304,47 +321,3 @@ def drift_text(drift: Drift) -> str:
         f"{row.name} has {how} since this audit: {row.image_count:,} images then, {drift.image_count_now:,} now. "
         "Audit again to judge by what it holds now."
     )
-
-
-@app.command()
-def export(
-    what: Annotated[str, typer.Argument(help="Audit id (prefix), or name of a set or release.")],
-    fmt: Annotated[str, typer.Option("--format", help="csv for an audit, parquet for a set or release.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
-    space: SpaceOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
-    json: JsonOption = False,
-) -> None:
-    """Write an audit or embeddings to a file.
-
-    An audit as CSV; a set or release, with its embeddings, as Parquet.
-
-    \b
-    Example:
-      provenance export 1f3c9a2b --format csv -o verdicts.csv
-      provenance export cohort-2024 --format parquet -o cohort.parquet
-    """
-    from provenance.cli.output import message, print_json
-
-    if fmt not in ("csv", "parquet"):
-        raise UsageError(f"--format {fmt} is none", hint="csv for an audit, parquet for a set or release")
-    if output.exists() and not force:
-        raise ConflictError(f"{output} is there already", hint="give -o another name, or --force to replace it")
-    with open_workspace() as workspace:
-        count = _export(workspace, what, fmt, output, space)
-    if json:
-        print_json({"file": output.resolve(), "format": fmt, "rows": count})
-    else:
-        message(f"{output}: {count:,} rows")
-
-
-def _export(workspace: Workspace, what: str, fmt: str, output: Path, space: str | None) -> int:
-    from provenance.exports import export_audit_csv, export_dataset_parquet
-
-    try:
-        if fmt == "csv":
-            return export_audit_csv(workspace, workspace.catalog.audit(what), output)
-        return export_dataset_parquet(workspace, workspace.catalog.dataset(what), output, space)
-    except NotFoundError as error:
-        kind = "an audit id" if fmt == "csv" else "the name of a set or release"
-        raise NotFoundError(error.message, hint=error.hint or f"--format {fmt} takes {kind}") from error

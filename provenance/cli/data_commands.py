@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -88,7 +88,9 @@ def init(
 @app.command()
 def ingest(
     sources: Annotated[
-        list[Path], typer.Argument(help="Folders, files, list files, zip or tar archives.", metavar="SOURCE")
+        list[Path],
+        # what can't be read is the source's own error, with a hint
+        typer.Argument(help="Folders, files, list files, zip or tar archives.", metavar="SOURCE", readable=False),
     ],
     set_name: Annotated[str | None, typer.Option("--set", help="Name of the real set.")] = None,
     membership: Annotated[str | None, typer.Option("--membership", help="used, not-used or unknown.")] = None,
@@ -125,7 +127,7 @@ def ingest(
         sources=tuple(sources),
         name=set_name or release or "",
         kind=DatasetKind.SET if set_name is not None else DatasetKind.RELEASE,
-        membership=_membership(membership),
+        membership=parse_membership(membership),
         generator=_generator(generator, architecture, generator_version),
         modality=modality.upper(),
         group_from=group_from,
@@ -136,7 +138,10 @@ def ingest(
 
 @app.command("ingest-layout")
 def ingest_layout(
-    root: Annotated[Path, typer.Argument(help="Folder with real_used/, real_not_used/, real_unknown/, generated/.")],
+    root: Annotated[
+        Path,
+        typer.Argument(help="Folder with real_used/, real_not_used/, real_unknown/, generated/.", readable=False),
+    ],
     prefix: Annotated[
         str,
         typer.Option("--prefix", help="Names become PREFIX-used, PREFIX-not-used, PREFIX-unknown, PREFIX-generated."),
@@ -175,7 +180,12 @@ def _refuse_foreign_options(is_release: bool, membership: str | None, *of_releas
         raise UsageError("--generator, --architecture and --generator-version go with --release, not with --set")
 
 
-def _membership(text: str | None) -> Membership | None:
+def parse_membership(text: str | None) -> Membership | None:
+    """A membership as people write it.
+
+    Raises:
+        UsageError: If it is none.
+    """
     if text is None:
         return None
     try:
@@ -200,21 +210,33 @@ def _run(requests: list[IngestRequest], *, json: bool, many: bool, **backbone_ch
             reports.append(_ingest_one(workspace, request, backbone))
             if not json:
                 print_report(reports[-1])
+            if reports[-1].interrupted:
+                break
     if json:
         documents = [report_json(report) for report in reports]
         print_json(documents if many else documents[0])
+    if reports[-1].interrupted:
+        _say_how_to_go_on(reports[-1].name)
 
 
 def _ingest_one(workspace: Workspace, request: IngestRequest, backbone: Backbone) -> IngestReport:
-    from provenance.cli.output import message, progress_bar
+    from provenance.cli.interrupt import stop_on_interrupt
+    from provenance.cli.output import progress_bar
     from provenance.ingest import run_ingest
 
     try:
-        with progress_bar(request.name) as on_progress:
-            return run_ingest(workspace, request, backbone, on_progress)
+        with stop_on_interrupt() as stop, progress_bar(request.name) as on_progress:
+            return run_ingest(workspace, request, backbone, on_progress, stop)
     except KeyboardInterrupt:
-        message(f"interrupted: what was acknowledged is kept; the same command goes on with {request.name}")
-        raise typer.Exit(130) from None
+        _say_how_to_go_on(request.name)
+
+
+def _say_how_to_go_on(name: str) -> NoReturn:
+    from provenance.cli.interrupt import EXIT_CODE
+    from provenance.cli.output import message
+
+    message(f"interrupted: what was acknowledged is kept; the same command goes on with {name}")
+    raise typer.Exit(EXIT_CODE)
 
 
 def report_json(report: IngestReport) -> dict[str, Any]:
@@ -228,6 +250,7 @@ def report_json(report: IngestReport) -> dict[str, Any]:
         "counts": report.counts,
         "image_count": report.image_count,
         "sealed": report.sealed,
+        "interrupted": report.interrupted,
         "dataset_digest": report.dataset_digest,
         "duration_seconds": round(report.duration_seconds, 3),
         "rejects": [

@@ -31,7 +31,8 @@ def demo(
 ) -> None:
     """Audit made-up slices: the main job, shown whole.
 
-    Makes CT-like phantoms and a release with planted copies, ingests and audits them, shows truth against verdict.
+    Makes CT-like phantoms and a release with planted copies, ingests and audits them, shows truth against verdict,
+    and writes the report of the audit.
 
     Without --backbone it takes resnet50, or efficientnet-lite0 (extra offline) where the weights of resnet50 can't
     be had. It makes a workspace inside the folder and touches no other.
@@ -72,6 +73,7 @@ def _demo_json(patients: int, seed: int, report: DemoReport) -> dict[str, Any]:
         "figures": report.figures,
         "caveat": CAVEAT,
         "next": _next_commands(report),
+        "report": report.page,
         "duration_seconds": round(report.duration_seconds, 3),
     }
 
@@ -90,6 +92,7 @@ def _print_demo(report: DemoReport) -> None:
     message("\nnext, with your own folders:")
     for command in _next_commands(report):
         message(f"  {command}")
+    message(f"\nthe report, for a browser: {report.page}")
 
 
 def _print_summary(report: DemoReport) -> None:

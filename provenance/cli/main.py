@@ -1,6 +1,28 @@
 """Entry point of the command ``provenance``: brings the commands together."""
 
-from provenance.cli import audit_commands, data_commands, demo_command, keeping_commands, query_commands
+from provenance.cli import (
+    audit_commands,
+    data_commands,
+    demo_command,
+    duplicates_command,
+    export_commands,
+    keeping_commands,
+    query_commands,
+    report_command,
+    service_commands,
+)
 from provenance.cli.app import app, main
 
-__all__ = ["app", "audit_commands", "data_commands", "demo_command", "keeping_commands", "main", "query_commands"]
+__all__ = [
+    "app",
+    "audit_commands",
+    "data_commands",
+    "demo_command",
+    "duplicates_command",
+    "export_commands",
+    "keeping_commands",
+    "main",
+    "query_commands",
+    "report_command",
+    "service_commands",
+]

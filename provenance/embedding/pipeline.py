@@ -79,10 +79,10 @@ def prepared_stream(
     pool = ThreadPoolExecutor(workers, thread_name_prefix="prepare")
     waiting: deque[Future[P]] = deque()
     try:
-        for _ in range(workers):
-            staff.append(Worker(prepare))
-            idle.put(staff[-1])
         for item in items:
+            while len(staff) < workers:  # where nothing is to be done, nobody is called
+                staff.append(Worker(prepare))
+                idle.put(staff[-1])
             waiting.append(pool.submit(run, item))
             if len(waiting) >= look_ahead:
                 yield waiting.popleft().result()

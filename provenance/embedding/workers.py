@@ -48,7 +48,11 @@ class Worker:
         command = [sys.executable, "-P", "-c", _BOOTSTRAP]
         try:
             self._process = subprocess.Popen(  # noqa: S603
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**_ALLOCATOR, **os.environ}
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**_ALLOCATOR, **os.environ},
+                process_group=0,  # the interrupt key must not end a worker that has not come to ignore it yet
             )
         except OSError as error:
             raise EmbeddingError(f"a worker process can't be started: {error}", hint="use fewer workers") from error

@@ -79,6 +79,17 @@ def read_known(source: str, member: str | None, image_id: str, settings: Prepara
     Returns:
         A rejection as unreadable if other bytes are found there now.
     """
+    item = known_item(source, member)
+    if isinstance(item, Rejection):
+        return item
+    prepared = prepare(item, settings)
+    if isinstance(prepared, Prepared) and prepared.facts.image_id != image_id:
+        return other_bytes(item, prepared.facts.image_id, image_id)
+    return prepared
+
+
+def known_item(source: str, member: str | None) -> SourceItem | Rejection:
+    """A place where an image was once found, as it is now; a rejection as unreadable if there is nothing."""
     path = Path(source)
     name = member or path.name
     try:
@@ -86,12 +97,12 @@ def read_known(source: str, member: str | None, image_id: str, settings: Prepara
     except (OSError, ValueError) as error:
         nothing = SourceItem(name, source, member or None, 0, 0, 0, 0)
         return rejection_of(nothing, RejectReason.UNREADABLE, text_of(error))
-    item = item_from(status, path, name, member=member or None, size_bytes=status.st_size)
-    prepared = prepare(item, settings)
-    if isinstance(prepared, Prepared) and prepared.facts.image_id != image_id:
-        detail = f"other bytes than recorded: {prepared.facts.image_id} in place of {image_id}"
-        return rejection_of(item, RejectReason.UNREADABLE, detail)
-    return prepared
+    return item_from(status, path, name, member=member or None, size_bytes=status.st_size)
+
+
+def other_bytes(item: SourceItem, found: str, recorded: str) -> Rejection:
+    """The rejection of a place that holds another image now."""
+    return rejection_of(item, RejectReason.UNREADABLE, f"other bytes than recorded: {found} in place of {recorded}")
 
 
 def resized(decoded: Decoded, size: int) -> npt.NDArray[np.uint8]:

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -26,7 +27,7 @@ from provenance.images.entries import (
 from provenance.vocabulary import Rejection, RejectReason, SourceItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 LAYOUT_FOLDERS = ("real_used", "real_not_used", "real_unknown", "generated")
 _CHECK_PATH = "Check the path and its permissions."
@@ -63,6 +64,25 @@ def open_source(path: Path, *, max_file_bytes: int = DEFAULT_MAX_FILE_BYTES) -> 
     return FileSource(root)
 
 
+def items_at(root: Path, paths: Iterable[Path]) -> Iterator[SourceItem | Rejection]:
+    """What the folder ``root`` as a source would give for some paths below it, under the same names.
+
+    Args:
+        root: The folder, resolved.
+        paths: Files, and folders that are walked; what is hidden, elsewhere or gone is left out.
+    """
+    for path in sorted(set(paths)):
+        parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
+        if not parts or any(is_left_out(part) for part in parts):
+            continue
+        if path.is_dir():
+            with contextlib.suppress(SourceError):  # gone since, or closed to us: the next listing of all says so
+                for item in FolderSource(path):
+                    yield replace(item, name=f"{path.relative_to(root).as_posix()}/{item.name}")
+        elif os.path.lexists(path):
+            yield file_item(path, path.relative_to(root).as_posix())
+
+
 def layout_sources(root: Path) -> dict[str, Path]:
     """The folders of the ImageCLEF layout that are present under ``root``.
 
@@ -72,7 +92,10 @@ def layout_sources(root: Path) -> dict[str, Path]:
     Raises:
         SourceError: If none is present.
     """
-    present = {name: root / name for name in LAYOUT_FOLDERS if (root / name).is_dir()}
+    try:
+        present = {name: root / name for name in LAYOUT_FOLDERS if (root / name).is_dir()}
+    except OSError as error:
+        raise SourceError(f"can't read {root}: {text_of(error)}", hint=_CHECK_PATH) from error
     if not present:
         raise SourceError(
             f"{root} holds none of the folders {', '.join(LAYOUT_FOLDERS)}",

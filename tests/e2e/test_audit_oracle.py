@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import re
 import uuid
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 
 from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
 from provenance.catalog import Generator
+from provenance.errors import NotFoundError
 from provenance.exports import export_audit_csv, export_dataset_parquet
 from provenance.vocabulary import DatasetKind, Membership, Population, Subject
 
@@ -231,3 +233,21 @@ def test_postgres_gives_the_verdicts_of_sqlite(make_workspace: MakeWorkspace, co
             stored = workspace.catalog.verdicts(report.audit.audit_id)
             assert [v.verdict_sha256 for v in stored] == [v.verdict_sha256 for v in report.verdicts]
     assert len(digests) == 3
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_an_audit_leaves_the_garbage_collector_as_it_was(
+    make_workspace: MakeWorkspace, cohort: Path, enabled: bool
+) -> None:
+    workspace = make_workspace(threads=1)
+    ingest_cohort(workspace, cohort)
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        run_audit(workspace, AuditRequest("release", ("used",)))
+        assert gc.isenabled() is enabled
+        with pytest.raises(NotFoundError):
+            run_audit(workspace, AuditRequest("nobody", ("used",)))
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()

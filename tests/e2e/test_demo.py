@@ -48,6 +48,18 @@ def test_it_succeeds_and_prints_truth_against_verdict(first_run):
     assert "Traceback" not in run.stderr
 
 
+def test_it_writes_the_report_and_names_it_last(first_run, second_run):
+    cwd, run = first_run
+    report = cwd / "provenance-demo" / "report.html"
+    assert run.stderr.rstrip().splitlines()[-1].endswith(str(report))
+    document = json.loads(second_run.stdout)
+    assert document["report"] == str(report)
+    page = report.read_text("utf-8")
+    assert document["audit"]["audit_id"] in page
+    assert document["audit"]["verdict_digest"] in page
+    assert "identical file" in page
+
+
 def test_phantoms_stay_out_of_the_catalog_and_index_that_the_environment_names(first_run):
     cwd, _ = first_run
     assert [path.name for path in cwd.iterdir()] == ["provenance-demo"]

@@ -7,6 +7,7 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -270,3 +271,49 @@ def test_backbone_that_gives_nan_rejects_that_image_only(
     report = run_ingest(workspace, IngestRequest((used,), "cohort", DatasetKind.SET, Membership.USED), backbone)
     assert [(r.name, r.reason) for r in report.rejections] == [("black.png", RejectReason.NOT_FINITE)]
     assert report.image_count == 12
+
+
+def test_a_run_that_is_asked_to_stop_ends_after_its_batch_and_the_next_goes_on(
+    make_workspace: MakeWorkspace, used: Path
+) -> None:
+    workspace = make_workspace()
+    stop = Event()
+    request = IngestRequest((used,), "cohort", DatasetKind.SET, Membership.USED)
+    report = run_ingest(workspace, request, workspace.load_backbone(), lambda _step: stop.set(), stop)
+    assert (report.interrupted, report.counts["added"], report.image_count) == (True, 4, 4)
+    rest = run_ingest(workspace, request, workspace.load_backbone())
+    assert (rest.interrupted, rest.counts["known"], rest.counts["added"]) == (False, 4, 8)
+    assert [run.state.value for run in workspace.catalog.runs()] == ["finished", "interrupted"]
+
+
+def test_a_release_that_is_stopped_is_not_sealed(make_workspace: MakeWorkspace, cohort: Path) -> None:
+    workspace = make_workspace()
+    stop = Event()
+    request = IngestRequest((cohort / "generated",), "release", DatasetKind.RELEASE, generator=Generator("toy"))
+    report = run_ingest(workspace, request, workspace.load_backbone(), lambda _step: stop.set(), stop)
+    assert (report.interrupted, report.sealed) == (True, False)
+    assert run_ingest(workspace, request, workspace.load_backbone()).sealed is True
+
+
+def test_groups_that_are_given_later_are_recorded_without_rehash(make_workspace: MakeWorkspace, used: Path) -> None:
+    workspace = make_workspace()
+    ingest_set(workspace, used)
+    rule = r"img_000([0-2])"
+    report = ingest_set(workspace, used, group_from=rule)
+    assert (report.counts["known"], report.counts["embedded"]) == (12, 0)
+    (collection,) = workspace.catalog.collections_of(report.dataset_id)
+    members = workspace.catalog.members(report.dataset_id, collection.collection_key)
+    assert sum(member.group_key is not None for member in members) == 3
+    with pytest.raises(ConflictError, match="group"):
+        ingest_set(workspace, used, group_from=r"(img)_000[0-2]")
+
+
+def test_a_file_that_changed_back_is_known_by_its_first_bytes(make_workspace: MakeWorkspace, used: Path) -> None:
+    workspace = make_workspace()
+    first, second = (used / "img_0000.png").read_bytes(), (used / "img_0001.png").read_bytes()
+    for content in (first, second, first):
+        (used / "img_0000.png").write_bytes(content)
+        report = ingest_set(workspace, used)
+    assert report.image_count == 12
+    monitored = ingest_set(workspace, used)
+    assert (monitored.counts["known"], monitored.counts["read"]) == (12, 12)

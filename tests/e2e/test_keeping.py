@@ -14,7 +14,9 @@ from PIL import Image
 from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
 from provenance.audit import compare_audits
 from provenance.catalog import Generator
+from provenance.detection import FitSettings, LogisticModel
 from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError, UsageError
+from provenance.exports import audit_rows
 from provenance.queries import (
     drift_of_audit,
     forget_image,
@@ -25,7 +27,7 @@ from provenance.queries import (
     remove_dataset,
     show_image,
 )
-from provenance.vocabulary import DatasetKind, Membership, Population, RejectReason, Role, Subject
+from provenance.vocabulary import DatasetKind, Membership, Population, RejectReason, Role, RuleName, Subject
 
 if TYPE_CHECKING:
     from provenance.ingest import IngestReport
@@ -262,4 +264,22 @@ def test_damaged_vector_is_found_and_nothing_is_recorded(workspace: Workspace) -
     workspace.index.upsert(collection.collection_key, Points(points.ids, other, points.payloads))
     with pytest.raises(VectorStoreError, match="damaged"):
         run_audit(workspace, AuditRequest("release", ("used",)))
+    assert workspace.catalog.audits() == []
+
+
+def test_the_same_bytes_are_named_by_the_role_they_act_in(workspace: Workspace) -> None:
+    generated = run_audit(workspace, AuditRequest("release", ("used",)))
+    real = run_audit(workspace, AuditRequest("release", ("used",), policy=Policy(subject=Subject.REAL)))
+    image_id = workspace.catalog.resolve_image("copy_0005.png").image_id
+    (subject,) = [row for row in audit_rows(workspace, generated.audit) if row["subject_id"] == image_id]
+    assert (subject["name"], subject["nearest_name"]) == ("copy_0005.png", "img_0005.png")
+    (subject,) = [row for row in audit_rows(workspace, real.audit) if row["subject_id"] == image_id]
+    assert (subject["name"], subject["nearest_name"]) == ("img_0005.png", "copy_0005.png")
+
+
+def test_an_audit_refuses_a_rule_it_does_not_apply(workspace: Workspace) -> None:
+    settings = FitSettings()
+    model = LogisticModel(("s_used", "s_not_used"), (1.0, -1.0), 0.0, (0.0, 0.0), (1.0, 1.0), settings)
+    with pytest.raises(UsageError, match="logistic"):
+        run_audit(workspace, AuditRequest("release", ("used",), policy=Policy(rule=RuleName.LOGISTIC, model=model)))
     assert workspace.catalog.audits() == []

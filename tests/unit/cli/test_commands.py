@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import typer
 
 HEAVY = {"torch", "torchvision", "qdrant_edge", "qdrant_client", "sqlalchemy", "pandas", "PIL", "numpy", "rich"}
+HEAVY |= {"matplotlib", "jinja2"}
 
 
 def commands(group: typer.Typer, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Callable[..., object]]]:

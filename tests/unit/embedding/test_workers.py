@@ -82,10 +82,15 @@ def test_scripts_need_no_guard_and_may_just_end(tmp_path):
 
 
 def test_the_interrupt_key_is_answered_by_the_parent_alone(tmp_path):
+    # A shell's background jobs inherit an ignored SIGINT: the script takes Python's own handler back first.
     done = run_script(
-        tmp_path, "try:\n    os.killpg(0, signal.SIGINT); list(stream)\nexcept KeyboardInterrupt: stream.close()"
+        tmp_path,
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "try:\n    os.killpg(0, signal.SIGINT); list(stream)\n"
+        "except KeyboardInterrupt:\n    stream.close(); print('interrupted')",
     )
     assert done.returncode == 0
+    assert done.stdout.endswith("interrupted\n")
     assert done.stderr == ""
 
 

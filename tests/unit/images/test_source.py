@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from provenance.errors import SourceError
-from provenance.images import BadInput, layout_sources, open_source, read_item
+from provenance.images import BadInput, items_at, layout_sources, open_source, read_item
 from provenance.vocabulary import Rejection, RejectReason, SourceItem
 
 
@@ -255,3 +255,14 @@ def test_a_file_that_is_gone_or_a_pipe_now_is_unreadable(tmp_path):
 
     os.mkfifo(path)
     assert read_failure(item) is RejectReason.UNREADABLE
+
+
+def test_paths_below_a_folder_are_what_the_folder_gives(tmp_path):
+    root = (tmp_path / "root").resolve()
+    for name in ("a.png", "sub/b.png", "sub/deep/c.png", "sub/.hidden.png", ".git/d.png", "notes.txt"):
+        put(root / name)
+    elsewhere = put(tmp_path / "e.png")
+    everything = list(open_source(root))
+    asked = [root / "a.png", root / "notes.txt", root / "sub", root / ".git" / "d.png", root / "gone.png", elsewhere]
+    assert sorted(items_at(root, asked), key=lambda one: one.name) == sorted(everything, key=lambda one: one.name)
+    assert [one.name for one in items_at(root, [root / "sub" / "deep" / "c.png", root])] == ["sub/deep/c.png"]

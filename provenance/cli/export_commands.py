@@ -1,0 +1,111 @@
+"""Commands about files that leave the workspace: export, check-run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
+from provenance.errors import ConflictError
+from provenance.vocabulary import ExportFormat
+
+if TYPE_CHECKING:
+    from provenance.exports import RunFile
+
+
+@app.command()
+def export(
+    what: Annotated[str, typer.Argument(help="Audit id (prefix), or name of a set or release.")],
+    fmt: Annotated[ExportFormat, typer.Option("--format", help="parquet for sets and releases; any for audits.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    set_name: Annotated[
+        str | None,
+        typer.Option("--set", help="imageclef: a set of the audit, or a role (against, used, not-used)."),
+    ] = None,
+    space: SpaceOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Write an audit or embeddings to a file.
+
+    An audit as CSV, Parquet or JSON Lines; one with --subject real as the challenge's run file (imageclef), with
+    the unknown (--against) images where there are any. A set or release, with its embeddings, as Parquet.
+
+    \b
+    Example:
+      provenance export 1f3c9a2b --format csv -o verdicts.csv
+      provenance export 1f3c9a2b --format imageclef -o run.csv
+      provenance export cohort-2024 --format parquet -o cohort.parquet
+    """
+    from provenance.cli.output import message, print_json
+    from provenance.exports import write_export
+
+    if output.exists() and not force:
+        raise ConflictError(f"{output} is there already", hint="give -o another name, or --force to replace it")
+    with open_workspace() as workspace:
+        exported = write_export(workspace, what, output, fmt, set_name=set_name, space=space)
+    run = exported.run_file
+    if run is not None:
+        _warn_of_ids_left_out(run)
+    if json:
+        document: dict[str, Any] = {"file": output.resolve(), "format": fmt, "rows": exported.row_count}
+        if run is not None:
+            document |= {"sets": run.set_names, "unjudged": run.unjudged, "forgotten": run.forgotten_count}
+        print_json(document)
+    else:
+        message(f"{output}: {exported.row_count:,} rows")
+
+
+def _warn_of_ids_left_out(run: RunFile) -> None:
+    from provenance.cli.output import warn
+
+    if run.unjudged:
+        named = ", ".join(run.unjudged[:5]) + (" ..." if len(run.unjudged) > 5 else "")
+        warn(f"without a verdict in this audit, and not in the file: {len(run.unjudged)} ({named})")
+    if run.forgotten_count:
+        warn(f"{run.forgotten_count} judged images were forgotten since: they have no name, and are not in the file")
+
+
+@app.command("check-run")
+def check_run(
+    file: Annotated[Path, typer.Argument(help="Run file to check.")],
+    ids: Annotated[
+        Path, typer.Option("--ids", help="Folder or archive of the images, or a text file with an id in each line.")
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Check a run file of the challenge line by line.
+
+    Lines are id,0 or id,1: no header, the name without extension, every id once. Every mistake is listed with its
+    line; the exit code is 0 for a valid file and 8 for another.
+
+    \b
+    Example:
+      provenance check-run run.csv --ids ./challenge/real_unknown
+    """
+    from provenance.cli.output import message, print_json, print_table
+    from provenance.exports import check_run_file
+
+    found = check_run_file(file, ids)
+    if json:
+        print_json(
+            {
+                "file": file.resolve(),
+                "valid": found.valid,
+                "rows": found.row_count,
+                "ids": found.id_count,
+                "problems": found.problems,
+            }
+        )
+    elif found.problems:
+        print_table(("line", "mistake", "what is wrong"), [(p.line, p.mistake, p.message) for p in found.problems])
+    if found.valid:
+        if not json:
+            message(f"{file}: valid, {found.row_count:,} rows for {found.id_count:,} ids")
+        return
+    counts = Counter(problem.mistake for problem in found.problems)
+    listed = ", ".join(f"{count} {mistake.replace('_', ' ')}" for mistake, count in counts.items())
+    raise ConflictError(f"{file} is no valid run file: {listed}", hint="mend the lines above and check again")
