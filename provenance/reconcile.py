@@ -124,6 +124,7 @@ def reconcile(
     repair: bool = True,
     backbone: Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
+    adopt_index: bool = False,
 ) -> ReconcileReport:
     """Compare catalog and index, and repair the index from what is on record.
 
@@ -133,10 +134,15 @@ def reconcile(
         backbone: The backbone to embed with again (``name``, ``backbone_file``, ``weights``), where it can't be found
             by what the space says of it.
         on_progress: Told how many points were compared.
+        adopt_index: Whether an empty index takes the place of a lost one also where a URL names it; the workspace's
+            own folder always does.
 
     Raises:
+        ConflictError: If the index is another one than the catalog's.
         VectorStoreError: If a server can't be reached, or the store is held by another process.
     """
+    if repair and (adopt_index or not workspace.settings.index_url):
+        workspace.adopt_empty_index()
     return _Reconciliation(workspace, repair, dict(backbone or {}), on_progress).run()
 
 
@@ -154,8 +160,6 @@ class _Reconciliation:
         self, workspace: Workspace, repair: bool, backbone: dict[str, Any], on_progress: OnProgress | None
     ) -> None:
         self.workspace = workspace
-        if repair:
-            workspace.adopt_empty_index()
         self.catalog, self.index = workspace.catalog, workspace.index
         self.repair = repair
         self.backbone_choice = backbone

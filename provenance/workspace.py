@@ -168,8 +168,9 @@ class Workspace(AbstractContextManager["Workspace"]):
         if bound is not None and not held:
             raise ConflictError(
                 f"the vector index at {self.index_url} is new and empty, and this catalog belongs to index {bound}",
-                hint="put that index back in its place; if it is lost, `provenance reconcile` makes its vectors again "
-                "from the recorded sources",
+                hint=f"check the index URL, or put that index back in its place; if it is lost, `provenance reconcile"
+                f"{' --adopt-index' if self.settings.index_url else ''}` makes its vectors again from the recorded "
+                "sources",
             )
         # a server may hold the collections of several catalogs; a folder is one catalog's own
         if bound is None and self.exports_vectors and held:

@@ -264,18 +264,19 @@ class Workspace(Questions):
 
         return run_embed(self, dataset, self._loaded(backbone), on_progress)
 
-    def reconcile(self, *, repair: bool = True) -> ReconcileReport:
+    def reconcile(self, *, repair: bool = True, adopt_index: bool = False) -> ReconcileReport:
         """Compare catalog and index, and repair the index from what is on record.
 
         Args:
             repair: Whether to repair; otherwise nothing is written anywhere.
+            adopt_index: Whether an empty index takes the place of a lost one also where a URL names it.
 
         Raises:
             VectorStoreError: If the index can't be read or written.
         """
         from provenance.reconcile import reconcile
 
-        return reconcile(self, repair=repair)
+        return reconcile(self, repair=repair, adopt_index=adopt_index)
 
     def backup(self, file: Place) -> BackupReport:
         """Write catalog and vectors into one file, which appears whole or not at all.

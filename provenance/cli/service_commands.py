@@ -188,6 +188,9 @@ def reconcile(
     backbone: BackboneOption = None,
     backbone_file: BackboneFileOption = None,
     weights: WeightsOption = None,
+    adopt_index: Annotated[
+        bool, typer.Option("--adopt-index", help="Fill the empty index at the index URL: the old one is lost.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Check the vector index against the catalog, and repair it.
@@ -206,7 +209,9 @@ def reconcile(
     given = {"name": backbone, "backbone_file": backbone_file, "weights": weights}
     chosen = {word: value for word, value in given.items() if value is not None}
     with open_workspace() as workspace, progress_bar("reconcile") as on_progress:
-        report = run_reconcile(workspace, repair=repair, backbone=chosen, on_progress=on_progress)
+        report = run_reconcile(
+            workspace, repair=repair, backbone=chosen, on_progress=on_progress, adopt_index=adopt_index
+        )
     if json:
         print_json(_reconcile_json(report))
     else:

@@ -86,6 +86,22 @@ def test_lost_index_is_made_again_by_reconcile(children: Children, filled: Path,
     assert children.run("-w", filled, "ingest", cohort / "not_used", *OTHER).code == 0
 
 
+def test_empty_index_at_a_url_is_adopted_only_when_told_so(
+    children: Children, filled: Path, cohort: Path, tmp_path: Path
+) -> None:
+    """The URL may be mistyped: nothing is embedded again there, and the catalog keeps its index."""
+    before = children.run("-w", filled, "audit", "release", "--json").json()
+    mistyped = {"PROVENANCE_INDEX_URL": f"local:{tmp_path / 'mistyped'}"}
+    refused(children.run("-w", filled, "reconcile", environment=mistyped), CONFLICT, "--adopt-index")
+    assert children.run("-w", filled, "audit", "release", "--json").json()["verdict_digest"] == before["verdict_digest"]
+    adopted = children.run("-w", filled, "reconcile", "--adopt-index", "--json", environment=mistyped).json()
+    assert (adopted["clean"], adopted["left"]) == (True, 0)
+    refused(children.run("-w", filled, "ingest", cohort / "not_used", *OTHER), CONFLICT, "index")
+    shutil.rmtree(filled / "vectors")  # cached vectors are read without the index
+    after = children.run("-w", filled, "audit", "release", "--json", environment=mistyped).json()
+    assert after["verdict_digest"] == before["verdict_digest"]
+
+
 def test_index_of_another_catalog_is_refused_and_left_as_it_is(
     children: Children, filled: Path, cohort: Path, empty_workspace: Path, tmp_path: Path
 ) -> None:
