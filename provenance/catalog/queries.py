@@ -9,6 +9,7 @@ from sqlalchemy import Select, func, select
 
 from provenance.catalog import tables as t
 from provenance.catalog.datasets import to_dataset
+from provenance.catalog.engine import chunked
 from provenance.catalog.pseudonyms import suppressed
 from provenance.catalog.recording import base_name
 from provenance.catalog.values import (
@@ -24,6 +25,8 @@ from provenance.errors import NotFoundError
 from provenance.vocabulary import IMAGE_ID_PREFIX, ImageFacts, Label, PointState, Role, SourceItem, Subject
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from sqlalchemy.orm import Session
 
 _IMAGE_ID = re.compile(r"[0-9a-f]{8,64}(#[0-9]*)?")
@@ -116,14 +119,32 @@ def _describe(session: Session, image_key: str) -> str:
 
 def occurrences_of(session: Session, image_key: str) -> list[OccurrenceRecord]:
     """Every name under which an image was found, by dataset, name and place."""
+    return _occurrences(session, [image_key]).get(image_key, [])
+
+
+def occurrences_for_reading(session: Session, image_key: str) -> list[SourceItem]:
+    """Where an image's bytes may be read again: plain files first, the latest found first; each place once."""
+    return _for_reading(occurrences_of(session, image_key))
+
+
+def places_for_reading(session: Session, image_keys: Sequence[str]) -> dict[str, list[SourceItem]]:
+    """As ``occurrences_for_reading`` for many images at once, by image_key; images without a place are left out."""
+    found: dict[str, list[SourceItem]] = {}
+    for chunk in chunked(image_keys):
+        found |= {key: _for_reading(records) for key, records in _occurrences(session, chunk).items()}
+    return found
+
+
+def _occurrences(session: Session, image_keys: Sequence[str]) -> dict[str, list[OccurrenceRecord]]:
     query = (
         select(t.Occurrence, t.Dataset.name)
         .join(t.Dataset, t.Dataset.dataset_id == t.Occurrence.dataset_id)
-        .where(t.Occurrence.image_key == image_key)
+        .where(t.Occurrence.image_key.in_(image_keys))
         .order_by(t.Dataset.name, t.Occurrence.name, t.Occurrence.source, t.Occurrence.member)
     )
-    return [
-        OccurrenceRecord(
+    found: dict[str, list[OccurrenceRecord]] = {}
+    for row, dataset_name in session.execute(query):
+        record = OccurrenceRecord(
             dataset_id=row.dataset_id,
             dataset_name=dataset_name,
             name=row.name,
@@ -136,13 +157,12 @@ def occurrences_of(session: Session, image_key: str) -> list[OccurrenceRecord]:
             found_at=row.found_at,
             run_id=row.run_id,
         )
-        for row, dataset_name in session.execute(query)
-    ]
+        found.setdefault(row.image_key, []).append(record)
+    return found
 
 
-def occurrences_for_reading(session: Session, image_key: str) -> list[SourceItem]:
-    """Where an image's bytes may be read again: plain files first, the latest found first; each place once."""
-    found = sorted(occurrences_of(session, image_key), key=lambda one: one.found_at, reverse=True)
+def _for_reading(records: Iterable[OccurrenceRecord]) -> list[SourceItem]:
+    found = sorted(records, key=lambda one: one.found_at, reverse=True)
     found.sort(key=lambda one: one.member is not None)
     return list({(one.source, one.member): one.to_item() for one in reversed(found)}.values())[::-1]
 

@@ -219,6 +219,7 @@ class Catalog:
     image = _reads(_queries.image)
     occurrences_of = _reads(_queries.occurrences_of)
     occurrences_for_reading = _reads(_queries.occurrences_for_reading)
+    places_for_reading = _reads(_queries.places_for_reading)
     memberships_of = _reads(_queries.memberships_of)
     spaces_of = _reads(_queries.spaces_of)
     verdicts_about = _reads(_queries.verdicts_about)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,11 +93,12 @@ def _computed(
     from provenance.embedding import prepared_stream
 
     found: dict[str, str] = {}
-    unreadable: dict[str, Rejection] = {}
     waiting: dict[str, str] = {}
-    places = _places(workspace, members)
     settings = workspace.settings
     preparation = PreparationSettings(max_pixels=settings.max_pixels, max_file_bytes=settings.max_file_bytes)
+    places, gone = _there(_places(workspace, members))
+    # what is gone is said here: asking a worker for each, at every audit anew, takes longer than the search
+    unreadable = {place.image_key: _unreadable(place, ["No such file any more"]) for place in gone}
     # a few images are read sooner than workers are started
     workers = settings.workers if len(places) > _KEPT_AT_ONCE else 0
     stream = prepared_stream(places, partial(_hashed, settings=preparation), workers=workers)
@@ -115,9 +118,26 @@ def _computed(
 
 def _places(workspace: Workspace, members: Sequence[Member]) -> list[_Places]:
     """In the order of files and archives, so that an archive is read from its beginning to its end."""
-    catalog = workspace.catalog
-    places = [_Places(m.image_key, m.image_id, tuple(catalog.occurrences_for_reading(m.image_key))) for m in members]
+    found = workspace.catalog.places_for_reading([member.image_key for member in members])
+    places = [_Places(m.image_key, m.image_id, tuple(found.get(m.image_key, ()))) for m in members]
     return sorted(places, key=lambda place: [(item.source, item.member or "") for item in place.items[:1]])
+
+
+def _there(places: list[_Places]) -> tuple[list[_Places], list[_Places]]:
+    """The images of which at least one source still exists, and the others."""
+    exists = {source: _exists(source) for source in {item.source for place in places for item in place.items}}
+    there = [any(exists[item.source] for item in place.items) for place in places]
+    return list(compress(places, there)), [place for place, kept in zip(places, there, strict=True) if not kept]
+
+
+def _exists(source: str) -> bool:
+    try:
+        Path(source).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # whoever reads it says what is wrong
+        return True
+    return True
 
 
 def _hashed(places: _Places, *, settings: PreparationSettings) -> str | Rejection:
@@ -128,8 +148,12 @@ def _hashed(places: _Places, *, settings: PreparationSettings) -> str | Rejectio
         if not isinstance(outcome, Rejection):
             return outcome
         problems.append(outcome.detail)
-    detail = "; ".join(dict.fromkeys(problems)) or "nothing on record says where it was"
+    return _unreadable(places, problems)
+
+
+def _unreadable(places: _Places, problems: list[str]) -> Rejection:
     if not places.items:
+        detail = "nothing on record says where it was"
         return Rejection(places.image_id, "", None, 0, RejectReason.UNREADABLE, detail)
-    first = places.items[0]
+    first, detail = places.items[0], "; ".join(dict.fromkeys(problems))
     return Rejection(first.name, first.source, first.member, first.size_bytes, RejectReason.UNREADABLE, detail)

@@ -82,6 +82,10 @@ def test_occurrences_for_reading(stage: Stage) -> None:
         ("/data/old.png", None),
         ("/data/z.zip", "z/1.png"),
     ]
+    stage.record([stage.image(2, items=[stage.item("two.png")])])
+    keys = [stage.key(2), stage.key(1), "no such key"]
+    places = stage.catalog.places_for_reading(keys)
+    assert places == {key: stage.catalog.occurrences_for_reading(key) for key in keys[:2]}
 
 
 def test_memberships_and_spaces(stage: Stage) -> None:
