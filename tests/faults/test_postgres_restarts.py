@@ -94,8 +94,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = Cluster(binaries, folder, port)
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres")
-        for above in (folder.parent, folder.parent.parent):
-            above.chmod(above.stat().st_mode | 0o011)  # the server's user has to get there
+        for above in folder.parents:  # the server's user has to get there
+            if not above.stat().st_mode & 0o001:
+                above.chmod(above.stat().st_mode | 0o011)
     cluster.run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
     cluster.start()
     yield cluster
