@@ -177,9 +177,12 @@ def _distance(calibration: Appearance, subjects: Appearance, permutations: int, 
     )
     p_value = (1 + int((lengths >= observed - 1e-9).sum())) / (1 + permutations)
     apart = observed * (1 / len(one) + 1 / len(two))
-    return p_value, f"mean vectors {apart:.3g} apart, {float(np.median(lengths)) / observed:.0%} of it by chance" if (
-        observed > 0
-    ) else "mean vectors equal"
+    return (
+        p_value,
+        f"mean vectors {apart:.3g} apart, {100 * float(np.median(lengths)) / observed:.0f} % of it by chance"
+        if (observed > 0)
+        else "mean vectors equal",
+    )
 
 
 def _means(values: Numbers, side: Appearance, name: str) -> NDArray[np.float64]:
