@@ -104,10 +104,11 @@ def conformal_p_values(scores: Numbers, calibration: Numbers, calibration_groups
     """
     subjects = _rounded(scores, "scores of the subjects")
     known = _rounded(calibration, "calibration scores")
-    return np.round(_p_values(subjects, known, calibration_groups), DECIMALS)
+    return np.round(unrounded_p_values(subjects, known, calibration_groups), DECIMALS)
 
 
-def _p_values(subjects: Floats, known: Floats, calibration_groups: Groups | None) -> Floats:
+def unrounded_p_values(subjects: Floats, known: Floats, calibration_groups: Groups | None) -> Floats:
+    """``conformal_p_values`` before rounding, of scores that were checked and rounded: for decisions."""
     codes, groups = group_codes(calibration_groups, len(known))
     weights = 1 / np.bincount(codes)[codes]
     order = np.lexsort((weights, known))
@@ -155,27 +156,48 @@ def calibrate(
     of_calibration = (
         None if calibration_groups is None else [calibration_groups[row] for row in np.flatnonzero(kept).tolist()]
     )
-    codes, m = group_codes(groups, len(values))
+    p_values = unrounded_p_values(values, known[kept], of_calibration)
     g = group_codes(of_calibration, int(kept.sum()))[1]
-    p_values = _p_values(values, known[kept], of_calibration)  # rounded at the end, not before q
+    return decide_by_p_values(p_values, groups, g, q, blind=_blind(values, known[kept], g), warnings=tuple(warnings))
+
+
+def decide_by_p_values(
+    p_values: Floats,
+    groups: Groups | None,
+    calibration_groups: int,
+    q: float,
+    *,
+    blind: str = "",
+    warnings: tuple[str, ...] = (),
+) -> Calibrated:
+    """Benjamini-Hochberg over groups and the labels, from conformal p-values that are not rounded.
+
+    Args:
+        p_values: Of each subject image, shape (n,).
+        groups: As in ``calibrate``.
+        calibration_groups: G behind the p-values.
+        q: Level of the false discovery rate, in (0, 1).
+        blind: Why nothing can be told apart, in words; empty: something can.
+        warnings: Passed on.
+    """
+    codes, m = group_codes(groups, len(p_values))
     sizes = np.bincount(codes)
     q_values = _q_values(np.minimum(1.0, p_values * sizes[codes]), codes)
-    plan = _plan(np.sort(sizes), g, q)
-    blind = _blind(values, known[kept], g)
+    plan = _plan(np.sort(sizes), calibration_groups, q)
     rejected = (q_values <= q) & (not blind)
-    labels, reason = _labels(rejected, codes, g, q, plan, blind)
+    labels, reason = _labels(rejected, codes, calibration_groups, q, plan, blind)
     return Calibrated(
         labels=labels,
         p_values=tuple(np.round(p_values, DECIMALS).tolist()),
         q_values=tuple(q_values.tolist()),
         q=q,
         subject_groups=m,
-        calibration_groups=g,
+        calibration_groups=calibration_groups,
         k_min=plan[0],
         sufficient_groups=plan[1],
         established_groups=len(np.unique(codes[rejected])),
         reason=reason,
-        warnings=tuple(warnings),
+        warnings=warnings,
     )
 
 

@@ -235,12 +235,26 @@ def _to_pool(reals: Floats, codes: Codes, k: int, block_numbers: int) -> Floats:
 
 def _ranks(similarities: Floats, codes: Codes) -> Codes:
     # 1 + the number of reals of other groups that are closer, in every column: rank in all less rank in the group.
-    from scipy.stats import rankdata
+    ranks = _ranks_within(similarities, np.zeros(len(codes), dtype=np.int64))
+    rows = np.flatnonzero(np.bincount(codes)[codes] > 1)
+    if len(rows):
+        ranks[rows] -= _ranks_within(similarities[rows], codes[rows]) - 1
+    return ranks
 
-    ranks: Codes = rankdata(-similarities, method="min", axis=0).astype(np.int64)
-    for code in np.flatnonzero(np.bincount(codes) > 1):
-        rows = np.flatnonzero(codes == code)
-        ranks[rows] -= rankdata(-similarities[rows], method="min", axis=0).astype(np.int64) - 1
+
+def _ranks_within(similarities: Floats, codes: Codes) -> Codes:
+    # Rank 1 = greatest of the own group in each column; equal ones share the better rank. All groups at once.
+    order = np.argsort(-similarities, axis=0, kind="stable")
+    order = np.take_along_axis(order, np.argsort(codes[order], axis=0, kind="stable"), axis=0)
+    values = np.take_along_axis(similarities, order, axis=0)
+    is_first = np.r_[True, np.diff(np.sort(codes)) > 0]
+    fresh = np.repeat(is_first[:, None], values.shape[1], axis=1)
+    fresh[1:] |= values[1:] != values[:-1]
+    places = np.where(fresh, np.arange(len(codes))[:, None], 0)
+    np.maximum.accumulate(places, axis=0, out=places)
+    starts = np.flatnonzero(is_first)[np.cumsum(is_first) - 1]
+    ranks = np.empty(values.shape, dtype=np.int64)
+    np.put_along_axis(ranks, order, 1 + places - starts[:, None], axis=0)
     return ranks
 
 

@@ -182,6 +182,6 @@ def _sentence(rows: list[Detected], claimed: Detected | None, target: float, nee
             f"({first.name}) has {first.groups}."
         )
     return (
-        f"No sensitivity can be claimed: even of the closest copies ({first.name}) only {100 * first.share:.0f} % were found "
-        f"({first.low:.2f} to {first.high:.2f} by its interval)."
+        f"No sensitivity can be claimed: even of the closest copies ({first.name}) only {100 * first.share:.0f} % "
+        f"were found ({first.low:.2f} to {first.high:.2f} by its interval)."
     )
