@@ -154,7 +154,11 @@ def _numbers(one: NDArray[np.float64], two: NDArray[np.float64]) -> tuple[float,
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # exact where it can be, else asymptotic
         p_value = float(ks_2samp(one, two).pvalue)
-    return min(1.0, p_value), f"medians {np.median(one):.4g} and {np.median(two):.4g}"
+    return min(1.0, p_value), f"medians {_plain(np.median(one))} and {_plain(np.median(two))}"
+
+
+def _plain(value: np.floating[Any]) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _distance(calibration: Appearance, subjects: Appearance, permutations: int, seed: int) -> tuple[float, str]:
