@@ -14,8 +14,8 @@ images all lie near the middle of the reals is closer to U without having copied
     control as well                                          (N may hold a twin of its source)
 
 The control alone would not do: where S_u is not calibrated at all, chance gives more rejections on one side in many
-releases (in a simulation 40 of 200 releases near the middle were called copies with the control, 5 or fewer with
-the margin as well).
+releases (of 200 simulated ones near the middle, 39 to 53 were said to hold copies in spite of the control, 2 or
+fewer with the margin as well).
 
 Assumptions: those of ``calibration``, but for exchangeability with reals, which the guards look after as far as they
 can; U and N are draws from one population and of like size (a larger set has nearer neighbors).
