@@ -4,8 +4,11 @@ scikit-learn and scipy are imported by the functions that need them.
 """
 
 from provenance.detection.bootstrap import Estimate, Resampling
+from provenance.detection.calibration import Calibrated, calibrate, conformal_p_values, smallest_rejection
+from provenance.detection.combination import ScoreChoice, choose_score, combine_by_logistic, combine_by_rank
 from provenance.detection.comparison import Comparison, McNemar, compare, mcnemar
 from provenance.detection.curves import Histogram, RocCurve, histogram, roc_points
+from provenance.detection.data_copying import DataCopying, data_copying
 from provenance.detection.euclidean import DistanceCheck, check_by_distance, cosine_of_distance, distance_of_cosine
 from provenance.detection.evaluation import (
     FPR_LEVELS,
@@ -18,8 +21,18 @@ from provenance.detection.evaluation import (
     evaluate_strata,
 )
 from provenance.detection.logistic import PAPER_FEATURES, FitSettings, LogisticFit, LogisticModel, fit_logistic
+from provenance.detection.membership import SCORES, membership_scores
 from provenance.detection.metrics import Metrics, metrics_of, true_positive_rate_at
+from provenance.detection.negative_control import ControlledVerdicts, calibrate_generated
+from provenance.detection.neighborhoods import (
+    NearestLists,
+    Neighborhoods,
+    nearest_lists,
+    neighborhoods,
+    similarities_to,
+)
 from provenance.detection.pvalues import Calibration, calibration_of_p_values
+from provenance.detection.release_test import PermutationTest, ReleaseTest, judge_release
 from provenance.detection.rules import (
     DECIMALS,
     SIMILARITY_TOLERANCE,
@@ -33,6 +46,8 @@ from provenance.detection.rules import (
     threshold_of_moments,
     threshold_of_scores,
 )
+from provenance.detection.sensitivity import Detected, Plant, Sensitivity, plants_needed, sensitivity_of
+from provenance.detection.shift import Appearance, ShiftCheck, check_shift
 from provenance.detection.sweep import (
     PAPER_ALPHAS,
     AdaptiveAlpha,
@@ -49,13 +64,19 @@ __all__ = [
     "FPR_LEVELS",
     "PAPER_ALPHAS",
     "PAPER_FEATURES",
+    "SCORES",
     "SIMILARITY_TOLERANCE",
     "AdaptiveAlpha",
     "AlphaFold",
+    "Appearance",
+    "Calibrated",
     "Calibration",
     "ChanceBand",
     "Comparison",
+    "ControlledVerdicts",
+    "DataCopying",
     "Decision",
+    "Detected",
     "DistanceCheck",
     "Estimate",
     "Evaluation",
@@ -65,21 +86,37 @@ __all__ = [
     "LogisticModel",
     "McNemar",
     "Metrics",
+    "NearestLists",
+    "Neighborhoods",
+    "PermutationTest",
+    "Plant",
     "Policy",
+    "ReleaseTest",
     "Resampling",
     "RocCurve",
+    "ScoreChoice",
+    "Sensitivity",
+    "ShiftCheck",
     "Stratum",
     "Sweep",
     "SweepRow",
     "Threshold",
     "TprAtFpr",
     "adaptive_alpha",
+    "calibrate",
+    "calibrate_generated",
     "calibration_of_p_values",
     "chance_band",
     "check_by_distance",
+    "check_shift",
     "checked_alphas",
+    "choose_score",
+    "combine_by_logistic",
+    "combine_by_rank",
     "compare",
+    "conformal_p_values",
     "cosine_of_distance",
+    "data_copying",
     "decide_generated",
     "decide_real",
     "distance_of_cosine",
@@ -87,11 +124,19 @@ __all__ = [
     "evaluate_strata",
     "fit_logistic",
     "histogram",
+    "judge_release",
     "mcnemar",
+    "membership_scores",
     "metrics_of",
     "near_rounding_boundary",
+    "nearest_lists",
+    "neighborhoods",
+    "plants_needed",
     "population_of_maxima",
     "roc_points",
+    "sensitivity_of",
+    "similarities_to",
+    "smallest_rejection",
     "sweep_alphas",
     "threshold_of_moments",
     "threshold_of_scores",

@@ -233,7 +233,7 @@ def fit_logistic(
     if all(column.min() == column.max() for column in columns):
         raise UsageError("all scores are equal: there is nothing to fit")
     training, held_out = split_of(known, groups, settings.held_out_share, settings.seed)
-    model = _fitted(tuple(scores), np.stack(columns, axis=1)[training], known[training], settings)
+    model = fit_model(tuple(scores), np.stack(columns, axis=1)[training], known[training], settings)
     return LogisticFit(
         model=model,
         training=_measured(model, scores, known, training),
@@ -244,9 +244,14 @@ def fit_logistic(
     )
 
 
-def _fitted(
+def fit_model(
     features: tuple[str, ...], matrix: NDArray[np.float64], truth: NDArray[np.bool_], settings: FitSettings
 ) -> LogisticModel:
+    """``LogisticRegression(C=c, max_iter=1000)`` on all rows of a matrix (n, features), without a split.
+
+    Raises:
+        UsageError: If a standardised feature does not vary, or the fit does not converge.
+    """
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning

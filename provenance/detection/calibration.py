@@ -1,0 +1,308 @@
+"""Rule ``calibrated``: conformal p-values against images known not used, then Benjamini-Hochberg over groups. Pure.
+
+With G calibration groups and a score s, higher = more likely used:
+
+    p(x) = (1 + sum over groups of mean over the group of 1[s(c) >= s(x)]) / (G + 1)
+
+Source: conformal p-values (Vovk et al. 2005; Bates et al. 2023 for false discoveries with one calibration set);
+one vote a group as in hierarchical conformal prediction (Dunn, Wasserman & Ramdas 2022). Why p is valid for an image
+of a group whatever the sizes: put the subject's group beside the G others. If all G + 1 are exchangeable and x is a
+random image of its group, x is a random draw from the mixture that gives each group the weight 1 / (G + 1) and each
+image of it an equal part. The mixture's share at or above s(x) is super-uniform, and p(x) is no less: x's own group
+counts in full. Ties count against x. With groups of one image and no ties, p is uniform on {1, ..., G + 1} / (G + 1).
+
+A group of n images is ONE subject with the p-value min(1, n * min over its images of p(x)). Its greatest score alone
+would not be valid: the maximum of n images stands higher than a single image of a calibration group (n times as many
+false alarms). Bonferroni within the group pays for that, whatever the sizes and the dependence. The maxima of
+calibration groups would be a fair comparison only if groups of all sizes were mixed alike in both. Benjamini-Hochberg
+(1995) at level q runs over the m subject groups; with R rejected, an image is ``established`` iff n * p(x) is at most
+q R / m: its group is rejected, and itself is evidence (selective inference on families, Benjamini & Bogomolov 2014).
+
+Assumptions: subject groups that were not used are exchangeable with calibration groups; how high a random image of
+a group scores does not depend on the group's size; images that chose a score, its parameters or weights are not
+calibration. P-values that share one calibration set depend on each other, positively (PRDS; proved for groups of
+one image, Bates et al. 2023), which Benjamini-Hochberg allows. The guarantee, E[false / established] <= q, is an
+average over draws of the calibration set: one set that serves many audits can be a lucky or an unlucky one in all of
+them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.detection.checks import checked_scores, group_codes, same_length
+from provenance.detection.rules import DECIMALS
+from provenance.errors import UsageError
+from provenance.vocabulary import Label
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from provenance.detection.checks import Groups, Numbers
+
+    Floats = NDArray[np.float64]
+    Codes = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """Calibrated verdicts of one audit.
+
+    Attributes:
+        labels: Of each subject image: established, not_established or inconclusive.
+        p_values: p(x) of each subject image, in (0, 1], 9 decimals.
+        q_values: The least level q at which it would be established, in (0, 1], 9 decimals.
+        q: The level of the false discovery rate.
+        subject_groups: m.
+        calibration_groups: G, after shared groups were left out.
+        k_min: How many subject groups must outrank all calibration before any can be rejected; may exceed m.
+        sufficient_groups: Calibration groups with which a single subject group can be rejected.
+        established_groups: How many subject groups are rejected.
+        reason: Why the labels are what they are, one or two sentences.
+        warnings: What weakens the p-values, as sentences.
+    """
+
+    labels: tuple[Label, ...]
+    p_values: tuple[float, ...]
+    q_values: tuple[float, ...]
+    q: float
+    subject_groups: int
+    calibration_groups: int
+    k_min: int
+    sufficient_groups: int
+    established_groups: int
+    reason: str
+    warnings: tuple[str, ...]
+
+    @property
+    def established(self) -> int:
+        """How many images are established."""
+        return self.labels.count(Label.ESTABLISHED)
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes as JSON values."""
+        return asdict(self) | {"labels": [label.value for label in self.labels], "established": self.established}
+
+
+def conformal_p_values(scores: Numbers, calibration: Numbers, calibration_groups: Groups | None = None) -> Floats:
+    """p(x) of every image (see the module), rounded to 9 decimals; float64 (n,).
+
+    Args:
+        scores: Of the subjects, higher = more likely used, shape (n,); compared at 9 decimals.
+        calibration: Scores of images known not used, shape (c,).
+        calibration_groups: Patient or study of each; ``None`` in a place: a group of its own.
+
+    Raises:
+        UsageError: If there are no scores, one is not finite, or lengths differ.
+    """
+    subjects = _rounded(scores, "scores of the subjects")
+    known = _rounded(calibration, "calibration scores")
+    return np.round(unrounded_p_values(subjects, known, calibration_groups), DECIMALS)
+
+
+def unrounded_p_values(subjects: Floats, known: Floats, calibration_groups: Groups | None) -> Floats:
+    """``conformal_p_values`` before rounding, of scores that were checked and rounded: for decisions."""
+    codes, groups = group_codes(calibration_groups, len(known))
+    weights = 1 / np.bincount(codes)[codes]
+    order = np.lexsort((weights, known))
+    # Sums from the greatest score down: at_or_above[i] is the weight of all from place i on.
+    at_or_above = np.append(np.cumsum(weights[order][::-1])[::-1], 0.0)
+    above = at_or_above[np.searchsorted(known[order], subjects, side="left")]
+    p_values: Floats = np.minimum((1 + above) / (groups + 1), 1.0)
+    return p_values
+
+
+def calibrate(
+    scores: Numbers,
+    calibration: Numbers,
+    *,
+    groups: Groups | None = None,
+    calibration_groups: Groups | None = None,
+    q: float = 0.05,
+) -> Calibrated:
+    """Apply the rule ``calibrated``; formula, source and assumptions in the module.
+
+    Before anything can be rejected, k_min = ceil(m / (q (G + 1))) subjects must outrank all calibration (with
+    groups of several images: as many as let Benjamini-Hochberg reject where the smallest groups do). If k_min > m,
+    all are ``inconclusive``. If nothing is rejected and k_min > 1, all are ``inconclusive``; otherwise what is not
+    established is ``not_established``. With fewer than two calibration groups, or all scores equal, all are
+    ``inconclusive``.
+
+    Args:
+        scores: Of the subjects, shape (n,).
+        calibration: Of images known not used, shape (c,).
+        groups: Patient or study of each subject; ``None`` in a place: a group of its own.
+        calibration_groups: Of each calibration image, by the same names. A group that has subjects as well is not
+            exchangeable with the others and is left out of the calibration.
+        q: Level of the false discovery rate, in (0, 1).
+
+    Raises:
+        UsageError: If q is not in (0, 1), there are no scores, one is not finite, or lengths differ.
+    """
+    if not 0 < q < 1:
+        raise UsageError(f"q lies between 0 and 1, not {q}", hint="0.05 is usual")
+    values = _rounded(scores, "scores of the subjects")
+    known = _rounded(calibration, "calibration scores")
+    kept, warnings = _without_shared(groups, calibration_groups, len(values), len(known))
+    if not kept.any():
+        raise UsageError("every calibration group has subjects as well: nothing is left to calibrate with")
+    of_calibration = (
+        None if calibration_groups is None else [calibration_groups[row] for row in np.flatnonzero(kept).tolist()]
+    )
+    p_values = unrounded_p_values(values, known[kept], of_calibration)
+    g = group_codes(of_calibration, int(kept.sum()))[1]
+    return decide_by_p_values(p_values, groups, g, q, blind=_blind(values, known[kept], g), warnings=tuple(warnings))
+
+
+def decide_by_p_values(
+    p_values: Floats,
+    groups: Groups | None,
+    calibration_groups: int,
+    q: float,
+    *,
+    blind: str = "",
+    warnings: tuple[str, ...] = (),
+) -> Calibrated:
+    """Benjamini-Hochberg over groups and the labels, from conformal p-values that are not rounded.
+
+    Args:
+        p_values: Of each subject image, shape (n,).
+        groups: As in ``calibrate``.
+        calibration_groups: G behind the p-values.
+        q: Level of the false discovery rate, in (0, 1).
+        blind: Why nothing can be told apart, in words; empty: something can.
+        warnings: Passed on.
+    """
+    codes, m = group_codes(groups, len(p_values))
+    sizes = np.bincount(codes)
+    q_values = _q_values(np.minimum(1.0, p_values * sizes[codes]), codes)
+    plan = _plan(np.sort(sizes), calibration_groups, q)
+    rejected = (q_values <= q) & (not blind)
+    labels, reason = _labels(rejected, codes, calibration_groups, q, plan, blind)
+    return Calibrated(
+        labels=labels,
+        p_values=tuple(np.round(p_values, DECIMALS).tolist()),
+        q_values=tuple(q_values.tolist()),
+        q=q,
+        subject_groups=m,
+        calibration_groups=calibration_groups,
+        k_min=plan[0],
+        sufficient_groups=plan[1],
+        established_groups=len(np.unique(codes[rejected])),
+        reason=reason,
+        warnings=warnings,
+    )
+
+
+def smallest_rejection(subject_groups: int, calibration_groups: int, q: float) -> int:
+    """k_min = ceil(m / (q (G + 1))), in exact arithmetic of the decimals that q is written with.
+
+    With k subjects above all calibration, their p-values are 1 / (G + 1), and Benjamini-Hochberg rejects them iff
+    1 / (G + 1) <= q k / m.
+    """
+    return math.ceil(Fraction(subject_groups) / (Fraction(repr(float(q))) * (calibration_groups + 1)))
+
+
+def _plan(sizes: Codes, g: int, q: float) -> tuple[int, int]:
+    # k_min, and the number of calibration groups with which every subject group can be rejected alone.
+    m, level = len(sizes), Fraction(repr(float(q)))
+    sufficient = math.ceil(m * int(sizes[-1]) / level) - 1
+    if sizes[-1] == 1:
+        return smallest_rejection(m, g, q), sufficient
+    for k, size in enumerate(sizes.tolist(), start=1):
+        if Fraction(size, g + 1) <= level * k / m:
+            return k, sufficient
+    return max(m + 1, smallest_rejection(m, g, q)), sufficient
+
+
+def _q_values(adjusted: Floats, codes: Codes) -> Floats:
+    # Of each image: the least q with n p(x) <= q R(q) / m, where R(q) groups are rejected at level q.
+    from scipy.stats import false_discovery_control
+
+    m = int(codes.max()) + 1
+    best = np.ones(m)
+    np.minimum.at(best, codes, adjusted)
+    ascending = np.sort(best)
+    levels, ranks = false_discovery_control(ascending, method="bh"), np.arange(1, m + 1)
+    distinct, places = np.unique(adjusted, return_inverse=True)
+    chunk = max(1, 4_000_000 // m)
+    found = [
+        np.maximum(levels, part[:, None] * m / ranks).min(axis=1)
+        for part in (distinct[start : start + chunk] for start in range(0, len(distinct), chunk))
+    ]
+    q_values: Floats = np.minimum(np.round(np.concatenate(found)[places], DECIMALS), 1.0)
+    return q_values
+
+
+def _labels(
+    rejected: NDArray[np.bool_], codes: Codes, g: int, q: float, plan: tuple[int, int], blind: str
+) -> tuple[tuple[Label, ...], str]:
+    (k_min, sufficient), m = plan, int(codes.max()) + 1
+    everywhere = (Label.INCONCLUSIVE,) * len(codes)
+    enough = f"{sufficient:,} calibration groups would suffice to establish a single one"
+    if blind:
+        return everywhere, f"Inconclusive: {blind}; {enough}." if g < 2 else f"Inconclusive: {blind}."
+    of_subjects = f"{m:,} subject group{'s' if m > 1 else ''}"
+    if k_min > m:
+        return everywhere, (
+            f"Inconclusive: with {g:,} calibration groups no result on {of_subjects} could be "
+            f"established at a false discovery rate of {q:g}; {enough}."
+        )
+    if not rejected.any() and k_min > 1:
+        return everywhere, (
+            f"Inconclusive: nothing is established, but with {g:,} calibration groups {k_min:,} of the {of_subjects} "
+            f"had to outrank all calibration before any could be; {enough}."
+        )
+    labels = tuple(Label.ESTABLISHED if each else Label.NOT_ESTABLISHED for each in rejected.tolist())
+    count = len(np.unique(codes[rejected]))
+    if not count:
+        return labels, f"None of the {of_subjects} is established at a false discovery rate of {q:g}."
+    return labels, (
+        f"{count:,} of {of_subjects} established at a false discovery rate of {q:g}: "
+        f"on average over calibration sets, no more than that share of them is false."
+    )
+
+
+def _blind(values: Floats, known: Floats, g: int) -> str:
+    if g < 2:
+        return "the calibration images belong to one group only, and one group shows no spread"
+    if min(values.min(), known.min()) == max(values.max(), known.max()):
+        return "all scores are equal, so that they tell nothing apart"
+    return ""
+
+
+def _without_shared(
+    groups: Groups | None, calibration_groups: Groups | None, n: int, c: int
+) -> tuple[NDArray[np.bool_], list[str]]:
+    kept, warnings, lone = np.ones(c, dtype=np.bool_), [], 0
+    for name, given, length in (("subjects", groups, n), ("calibration images", calibration_groups, c)):
+        if given is not None:
+            same_length(given, length, f"groups of the {name}")
+        lone += length if given is None else sum(group is None for group in given)
+    if groups is not None and calibration_groups is not None:
+        subjects = {str(group) for group in groups if group is not None}
+        kept = np.array([group is None or str(group) not in subjects for group in calibration_groups])
+        if not kept.all():
+            shared = len({str(calibration_groups[row]) for row in np.flatnonzero(~kept).tolist()})
+            warnings.append(f"{_counted(shared, 'group')} with subjects as well left out of the calibration.")
+    if lone:
+        warnings.append(
+            f"{_counted(lone, 'image')} without a patient or study, each taken as a group of its own: "
+            "if some are of one patient, the p-values promise too much."
+        )
+    return kept, warnings
+
+
+def _rounded(values: Numbers | Sequence[float], name: str) -> Floats:
+    return np.round(checked_scores(values, name), DECIMALS)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

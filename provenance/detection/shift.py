@@ -1,0 +1,215 @@
+"""Shift check: does the calibration set look like the subjects, as exchangeability demands? Pure.
+
+Each property is compared by one test on group values (one vote a group), the p-values are corrected together
+(Holm 1979), and what is significant becomes a sentence. It warns and changes no verdict: a shift in a property may
+leave the scores exchangeable, and a shift that shows in none of these may not. With few groups it sees little.
+
+    modality        Fisher's exact test for two modalities, else chi-square (scipy)
+    size, intensity two-sample Kolmogorov-Smirnov (scipy) on the groups' means
+    distance        permutation test by group of |mean vector of calibration - mean vector of subjects|^2, the
+                    kernel two-sample test with the linear kernel (Gretton et al. 2012)
+
+Members that scored differently because they were used would still pass: no test looks at the score.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.detection.checks import checked_scores, group_codes, same_length
+from provenance.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from provenance.detection.checks import Groups, Numbers
+
+    Codes = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Appearance:
+    """What is compared; ``None``: not known, not compared. Arrays and sequences have one value an image.
+
+    Attributes:
+        modalities: DICOM's codes.
+        pixels: Width times height.
+        intensities: Mean grey value of the canonical image.
+        vectors: Embeddings, float32 (n, dimension).
+        groups: Patient or study; ``None`` in a place: a group of its own.
+    """
+
+    modalities: Sequence[str] | None = None
+    pixels: Numbers | None = None
+    intensities: Numbers | None = None
+    vectors: NDArray[np.float32] | None = None
+    groups: Groups | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftTest:
+    """One property. ``p_value`` as the test gives it, ``p_corrected`` by Holm over all that were compared."""
+
+    name: str
+    p_value: float
+    p_corrected: float
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftCheck:
+    """All properties that were compared, and a sentence for each that differs (``p_corrected`` <= level)."""
+
+    tests: tuple[ShiftTest, ...]
+    level: float
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes as JSON values."""
+        return asdict(self)
+
+
+def check_shift(
+    calibration: Appearance, subjects: Appearance, *, level: float = 0.05, permutations: int = 999, seed: int = 0
+) -> ShiftCheck:
+    """Compare calibration with subjects in every property that both have; see the module.
+
+    Args:
+        calibration: Of the calibration images.
+        subjects: Of the subjects.
+        level: Of the whole check: P(any warning without any shift) is at most this.
+        permutations: For the distance; the smallest p is 1 / (1 + permutations).
+        seed: Of the permutations.
+
+    Raises:
+        UsageError: If the level is not in (0, 1), a property has no value or one that is not finite, or lengths
+            differ within one side.
+    """
+    if not 0 < level < 1:
+        raise UsageError(f"the level lies between 0 and 1, not {level}")
+    found: list[tuple[str, float, str]] = []
+    if calibration.modalities is not None and subjects.modalities is not None:
+        found.append(("modality", *_modality(calibration, subjects)))
+    for name, what in (("pixels", "size"), ("intensities", "intensity")):
+        one, two = getattr(calibration, name), getattr(subjects, name)
+        if one is not None and two is not None:
+            found.append((what, *_numbers(_means(one, calibration, what), _means(two, subjects, what))))
+    if calibration.vectors is not None and subjects.vectors is not None:
+        found.append(("distance", *_distance(calibration, subjects, permutations, seed)))
+    corrected = holm([p for _, p, _ in found])
+    tests = tuple(
+        ShiftTest(name, p, adjusted, detail) for (name, p, detail), adjusted in zip(found, corrected, strict=True)
+    )
+    sentences = tuple(
+        f"Calibration and subjects differ in {test.name} ({test.detail}; p = {test.p_corrected:.2g}): "
+        "the p-values may promise too much."
+        for test in tests
+        if test.p_corrected <= level
+    )
+    return ShiftCheck(tests, level, sentences)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p-values (1979): max over j <= i of min(1, (m - j + 1) p_(j)), in the given order."""
+    order = np.argsort(np.asarray(p_values, dtype=np.float64), kind="stable")
+    adjusted, running = [1.0] * len(p_values), 0.0
+    for step, place in enumerate(order.tolist()):
+        running = max(running, min(1.0, (len(p_values) - step) * p_values[place]))
+        adjusted[place] = running
+    return adjusted
+
+
+def _modality(calibration: Appearance, subjects: Appearance) -> tuple[float, str]:
+    from scipy.stats import chi2_contingency, fisher_exact
+
+    counts = [_modalities_of_groups(each) for each in (calibration, subjects)]
+    names = sorted(set(counts[0]) | set(counts[1]))
+    detail = " against ".join(", ".join(f"{n} {name}" for name, n in sorted(each.items())) for each in counts)
+    if len(names) == 1:
+        return 1.0, detail
+    table = np.array([[each[name] for name in names] for each in counts])
+    p_value = fisher_exact(table).pvalue if len(names) == 2 else chi2_contingency(table).pvalue
+    return float(p_value), detail
+
+
+def _modalities_of_groups(side: Appearance) -> Counter[str]:
+    modalities = list(side.modalities or ())
+    codes, groups = _codes(side, len(modalities), "modalities")
+    by_group: list[Counter[str]] = [Counter() for _ in range(groups)]
+    for code, modality in zip(codes.tolist(), modalities, strict=True):
+        by_group[code][modality] += 1
+    return Counter(min(counts, key=lambda name: (-counts[name], name)) for counts in by_group)
+
+
+def _numbers(one: NDArray[np.float64], two: NDArray[np.float64]) -> tuple[float, str]:
+    from scipy.stats import ks_2samp
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # exact where it can be, else asymptotic
+        p_value = float(ks_2samp(one, two).pvalue)
+    return min(1.0, p_value), f"medians {_plain(np.median(one))} and {_plain(np.median(two))}"
+
+
+def _plain(value: np.floating[Any]) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _distance(calibration: Appearance, subjects: Appearance, permutations: int, seed: int) -> tuple[float, str]:
+    one, two = (_mean_vectors(side) for side in (calibration, subjects))
+    if one.shape[1] != two.shape[1]:
+        raise UsageError("vectors of two embedding spaces can't be compared")
+    both = np.concatenate([one, two])
+    is_first = np.zeros(len(both), dtype=np.bool_)
+    is_first[: len(one)] = True
+    # Centred, so that the sum over the others is minus the sum over these.
+    centred = both - both.mean(axis=0)
+    rng = np.random.default_rng(seed)
+    drawn = rng.permuted(np.repeat(is_first[None], permutations, axis=0), axis=1)
+    observed = float(np.linalg.norm(is_first.astype(np.float64) @ centred))
+    lengths = np.concatenate(
+        [
+            np.linalg.norm(part.astype(np.float64) @ centred, axis=1)
+            for part in np.array_split(drawn, 1 + permutations // 200)
+        ]
+    )
+    p_value = (1 + int((lengths >= observed - 1e-9).sum())) / (1 + permutations)
+    apart = observed * (1 / len(one) + 1 / len(two))
+    return (
+        p_value,
+        f"mean vectors {apart:.3g} apart, {100 * float(np.median(lengths)) / observed:.0f} % of it by chance"
+        if (observed > 0)
+        else "mean vectors equal",
+    )
+
+
+def _means(values: Numbers, side: Appearance, name: str) -> NDArray[np.float64]:
+    checked = checked_scores(values, name)
+    codes, groups = _codes(side, len(checked), name)
+    means: NDArray[np.float64] = np.bincount(codes, weights=checked, minlength=groups) / np.bincount(codes)
+    return means
+
+
+def _mean_vectors(side: Appearance) -> NDArray[np.float64]:
+    vectors = np.asarray(side.vectors, dtype=np.float64)
+    if vectors.ndim != 2 or vectors.size == 0 or not np.isfinite(vectors).all():
+        raise UsageError("the shift check needs finite vectors (n, dimension), one or more a side")
+    codes, groups = _codes(side, len(vectors), "vectors")
+    sums = np.zeros((groups, vectors.shape[1]))
+    np.add.at(sums, codes, vectors)
+    means: NDArray[np.float64] = sums / np.bincount(codes)[:, None]
+    return means
+
+
+def _codes(side: Appearance, length: int, name: str) -> tuple[Codes, int]:
+    if not length:
+        raise UsageError(f"{name}: no values to compare")
+    if side.groups is not None:
+        same_length(side.groups, length, "groups")
+    return group_codes(side.groups, length)
