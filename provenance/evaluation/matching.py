@@ -175,7 +175,7 @@ def refuse_unknown(judged: Sequence[JudgedAudit], unknown: Sequence[str]) -> Non
     names = ", ".join(sorted({_names(each) for each in judged}))
     subject = judged[0].audit.subject.value
     raise NotFoundError(
-        f"{len(unknown)} labels are about images that {what}: {shown}{more}",
+        f"labels of images that {what}: {shown}{more}",
         hint=f"the images judged are {subject} ones of {names}; --skip-unknown leaves such labels out",
     )
 

@@ -273,26 +273,21 @@ def _require_same_claims(rows: Iterable[_Known], other_rows: Iterable[_Known]) -
 
 def _notes_on(audit: EvaluatedAudit) -> list[str]:
     name, truth, evaluation = f"audit {audit.judged.short_id}", audit.truth, audit.evaluation
-    notes = []
-    without = len(audit.judged.images) - len(audit.sample)
-    if without:
-        notes.append(f"{without:,} images that {name} judged have no known truth and are left out.")
-    if truth.unjudged:
-        notes.append(f"{len(truth.unjudged):,} labels are about images that {name} rejected or left out.")
-    if truth.unknown:
-        notes.append(f"{len(truth.unknown):,} labels are about images that {name} does not know.")
-    if truth.contradicted:
-        notes.append(f"{truth.contradicted:,} labels are not what {name} claimed of its images; the labels count.")
+    kinds = {
+        f"judged by {name}, without known truth and left out": len(audit.judged.images) - len(audit.sample),
+        f"with a label, that {name} rejected or left out": len(truth.unjudged),
+        f"with a label, that {name} does not know": len(truth.unknown),
+        f"with a label that is not what {name} claimed of them; the label counts": truth.contradicted,
+        f"that {name} calls inconclusive; they count as not called used": int(audit.sample.inconclusive.sum()),
+    }
+    notes = [f"Images {words}: {count:,}." for words, count in kinds.items() if count]
     if audit.judged.removed:
         notes.append(f"{', '.join(audit.judged.removed)}: removed since; every image counts as a group of its own.")
     if audit.sample.truth.all() or not audit.sample.truth.any():
         all_are = "used" if audit.sample.truth.all() else "not used"
-        notes.append(f"All {len(audit.sample):,} images of {name} with known truth are {all_are}: no ranking to judge.")
+        notes.append(f"Every image of {name} with known truth is {all_are}: there is no ranking to judge.")
     if evaluation.groups < 2:
-        notes.append(f"All images of {name} are of one group: no interval can be given.")
-    inconclusive = int(audit.sample.inconclusive.sum())
-    if inconclusive:
-        notes.append(f"{inconclusive:,} verdicts of {name} are inconclusive; they count as not called used.")
+        notes.append(f"Every image of {name} with known truth is of one group: no interval can be given.")
     if evaluation.chance is not None and not evaluation.chance.independent:
         notes.append("Images come in groups: the true chance band is wider than the binomial one.")
     if audit.calibration is not None and audit.calibration.steps is None:

@@ -83,7 +83,7 @@ def truth_of_mapping(labels: Mapping[str, object]) -> tuple[TruthRow, ...]:
         raise UsageError("no labels: an empty mapping says nothing")
     rows = []
     for key, value in labels.items():
-        used = _WORDS.get(str(value).strip().lower())
+        used = _said(str(value))
         if used is None:
             raise UsageError(f"the label of {key!r} is {value!r}", hint="give True or False, 'used' or 'not_used'")
         rows.append(TruthRow(key, key.startswith("sha256:"), used, f"the label of {key}"))
@@ -98,7 +98,7 @@ def _row(
 
     place = f"{path.name}, line {line}"
     said = (row.get(truth_column) or "").strip()
-    used = _WORDS.get(said.lower().replace("-", "_").replace(" ", "_"))
+    used = _said(said)
     if used is None:
         raise SourceError(
             f"{place}: {said!r} is no label" if said else f"{place}: no label",
@@ -108,3 +108,7 @@ def _row(
         if key := cell(column):
             return TruthRow(key, column == "image_id", used, place, cell(SET_COLUMN))
     raise SourceError(f"{place}: neither an image_id nor a name", hint=_FIRST_LINE)
+
+
+def _said(text: str) -> bool | None:
+    return _WORDS.get(text.strip().lower().replace("-", "_").replace(" ", "_"))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from provenance.evaluation.values import EvaluatedAudit, EvaluationReport, Sample
 
 REPORT_FILE, METRICS_FILE, CURVES_FILE = "evaluation.json", "metrics.csv", "curves.json"
-MAX_CURVES = 6
+MAX_CURVES, LONGEST_NAME = 6, 24
 
 _AXES = {
     RuleName.MU_ALPHA_SIGMA: "greatest cosine similarity (no unit; 1 = same direction)",
@@ -96,7 +96,7 @@ def _curve_values(report: EvaluationReport) -> list[dict[str, Any]]:
 
 
 def _drawings(report: EvaluationReport) -> Iterator[tuple[str, Drawing]]:
-    several = len(report.audits) > 1
+    several, level = len(report.audits) > 1, report.resampling.level
     for audit in report.audits:
         suffix = f"_{audit.judged.short_id}" if several else ""
         record = audit.judged.audit
@@ -113,20 +113,23 @@ def _drawings(report: EvaluationReport) -> Iterator[tuple[str, Drawing]]:
         for a in report.audits
         if _rankable(a.sample)
     ]
-    yield from _roc("roc", curves)
+    yield from _roc("roc", curves, level)
     if report.comparison is not None:
         compared = report.comparison
         sides = zip((compared.first, compared.second), compared.samples, compared.evaluations, strict=True)
-        yield from _roc("roc_compared", [(_curve(*side, named=True), side[1]) for side in sides if _rankable(side[1])])
+        yield from _roc(
+            "roc_compared", [(_curve(*side, named=True), side[1]) for side in sides if _rankable(side[1])], level
+        )
 
 
-def _roc(name: str, curves: Sequence[tuple[Curve, Sample]]) -> Iterator[tuple[str, Drawing]]:
+def _roc(name: str, curves: Sequence[tuple[Curve, Sample]], level: float) -> Iterator[tuple[str, Drawing]]:
     if not curves:
         return
     shown = [curve for curve, _ in curves[:MAX_CURVES]]
     negatives = max(int((~sample.truth).sum()) for _, sample in curves[:MAX_CURVES])
-    yield name, draw_roc(shown)
-    yield f"{name}_log", draw_roc(shown, logarithmic=True, resolution=1 / negatives)
+    title = f"AUC [{level:.0%} bootstrap interval by group]; number of images"
+    yield name, draw_roc(shown, title=title)
+    yield f"{name}_log", draw_roc(shown, title=title, logarithmic=True, resolution=1 / negatives)
 
 
 def _rankable(sample: Sample) -> bool:
@@ -137,22 +140,25 @@ def _curve(judged: JudgedAudit, sample: Sample, evaluation: Evaluation, *, named
     points = roc_points(sample.truth, sample.scores)
     metrics = evaluation.metrics
     negatives = metrics.n - metrics.positives
-    who = f"{judged.release_name}, {judged.audit.rule} ({judged.short_id})\n" if named else ""
-    numbers = f"n = {metrics.positives:,} used + {negatives:,} not used"
+    who = f"{_shortened(judged.release_name)}, {judged.audit.rule} ({judged.short_id})\n" if named else ""
     return Curve(
-        label=f"{who}AUC {_with_interval(evaluation.auc, evaluation.resampling.level)}; {numbers}",
+        label=f"{who}AUC {_with_interval(evaluation.auc)}; {metrics.positives:,} used, {negatives:,} not used",
         fpr=points.fpr,
         tpr=points.tpr,
         operating_point=(metrics.false_positives / negatives, metrics.true_positives / metrics.positives),
     )
 
 
-def _with_interval(estimate: Estimate, level: float) -> str:
+def _with_interval(estimate: Estimate) -> str:
     if estimate.value is None:
         return "not estimable"
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.3f} (no interval)"
-    return f"{estimate.value:.3f} ({level:.0%} interval {estimate.low:.3f} to {estimate.high:.3f})"
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _series(audit: EvaluatedAudit) -> tuple[Series, ...]:

@@ -7,6 +7,7 @@ bytes.
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     from provenance.report.content import Series
 
@@ -27,7 +29,8 @@ _COLOURS = ("#16466f", "#c25e1c", "#4f8a5b", "#7a4b8c", "#5c6670", "#9a7d0a")
 _FILL = "#e8a282"
 _LINES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (8, 3)))
 _MARKERS = ("o", "s", "^", "D", "v", "P")
-_WIDE_INCHES, _SQUARE_INCHES = (7.2, 3.6), (5.2, 5.6)
+# Inches: a wide figure, the side of a square one, and what a line of its legend adds to its height.
+_WIDE, _SQUARE, _LINE = (6.8, 3.6), 4.6, 0.175
 _DPI = 200
 _MAX_CURVES = len(_LINES)
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Type", "Format"))
@@ -69,6 +72,8 @@ def draw_histogram(series: Sequence[Series], axis: str, threshold: float | None,
     """
 
     def draw(figure: Figure) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes = figure.add_subplot()
         edges = bin_edges([value for each in series for value in each.values])
         looks: tuple[dict[str, Any], ...] = (
@@ -83,48 +88,59 @@ def draw_histogram(series: Sequence[Series], axis: str, threshold: float | None,
         if threshold is not None:
             axes.axvline(threshold, color=_MARK, linewidth=1.6, linestyle="--", label=f"$T$ = {threshold:.4f}")
         _dress(axes, axis, "images per bin (count)", grid="y")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, steps=[1, 2, 5, 10]))
         axes.set_ylim(bottom=0)
-        axes.margins(x=0.02)
-        _legend_above(axes, columns=2)
+        axes.ticklabel_format(axis="x", useOffset=False)
+        _legend(figure, axes.get_legend_handles_labels()[0], columns=2)
 
-    return _drawn(draw, _WIDE_INCHES)
+    return _drawn(draw, _WIDE)
 
 
-def draw_roc(curves: Sequence[Curve], *, logarithmic: bool = False, resolution: float | None = None) -> Drawing:
-    """ROC curves with the line of chance (seed paper, figure 3); for attacks FPR is better seen on a log scale.
+def draw_roc(
+    curves: Sequence[Curve], *, title: str = "", logarithmic: bool = False, resolution: float | None = None
+) -> Drawing:
+    """ROC curves with the line of chance (seed paper, figure 3).
 
     Args:
         curves: At most six.
-        logarithmic: Whether the FPR axis is logarithmic.
-        resolution: 1 / (not-used images), the least FPR above 0 that can be seen; the log axis is shaded below it.
+        title: Of the legend: what the numbers in its labels are.
+        logarithmic: Whether both axes are logarithmic, as low false positive rates need it (Carlini 2022).
+        resolution: 1 / (not-used images), the least FPR above 0 that can be seen; log axes are shaded below it.
 
     Raises:
         ValueError: If there are more than six curves, which nobody can tell apart.
     """
     if len(curves) > _MAX_CURVES:
         raise ValueError(f"at most {_MAX_CURVES} curves")
-    lowest = min(0.001, (resolution or 0.001) / 2)
+    lowest = 10 ** math.floor(math.log10(min(0.001, (resolution or 0.001) / 1.5)))
+    lines = 1 + bool(title) + sum(1 + curve.label.count("\n") + bool(curve.operating_point) for curve in curves)
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        chance = np.geomspace(lowest, 1, 400) if logarithmic else np.array([0.0, 1.0])
-        axes.plot(chance, chance, color=_TEXT, linewidth=1, linestyle=":", label="chance (TPR = FPR)")
-        for number, curve in enumerate(curves):
-            _draw_curve(axes, curve, number, lowest if logarithmic else None)
+        handles = [
+            axes.plot([lowest, 1], [lowest, 1], color=_TEXT, linewidth=1, linestyle=":", label="chance (TPR = FPR)")[0]
+        ]
+        if not logarithmic:
+            handles[0].set_data([0, 1], [0, 1])
+        handles += [
+            _draw_curve(axes, curve, number, lowest if logarithmic else None) for number, curve in enumerate(curves)
+        ]
         if logarithmic:
             axes.set_xscale("log")
-            axes.set_xlim(lowest, 1)
+            axes.set_yscale("log")
+            axes.set_xlim(lowest, 1.15)
+            axes.set_ylim(lowest, 1.15)
             if resolution is not None:
                 _shade(axes, lowest, resolution)
         else:
-            axes.set_xlim(-0.01, 1.01)
-            axes.set_aspect("equal")
-        axes.set_ylim(-0.01, 1.01)
+            axes.set_xlim(-0.015, 1.015)
+            axes.set_ylim(-0.015, 1.015)
+        axes.set_aspect("equal")
         scale = "logarithmic, no unit" if logarithmic else "no unit"
-        _dress(axes, f"false positive rate ({scale})", "true positive rate (no unit)", grid="both")
-        _legend_above(axes, columns=1)
+        _dress(axes, f"false positive rate ({scale})", f"true positive rate ({scale})", grid="both")
+        _legend(figure, handles, title)
 
-    return _drawn(draw, _SQUARE_INCHES)
+    return _drawn(draw, (_SQUARE, _SQUARE + _LINE * lines))
 
 
 def draw_calibration(p_values: Sequence[float], shares: Sequence[float], label: str) -> Drawing:
@@ -147,44 +163,52 @@ def draw_calibration(p_values: Sequence[float], shares: Sequence[float], label: 
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.005)
         _dress(axes, "p-value (no unit)", "share of not-used groups at or below (no unit)", grid="both")
-        _legend_above(axes, columns=1)
+        _legend(figure, axes.get_legend_handles_labels()[0])
 
-    return _drawn(draw, _SQUARE_INCHES)
+    return _drawn(draw, (_SQUARE, _SQUARE + _LINE * (2 + label.count("\n"))))
 
 
-def _draw_curve(axes: Axes, curve: Curve, number: int, lowest: float | None) -> None:
+def _draw_curve(axes: Axes, curve: Curve, number: int, lowest: float | None) -> Line2D:
+    """The curve and the place of the rule's labels on it; gives what stands for both in the legend."""
+    from matplotlib.lines import Line2D
+
     fpr, tpr = np.array(curve.fpr), np.array(curve.tpr)
-    if lowest is not None:  # FPR 0 has no place on a log axis: its level enters at the left edge
-        at_zero = tpr[fpr <= lowest].max(initial=0.0)
+    if lowest is not None:  # 0 has no place on a log axis: what lies there enters at the edge, or from below it
         shown = fpr > lowest
-        fpr, tpr = np.r_[lowest, fpr[shown]], np.r_[at_zero, tpr[shown]]
-    style: dict[str, Any] = {"color": _COLOURS[number], "linestyle": _LINES[number]}
-    axes.plot(fpr, tpr, linewidth=1.8, label=curve.label, drawstyle="steps-post" if lowest else "default", **style)
-    point = curve.operating_point
-    if point is None or (lowest is not None and point[0] < lowest):
-        return
-    words = f"labels of the rule (FPR {point[0]:.3f}, TPR {point[1]:.3f})"
-    look: dict[str, Any] = {
+        fpr, tpr = np.r_[lowest, fpr[shown]], np.r_[tpr[~shown].max(initial=0.0), tpr[shown]]
+        tpr = np.maximum(tpr, lowest / 10)
+    style: dict[str, Any] = {"color": _COLOURS[number], "linestyle": _LINES[number], "linewidth": 1.8}
+    steps = "default" if lowest is None else "steps-post"  # straight lines between points would bend on log axes
+    axes.plot(fpr, tpr, drawstyle=steps, **style)
+    if curve.operating_point is None:
+        return Line2D([], [], label=curve.label, **style)
+    marker: dict[str, Any] = {
         "marker": _MARKERS[number],
-        "markersize": 6,
+        "markersize": 6.5,
         "markeredgecolor": _MARK,
         "markerfacecolor": "white",
     }
-    axes.plot([point[0]], [point[1]], linestyle="none", label=words, zorder=5, **look)
+    at_fpr, at_tpr = curve.operating_point
+    if lowest is None or min(at_fpr, at_tpr) >= lowest:
+        axes.plot([at_fpr], [at_tpr], linestyle="none", zorder=5, **marker)
+    words = f"{curve.label}\nlabels of the rule at FPR {at_fpr:.3f}, TPR {at_tpr:.3f}"
+    return Line2D([], [], label=words, **style, **marker)
 
 
 def _shade(axes: Axes, lowest: float, resolution: float) -> None:
     axes.axvspan(lowest, resolution, color=_SHADE, linewidth=0, zorder=0)
     axes.text(
         (lowest * resolution) ** 0.5,
-        0.5,
+        0.96,
         "below 1 / (not-used images)",
+        transform=axes.get_xaxis_transform(),
         rotation=90,
         ha="center",
-        va="center",
-        color=_TEXT,
+        va="top",
         fontsize=8,
         style="italic",
+        bbox={"facecolor": _SHADE, "edgecolor": "none", "pad": 1},
+        zorder=4,
     )
 
 
@@ -201,8 +225,20 @@ def _dress(axes: Axes, x_name: str, y_name: str, *, grid: str) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _legend_above(axes: Axes, *, columns: int) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=columns, frameon=False, borderaxespad=0.2, fontsize=9)
+def _legend(figure: Figure, handles: Sequence[Any], title: str = "", columns: int = 1) -> None:
+    legend = figure.legend(
+        handles=handles,
+        title=title or None,
+        loc="outside upper left",
+        ncols=columns,
+        frameon=False,
+        fontsize=8.5,
+        title_fontsize=8.5,
+        alignment="left",
+        handlelength=2.8,
+        borderaxespad=0.3,
+    )
+    legend.get_title().set_fontstyle("italic")
 
 
 def _drawn(draw: Callable[[Figure], None], inches: tuple[float, float]) -> Drawing:
