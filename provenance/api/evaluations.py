@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -36,8 +36,9 @@ class EvaluationResult:
         Columns ``by`` (category: all, audit, generator, architecture, modality), ``value`` (string), ``rule``,
         ``metric`` (category: accuracy, precision, recall, f1, kappa, auc, tpr@0.01, tpr@0.001, chance_accuracy,
         chance_p_value, positives, negatives, true_positives, false_positives, false_negatives, true_negatives,
-        inconclusive), ``n``, ``groups`` (int64), ``estimate``, ``low``, ``high`` (float64; NaN, the frame's missing value, where it is not
-        estimable) and ``reason`` (string: why not). ``low`` and ``high`` of ``chance_accuracy`` are the chance band.
+        inconclusive), ``n``, ``groups`` (int64), ``estimate``, ``low``, ``high`` (float64; NaN, the frame's missing
+        value, where it is not estimable) and ``reason`` (string: why not). ``low`` and ``high`` of
+        ``chance_accuracy`` are the chance band.
         """
         return frames.frame(frames.METRICS, self.report.metric_rows())
 
@@ -78,7 +79,7 @@ def truth_of(labels: Labels | Sequence[Labels] | None) -> tuple[tuple[TruthRow, 
 
     if labels is None:
         return ()
-    several = [labels] if isinstance(labels, str | Path | Mapping) else list(labels)
+    several = [labels] if isinstance(labels, str | Path | Mapping) or not isinstance(labels, Iterable) else labels
     rows = []
     for each in several:
         if not isinstance(each, str | Path | Mapping):

@@ -71,7 +71,7 @@ def _contents(report: EvaluationReport) -> Iterator[tuple[str, bytes]]:
 
 
 def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
 
 
 def _metrics_csv(report: EvaluationReport) -> bytes:
@@ -80,7 +80,7 @@ def _metrics_csv(report: EvaluationReport) -> bytes:
     writer.writeheader()
     for row in report.metric_rows():
         writer.writerow({name: "" if value is None else value for name, value in row.items()})
-    return text.getvalue().encode()
+    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _curve_values(report: EvaluationReport) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,11 +83,11 @@ def draw_histogram(series: Sequence[Series], axis: str, threshold: float | None,
         )
         for each, look in zip(series, looks, strict=False):
             counts = np.histogram(each.values, edges)[0]
-            axes.stairs(counts, edges, label=f"{_symbol(each.symbol)}{each.words} (n = {len(each.values):,})", **look)
+            axes.stairs(counts, edges, label=f"{each.symbol} {each.words} (n = {len(each.values):,})".lstrip(), **look)
         if mu is not None:
-            axes.axvline(mu, color=_MARK, linewidth=1, linestyle=":", label=f"$\\mu$ = {mu:.4f}")
+            axes.axvline(mu, color=_MARK, linewidth=1, linestyle=":", label=f"mu = {mu:.4f}")
         if threshold is not None:
-            axes.axvline(threshold, color=_MARK, linewidth=1.6, linestyle="--", label=f"$T$ = {threshold:.4f}")
+            axes.axvline(threshold, color=_MARK, linewidth=1.6, linestyle="--", label=f"T = {threshold:.4f}")
         _dress(axes, axis, "images per bin (count)", grid="y")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, steps=[1, 2, 5, 10]))
         axes.set_ylim(bottom=0)
@@ -181,7 +182,7 @@ def _draw_curve(axes: Axes, curve: Curve, number: int, lowest: float | None) -> 
     steps = "default" if lowest is None else "steps-post"  # straight lines between points would bend on log axes
     axes.plot(fpr, tpr, drawstyle=steps, **style)
     if curve.operating_point is None:
-        return Line2D([], [], label=curve.label, **style)
+        return Line2D([], [], label=_plain(curve.label), **style)
     marker: dict[str, Any] = {
         "marker": _MARKERS[number],
         "markersize": 6.5,
@@ -191,7 +192,7 @@ def _draw_curve(axes: Axes, curve: Curve, number: int, lowest: float | None) -> 
     at_fpr, at_tpr = curve.operating_point
     if lowest is None or min(at_fpr, at_tpr) >= lowest:
         axes.plot([at_fpr], [at_tpr], linestyle="none", zorder=5, **marker)
-    words = f"{curve.label}\nlabels of the rule at FPR {at_fpr:.3f}, TPR {at_tpr:.3f}"
+    words = f"{_plain(curve.label)}\nlabels of the rule at FPR {at_fpr:.3f}, TPR {at_tpr:.3f}"
     return Line2D([], [], label=words, **style, **marker)
 
 
@@ -212,8 +213,9 @@ def _shade(axes: Axes, lowest: float, resolution: float) -> None:
     )
 
 
-def _symbol(symbol: str) -> str:
-    return {"S_u": "$S_u$ ", "S_n": "$S_n$ "}.get(symbol, f"{symbol} " if symbol else "")
+def _plain(text: str) -> str:
+    """Words from outside: no mathematics, and nothing that XML or a font can't show."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text).replace("$", r"\$")
 
 
 def _dress(axes: Axes, x_name: str, y_name: str, *, grid: str) -> None:
@@ -260,7 +262,8 @@ def _drawn(draw: Callable[[Figure], None], inches: tuple[float, float]) -> Drawi
         "axes.unicode_minus": False,
         "hatch.linewidth": 0.8,
     }
-    with mpl.rc_context(settings):
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)  # shown as a box
         figure = Figure(figsize=inches, layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)
