@@ -32,9 +32,9 @@ _PART_COLUMNS = (
 
 @app.command()
 def evaluate(
-    audits: Annotated[list[str], typer.Argument(metavar="AUDIT...", help="Audit ids (prefixes); several: one table.")],
+    audits: Annotated[list[str], typer.Argument(metavar="AUDIT", help="Audit ids (prefixes); several: one table.")],
     labels: Annotated[
-        list[Path] | None, typer.Option("--labels", help="CSV with name or image_id, and label or used (see below).")
+        list[Path] | None, typer.Option("--labels", help="CSV with name or image_id, and label or used (see above).")
     ] = None,
     against: Annotated[str | None, typer.Option("--against", help="Another audit to compare with (id).")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for tables and figures.")] = None,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 OnStep = Callable[[str], None]
 
 CALIBRATION_GROUPS = "calibration_groups"
-"""Where an audit says how many groups its p-values are counted against, in its counts, settings or policy."""
+"""Where an audit says how many groups its p-values are counted against: in its counts or settings."""
 
 _PARTS = ("generator", "architecture", "modality")
 

@@ -165,7 +165,7 @@ class EvaluatedPart:
             for name in ("true_positives", "false_positives", "false_negatives", "true_negatives")
         }
         for name, count in (counts | {"inconclusive": self.inconclusive}).items():
-            yield common | empty | {"metric": name, "estimate": float(count)}
+            yield common | empty | {"metric": name, "estimate": count}
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 REPORT_FILE, METRICS_FILE, CURVES_FILE = "evaluation.json", "metrics.csv", "curves.json"
 MAX_CURVES, LONGEST_NAME = 6, 24
 
-_AXES = {
+_AXES: dict[str, str] = {
     RuleName.MU_ALPHA_SIGMA: "greatest cosine similarity (no unit; 1 = same direction)",
     RuleName.LOGISTIC: "probability of 'used' by the fitted model (no unit)",
 }
@@ -100,9 +100,7 @@ def _drawings(report: EvaluationReport) -> Iterator[tuple[str, Drawing]]:
     for audit in report.audits:
         suffix = f"_{audit.judged.short_id}" if several else ""
         record = audit.judged.audit
-        axis = (
-            _AXES.get(RuleName(record.rule), "score (no unit)") if record.rule in list(RuleName) else "score (no unit)"
-        )
+        axis = _AXES.get(record.rule, "score (no unit)")
         yield f"histogram{suffix}", draw_histogram(_series(audit), axis, record.threshold, record.mu)
         if audit.calibration is not None:
             found = audit.calibration
