@@ -19,31 +19,39 @@ from scipy import stats
 from sklearn import metrics as sk
 from typer.testing import CliRunner
 
+from provenance import Workspace
 from provenance.api import frames
 from provenance.catalog import AuditDataset, AuditRecord, VerdictRecord
 from provenance.cli.main import app
 from provenance.errors import ConflictError, NotFoundError, ProvenanceError, SourceError, UsageError
 from provenance.vocabulary import Label
+from tests.e2e.conftest import save_cohort
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from provenance import Workspace
+    from collections.abc import Callable, Iterator, Sequence
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 REALS = {"used": "c-used", "not_used": "c-not-used", "against": "c-unknown"}
 FEW = {"bootstrap": 200}
 
 
-@pytest.fixture
-def ws(make_workspace: Callable[..., Workspace], cohort: Path) -> Workspace:
-    opened = make_workspace()
-    (cohort / "real_unknown" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
-    opened.ingest_layout(cohort, "c", generator="toy", architecture="stylegan2", modality="MR", group_from="(....)[.]")
-    return opened
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = save_cohort(tmp_path_factory.mktemp("evaluate") / "cohort")
+    (root / "real_unknown" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
+    return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def ws(cohort: Path, tiny_backbone: Path) -> Iterator[Workspace]:
+    """A workspace that all tests read, and add audits to."""
+    with Workspace.create(cohort.parent / "ws", backbone_file=tiny_backbone, workers=0, batch_size=4) as opened:
+        made_by = {"generator": "toy", "architecture": "stylegan2"}
+        opened.ingest_layout(cohort, "c", **made_by, modality="MR", group_from="(....)[.]")
+        yield opened
+
+
+@pytest.fixture(scope="module")
 def audit(ws: Workspace) -> str:
     return ws.audit("c-generated", **REALS, subject="real", alpha=0.0).audit.audit_id
 
@@ -134,9 +142,9 @@ def test_labels_find_images_by_every_kind_of_name(ws: Workspace, audit: str, tmp
 
 
 def test_one_name_of_many_occurrences_and_of_many_images(
-    make_workspace: Callable[..., Workspace], cohort: Path
+    make_workspace: Callable[..., Workspace], tmp_path: Path
 ) -> None:
-    ws = make_workspace("second")
+    ws, cohort = make_workspace(), save_cohort(tmp_path / "cohort")
     unknown = cohort / "real_unknown"
     for folder in ("a", "b"):
         (unknown / folder).mkdir()
@@ -199,9 +207,9 @@ def test_what_can_not_be_estimated_says_so_and_is_never_nan(ws: Workspace, audit
         assert all(row["estimate"] or row["reason"].startswith("not estimable") for row in rows)
 
 
-def test_groups_are_drawn_whole(ws: Workspace, cohort: Path, make_workspace: Callable[..., Workspace]) -> None:
+def test_groups_are_drawn_whole(cohort: Path, make_workspace: Callable[..., Workspace]) -> None:
     """All images in two groups of one class each: AUC has no interval by group, but would have one by image."""
-    other = make_workspace("grouped")
+    other = make_workspace()
     other.ingest_layout(cohort, "c", generator="toy", group_from=r"img_(0\d)")
     audit = other.audit("c-generated", used="c-used", not_used="c-not-used", subject="real")
     table = other.evaluate(audit, **FEW).metrics
@@ -209,6 +217,10 @@ def test_groups_are_drawn_whole(ws: Workspace, cohort: Path, make_workspace: Cal
     assert auc["groups"] == 2
     assert pd.isna(auc["low"])
     assert "fewer than two groups" in auc["reason"]
+    other.remove("c-not-used")
+    result = other.evaluate(audit, **FEW)
+    assert any(note.startswith("c-not-used: removed since") for note in result.notes)
+    assert figures(result.metrics)["negatives"] == 10
 
 
 def test_two_audits_are_compared_by_mcnemar_and_paired_bootstrap(ws: Workspace, audit: str) -> None:
@@ -302,13 +314,6 @@ def test_calibrated_labels_and_p_values(ws: Workspace, audit: str, tmp_path: Pat
     assert any("how many groups its p-values" in note for note in unstated.notes)
     against = ws.evaluate(audit, against=calibrated(ws, audit, [None], {}), **FEW)
     assert against.report.audits[0].calibration is None
-
-
-def test_sets_that_were_removed_are_named(ws: Workspace, audit: str) -> None:
-    ws.remove("c-not-used")
-    result = ws.evaluate(audit, **FEW)
-    assert any(note.startswith("c-not-used: removed since") for note in result.notes)
-    assert figures(result.metrics)["negatives"] == 10
 
 
 def test_files_are_the_same_twice_and_not_replaced_unasked(ws: Workspace, audit: str, tmp_path: Path) -> None:
