@@ -131,6 +131,18 @@ CHANGES: dict[str, str] = {
     "score_before": _NUMBER,
     "score_after": _NUMBER,
 }
+METRICS: dict[str, str] = {
+    "by": _WORD,
+    "value": _TEXT,
+    "rule": _WORD,
+    "n": _COUNT,
+    "groups": _COUNT,
+    "metric": _WORD,
+    "estimate": _NUMBER,
+    "low": _NUMBER,
+    "high": _NUMBER,
+    "reason": _TEXT,
+}
 EMBEDDINGS: dict[str, str] = {"image_id": _TEXT, "name": _TEXT, "group": _TEXT, "embedding": _OTHER}
 RUN_FILE_PROBLEMS: dict[str, str] = {"line": "Int64", "mistake": _WORD, "message": _TEXT}
 

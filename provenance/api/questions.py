@@ -10,10 +10,11 @@ from provenance.api import frames
 from provenance.vocabulary import DatasetKind, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pandas as pd
 
+    from provenance.api.evaluations import EvaluationResult, Labels
     from provenance.audit import AuditReport
     from provenance.catalog import AuditRecord, DatasetSummary
     from provenance.duplicates import DuplicateRule
@@ -82,6 +83,53 @@ class Questions(workspace.Workspace):
 
         found = compare_audits(self.catalog, self._audit(before).audit_id, self._audit(after).audit_id)
         return frames.frame(frames.CHANGES, (frames.fields_of(change, frames.CHANGES) for change in found))
+
+    def evaluate(
+        self,
+        audit: Audit | Sequence[Audit],
+        *,
+        labels: Labels | Sequence[Labels] | None = None,
+        against: Audit | None = None,
+        bootstrap: int = 2000,
+        seed: int = 0,
+        skip_unknown: bool = False,
+        on_step: Callable[[str], None] | None = None,
+    ) -> EvaluationResult:
+        """Compare labels and scores of an audit with the truth; several audits make one table.
+
+        Args:
+            audit: Audit id or a unique beginning of it, or what ``audit`` gave; or several of these.
+            labels: CSV file with the columns name (or image_id) and used (or label), or a mapping from name or
+                image_id to truth; or one of these for each audit. ``None``: what an audit of real images claims.
+            against: Another audit to compare the one with.
+            bootstrap: Resamples behind every interval.
+            seed: Of these.
+            skip_unknown: Leave out labels of images that the audit does not know; otherwise they are an error.
+            on_step: Called with a line of text at each step.
+
+        Returns:
+            ``.metrics`` (a DataFrame), ``.comparison``, ``.notes``, ``.to_json()`` and ``.write(folder)``.
+
+        Raises:
+            NotFoundError: If an audit is unknown, or labels are about images that it does not know.
+            UsageError: If truth is neither given nor on record, or the audits don't go together.
+            ConflictError: If a name could mean several images, or images would count twice.
+            SourceError: If labels can't be read, or contradict each other.
+        """
+        from provenance.api.evaluations import EvaluationResult, truth_of
+        from provenance.audit import AuditReport
+        from provenance.catalog import AuditRecord
+        from provenance.evaluation import EvaluationRequest, Resampling, run_evaluation
+
+        several = [audit] if isinstance(audit, str | AuditRecord | AuditReport) else list(audit)
+        request = EvaluationRequest(
+            audits=tuple(self._audit(each).audit_id for each in several),
+            labels=truth_of(labels),
+            against=None if against is None else self._audit(against).audit_id,
+            resampling=Resampling(bootstrap, seed=seed),
+            skip_unknown=skip_unknown,
+        )
+        return EvaluationResult(run_evaluation(self, request, on_step))
 
     # looking
 

@@ -1,4 +1,4 @@
-"""The report of one audit as a page: values in, HTML out. No files, no clock, no network.
+"""An audit as a page, and the figures of evaluations: values in, HTML, SVG and PNG out. No files, no clock, no network.
 
 The page is one self-contained file. It needs no script, and its content security policy allows none.
 """
@@ -15,11 +15,14 @@ from provenance.report.content import (
     Series,
     SpaceLine,
 )
+from provenance.report.evaluation import Curve, Drawing, draw_calibration, draw_histogram, draw_roc
 from provenance.report.page import render
 
 __all__ = [
     "Case",
+    "Curve",
     "DatasetLine",
+    "Drawing",
     "GeneratorLine",
     "Neighborhood",
     "Picture",
@@ -28,5 +31,8 @@ __all__ = [
     "RoleLine",
     "Series",
     "SpaceLine",
+    "draw_calibration",
+    "draw_histogram",
+    "draw_roc",
     "render",
 ]

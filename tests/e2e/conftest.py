@@ -60,10 +60,8 @@ def save_pictures(folder: Path, seeds: range, prefix: str = "img") -> Path:
     return folder
 
 
-@pytest.fixture
-def cohort(tmp_path: Path) -> Path:
+def save_cohort(root: Path) -> Path:
     """The layout of a challenge: 12 used, 10 not used, 6 unknown, 9 generated; 3 of these are copies of used ones."""
-    root = tmp_path / "cohort"
     save_pictures(root / "real_used", range(12))
     save_pictures(root / "real_not_used", range(100, 110))
     save_pictures(root / "real_unknown", range(200, 206))
@@ -73,6 +71,12 @@ def cohort(tmp_path: Path) -> Path:
             (root / "real_used" / f"img_{seed:04d}.png").read_bytes()
         )
     return root
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """What ``save_cohort`` makes."""
+    return save_cohort(tmp_path / "cohort")
 
 
 @pytest.fixture

@@ -51,6 +51,8 @@ def folder(tmp_path: Path) -> Path:
         for number, seed in enumerate(seeds, start=1):
             picture(seed).save(tmp_path / place / f"{name}_{number:04d}.png")
     picture(900).save(tmp_path / "some-file.png")
+    truth = "".join(f"real_unknown_{number:04d},{number % 2}\n" for number in range(1, 9))
+    (tmp_path / "challenge" / "real_unknown_truth.csv").write_text(f"name,used\n{truth}")
     return tmp_path
 
 

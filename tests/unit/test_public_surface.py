@@ -88,6 +88,7 @@ def test_public_workspace_is_the_workspace_and_has_the_verbs() -> None:
         "duplicates",
         "embed",
         "embeddings",
+        "evaluate",
         "evidence",
         "export",
         "forget",

@@ -57,6 +57,16 @@ class TestNames:
         with pytest.raises(NotFoundError, match="'hospital-a' is a set, not a release"):
             catalog.dataset("hospital-a", DatasetKind.RELEASE)
 
+    def test_placements_tell_where_an_image_is_and_in_which_group(self, catalog: Catalog, stage: Stage) -> None:
+        stage.record([stage.image(1, group="p1"), stage.image(2)])
+        stage.record([stage.image(1)], release=True)
+        real, release = stage.dataset.dataset_id, stage.release.dataset_id
+        found = {(place.image_key, place.dataset_id): place.group_key for place in catalog.placements([real, release])}
+        assert set(found) == {(stage.key(1), real), (stage.key(2), real), (stage.key(1), release)}
+        assert [key for key, group in found.items() if group is not None] == [(stage.key(1), real)]
+        assert "p1" not in str(found), "groups are pseudonyms"
+        assert catalog.placements([]) == []
+
     def test_summaries_count(self, stage: Stage) -> None:
         stage.record([stage.image(1), stage.image(2, items=[stage.item("a.png"), stage.item("b.png")])])
         stage.catalog.forget_image(stage.key(1))
