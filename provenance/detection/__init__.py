@@ -6,7 +6,14 @@ scikit-learn and scipy are imported by the functions that need them.
 from provenance.detection.bootstrap import Estimate, Resampling
 from provenance.detection.comparison import Comparison, McNemar, compare, mcnemar
 from provenance.detection.curves import Histogram, RocCurve, histogram, roc_points
-from provenance.detection.euclidean import DistanceCheck, check_by_distance, cosine_of_distance, distance_of_cosine
+from provenance.detection.euclidean import (
+    DistanceCheck,
+    NearestCheck,
+    check_by_distance,
+    check_nearest,
+    cosine_of_distance,
+    distance_of_cosine,
+)
 from provenance.detection.evaluation import (
     FPR_LEVELS,
     ChanceBand,
@@ -19,6 +26,7 @@ from provenance.detection.evaluation import (
 )
 from provenance.detection.logistic import PAPER_FEATURES, FitSettings, LogisticFit, LogisticModel, fit_logistic
 from provenance.detection.metrics import Metrics, metrics_of, true_positive_rate_at
+from provenance.detection.policies import policy_from_json
 from provenance.detection.pvalues import Calibration, calibration_of_p_values
 from provenance.detection.rules import (
     DECIMALS,
@@ -65,6 +73,7 @@ __all__ = [
     "LogisticModel",
     "McNemar",
     "Metrics",
+    "NearestCheck",
     "Policy",
     "Resampling",
     "RocCurve",
@@ -77,6 +86,7 @@ __all__ = [
     "calibration_of_p_values",
     "chance_band",
     "check_by_distance",
+    "check_nearest",
     "checked_alphas",
     "compare",
     "cosine_of_distance",
@@ -90,6 +100,7 @@ __all__ = [
     "mcnemar",
     "metrics_of",
     "near_rounding_boundary",
+    "policy_from_json",
     "population_of_maxima",
     "roc_points",
     "sweep_alphas",
