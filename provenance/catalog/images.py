@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, select, update
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import chunked, now
-from provenance.catalog.values import Member, PointRecord, VectorLocation
+from provenance.catalog.values import Member, Placement, PointRecord, VectorLocation
 from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:
@@ -181,3 +181,10 @@ def occurrence_names(session: Session, dataset_ids: Sequence[str]) -> dict[str, 
     for image_key, name in session.execute(query):
         names.setdefault(image_key, []).append(name)
     return {image_key: sorted(listed) for image_key, listed in names.items()}
+
+
+def placements(session: Session, dataset_ids: Sequence[str]) -> list[Placement]:
+    """Which image is in which of these datasets, with its group there; by image_key. Forgotten images stay counted."""
+    query = select(t.Membership.image_key, t.Membership.dataset_id, t.Membership.group_key)
+    found = session.execute(query.where(t.Membership.dataset_id.in_(list(dataset_ids)))).all()
+    return sorted((Placement(*row) for row in found), key=lambda place: (place.image_key, place.dataset_id))

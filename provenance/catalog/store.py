@@ -180,6 +180,7 @@ class Catalog:
     member_count = _reads(_images.member_count)
     names_of = _reads(_images.names_of)
     occurrence_names = _reads(_images.occurrence_names)
+    placements = _reads(_images.placements)
 
     # points, compared with sources and with the index
     known_at = _reads(_points.known_at)

@@ -204,6 +204,14 @@ class Member(NamedTuple):
     collection_key: str
 
 
+class Placement(NamedTuple):
+    """One image in one dataset, and the group it has there."""
+
+    image_key: str
+    dataset_id: str
+    group_key: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
     """One finished audit. Statistics that its rule does not have are None.

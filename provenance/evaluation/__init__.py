@@ -1,0 +1,2 @@
+"""Audits against truth: ``truth`` (rows of labels) -> ``matching`` (which image each is about) -> ``judged`` (what
+audits said)."""
