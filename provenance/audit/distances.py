@@ -9,6 +9,7 @@ from provenance.vocabulary import Population
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
     from provenance.audit.evidence import SubjectEvidence
 
 

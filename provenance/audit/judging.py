@@ -25,6 +25,7 @@ from provenance.vocabulary import Population, Role, RuleName, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
     from provenance.audit.inputs import FrozenAudit
     from provenance.workspace import Workspace
 

@@ -1,2 +1,3 @@
 """Audits against truth: ``truth`` (rows of labels) -> ``matching`` (which image each is about) -> ``judged`` (what
-audits said)."""
+audits said).
+"""

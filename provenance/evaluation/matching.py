@@ -73,7 +73,8 @@ def truth_of_labels(workspace: Workspace, judged: JudgedAudit, rows: Sequence[Tr
     index = _Index(workspace, judged)
     claims = {image.image_key: image.claimed for image in judged.images}
     said: dict[str, TruthRow] = {}
-    unjudged, unknown = [], []
+    unjudged: list[str] = []
+    unknown: list[str] = []
     for row in rows:
         key = index.image_of(row)
         if key is None:

@@ -16,6 +16,7 @@ from provenance.report.content import (
     SpaceLine,
 )
 from provenance.report.page import render
+from provenance.report.sweep import SweepCurves, draw_sweep
 
 __all__ = [
     "Case",
@@ -28,5 +29,7 @@ __all__ = [
     "RoleLine",
     "Series",
     "SpaceLine",
+    "SweepCurves",
+    "draw_sweep",
     "render",
 ]
