@@ -1,4 +1,4 @@
-"""The report of one audit as a page: values in, HTML out. No files, no clock, no network.
+"""An audit as a page, and the figures of evaluations: values in, HTML, SVG and PNG out. No files, no clock, no network.
 
 The page is one self-contained file. It needs no script, and its content security policy allows none.
 """
@@ -15,12 +15,15 @@ from provenance.report.content import (
     Series,
     SpaceLine,
 )
+from provenance.report.evaluation import Curve, Drawing, draw_calibration, draw_histogram, draw_roc
 from provenance.report.page import render
 from provenance.report.sweep import SweepCurves, draw_sweep
 
 __all__ = [
     "Case",
+    "Curve",
     "DatasetLine",
+    "Drawing",
     "GeneratorLine",
     "Neighborhood",
     "Picture",
@@ -30,6 +33,9 @@ __all__ = [
     "Series",
     "SpaceLine",
     "SweepCurves",
+    "draw_calibration",
+    "draw_histogram",
+    "draw_roc",
     "draw_sweep",
     "render",
 ]
