@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provenance.detection import Policy, policy_from_json
-from provenance.errors import ConflictError, SourceError
+from provenance.errors import ConflictError, SourceError, UsageError
 from provenance.exports import replace_file
 from provenance.vocabulary import POLICY_ID_PREFIX
 
 if TYPE_CHECKING:
     from provenance.learning.fitting import FitReport
+    from provenance.vocabulary import Population, RuleName, Subject
     from provenance.workspace import Workspace
 
 _HINT = "`provenance fit -o policy.json` writes one"
@@ -53,6 +54,49 @@ def read_policy(workspace: Workspace, given: str | Path) -> Policy:
             f"{given} was changed: its content is {policy.policy_id[:19]}, not {str(document['policy_id'])[:19]}",
             hint="fit again; or take policy_id out of the file to make a policy of its own",
         )
+    return policy
+
+
+def chosen_policy(
+    workspace: Workspace,
+    given: str | Path | Policy | None,
+    *,
+    subject: Subject | None = None,
+    rule: RuleName | None = None,
+    alpha: float | None = None,
+    population: Population | None = None,
+    top_k: int | None = None,
+) -> Policy:
+    """The policy that an audit's options ask for; with a policy given, they may only repeat what it says.
+
+    Args:
+        workspace: Where policies are on record.
+        given: File, ``policy:<hex>``, or the policy itself; ``None``: the options and their defaults.
+        subject: ``None``: not asked for, like the others.
+        rule: Likewise.
+        alpha: Likewise.
+        population: Likewise.
+        top_k: Likewise.
+
+    Raises:
+        UsageError: If an option contradicts the policy, or the rule needs a fitted model and none is given.
+        SourceError: If the file can't be read or is no policy.
+        ConflictError: If its content is not what its ``policy_id`` says.
+        NotFoundError: If no such policy is on record.
+    """
+    asked = {"subject": subject, "rule": rule, "alpha": alpha, "population": population, "top_k": top_k}
+    options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if given is None:
+        return Policy(**options)
+    policy = given if isinstance(given, Policy) else read_policy(workspace, given)
+    stated = {"rule": policy.rule, **policy.parameters}
+    for name, value in options.items():
+        if stated.get(name) != value:
+            says = f"has {stated[name]}" if name in stated else "has none"
+            raise UsageError(
+                f"{name.replace('_', '-')} {value} contradicts the policy, which {says}",
+                hint="leave it out: a policy states everything that it judges by",
+            )
     return policy
 
 

@@ -90,6 +90,7 @@ def test_public_workspace_is_the_workspace_and_has_the_verbs() -> None:
         "embeddings",
         "evidence",
         "export",
+        "fit",
         "forget",
         "history",
         "ingest",
@@ -104,6 +105,7 @@ def test_public_workspace_is_the_workspace_and_has_the_verbs() -> None:
         "restore",
         "sets",
         "show",
+        "sweep",
         "verdicts",
     }
     for name in verbs:
