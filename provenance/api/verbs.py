@@ -214,7 +214,8 @@ class Workspace(Learning):
         Args:
             what: Audit, or name of a set or release.
             file: Where to write.
-            format: ``csv``, ``jsonl``, ``parquet`` or ``imageclef`` for an audit; ``parquet`` for a set or release.
+            format: ``csv``, ``jsonl``, ``parquet``, ``imageclef`` or ``max-similarity`` (S_u and S_n with their nearest
+                images) for an audit; ``parquet`` for a set or release.
             set: For ``imageclef``: one of the audit's sets, by name or role (against, used, not-used).
             space: For a set or release in several spaces.
             overwrite: Replace a file that is there.
