@@ -42,7 +42,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that 
 
 @app.command()
 def fit(
-    what: Annotated[list[str], typer.Argument(metavar="AUDIT|RELEASE...", help="Audit ids, or releases to audit.")],
+    what: Annotated[list[str], typer.Argument(metavar="AUDIT_OR_RELEASE...", help="Audit ids, or releases to audit.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Policy file to write (JSON).")],
     control: Annotated[
         list[str] | None,

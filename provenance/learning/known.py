@@ -191,8 +191,15 @@ def _by_control(
 
 
 def _sets_of(workspace: Workspace, audit: AuditRecord) -> tuple[tuple[str, str], ...]:
+    """Digests by role, and what was left out of these sets."""
     rows = workspace.catalog.audit_datasets(audit.audit_id)
-    return tuple(sorted((row.role.value, row.dataset_digest) for row in rows if row.role is not Role.RELEASE))
+    twins = audit.settings.get("twins", {})
+    left_out = [
+        ("excluded_overlap", str(audit.counts.get("excluded_overlap", 0))),
+        ("excluded_twins", str(twins.get("images_digest")) if twins.get("excluded") else ""),
+    ]
+    sets = ((row.role.value, row.dataset_digest) for row in rows if row.role is not Role.RELEASE)
+    return tuple(sorted([*sets, *left_out]))
 
 
 def _images(workspace: Workspace, judged: JudgedAudit, truth: Mapping[str, bool]) -> list[KnownImage]:
