@@ -6,11 +6,13 @@ by their digest: an image that is gone, changed or forgotten is shown as such.
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from provenance.audit import distance_sentence
 from provenance.errors import ConflictError, SourceError, UsageError
 from provenance.exports import replace_file
 from provenance.images import PreparationSettings, Prepared, read_known
@@ -29,7 +31,7 @@ from provenance.report import (
     render,
 )
 from provenance.version import __version__
-from provenance.vocabulary import DatasetKind, Label, Role, Subject
+from provenance.vocabulary import DatasetKind, Label, Role, RuleName, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,7 +144,7 @@ def gather_report(workspace: Workspace, audit: AuditRecord, *, cases: int = DEFA
         threshold=audit.threshold,
         counts={name: int(audit.counts.get(name, 0)) for name in _COUNTS},
         datasets=datasets,
-        series=score_series(audit.subject, verdicts),
+        series=score_series(audit.subject, verdicts, probabilities=audit.rule == RuleName.LOGISTIC),
         by_role=_labels_by_role(verdicts) if audit.subject is Subject.REAL else (),
         cases=tuple(reader.case(rank, each) for rank, each in enumerate(_closest(verdicts, cases), start=1)),
         reject_reasons=dict(sorted(Counter(reject.reason.value for reject in rejects).items())),
@@ -151,15 +153,30 @@ def gather_report(workspace: Workspace, audit: AuditRecord, *, cases: int = DEFA
         audit_command=audit_command(audit, parameters, datasets),
         ingest_commands=tuple(ingest_command(known[i], space) for i in _dataset_ids(workspace, audit)),
         report_version=__version__,
+        euclidean=distance_sentence(audit.settings) or "",
+        policy_file=_policy_file(audit, parameters) if audit.rule == RuleName.LOGISTIC else "",
     )
 
 
-def score_series(subject: Subject, verdicts: Sequence[StoredVerdict]) -> tuple[Series, ...]:
-    """The scores by kind: S_u, S_n and the unknown sets' for generated images; S(r) by claim for real ones."""
+def _policy_file(audit: AuditRecord, parameters: Mapping[str, Any]) -> str:
+    """The policy as `--policy` reads it."""
+    document = {"policy_id": audit.policy_id, "rule": audit.rule, "parameters": dict(parameters)}
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def score_series(
+    subject: Subject, verdicts: Sequence[StoredVerdict], *, probabilities: bool = False
+) -> tuple[Series, ...]:
+    """The scores by kind: S_u, S_n and the unknown sets' for generated images; S(r) by claim for real ones.
+
+    Of a fitted model the probabilities, likewise by claim for real images.
+    """
+    if probabilities and subject is Subject.GENERATED:
+        return (Series("P(used)", "of generated images", tuple(v.score for v in verdicts if v.score is not None)),)
     if subject is Subject.REAL:
         found = [
             Series(
-                "S(r)",
+                "P(used)" if probabilities else "S(r)",
                 words,
                 tuple(v.score for v in verdicts if v.subject_role is role and v.score is not None),
             )
@@ -184,6 +201,8 @@ def audit_command(
         if row.role in _FLAGS:
             words += _option(_FLAGS[row.role], row.name)
     words += ["--subject", audit.subject.value, "--rule", audit.rule]
+    if audit.rule == RuleName.LOGISTIC:
+        words += ["--policy", audit.policy_id if compare else "policy.json"]
     for name in ("alpha", "population", "top_k"):
         if name in parameters:
             words += _option("--" + name.replace("_", "-"), f"{parameters[name]}")

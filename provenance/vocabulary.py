@@ -98,6 +98,7 @@ class ExportFormat(StrEnum):
     PARQUET = "parquet"
     JSONL = "jsonl"
     IMAGECLEF = "imageclef"
+    MAX_SIMILARITY = "max-similarity"
 
 
 class RejectReason(StrEnum):

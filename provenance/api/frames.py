@@ -143,6 +143,24 @@ METRICS: dict[str, str] = {
     "high": _NUMBER,
     "reason": _TEXT,
 }
+FIT_METRICS: dict[str, str] = {"metric": _WORD, "training": _NUMBER, "held_out": _NUMBER}
+SWEEP: dict[str, str] = {
+    "rule": _WORD,
+    "alpha": _NUMBER,
+    "threshold": _NUMBER,
+    "precision": _NUMBER,
+    "recall": _NUMBER,
+    "f1": _NUMBER,
+    "accuracy": _NUMBER,
+    "kappa": _NUMBER,
+    "auc": _NUMBER,
+    "auc_of_labels": _NUMBER,
+    "true_positives": _COUNT,
+    "false_positives": _COUNT,
+    "false_negatives": _COUNT,
+    "true_negatives": _COUNT,
+    "best_f1": _TRUTH,
+}
 EMBEDDINGS: dict[str, str] = {"image_id": _TEXT, "name": _TEXT, "group": _TEXT, "embedding": _OTHER}
 RUN_FILE_PROBLEMS: dict[str, str] = {"line": "Int64", "mistake": _WORD, "message": _TEXT}
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from provenance.api.questions import Questions, names_of_call
+from provenance.api.learning import Learning
+from provenance.api.questions import names_of_call
+from provenance.api.words import word_of
 from provenance.errors import ConflictError, UsageError
 from provenance.vocabulary import DatasetKind, ExportFormat, Membership, Population, RuleName, Subject
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from provenance.api.questions import Audit, Names, Place
-    from provenance.audit import AuditReport
+    from provenance.audit import AuditReport, Policy
     from provenance.backup import BackupReport, RestoreReport
     from provenance.catalog import Generator
     from provenance.duplicates import DuplicateRule
@@ -22,10 +23,8 @@ if TYPE_CHECKING:
     from provenance.ingest import EmbedReport, IngestReport, OnProgress
     from provenance.reconcile import ReconcileReport
 
-W = TypeVar("W", bound=StrEnum)
 
-
-class Workspace(Questions):
+class Workspace(Learning):
     """Settings, catalog and index of one installation, and everything that is done with them.
 
     ``Workspace.create(folder, **settings)`` makes one, ``Workspace.open(folder, **settings)`` opens it; use it in a
@@ -131,11 +130,12 @@ class Workspace(Questions):
         used: Names = (),
         not_used: Names = (),
         against: Names = (),
-        subject: str | Subject = Subject.GENERATED,
-        rule: str | RuleName = RuleName.MU_ALPHA_SIGMA,
-        alpha: float = 0.5,
-        population: str | Population = Population.MAXIMA,
-        top_k: int = 10,
+        subject: str | Subject | None = None,
+        rule: str | RuleName | None = None,
+        alpha: float | None = None,
+        population: str | Population | None = None,
+        top_k: int | None = None,
+        policy: Place | Policy | None = None,
         space: str | None = None,
         exclude_overlap: bool = False,
         exclude_twins: bool = False,
@@ -149,11 +149,14 @@ class Workspace(Questions):
             used: Name or names of sets known to have been used for training.
             not_used: Known not to have been used.
             against: Of which it is unknown. Without any set all take part by their own membership.
-            subject: ``generated`` or ``real``: which images are judged.
-            rule: ``mu-alpha-sigma``: used iff the score is above T = mu + alpha * sigma (docs/method.md, eqs. 2-4).
-            alpha: Of that threshold; no unit.
-            population: ``maxima`` or ``pairwise``: what mu and sigma are taken over.
-            top_k: Neighbors that are kept per subject and role.
+            subject: ``generated`` (default) or ``real``: which images are judged.
+            rule: ``mu-alpha-sigma`` (default): used iff the score is above T = mu + alpha * sigma (docs/method.md, eqs.
+                2-4); ``logistic``: used iff the probability is above the policy's cutoff.
+            alpha: Of that threshold; no unit; 0.5 by default.
+            population: ``maxima`` (default) or ``pairwise``: what mu and sigma are taken over.
+            top_k: Neighbors that are kept per subject and role; 10 by default.
+            policy: A policy that states all of these (``fit(...).policy``, its file, or ``policy:<hex>`` on record);
+                where one is given, the others may only repeat it.
             space: Backbone name or space id (prefix) where the sets share several.
             exclude_overlap: Leave images out that are claimed used and not used.
             exclude_twins: Leave not-used images out that have a near-twin among the used ones.
@@ -164,19 +167,23 @@ class Workspace(Questions):
             The recorded audit (``.audit``), its datasets and notes; ``verdicts`` makes a table of it.
 
         Raises:
+            UsageError: If an option contradicts the policy, or a set that the rule needs is missing.
             NotFoundError: If a name is unknown.
             ConflictError: If the release is incomplete, or claims contradict each other.
             SpaceMismatchError: If the datasets share no embedding space, or several and none was chosen.
             VectorStoreError: If a stored vector is missing or damaged; nothing is recorded then.
         """
-        from provenance.audit import AuditRequest, Policy, run_audit
+        from provenance.audit import AuditRequest, run_audit
         from provenance.duplicates import DuplicateRule
+        from provenance.learning import chosen_policy
 
-        policy = Policy(
-            subject=_word(Subject, subject),
-            rule=_word(RuleName, rule),
+        chosen = chosen_policy(
+            self,
+            policy,
+            subject=None if subject is None else word_of(Subject, subject),
+            rule=None if rule is None else word_of(RuleName, rule),
             alpha=alpha,
-            population=_word(Population, population),
+            population=None if population is None else word_of(Population, population),
             top_k=top_k,
         )
         request = AuditRequest(
@@ -184,7 +191,7 @@ class Workspace(Questions):
             names_of_call(used),
             names_of_call(not_used),
             names_of_call(against),
-            policy,
+            chosen,
             space,
             exclude_overlap,
             exclude_twins,
@@ -207,7 +214,8 @@ class Workspace(Questions):
         Args:
             what: Audit, or name of a set or release.
             file: Where to write.
-            format: ``csv``, ``jsonl``, ``parquet`` or ``imageclef`` for an audit; ``parquet`` for a set or release.
+            format: ``csv``, ``jsonl``, ``parquet``, ``imageclef`` or ``max-similarity`` (S_u and S_n with their nearest
+                images) for an audit; ``parquet`` for a set or release.
             set: For ``imageclef``: one of the audit's sets, by name or role (against, used, not-used).
             space: For a set or release in several spaces.
             overwrite: Replace a file that is there.
@@ -227,7 +235,7 @@ class Workspace(Questions):
         if target.exists() and not overwrite:
             raise ConflictError(f"{target} is there already", hint="give another name, or overwrite=True")
         named = what if isinstance(what, str) else self._audit(what).audit_id
-        chosen = _word(ExportFormat, format)
+        chosen = word_of(ExportFormat, format)
         return write_export(self, named, target, chosen, set_name=set, space=space).row_count
 
     def report(self, audit: Audit, file: Place, *, cases: int | None = None, overwrite: bool = False) -> Path:
@@ -340,12 +348,4 @@ def _generator(name: str | None, architecture: str, version: str) -> Generator |
 
 
 def _membership(given: str | Membership | None) -> Membership | None:
-    return None if given is None else _word(Membership, str(given).lower().replace("-", "_"))
-
-
-def _word(kind: type[W], given: str) -> W:
-    try:
-        return kind(given)
-    except ValueError:
-        word = {ExportFormat: "format", RuleName: "rule"}.get(kind, kind.__name__.lower())
-        raise UsageError(f"{given!r} is no {word}", hint=f"one of {', '.join(kind)}") from None
+    return None if given is None else word_of(Membership, str(given).lower().replace("-", "_"))

@@ -9,8 +9,21 @@ spread over sets.
 """
 
 from provenance.audit.compare import Change, compare_audits
+from provenance.audit.distances import distance_sentence
+from provenance.audit.features import FEATURES, features_of
 from provenance.audit.inputs import AuditRequest
 from provenance.audit.run import AuditReport, run_audit, verdict_digest
 from provenance.detection import Policy
 
-__all__ = ["AuditReport", "AuditRequest", "Change", "Policy", "compare_audits", "run_audit", "verdict_digest"]
+__all__ = [
+    "FEATURES",
+    "AuditReport",
+    "AuditRequest",
+    "Change",
+    "Policy",
+    "compare_audits",
+    "distance_sentence",
+    "features_of",
+    "run_audit",
+    "verdict_digest",
+]

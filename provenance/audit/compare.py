@@ -31,6 +31,8 @@ class Change:
 def compare_audits(catalog: Catalog, before_id: str, after_id: str) -> list[Change]:
     """Every subject whose verdict is another one: changed labels first, then scores, then who came and went.
 
+    Scores of two rules are different things (a cosine, a probability): between rules only labels are compared.
+
     Raises:
         NotFoundError: If an audit is unknown.
         UsageError: If one judged generated and the other real images.
@@ -43,19 +45,20 @@ def compare_audits(catalog: Catalog, before_id: str, after_id: str) -> list[Chan
         )
     old = {verdict.image_key: verdict for verdict in catalog.verdicts(before.audit_id)}
     new = {verdict.image_key: verdict for verdict in catalog.verdicts(after.audit_id)}
-    changes = [_change(old.get(key), new.get(key)) for key in old.keys() | new.keys()]
+    same_rule = before.rule == after.rule
+    changes = [_change(old.get(key), new.get(key), scores=same_rule) for key in old.keys() | new.keys()]
     order = {"label": 0, "score": 1, "added": 2, "gone": 3}
     return sorted((c for c in changes if c is not None), key=lambda c: (order[c.change], c.image_id or c.image_key))
 
 
-def _change(old: StoredVerdict | None, new: StoredVerdict | None) -> Change | None:
+def _change(old: StoredVerdict | None, new: StoredVerdict | None, *, scores: bool) -> Change | None:
     known = new or old
     assert known is not None
     if old is None or new is None:
         kind = "added" if old is None else "gone"
     elif old.label is not new.label:
         kind = "label"
-    elif old.score != new.score:
+    elif scores and old.score != new.score:
         kind = "score"
     else:
         return None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from provenance.cli.app import JsonOption, SpaceOption, TopKOption, app, open_workspace
+from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
 from provenance.vocabulary import Evidence, Population, RuleName, Subject
 
 if TYPE_CHECKING:
@@ -47,13 +47,24 @@ def audit(
     used: UsedOption = None,
     not_used: NotUsedOption = None,
     against: AgainstOption = None,
-    subject: Annotated[Subject, typer.Option("--subject", help="Which images are judged.")] = Subject.GENERATED,
-    rule: Annotated[RuleName, typer.Option("--rule", help="The decision rule.")] = RuleName.MU_ALPHA_SIGMA,
-    alpha: Annotated[float, typer.Option("--alpha", help="T = mu + alpha * sigma.")] = 0.5,
+    subject: Annotated[
+        Subject | None, typer.Option("--subject", help="Which images are judged.", show_default="generated")
+    ] = None,
+    rule: Annotated[
+        RuleName | None, typer.Option("--rule", help="The decision rule.", show_default="mu-alpha-sigma")
+    ] = None,
+    alpha: Annotated[float | None, typer.Option("--alpha", help="T = mu + alpha * sigma.", show_default="0.5")] = None,
     population: Annotated[
-        Population, typer.Option("--population", help="mu and sigma over the maxima or over all pairs.")
-    ] = Population.MAXIMA,
-    top_k: TopKOption = 10,
+        Population | None,
+        typer.Option("--population", help="mu and sigma over the maxima or over all pairs.", show_default="maxima"),
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", min=1, help="Neighbors to keep per subject.", show_default="10")
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", metavar="FILE|ID", help="Policy of `provenance fit`, or one on record (policy:...)."),
+    ] = None,
     space: SpaceOption = None,
     exclude_overlap: ExcludeOverlapOption = False,
     exclude_twins: ExcludeTwinsOption = False,
@@ -74,16 +85,19 @@ def audit(
     Example:
       provenance audit gan-v1 --used cohort-2024 --not-used cohort-2019
       provenance audit gan-v1 --against hospital-b --subject real --json
+      provenance audit gan-v2 --rule logistic --policy policy.json
     """
-    from provenance.audit import AuditRequest, Policy, compare_audits, run_audit
+    from provenance.audit import AuditRequest, compare_audits, run_audit
     from provenance.cli.output import message, print_json
     from provenance.duplicates import DuplicateRule
+    from provenance.learning import chosen_policy
 
-    policy = Policy(subject=subject, rule=rule, alpha=alpha, population=population, top_k=top_k)
     twins = DuplicateRule.chosen(twin_evidence, twin_hash_distance, twin_min_similarity)
     sets = (tuple(used or ()), tuple(not_used or ()), tuple(against or ()))
-    request = AuditRequest(release, *sets, policy, space, exclude_overlap, exclude_twins, twins)
+    options: dict[str, Any] = {"subject": subject, "rule": rule, "alpha": alpha, "population": population}
     with open_workspace() as workspace:
+        chosen = chosen_policy(workspace, policy, **options, top_k=top_k)
+        request = AuditRequest(release, *sets, chosen, space, exclude_overlap, exclude_twins, twins)
         if compare is not None:
             compare = workspace.catalog.audit(compare).audit_id
         report = run_audit(workspace, request, None if json else message)
@@ -100,7 +114,7 @@ def audit(
 
 
 def audit_json(audit: AuditRecord, datasets: Any, *, notes: Any = ()) -> dict[str, Any]:
-    """An audit as JSON values; ``threshold`` is null for rules without one."""
+    """An audit as JSON values; ``threshold`` is null for rules without one, its mu and sigma for a probability."""
     threshold = None
     if audit.threshold is not None:
         threshold = {
@@ -151,6 +165,7 @@ def _print_report(workspace: Workspace, report: AuditReport, rows: int) -> None:
 
 
 def _print_audit(audit: AuditRecord, datasets: Any) -> None:
+    from provenance.audit import distance_sentence
     from provenance.cli.output import print_facts
 
     counts = audit.counts
@@ -163,11 +178,15 @@ def _print_audit(audit: AuditRecord, datasets: Any) -> None:
         "labels": f"{counts['used']:,} used, {counts['not_used']:,} not_used",
         "rejected": f"{counts['rejected']:,} inputs could not be read",
     }
-    if audit.threshold is not None:
+    if audit.threshold is not None and audit.mu is None:
+        facts["threshold"] = f"used above a probability of {audit.threshold:g}"
+    elif audit.threshold is not None:
         facts["threshold"] = (
             f"T = {audit.threshold:.9f} = mu {audit.mu:.9f} + {audit.alpha:g} x sigma {audit.sigma:.9f} "
             f"(n = {audit.population_count:,})"
         )
+    if sentence := distance_sentence(audit.settings):
+        facts["euclidean"] = sentence
     facts |= {
         "verdict digest": audit.verdict_digest,
         "policy": audit.policy_id,

@@ -10,7 +10,7 @@ import typer
 
 from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
 from provenance.errors import ConflictError
-from provenance.vocabulary import ExportFormat
+from provenance.vocabulary import ExportFormat, Subject
 
 if TYPE_CHECKING:
     from provenance.exports import RunFile
@@ -31,13 +31,15 @@ def export(
 ) -> None:
     """Write an audit or embeddings to a file.
 
-    An audit as CSV, Parquet or JSON Lines; one with --subject real as the challenge's run file (imageclef), with
-    the unknown (--against) images where there are any. A set or release, with its embeddings, as Parquet.
+    An audit as CSV, Parquet or JSON Lines; as the challenge's run file (imageclef), with the unknown (--against)
+    images where there are any, or the generated ones if these were judged; or as S_u, S_n and their nearest images
+    (max-similarity, CSV). A set or release, with its embeddings, as Parquet.
 
     \b
     Example:
       provenance export 1f3c9a2b --format csv -o verdicts.csv
       provenance export 1f3c9a2b --format imageclef -o run.csv
+      provenance export 1f3c9a2b --format max-similarity -o max_similarity.csv
       provenance export cohort-2024 --format parquet -o cohort.parquet
     """
     from provenance.cli.output import message, print_json
@@ -62,6 +64,8 @@ def export(
 def _warn_of_ids_left_out(run: RunFile) -> None:
     from provenance.cli.output import warn
 
+    if run.subject is Subject.GENERATED:
+        warn("these are labels of generated images; the challenge scores real ones: audit with --subject real")
     if run.unjudged:
         named = ", ".join(run.unjudged[:5]) + (" ..." if len(run.unjudged) > 5 else "")
         warn(f"without a verdict in this audit, and not in the file: {len(run.unjudged)} ({named})")

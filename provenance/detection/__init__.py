@@ -9,7 +9,14 @@ from provenance.detection.combination import ScoreChoice, choose_score, combine_
 from provenance.detection.comparison import Comparison, McNemar, compare, mcnemar
 from provenance.detection.curves import Histogram, RocCurve, histogram, roc_points
 from provenance.detection.data_copying import DataCopying, data_copying
-from provenance.detection.euclidean import DistanceCheck, check_by_distance, cosine_of_distance, distance_of_cosine
+from provenance.detection.euclidean import (
+    DistanceCheck,
+    NearestCheck,
+    check_by_distance,
+    check_nearest,
+    cosine_of_distance,
+    distance_of_cosine,
+)
 from provenance.detection.evaluation import (
     FPR_LEVELS,
     ChanceBand,
@@ -31,6 +38,7 @@ from provenance.detection.neighborhoods import (
     neighborhoods,
     similarities_to,
 )
+from provenance.detection.policies import policy_from_json
 from provenance.detection.pvalues import Calibration, calibration_of_p_values
 from provenance.detection.release_test import PermutationTest, ReleaseTest, judge_release
 from provenance.detection.rules import (
@@ -86,6 +94,7 @@ __all__ = [
     "LogisticModel",
     "McNemar",
     "Metrics",
+    "NearestCheck",
     "NearestLists",
     "Neighborhoods",
     "PermutationTest",
@@ -108,6 +117,7 @@ __all__ = [
     "calibration_of_p_values",
     "chance_band",
     "check_by_distance",
+    "check_nearest",
     "check_shift",
     "checked_alphas",
     "choose_score",
@@ -132,6 +142,7 @@ __all__ = [
     "nearest_lists",
     "neighborhoods",
     "plants_needed",
+    "policy_from_json",
     "population_of_maxima",
     "roc_points",
     "sensitivity_of",

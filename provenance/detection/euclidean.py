@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from provenance.detection.checks import checked_scores
+from provenance.detection.checks import checked_scores, same_length
 from provenance.detection.rules import decide_generated, population_of_maxima, threshold_of_scores
 from provenance.errors import UsageError
 
@@ -50,6 +50,52 @@ def cosine_of_distance(distances: Numbers) -> NDArray[np.float64]:
     if (values < 0).any() or (values > 2).any():
         raise UsageError("the distance of two unit vectors lies in [0, 2]")
     return 1 - values**2 / 2
+
+
+CERTAIN_GAP = 1e-6
+"""A greater cosine by this is a smaller distance, whatever float32 rounding makes of two unit vectors.
+
+With norms of r and r' that are 1 within e, d(x, r)^2 - d(x, r')^2 = |r|^2 - |r'|^2 - 2 (cos - cos') < 4e - 2 gap; e is
+below 1.2e-7 for unit vectors rounded to float32.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NearestCheck:
+    """Whether Euclidean distance names the nearest neighbor that cosine names.
+
+    Attributes:
+        n: Images with two neighbors or more.
+        same: How many have the same nearest by both, for certain.
+        tied: The others: the two closest are so near to each other that rounding decides by either metric.
+    """
+
+    n: int
+    same: int
+    tied: int
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes as JSON values."""
+        return asdict(self)
+
+
+def check_nearest(closest: Numbers, second: Numbers) -> NearestCheck:
+    """Count where the closest neighbor is so by Euclidean distance too (see ``CERTAIN_GAP``).
+
+    Args:
+        closest: Cosine to the nearest neighbor of each image, shape (n,); may be empty.
+        second: Cosine to its second nearest, in the same order.
+
+    Raises:
+        UsageError: If lengths differ or a value is not finite.
+    """
+    if len(closest) == 0:
+        same_length(second, 0, "second")
+        return NearestCheck(0, 0, 0)
+    first = checked_scores(closest, "closest")
+    gaps = first - checked_scores(second, "second", len(first))
+    same = int((gaps > CERTAIN_GAP).sum())
+    return NearestCheck(len(first), same, len(first) - same)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,9 @@ SIMILARITY_TOLERANCE = 1e-5
 class Policy:
     """A rule with its parameters. Evidence: content-addressed by ``policy_id`` and recorded with every audit.
 
-    ``alpha`` and ``population`` belong to ``mu-alpha-sigma``, ``model`` to ``logistic``: what a rule does not use is
-    not part of its parameters.
+    ``alpha`` and ``population`` belong to ``mu-alpha-sigma``, ``model`` and ``space_id`` to ``logistic``: what a rule
+    does not use is not part of its parameters. Coefficients mean something in the embedding space they were fitted in
+    only: ``space_id`` names it.
     """
 
     subject: Subject = Subject.GENERATED
@@ -38,6 +39,7 @@ class Policy:
     population: Population = Population.MAXIMA
     top_k: int = 10
     model: LogisticModel | None = None
+    space_id: str | None = None
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.alpha):
@@ -45,7 +47,9 @@ class Policy:
         if self.top_k < 1:
             raise UsageError(f"top-k must be 1 or more, not {self.top_k}")
         if self.rule is RuleName.LOGISTIC and self.model is None:
-            raise UsageError("the rule logistic needs a fitted model", hint="fit one on images with known truth")
+            raise UsageError(
+                "the rule logistic needs a fitted model", hint="`provenance fit` makes one; give it with --policy"
+            )
         if self.rule is not RuleName.LOGISTIC and self.model is not None:
             raise UsageError(f"the rule {self.rule.value} takes no fitted model")
 
@@ -58,6 +62,7 @@ class Policy:
                 "model": self.model.to_json(),
                 "top_k": self.top_k,
                 "decimals": DECIMALS,
+                **({"space_id": self.space_id} if self.space_id else {}),
             }
         return {
             "subject": self.subject.value,

@@ -29,10 +29,12 @@ from provenance.exports.runfile import (
     check_run_file,
     ids_at,
 )
+from provenance.exports.similarities import SIMILARITY_COLUMNS, export_similarities, similarity_rows
 
 __all__ = [
     "AUDIT_COLUMNS",
     "DUPLICATE_COLUMNS",
+    "SIMILARITY_COLUMNS",
     "EmbeddingStream",
     "Exported",
     "RunFile",
@@ -50,11 +52,13 @@ __all__ = [
     "export_dataset_parquet",
     "export_duplicates_csv",
     "export_run_file",
+    "export_similarities",
     "id_of_name",
     "ids_at",
     "open_embeddings",
     "read_embeddings_parquet",
     "replace_file",
     "run_file",
+    "similarity_rows",
     "write_export",
 ]

@@ -10,6 +10,7 @@ from provenance.errors import NotFoundError, UsageError
 from provenance.exports.audits import export_audit_csv, export_audit_jsonl, export_audit_parquet
 from provenance.exports.datasets import export_dataset_parquet
 from provenance.exports.imageclef import RunFile, export_run_file
+from provenance.exports.similarities import export_similarities
 from provenance.vocabulary import ExportFormat
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def write_export(
         ExportFormat.CSV: export_audit_csv,
         ExportFormat.JSONL: export_audit_jsonl,
         ExportFormat.PARQUET: export_audit_parquet,
+        ExportFormat.MAX_SIMILARITY: export_similarities,
     }[fmt]
     return Exported(write(workspace, found, target))
 

@@ -1,4 +1,4 @@
-"""The run file of the ImageCLEFmed-GAN challenge: ``real_unknown_0001,0``, a line for each real image.
+"""The run file of the ImageCLEFmed-GAN challenge: ``real_unknown_0001,0``, a line for each judged image.
 
 No header; the name without its extension, a comma, and 1 (used for training) or 0 (not used); every id once.
 """
@@ -42,12 +42,14 @@ class RunFile:
         unjudged: Names in these sets without a verdict in this audit (rejected, or come later): their ids are not
             in the file.
         forgotten_count: Judged images that were forgotten since, and have no name any more.
+        subject: Which images these are: the challenge scores real ones, the seed paper labels generated ones.
     """
 
     rows: tuple[tuple[str, int], ...]
     set_names: tuple[str, ...]
     unjudged: tuple[str, ...]
     forgotten_count: int
+    subject: Subject = Subject.REAL
 
     @property
     def content(self) -> bytes:
@@ -64,26 +66,28 @@ def id_of_name(name: str) -> str:
 
 
 def run_file(workspace: Workspace, audit: AuditRecord, chosen: str | None = None) -> RunFile:
-    """The run file of an audit that judged real images; a row for each name an image has in the chosen sets.
+    """The run file of an audit; a row for each name that a judged image has in the chosen sets, or in the release.
 
     Args:
         workspace: Where the audit is.
-        audit: One with ``subject`` real.
-        chosen: Name of one of its sets, or a role: ``against``, ``used`` or ``not-used``; ``None``: the ``against``
-            sets, or all of them where there is none.
+        audit: With ``subject`` real, as the challenge scores, or generated, as the seed paper labels (3.2).
+        chosen: Of real subjects: name of one of the audit's sets, or a role: ``against``, ``used`` or ``not-used``;
+            ``None``: the ``against`` sets, or all of them where there is none.
 
     Raises:
-        UsageError: If the audit judged generated images.
+        UsageError: If a set is chosen and the audit judged generated images.
         NotFoundError: If the audit has no such set, or its images have no names any more.
         ConflictError: If two images would have the same id, or a name can't be written as one.
     """
-    if audit.subject is not Subject.REAL:
+    generated = audit.subject is Subject.GENERATED
+    if generated and chosen is not None:
         raise UsageError(
-            f"audit {audit.audit_id[:8]} judged generated images; a run file is about real ones",
-            hint="audit with --subject real",
+            f"audit {audit.audit_id[:8]} judged generated images: its run file is about the release, not about sets",
+            hint="audit with --subject real for labels of real images",
         )
     catalog = workspace.catalog
-    sets = _chosen_sets(catalog.audit_datasets(audit.audit_id), chosen)
+    played = catalog.audit_datasets(audit.audit_id)
+    sets = [row for row in played if row.role is Role.RELEASE] if generated else _chosen_sets(played, chosen)
     dataset_ids = [row.dataset_id for row in sets]
     names = catalog.occurrence_names(dataset_ids)
     verdicts = {verdict.image_key: verdict for verdict in catalog.verdicts(audit.audit_id)}
@@ -96,14 +100,15 @@ def run_file(workspace: Workspace, audit: AuditRecord, chosen: str | None = None
     unjudged |= {reject.name for reject in rejects if reject is not None and reject.dataset_id in dataset_ids}
     roles = {row.role for row in sets}
     forgotten = sum(v.image_id is None and v.subject_role in roles for v in verdicts.values())
-    return RunFile(_rows(judged), tuple(row.name for row in sets), tuple(sorted(unjudged)), forgotten)
+    set_names = tuple(row.name for row in sets)
+    return RunFile(_rows(judged), set_names, tuple(sorted(unjudged)), forgotten, audit.subject)
 
 
 def export_run_file(workspace: Workspace, audit: AuditRecord, target: Path, chosen: str | None = None) -> RunFile:
     """Write the run file of an audit (see ``run_file``); gives what was written.
 
     Raises:
-        UsageError: If the audit judged generated images.
+        UsageError: If a set is chosen and the audit judged generated images.
         NotFoundError: If the audit has no such set, or its images have no names any more.
         ConflictError: If two images would have the same id, or a name can't be written as one.
         SourceError: If the file can't be written.

@@ -17,6 +17,7 @@ from provenance.report.content import (
 )
 from provenance.report.evaluation import Curve, Drawing, draw_calibration, draw_histogram, draw_roc
 from provenance.report.page import render
+from provenance.report.sweep import SweepCurves, draw_sweep
 
 __all__ = [
     "Case",
@@ -31,8 +32,10 @@ __all__ = [
     "RoleLine",
     "Series",
     "SpaceLine",
+    "SweepCurves",
     "draw_calibration",
     "draw_histogram",
     "draw_roc",
+    "draw_sweep",
     "render",
 ]

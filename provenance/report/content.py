@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from provenance.vocabulary import RuleName
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -163,6 +165,8 @@ class ReportContent:
         audit_command: The call that makes this audit anywhere.
         ingest_commands: The calls that bring in its datasets, with the places of the images left open.
         report_version: Version of the software that wrote the report.
+        euclidean: What Euclidean distance says beside cosine, in words; '' where nothing is recorded.
+        policy_file: The policy as the text of a file, where a command needs it; else ''.
     """
 
     audit_id: str
@@ -196,3 +200,10 @@ class ReportContent:
     audit_command: str
     ingest_commands: tuple[str, ...]
     report_version: str
+    euclidean: str = ""
+    policy_file: str = ""
+
+    @property
+    def by_probability(self) -> bool:
+        """Whether scores are probabilities of a fitted model, compared with a cutoff, and no similarities."""
+        return self.rule == RuleName.LOGISTIC

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
 
@@ -55,13 +55,20 @@ class Histogram:
     bins: tuple[Bin, ...]
 
 
-def histogram(series: Sequence[Series], threshold: float | None, mu: float | None) -> Histogram:
-    """The scores of each series over shared bins, with mu and T marked where they are given.
+SIMILARITY_AXIS = "greatest cosine similarity (no unit; 1 = same direction)"
+PROBABILITY_AXIS = "probability of use by the fitted model (no unit)"
+
+
+def histogram(
+    series: Sequence[Series], threshold: float | None, mu: float | None, *, probabilities: bool = False
+) -> Histogram:
+    """The scores of each series over shared bins, with mu and T (or the cutoff) marked where they are given.
 
     Args:
         series: At most three, each with cosine similarities in [-1, 1]; the first is filled, others are outlines.
         threshold: T, without dimension.
         mu: Mean, likewise.
+        probabilities: Whether the scores are probabilities and the threshold their cutoff.
     """
     edges = bin_edges([value for each in series for value in each.values])
     counts = [np.histogram(each.values, edges)[0] for each in series]
@@ -69,7 +76,18 @@ def histogram(series: Sequence[Series], threshold: float | None, mu: float | Non
         Bin(float(low), float(high), tuple(int(count[row]) for count in counts))
         for row, (low, high) in enumerate(pairwise(edges))
     )
-    return Histogram(_svg(series, edges, counts, threshold, mu), bins)
+    axis, mark = (PROBABILITY_AXIS, "cutoff") if probabilities else (SIMILARITY_AXIS, "T")
+    return Histogram(_svg(series, edges, counts, axis, _marks(threshold, mu, mark)), bins)
+
+
+def _marks(threshold: float | None, mu: float | None, name: str) -> list[tuple[float, dict[str, Any]]]:
+    """Vertical lines: where, and how each looks."""
+    marks: list[tuple[float, dict[str, Any]]] = []
+    if mu is not None:
+        marks.append((mu, {"linewidth": 1, "linestyle": ":", "label": f"mu = {mu:.6f}"}))
+    if threshold is not None:
+        marks.append((threshold, {"linewidth": 1.8, "linestyle": "--", "label": f"{name} = {threshold:.6f}"}))
+    return marks
 
 
 def bin_edges(values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -85,7 +103,13 @@ def bin_edges(values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.linspace(low, high, round(min(max(wanted, _MIN_BINS), _MAX_BINS)) + 1)
 
 
-def _svg(series: Sequence[Series], edges: Any, counts: Sequence[Any], threshold: float | None, mu: float | None) -> str:
+def _svg(
+    series: Sequence[Series],
+    edges: Any,
+    counts: Sequence[Any],
+    axis: str,
+    marks: Sequence[tuple[float, Mapping[str, Any]]],
+) -> str:
     # The figure is drawn without pyplot, which keeps state for the whole process and may ask for a display.
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -106,8 +130,9 @@ def _svg(series: Sequence[Series], edges: Any, counts: Sequence[Any], threshold:
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         _draw_series(axes, series, edges, counts)
-        _draw_marks(axes, threshold, mu)
-        _dress(axes)
+        for place, look in marks:
+            axes.axvline(place, color=_MARK, **look)
+        _dress(axes, axis)
         buffer = io.StringIO()
         figure.savefig(
             buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Type", "Format"))
@@ -124,17 +149,10 @@ def _draw_series(axes: Axes, series: Sequence[Series], edges: Any, counts: Seque
             axes.stairs(count, edges, color=_SERIES[number], label=label, linewidth=1.8, linestyle=_LINES[number])
 
 
-def _draw_marks(axes: Axes, threshold: float | None, mu: float | None) -> None:
-    if mu is not None:
-        axes.axvline(mu, color=_MARK, linewidth=1, linestyle=":", label=f"mu = {mu:.6f}")
-    if threshold is not None:
-        axes.axvline(threshold, color=_MARK, linewidth=1.8, linestyle="--", label=f"T = {threshold:.6f}")
-
-
-def _dress(axes: Axes) -> None:
+def _dress(axes: Axes, axis: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_xlabel("greatest cosine similarity (no unit; 1 = same direction)")
+    axes.set_xlabel(axis)
     axes.set_ylabel("images (count per bin)")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=9))

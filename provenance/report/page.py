@@ -33,7 +33,7 @@ def render(content: ReportContent) -> str:
     Every name that comes from outside is escaped; the page's content security policy forbids scripts and any
     request beside that.
     """
-    figure = histogram(content.series, content.threshold, content.mu)
+    figure = histogram(content.series, content.threshold, content.mu, probabilities=content.by_probability)
     template = _environment().get_template("report.html.j2")
     page = template.render(
         audit=content,
@@ -42,6 +42,7 @@ def render(content: ReportContent) -> str:
         above=_above(content),
         scale=_scale(content),
         generated=content.subject is Subject.GENERATED,
+        model=content.parameters.get("model") if content.by_probability else None,
         Role=Role,
         Label=Label,
     )
@@ -59,6 +60,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "printable": printable,
+        "printable_lines": lambda text: "\n".join(map(printable, text.split("\n"))),
         "score": _score,
         "exactly": _exactly,
         "percent": _percent,
@@ -119,7 +121,7 @@ def _above(content: ReportContent) -> tuple[int, int] | None:
 def _scale(content: ReportContent) -> Any:
     """Gives a similarity's place on the cases' common scale, in percent from the left."""
     scores = [value for each in content.series for value in each.values]
-    scores += [value for case in content.cases for value in _values(case)]
+    scores += [value for case in content.cases for value in _values(case, content)]
     if content.threshold is not None:
         scores.append(content.threshold)
     low, high = min(scores, default=0.0), max(scores, default=1.0)
@@ -127,5 +129,6 @@ def _scale(content: ReportContent) -> Any:
     return lambda value: f"{100 * (value - low) / span:.2f}"
 
 
-def _values(case: Case) -> list[float]:
-    return [value for value in (case.score, case.s_used, case.s_not_used, case.s_against) if value is not None]
+def _values(case: Case, content: ReportContent) -> list[float]:
+    similarities = () if content.by_probability else (case.s_used, case.s_not_used, case.s_against)
+    return [value for value in (case.score, *similarities) if value is not None]

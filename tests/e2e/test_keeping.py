@@ -277,9 +277,9 @@ def test_the_same_bytes_are_named_by_the_role_they_act_in(workspace: Workspace) 
     assert (subject["name"], subject["nearest_name"]) == ("img_0005.png", "copy_0005.png")
 
 
-def test_an_audit_refuses_a_rule_it_does_not_apply(workspace: Workspace) -> None:
+def test_an_audit_refuses_a_model_without_the_sets_it_needs(workspace: Workspace) -> None:
     settings = FitSettings()
     model = LogisticModel(("s_used", "s_not_used"), (1.0, -1.0), 0.0, (0.0, 0.0), (1.0, 1.0), settings)
-    with pytest.raises(UsageError, match="logistic"):
+    with pytest.raises(UsageError, match="logistic needs S_n"):
         run_audit(workspace, AuditRequest("release", ("used",), policy=Policy(rule=RuleName.LOGISTIC, model=model)))
     assert workspace.catalog.audits() == []

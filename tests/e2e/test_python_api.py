@@ -112,7 +112,13 @@ def test_run_file_of_the_judged_unknown_images(ws: Workspace, cohort: Path, tmp_
     real = ws.audit("c-generated", used="c-used", not_used="c-not-used", against="c-unknown", subject="real")
     run = tmp_path / "run.csv"
     with pytest.raises(UsageError, match="judged generated images"):
-        ws.export(generated, run, format="imageclef")
+        ws.export(generated, run, format="imageclef", set="used")
+    assert ws.export(generated, run, format="imageclef") == 9
+    of_generated = dict(zip(ws.verdicts(generated)["name"], ws.verdicts(generated)["label"], strict=True))
+    assert dict(line.split(",") for line in run.read_text().splitlines()) == {
+        Path(name).stem: "1" if label == "used" else "0" for name, label in of_generated.items()
+    }
+    run.unlink()
     assert ws.export(real, run, format="imageclef") == 6
     labels = ws.verdicts(real).query("role == 'against'").set_index("name")["label"]
     expected = {Path(name).stem: "1" if label == "used" else "0" for name, label in labels.items()}

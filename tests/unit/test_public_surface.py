@@ -91,6 +91,7 @@ def test_public_workspace_is_the_workspace_and_has_the_verbs() -> None:
         "evaluate",
         "evidence",
         "export",
+        "fit",
         "forget",
         "history",
         "ingest",
@@ -105,6 +106,7 @@ def test_public_workspace_is_the_workspace_and_has_the_verbs() -> None:
         "restore",
         "sets",
         "show",
+        "sweep",
         "verdicts",
     }
     for name in verbs:

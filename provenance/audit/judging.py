@@ -1,0 +1,170 @@
+"""From evidence to decisions: one entry a rule. ``run`` knows none of them by name.
+
+A rule that joins brings a ``check``, which refuses before any vector is read, and a ``judge``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from provenance.audit.distances import labels_by_distance
+from provenance.audit.evidence import SubjectEvidence, pairwise_threshold
+from provenance.audit.features import FEATURES, S_NOT_USED, S_USED, features_of
+from provenance.detection import (
+    Decision,
+    Policy,
+    Threshold,
+    decide_generated,
+    decide_real,
+    population_of_maxima,
+    threshold_of_scores,
+)
+from provenance.errors import SpaceMismatchError, UsageError
+from provenance.vocabulary import Population, Role, RuleName, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from provenance.audit.inputs import FrozenAudit
+    from provenance.workspace import Workspace
+
+CANDIDATES = (Role.USED, Role.AGAINST)
+"""The roles that S_u is over: images that were, or may have been, used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a rule says of the subjects of one audit.
+
+    Attributes:
+        decisions: One a subject, in their order.
+        threshold: What scores were compared with; ``None`` for a rule without one number for all.
+        basis: The rule's figures as JSON values, as they enter the verdict digest.
+        moments: mu, sigma, alpha and n, where the rule has them.
+        settings: What the audit records beside.
+        notes: What a person should know.
+    """
+
+    decisions: tuple[Decision, ...]
+    threshold: float | None
+    basis: Mapping[str, Any]
+    moments: Threshold | None
+    settings: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+
+class Rule(NamedTuple):
+    """How audits apply a rule: refuse what it can't judge, then judge."""
+
+    check: Callable[[FrozenAudit, Policy], None]
+    judge: Callable[[Workspace, FrozenAudit, Policy, Sequence[SubjectEvidence]], Judgement]
+
+
+def rule_of(policy: Policy) -> Rule:
+    """The rule that a policy names.
+
+    Raises:
+        UsageError: If it is one that audits don't apply.
+    """
+    if policy.rule not in RULES:
+        raise UsageError(f"an audit does not apply the rule {policy.rule.value}", hint=f"judge by {', '.join(RULES)}")
+    return RULES[policy.rule]
+
+
+def _check_nothing(_frozen: FrozenAudit, _policy: Policy) -> None:
+    """Whatever sets there are, mu and sigma are defined."""
+
+
+def _judge_by_threshold(
+    workspace: Workspace, frozen: FrozenAudit, policy: Policy, subjects: Sequence[SubjectEvidence]
+) -> Judgement:
+    """Rule ``mu-alpha-sigma``: seed paper, eqs. 2-4."""
+    if policy.subject is Subject.REAL:
+        scores = [_there(subject.greatest(Role.RELEASE)) for subject in subjects]
+        others: list[float | None] = [None] * len(subjects)
+        threshold = _threshold(workspace, frozen, policy, list(scores))
+        decisions = [decide_real(score, threshold) for score in scores]
+        candidates: list[float | None] = list(scores)
+    else:
+        rows = [features_of(policy.subject, subject.neighbors) for subject in subjects]
+        candidates, others = [row[S_USED] for row in rows], [row[S_NOT_USED] for row in rows]
+        threshold = _threshold(workspace, frozen, policy, population_of_maxima(candidates, others))
+        decisions = [decide_generated(s, other, threshold) for s, other in zip(candidates, others, strict=True)]
+    basis = {
+        "mu": threshold.mu,
+        "sigma": threshold.sigma,
+        "alpha": threshold.alpha,
+        "n": threshold.n,
+        "value": threshold.value,
+    }
+    notes = [
+        (
+            "The mu-alpha-sigma rule is the published baseline. On GAN data with known truth it is at chance: "
+            "a label is a lead to look at, not a finding."
+        )
+    ]
+    if policy.subject is Subject.GENERATED and not set(CANDIDATES) & frozen.reals.keys():
+        notes.append("No used or unknown set was given: nothing can be labelled used.")
+    settings = labels_by_distance(policy, candidates, others)
+    return Judgement(tuple(decisions), threshold.value, basis, threshold, settings, tuple(notes))
+
+
+def _threshold(workspace: Workspace, frozen: FrozenAudit, policy: Policy, population: Sequence[float]) -> Threshold:
+    if policy.population is Population.PAIRWISE:
+        return pairwise_threshold(workspace, frozen, policy.alpha)
+    return threshold_of_scores(population, policy.alpha)
+
+
+def _check_model(frozen: FrozenAudit, policy: Policy) -> None:
+    """Refuse a model whose features this audit can't have, or whose space is another one."""
+    model = policy.model
+    assert model is not None, "a policy of the rule logistic has a model"
+    if policy.space_id is not None and policy.space_id != frozen.space.space_id:
+        raise SpaceMismatchError(
+            f"the model was fitted in {policy.space_id[:18]}; this audit is in {frozen.space.space_id[:18]} "
+            f"({frozen.space.backbone})",
+            hint="fit one in this space: coefficients mean nothing in another",
+        )
+    unknown = [name for name in model.features if name not in FEATURES[policy.subject]]
+    if unknown:
+        raise UsageError(
+            f"the model takes {', '.join(unknown)}, which a {policy.subject.value} image does not have",
+            hint=f"{policy.subject.value} images have {', '.join(FEATURES[policy.subject])}",
+        )
+    if S_USED in model.features and not set(CANDIDATES) & frozen.reals.keys():
+        raise UsageError(
+            "the rule logistic needs S_u: there is no used or unknown set to compare with",
+            hint="give --used or --against",
+        )
+    if S_NOT_USED in model.features and Role.NOT_USED not in frozen.reals:
+        raise UsageError(
+            "the rule logistic needs S_n: there is no not-used set to compare with", hint="give --not-used"
+        )
+
+
+def _judge_by_model(
+    _workspace: Workspace, _frozen: FrozenAudit, policy: Policy, subjects: Sequence[SubjectEvidence]
+) -> Judgement:
+    """Rule ``logistic``: seed paper, 4.5. The score is the probability, the threshold its cutoff."""
+    model = policy.model
+    assert model is not None, "a policy of the rule logistic has a model"
+    rows = [features_of(policy.subject, subject.neighbors) for subject in subjects]
+    columns = {name: [_there(row[name]) for row in rows] for name in model.features}
+    cutoff = float(model.settings.cutoff)
+    note = (
+        "A probability of the logistic rule is that of its training images: it carries over to other releases and "
+        "sets only as far as these are alike. A label is a lead to look at, not a finding."
+    )
+    return Judgement(tuple(model.decide(columns)), cutoff, {"cutoff": cutoff}, None, {}, (note,))
+
+
+def _there(score: float | None) -> float:
+    assert score is not None, "checked before: every role that a rule needs holds an image"
+    return score
+
+
+RULES: dict[RuleName, Rule] = {
+    RuleName.MU_ALPHA_SIGMA: Rule(_check_nothing, _judge_by_threshold),
+    RuleName.LOGISTIC: Rule(_check_model, _judge_by_model),
+}

@@ -1,0 +1,290 @@
+"""Commands that learn from images with known truth: fit, sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from provenance.cli.app import JsonOption, SpaceOption, TopKOption, app, open_workspace
+from provenance.cli.audit_commands import (
+    AgainstOption,
+    ExcludeOverlapOption,
+    ExcludeTwinsOption,
+    NotUsedOption,
+    UsedOption,
+)
+from provenance.errors import ConflictError, UsageError
+from provenance.vocabulary import Subject
+
+if TYPE_CHECKING:
+    from provenance.learning import FitReport, SweepReport, TruthRequest
+
+METRICS = (
+    ("precision", "precision"),
+    ("recall", "recall"),
+    ("F1 score", "f1"),
+    ("accuracy", "accuracy"),
+    ("Cohen's kappa", "kappa"),
+    ("AUC", "auc"),
+)
+PAPER_GRID = "0.1,0.3,0.5,0.7,1.0"
+
+LabelsOption = Annotated[
+    Path | None, typer.Option("--labels", help="CSV with the truth: name (or image_id) and label (or used).")
+]
+SkipUnknownOption = Annotated[
+    bool, typer.Option("--skip-unknown", help="Leave out labels of images that were not judged.")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
+
+
+@app.command()
+def fit(
+    what: Annotated[list[str], typer.Argument(metavar="AUDIT_OR_RELEASE...", help="Audit ids, or releases to audit.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Policy file to write (JSON).")],
+    control: Annotated[
+        list[str] | None,
+        typer.Option("--control", help="Audit or release of a generator that did not use the used sets (repeatable)."),
+    ] = None,
+    labels: LabelsOption = None,
+    skip_unknown: SkipUnknownOption = False,
+    feature: Annotated[
+        list[str] | None, typer.Option("--feature", help="Score to fit on (repeatable); all that there are by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the split.")] = 0,
+    held_out: Annotated[float, typer.Option("--held-out", help="Share of images to hold out.")] = 0.2,
+    c: Annotated[float, typer.Option("--C", help="Inverse strength of the penalty.")] = 1.0,
+    standardise: Annotated[
+        bool, typer.Option("--standardise", help="Bring scores to mean 0 and deviation 1 first; not in the paper.")
+    ] = False,
+    cutoff: Annotated[float, typer.Option("--cutoff", help="Used above this probability.")] = 0.5,
+    subject: Annotated[Subject, typer.Option("--subject", help="Of releases: which images to judge.")] = (
+        Subject.GENERATED
+    ),
+    used: UsedOption = None,
+    not_used: NotUsedOption = None,
+    against: AgainstOption = None,
+    exclude_overlap: ExcludeOverlapOption = False,
+    exclude_twins: ExcludeTwinsOption = False,
+    top_k: TopKOption = 10,
+    space: SpaceOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Fit the logistic rule on images with known truth.
+
+    Of real images the sets of the audit claim it. Of generated ones it is known where a control release, whose
+    generator did not use these sets, is audited against the same sets; or from --labels. A release is audited by the
+    seed rule first, with --used, --not-used, --against, --subject, --top-k and --space.
+
+    The policy file is what `provenance audit --policy` takes. Its metrics are those of the part it was fitted on and
+    of the held-out part.
+
+    \b
+    Example:
+      provenance fit 1f3c9a2b --control 77ab01c2 -o policy.json
+      provenance fit gan-v1 --subject real --standardise -o policy.json
+    """
+    from provenance.audit import AuditRequest, Policy
+    from provenance.cli.output import message, print_json, warn
+    from provenance.learning import FitRequest, FitSettings, run_fit, write_policy
+
+    _require_free(output, force=force)
+    settings = FitSettings(c=c, standardise=standardise, held_out_share=held_out, seed=seed, cutoff=cutoff)
+    sets = (tuple(used or ()), tuple(not_used or ()), tuple(against or ()))
+    policy = Policy(subject=subject, top_k=top_k)
+    request = FitRequest(
+        what=tuple(what),
+        control=tuple(control or ()),
+        truth=_truth((), labels, skip_unknown=skip_unknown),
+        features=tuple(feature or ()),
+        settings=settings,
+        template=AuditRequest("", *sets, policy, space, exclude_overlap, exclude_twins),
+    )
+    with open_workspace() as workspace:
+        report = run_fit(workspace, request, None if json else message)
+    write_policy(report, output)
+    if json:
+        print_json(_fit_document(report, output))
+        return
+    _print_fit(report)
+    for note in report.notes:
+        warn(note)
+    message(f"{output}: {report.policy.policy_id}")
+    message(f"next: provenance audit RELEASE --rule logistic --policy {output}")
+
+
+def _fit_document(report: FitReport, output: Path) -> dict[str, Any]:
+    return {
+        "policy_id": report.policy.policy_id,
+        "rule": report.policy.rule,
+        "parameters": report.policy.parameters,
+        "fitted": report.fitted,
+        "notes": report.notes,
+        "file": output.resolve(),
+    }
+
+
+def _print_fit(report: FitReport) -> None:
+    from provenance.cli.output import print_facts, print_table
+
+    fit, model, labelled = report.fit, report.fit.model, report.known.labelled
+    used = sum(image.used is True for image in labelled)
+    facts = {
+        "images": f"{len(labelled):,} {report.known.subject.value}: {used:,} used, {len(labelled) - used:,} not used",
+        "truth": report.known.source,
+        "split": f"{fit.training.n:,} to fit on, {fit.held_out.n:,} held out"
+        + (", groups kept together" if fit.grouped else ", stratified"),
+        "intercept": f"{model.intercept:.6f}",
+    }
+    for name, weight, mean, scale in zip(model.features, model.coefficients, model.mean, model.scale, strict=True):
+        scaled = f" per {scale:.6f} from {mean:.6f}" if model.settings.standardise else ""
+        facts[name] = f"{weight:+.6f}{scaled}"
+    print_facts(facts, title="logistic regression")
+    training, held_out = fit.training.to_json(), fit.held_out.to_json()
+    print_table(
+        ("metric", "training", "held out"), [(words, training[name], held_out[name]) for words, name in METRICS]
+    )
+
+
+@app.command()
+def sweep(
+    audit_id: Annotated[str, typer.Argument(metavar="AUDIT", help="Audit id (prefix).")],
+    alphas: Annotated[
+        str, typer.Option("--alphas", metavar="NUMBERS", help="The grid: numbers with commas between.")
+    ] = PAPER_GRID,
+    adaptive: Annotated[bool, typer.Option("--adaptive", help="Choose alpha by cross-validation, too.")] = False,
+    folds: Annotated[int, typer.Option("--folds", help="Of the cross-validation.")] = 5,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the cross-validation.")] = 0,
+    labels: LabelsOption = None,
+    skip_unknown: SkipUnknownOption = False,
+    control: Annotated[
+        list[str] | None,
+        typer.Option("--control", help="Audit of a generator that did not use the used sets (repeatable)."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV file to write.")] = None,
+    figure: Annotated[Path | None, typer.Option("--figure", help="Figure to write (.png or .svg).")] = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Judge an audit again at every alpha, against truth.
+
+    Of real images the audit's sets claim the truth; of generated ones --labels say it, or an audit of a control release
+    against the same sets. Negative alphas are T below the mean. The last row calls every image used: an alpha that
+    does not beat its F1 is worth nothing.
+
+    \b
+    Example:
+      provenance sweep 1f3c9a2b
+      provenance sweep 1f3c9a2b --alphas=-1,0,0.5,1 --adaptive -o sweep.csv --figure sweep.png
+      provenance sweep 1f3c9a2b --control 77ab01c2 --json
+    """
+    from provenance.cli.output import message, print_json, warn
+    from provenance.learning import SweepRequest, figure_format, run_sweep, write_sweep_csv, write_sweep_figure
+
+    for file in (output, figure):
+        _require_free(file, force=force)
+    if figure is not None:
+        figure_format(figure)
+    truth = _truth(tuple(control or ()), labels, skip_unknown=skip_unknown)
+    request = SweepRequest(audit_id, truth, _grid(alphas), adaptive, folds, seed)
+    with open_workspace() as workspace:
+        report = run_sweep(workspace, request)
+    if output is not None:
+        write_sweep_csv(report, output)
+    if figure is not None:
+        write_sweep_figure(report, figure)
+    if json:
+        print_json(_sweep_document(report, output, figure))
+        return
+    _print_sweep(report)
+    for note in report.notes:
+        warn(note)
+    for written in (output, figure):
+        if written is not None:
+            message(f"written: {written}")
+
+
+def _sweep_document(report: SweepReport, output: Path | None, figure: Path | None) -> dict[str, Any]:
+    from provenance.learning import sweep_rows
+
+    best = report.sweep.best
+    return {
+        "audit_id": report.known.audits[0].audit_id,
+        "subject": report.known.subject,
+        "truth": report.known.source,
+        "control": [audit.audit_id for audit in report.known.control],
+        "population": report.population,
+        "images": report.all_used.n,
+        "used": report.all_used.positives,
+        "rows": sweep_rows(report),
+        "best_alpha": None if best is None else best.alpha,
+        "best_f1": None if best is None else best.metrics.f1,
+        "f1_of_all_used": report.sweep.f1_of_all_used,
+        "beats_all_used": report.beats_all_used,
+        "conclusion": report.conclusion,
+        "adaptive": None if report.adaptive is None else report.adaptive.to_json(),
+        "notes": report.notes,
+        "file": None if output is None else output.resolve(),
+        "figure": None if figure is None else figure.resolve(),
+    }
+
+
+def _print_sweep(report: SweepReport) -> None:
+    from provenance.cli.output import print_facts, print_table
+    from provenance.learning import sweep_rows
+
+    columns = ("threshold", "precision", "recall", "f1", "accuracy", "kappa", "auc")
+    print_table(
+        ("alpha", "T", "precision", "recall", "F1", "accuracy", "kappa", "AUC", "best F1"),
+        [
+            (
+                "all used" if row["alpha"] is None else f"{row['alpha']:g}",
+                *(row[name] for name in columns),
+                "best" if row["best_f1"] else "",
+            )
+            for row in sweep_rows(report)
+        ],
+        title=f"{report.all_used.n:,} {report.known.subject.value} images, {report.all_used.positives:,} of them used",
+    )
+    facts: dict[str, Any] = {"conclusion": report.conclusion}
+    if report.adaptive is not None:
+        facts |= _adaptive_facts(report)
+    print_facts(facts)
+
+
+def _adaptive_facts(report: SweepReport) -> dict[str, Any]:
+    found = report.adaptive
+    assert found is not None
+    if found.alpha is None:
+        return {"adaptive": "no alpha has an F1 above 0 on held-out images"}
+    nested = found.nested
+    chosen = ", ".join(f"{fold.alpha:g}" for fold in found.folds)
+    best, f1 = max(found.held_out_f1), nested.f1 or 0.0
+    return {
+        "adaptive": f"alpha {found.alpha:g}: the best F1, {best:.3f}, over {len(found.folds)} held-out folds",
+        "folds": f"would have chosen {chosen}" + ("; groups kept together" if found.grouped else ""),
+        "with its choice": f"F1 {f1:.3f}, accuracy {nested.accuracy:.3f} on images that had no part in it",
+    }
+
+
+def _grid(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(",") if word.strip())
+    except ValueError as error:
+        raise UsageError(f"--alphas {text!r}: not numbers with commas between", hint=f"such as {PAPER_GRID}") from error
+
+
+def _truth(control: tuple[str, ...], labels: Path | None, *, skip_unknown: bool) -> TruthRequest:
+    from provenance.learning import TruthRequest, read_truth
+
+    if skip_unknown and labels is None:
+        raise UsageError("--skip-unknown goes with --labels")
+    return TruthRequest(control, None if labels is None else read_truth(labels), skip_unknown)
+
+
+def _require_free(file: Path | None, *, force: bool) -> None:
+    if file is not None and file.exists() and not force:
+        raise ConflictError(f"{file} is there already", hint="give another name, or --force to replace it")
