@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from provenance.audit.evidence import SubjectEvidence, gather, pairwise_threshold
 from provenance.audit.inputs import AuditRequest, FrozenAudit, FrozenDataset, freeze
+from provenance.audit.resolution import resolution_notes, resolution_settings, with_matched_space
 from provenance.audit.twins import twin_counts, twin_notes, twin_settings, with_twins
 from provenance.catalog import AuditDataset, AuditRecord, NeighborRecord, VerdictRecord
 from provenance.detection import (
@@ -103,6 +104,7 @@ def _collector_paused() -> Iterator[None]:
 def _run_audit(workspace: Workspace, request: AuditRequest, on_step: OnStep | None) -> AuditReport:
     started_at, clock = datetime.now(UTC), time.monotonic()
     on_step = on_step or (lambda _step: None)
+    request = with_matched_space(workspace, request, on_step)
     frozen = with_twins(workspace, freeze(workspace.catalog, request), request, on_step)
     subjects = gather(workspace, frozen, request.policy, on_step)
     on_step("deciding")
@@ -124,7 +126,12 @@ def _run_audit(workspace: Workspace, request: AuditRequest, on_step: OnStep | No
         threshold=threshold.value,
         verdict_digest=verdict_digest(frozen, request.policy, threshold, [v.verdict_sha256 for v in verdicts]),
         counts=_counts(frozen, verdicts, len(rejects)),
-        settings={"search": "exact", "index": workspace.index_url.partition(":")[0], **twin_settings(frozen)},
+        settings={
+            "search": "exact",
+            "index": workspace.index_url.partition(":")[0],
+            **twin_settings(frozen),
+            **resolution_settings(workspace.catalog, frozen),
+        },
         software_version=__version__,
         started_at=started_at,
         finished_at=datetime.now(UTC),
@@ -133,7 +140,8 @@ def _run_audit(workspace: Workspace, request: AuditRequest, on_step: OnStep | No
     datasets = [_dataset_row(f) for f in (frozen.release, *frozen.sets)]
     workspace.catalog.ensure_policy(record.policy_id, record.rule, request.policy.parameters)
     workspace.catalog.record_audit(record, datasets, [reject.reject_id for reject in rejects], verdicts)
-    return AuditReport(record, tuple(datasets), tuple(verdicts), tuple(_notes(frozen, request.policy, verdicts)))
+    notes = [*_notes(frozen, request.policy, verdicts), *resolution_notes(workspace.catalog, frozen)]
+    return AuditReport(record, tuple(datasets), tuple(verdicts), tuple(notes))
 
 
 def verdict_digest(frozen: FrozenAudit, policy: Policy, threshold: Threshold, leaves: Sequence[str]) -> str:

@@ -60,6 +60,9 @@ def audit(
     twin_hash_distance: TwinHashDistanceOption = None,
     twin_min_similarity: TwinMinSimilarityOption = None,
     twin_evidence: TwinEvidenceOption = Evidence.BOTH,
+    match_resolution: Annotated[
+        bool, typer.Option("--match-resolution", help="Bring every image to the release's native resolution first.")
+    ] = False,
     compare: Annotated[str | None, typer.Option("--compare", help="List what changed since this audit (id).")] = None,
     rows: RowsOption = 10,
     json: JsonOption = False,
@@ -68,7 +71,8 @@ def audit(
 
     Every verdict is recorded with its evidence.
 
-    Without --used, --not-used and --against every set takes part by its own membership.
+    Without --used, --not-used and --against every set takes part by its own membership. --match-resolution embeds
+    what is missing at the release's resolution from the recorded sources.
 
     \b
     Example:
@@ -82,7 +86,7 @@ def audit(
     policy = Policy(subject=subject, rule=rule, alpha=alpha, population=population, top_k=top_k)
     twins = DuplicateRule.chosen(twin_evidence, twin_hash_distance, twin_min_similarity)
     sets = (tuple(used or ()), tuple(not_used or ()), tuple(against or ()))
-    request = AuditRequest(release, *sets, policy, space, exclude_overlap, exclude_twins, twins)
+    request = AuditRequest(release, *sets, policy, space, exclude_overlap, exclude_twins, twins, match_resolution)
     with open_workspace() as workspace:
         if compare is not None:
             compare = workspace.catalog.audit(compare).audit_id

@@ -3,6 +3,7 @@
 Names: the pinned ones (``resnet50``, ``resnet50-v2``, ``efficientnet-lite0``); any classification network of
 torchvision by its name, with its first published weights or, with ``-v2`` after it, IMAGENET1K_V2; ``timm:NAME``.
 A network that is in no library comes as an ONNX or TorchScript file and is known by that file's digest.
+``NAME@64`` (or ``NAME@64x48``, width x height) is the space in which every image is first brought to that size.
 
 ``weights_sha256`` of a space is the sha256 of the weights file (of the whole file for ONNX and TorchScript).
 """
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from provenance.embedding.weights import ProgressCallback
+    from provenance.vocabulary import Resolution
 
 DEFAULT_BACKBONE = "resnet50"
 DEFAULT_BATCH_SIZE = 16
@@ -55,6 +57,8 @@ TORCHSCRIPT_SUFFIXES = (".pt", ".ts", ".torchscript")
 _FILE_INPUT_SIZE = 224
 _FILE_NAME_DIGITS = 12
 _HUB_FILE = "model.safetensors"
+_RESOLUTION = re.compile(r"(?P<name>.+)@(?P<width>[0-9]{1,6})(?:x(?P<height>[0-9]{1,6}))?")
+_MOST_EDGE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,7 @@ def load_backbone(
     *,
     backbone_file: Path | None = None,
     weights: Path | None = None,
+    match_resolution: Resolution | None = None,
     weights_dir: Path | None = None,
     device: str = "auto",
     batch_size: int = DEFAULT_BATCH_SIZE,
@@ -157,6 +162,8 @@ def load_backbone(
             of a name. It takes float32 images (n, 3, size, size), RGB in [0, 1] less ImageNet's mean over its
             standard deviation, and gives (n, d), or feature maps (n, d, h, w) that are averaged.
         weights: The user's own weights file for ``name``; taken whatever its digest if it fits.
+        match_resolution: ``(width, height)`` that images are brought to before the backbone's own size; the same as
+            ``@WIDTHxHEIGHT`` after the name.
         weights_dir: A folder that may hold the published weights file.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
         batch_size: Images in one forward pass. An ONNX file with a fixed batch dimension overrides it.
@@ -169,8 +176,10 @@ def load_backbone(
         WeightsError: If its weights can't be had, or are not what they claim to be.
     """
     _check_call(name, backbone_file, weights, batch_size, threads)
+    name, resolution = _chosen_resolution(name, match_resolution)
     if backbone_file is not None:
-        return _load_file(backbone_file, device=device, batch_size=batch_size, threads=threads)
+        loaded = _load_file(backbone_file, device=device, batch_size=batch_size, threads=threads)
+        return loaded.at_resolution(resolution)
     spec = backbone_spec(name or DEFAULT_BACKBONE)
     device = choose_device(device)
     found = _find(spec, weights, weights_dir, on_progress)
@@ -178,7 +187,23 @@ def load_backbone(
     forward = TorchForward(network, mean=spec.mean, std=spec.std, device=device, threads=threads)
     dimension = spec.dimension or _dimension(forward, spec.name, batch_size, spec.size)
     space = _space(spec.name, found.sha256, dimension, spec.size, spec.mean, spec.std, feature="penultimate")
-    return Backbone(space, forward, batch_size=batch_size, device=device)
+    return Backbone(space, forward, batch_size=batch_size, device=device).at_resolution(resolution)
+
+
+def _chosen_resolution(name: str | None, asked: Resolution | None) -> tuple[str | None, Resolution | None]:
+    """A name without the resolution after ``@``, and the resolution that name or call ask for."""
+    found = _RESOLUTION.fullmatch(name or "")
+    if found is not None:
+        name, width, height = found["name"], int(found["width"]), int(found["height"] or found["width"])
+        if asked is not None and asked != (width, height):
+            raise UsageError(
+                f"the backbone's name asks for {width}x{height} pixels, the call for {asked[0]}x{asked[1]}",
+                hint="give one of the two",
+            )
+        asked = (width, height)
+    if asked is not None and not all(1 <= edge <= _MOST_EDGE for edge in asked):
+        raise UsageError(f"images can't be brought to {asked[0]}x{asked[1]} pixels", hint=f"1 to {_MOST_EDGE} an edge")
+    return name, asked
 
 
 def _check_call(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from provenance.vocabulary import Space
+    from provenance.vocabulary import Resolution, Space
 
 
 class Forward(Protocol):
@@ -44,6 +44,11 @@ class Backbone:
         self.batch_size = batch_size
         self.device = device
         self._forward = forward
+
+    def at_resolution(self, resolution: Resolution | None) -> Backbone:
+        """The same network for images that are first brought to ``(width, height)``: a space of its own."""
+        space = self.space.matched_to(resolution)
+        return Backbone(space, self._forward, batch_size=self.batch_size, device=self.device)
 
     @property
     def input_size(self) -> int:
