@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provenance.errors import NotFoundError, SpaceMismatchError
-from provenance.vocabulary import DatasetKind
+from provenance.vocabulary import Box, DatasetKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -67,6 +67,26 @@ def lacking_in(catalog: Catalog, dataset: Dataset, space: Space) -> int:
     count = catalog.member_count(dataset.dataset_id)
     key = keys.get(space.space_id)
     return count if key is None else count - len(catalog.members(dataset.dataset_id, key))
+
+
+def grid_of(space: Space) -> tuple[Box, ...]:
+    """Where each part of a space lies in an image, part by part; a whole-image space has the one box of all of it.
+
+    The boxes of feature maps and tokens are the cells of their grid; what a cell saw reaches further.
+    """
+    grid = space.preprocessing.get("grid")
+    if grid is None:
+        return (Box(0.0, 0.0, 1.0, 1.0),) * space.parts
+    unit, edge = grid["unit"], grid["edge"]
+    starts = [grid["start"] + grid["step"] * place for place in range(max(grid["rows"], grid["columns"]))]
+    edges = [(start / unit, (start + edge) / unit) for start in starts]
+    cells = [
+        Box(left, top, right, bottom)
+        for top, bottom in edges[: grid["rows"]]
+        for left, right in edges[: grid["columns"]]
+    ]
+    # parts before the grid's, such as a class token, are about the whole image
+    return (Box(0.0, 0.0, 1.0, 1.0),) * (space.parts - len(cells)) + tuple(cells)
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,16 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
+class Box:
+    """Where a part lies in its image: shares of its width and height, from the upper left corner."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True, slots=True)
 class Space:
     """An embedding space: backbone, weights, preprocessing and shape. Vectors of two spaces never meet.
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from provenance.audit.inputs import datasets_of
-from provenance.errors import SourceError
+from provenance.errors import SourceError, SpaceMismatchError
 from provenance.ingest import run_embed
 from provenance.spaces import common_space, lacking_in, native_resolution
 from provenance.vocabulary import resolution_name
@@ -36,6 +36,7 @@ def with_matched_space(workspace: Workspace, request: AuditRequest, on_step: Cal
 
     Raises:
         SourceError: If an image can't be read again.
+        SpaceMismatchError: If the datasets share no space, or a local one was chosen.
         EmbeddingError: If the backbone of the datasets' common space can't be had.
     """
     if not request.match_resolution:
@@ -44,6 +45,11 @@ def with_matched_space(workspace: Workspace, request: AuditRequest, on_step: Cal
     release, roles = datasets_of(catalog, request)
     datasets = [release, *(dataset for dataset, _ in roles)]
     base = common_space(catalog, datasets, request.space)
+    if base.parts != 1:
+        raise SpaceMismatchError(
+            f"--match-resolution is for whole-image spaces; {base.backbone} gives {base.parts} parts",
+            hint="a local space is made at a resolution of its own: patches-16-8@64",
+        )
     space = base.matched_to(native_resolution(catalog, release).resolution)
     lacking = [dataset for dataset in datasets if lacking_in(catalog, dataset, space)]
     if lacking:

@@ -28,6 +28,7 @@ from provenance.embedding.inference import (
     open_onnx,
     open_torchscript,
 )
+from provenance.embedding.patches import is_patch_name, load_patches
 from provenance.embedding.weights import (
     PublishedWeights,
     WeightsFile,
@@ -126,8 +127,8 @@ _PINNED = {
 
 
 def available_backbones() -> list[str]:
-    """The pinned names, then the two patterns ``torchvision:NAME`` and ``timm:NAME`` that stand for many."""
-    return [*_PINNED, "torchvision:NAME", "timm:NAME"]
+    """The pinned names, then the patterns that stand for many."""
+    return [*_PINNED, "torchvision:NAME", "timm:NAME", "patches-EDGE-STRIDE@SIZE", "highpass-EDGE-STRIDE@SIZE"]
 
 
 def backbone_spec(name: str) -> BackboneSpec:
@@ -176,6 +177,8 @@ def load_backbone(
         WeightsError: If its weights can't be had, or are not what they claim to be.
     """
     _check_call(name, backbone_file, weights, batch_size, threads)
+    if name is not None and is_patch_name(name):
+        return load_patches(name, match_resolution, batch_size=batch_size)
     name, resolution = _chosen_resolution(name, match_resolution)
     if backbone_file is not None:
         loaded = _load_file(backbone_file, device=device, batch_size=batch_size, threads=threads)
@@ -214,6 +217,8 @@ def _check_call(
             "a backbone file is a whole backbone: it goes with neither a backbone's name nor a weights file",
             hint="give --backbone-file alone, or --backbone with --weights",
         )
+    if is_patch_name(name) and weights is not None:
+        raise UsageError(f"{name} has no weights", hint="leave --weights out")
     if batch_size < 1 or (threads is not None and threads < 1):
         raise UsageError(f"batch size and threads must be at least 1, not {batch_size} and {threads}")
 
