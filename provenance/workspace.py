@@ -211,7 +211,7 @@ class Workspace(AbstractContextManager["Workspace"]):
         """The backbone of the settings, with ``overrides`` where not ``None``.
 
         Args:
-            overrides: ``name``, ``backbone_file``, ``weights``, ``match_resolution``, ``on_progress``.
+            overrides: ``name``, ``backbone_file``, ``weights``, ``match_resolution``, ``parts``, ``on_progress``.
 
         Raises:
             WeightsError: If its weights can't be had; the hint names the ways out.
@@ -237,6 +237,8 @@ class Workspace(AbstractContextManager["Workspace"]):
         """
         is_file = space.backbone.startswith(_FILE_BACKBONES)
         choice = choice or ({} if is_file else {"name": space.whole_backbone})
+        if is_file and "parts" in space.preprocessing:
+            choice = {**choice, "parts": space.whole_backbone.rpartition(":")[2]}
         try:
             backbone = self.load_backbone(**choice)
         except EmbeddingError as error:

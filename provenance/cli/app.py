@@ -42,6 +42,10 @@ MatchResolutionOption = Annotated[
         help="Bring every image to this release's native resolution first: a space of its own.",
     ),
 ]
+PartsOption = Annotated[
+    str | None,
+    typer.Option("--parts", help="Local space of a backbone file: map/7 (a grid of cells), tokens or all-tokens."),
+]
 WeightsOption = Annotated[Path | None, typer.Option("--weights", help="Weights file for the backbone.")]
 TopKOption = Annotated[int, typer.Option("--top-k", min=1, help="Neighbors to keep per subject.")]
 

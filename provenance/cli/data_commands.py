@@ -12,6 +12,7 @@ from provenance.cli.app import (
     BackboneOption,
     JsonOption,
     MatchResolutionOption,
+    PartsOption,
     WeightsOption,
     app,
     load_backbone,
@@ -105,6 +106,7 @@ def ingest(
     backbone_file: BackboneFileOption = None,
     weights: WeightsOption = None,
     match_resolution: MatchResolutionOption = None,
+    parts: PartsOption = None,
     rehash: RehashOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -135,7 +137,7 @@ def ingest(
         group_from=group_from,
         rehash=rehash,
     )
-    choice = {"name": backbone, "backbone_file": backbone_file, "weights": weights}
+    choice = {"name": backbone, "backbone_file": backbone_file, "weights": weights, "parts": parts}
     _run([request], json=json, many=False, match_resolution=match_resolution, **choice)
 
 

@@ -14,6 +14,7 @@ from provenance.cli.app import (
     BackboneOption,
     JsonOption,
     MatchResolutionOption,
+    PartsOption,
     WeightsOption,
     app,
     load_backbone,
@@ -123,6 +124,7 @@ def embed(
     backbone_file: BackboneFileOption = None,
     weights: WeightsOption = None,
     match_resolution: MatchResolutionOption = None,
+    parts: PartsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Add a backbone's space to a set or release.
@@ -149,6 +151,7 @@ def embed(
             backbone_file=backbone_file,
             weights=weights,
             match_resolution=match_resolution,
+            parts=parts,
         )
         with stop_on_interrupt() as stop, progress_bar(name) as on_progress:
             report = run_embed(workspace, name, loaded, on_progress, stop)

@@ -28,6 +28,7 @@ from provenance.embedding.inference import (
     open_onnx,
     open_torchscript,
 )
+from provenance.embedding.parts import PartSpec, parts_of_file, split_layer
 from provenance.embedding.patches import is_patch_name, load_patches
 from provenance.embedding.weights import (
     PublishedWeights,
@@ -128,7 +129,8 @@ _PINNED = {
 
 def available_backbones() -> list[str]:
     """The pinned names, then the patterns that stand for many."""
-    return [*_PINNED, "torchvision:NAME", "timm:NAME", "patches-EDGE-STRIDE@SIZE", "highpass-EDGE-STRIDE@SIZE"]
+    patterns = ("torchvision:NAME", "timm:NAME", "NAME:LAYER/GRID", "NAME@SIZE")
+    return [*_PINNED, *patterns, "patches-EDGE-STRIDE@SIZE", "highpass-EDGE-STRIDE@SIZE"]
 
 
 def backbone_spec(name: str) -> BackboneSpec:
@@ -149,6 +151,7 @@ def load_backbone(
     backbone_file: Path | None = None,
     weights: Path | None = None,
     match_resolution: Resolution | None = None,
+    parts: str | None = None,
     weights_dir: Path | None = None,
     device: str = "auto",
     batch_size: int = DEFAULT_BATCH_SIZE,
@@ -165,6 +168,7 @@ def load_backbone(
         weights: The user's own weights file for ``name``; taken whatever its digest if it fits.
         match_resolution: ``(width, height)`` that images are brought to before the backbone's own size; the same as
             ``@WIDTHxHEIGHT`` after the name.
+        parts: Of a backbone file: ``map/7``, ``tokens`` or ``all-tokens`` (see ``provenance.embedding.parts``).
         weights_dir: A folder that may hold the published weights file.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
         batch_size: Images in one forward pass. An ONNX file with a fixed batch dimension overrides it.
@@ -181,15 +185,25 @@ def load_backbone(
         return load_patches(name, match_resolution, batch_size=batch_size)
     name, resolution = _chosen_resolution(name, match_resolution)
     if backbone_file is not None:
-        loaded = _load_file(backbone_file, device=device, batch_size=batch_size, threads=threads)
+        file_parts = parts_of_file(parts)
+        loaded = _load_file(backbone_file, file_parts, device=device, batch_size=batch_size, threads=threads)
         return loaded.at_resolution(resolution)
-    spec = backbone_spec(name or DEFAULT_BACKBONE)
+    if parts is not None:
+        raise UsageError("--parts goes with --backbone-file", hint="a layer of a backbone by name: NAME:LAYER/GRID")
+    name, layer = split_layer(name or DEFAULT_BACKBONE)
+    spec = backbone_spec(name)
     device = choose_device(device)
     found = _find(spec, weights, weights_dir, on_progress)
     network = _network(spec, found)
-    forward = TorchForward(network, mean=spec.mean, std=spec.std, device=device, threads=threads)
-    dimension = spec.dimension or _dimension(forward, spec.name, batch_size, spec.size)
+    if layer is not None:
+        network = networks.up_to_layer(network, layer.layer)
+        layer = replace(layer, layer=layer.layer.lstrip("_"))
+    arrange = None if layer is None else layer.arrange
+    forward = TorchForward(network, mean=spec.mean, std=spec.std, device=device, threads=threads, arrange=arrange)
+    dimension = 1 if layer else spec.dimension or _dimension(forward, spec.name, batch_size, spec.size)
     space = _space(spec.name, found.sha256, dimension, spec.size, spec.mean, spec.std, feature="penultimate")
+    if layer is not None:
+        space = layer.space(space, forward(np.zeros((batch_size, spec.size, spec.size, 3), dtype=np.uint8)))
     return Backbone(space, forward, batch_size=batch_size, device=device).at_resolution(resolution)
 
 
@@ -342,7 +356,7 @@ def _unknown(name: str, known: list[str]) -> EmbeddingError:
     )
 
 
-def _load_file(path: Path, *, device: str, batch_size: int, threads: int | None) -> Backbone:
+def _load_file(path: Path, parts: PartSpec | None, *, device: str, batch_size: int, threads: int | None) -> Backbone:
     suffix = path.suffix.lower()
     if suffix not in ONNX_SUFFIXES + TORCHSCRIPT_SUFFIXES:
         raise UsageError(
@@ -352,20 +366,25 @@ def _load_file(path: Path, *, device: str, batch_size: int, threads: int | None)
     sha256 = sha256_of_file(path)
     forward: Forward
     size = _FILE_INPUT_SIZE
+    arrange = None if parts is None else parts.arrange
     if suffix in ONNX_SUFFIXES:
         session = open_onnx(path.read_bytes(), path, device=device, threads=threads)
         size, batch_size = _onnx_shape(session, path, batch_size)
         device = "cuda" if "CUDAExecutionProvider" in session.get_providers() else "cpu"
-        forward = OnnxForward(session, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        forward = OnnxForward(session, mean=IMAGENET_MEAN, std=IMAGENET_STD, arrange=arrange)
     else:
         network = open_torchscript(path)
         device = choose_device(device)
-        forward = TorchForward(network, mean=IMAGENET_MEAN, std=IMAGENET_STD, device=device, threads=threads)
+        forward = TorchForward(
+            network, mean=IMAGENET_MEAN, std=IMAGENET_STD, device=device, threads=threads, arrange=arrange
+        )
     # Names and paths are labels: a file that was renamed is still the same backbone.
     kind = "onnx" if suffix in ONNX_SUFFIXES else "torchscript"
     name = f"{kind}:{sha256[:_FILE_NAME_DIGITS]}"
-    dimension = _dimension(forward, str(path), batch_size, size)
+    dimension = _dimension(forward, str(path), batch_size, size) if parts is None else 1
     space = _space(name, sha256, dimension, size, IMAGENET_MEAN, IMAGENET_STD, feature="output")
+    if parts is not None:
+        space = parts.space(space, forward(np.zeros((batch_size, size, size, 3), dtype=np.uint8)))
     return Backbone(space, forward, batch_size=batch_size, device=device)
 
 

@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from provenance.vocabulary import Resolution
 
 PATCHES_VERSION = 1
+MOST_PARTS = 1024
+"""Parts an image may have: each is a vector of its own in the index."""
 MOST_NUMBERS = 1 << 18
 """Numbers (parts x dimension) an image may have: 1 MiB of float32."""
+BATCH_SIZE = 128
 DEFAULT_SIZE = 64
 DEFAULT_SIGMA = 2.0
 DEFAULT_CONSTANT = 2.0
@@ -146,7 +149,8 @@ def patch_spec(name: str, resolution: Resolution | None = None) -> PatchSpec:
 def load_patches(name: str, resolution: Resolution | None, *, batch_size: int) -> Backbone:
     """Patches by name, ready to embed; see ``patch_spec``."""
     spec = patch_spec(name, resolution)
-    return Backbone(spec.space, PatchForward(spec), batch_size=batch_size, device="cpu")
+    # every batch is flushed to disk part by part, which would cost more than all else with few images a batch
+    return Backbone(spec.space, PatchForward(spec), batch_size=max(batch_size, BATCH_SIZE), device="cpu")
 
 
 def _check(spec: PatchSpec) -> None:
@@ -161,15 +165,15 @@ def _check(spec: PatchSpec) -> None:
             hint="2 and 2 are the defaults",
         )
     numbers = spec.columns**2 * (spec.patch**2 + 1)
-    if numbers > MOST_NUMBERS:
+    if numbers > MOST_NUMBERS or spec.columns**2 > MOST_PARTS:
         raise UsageError(
             f"{spec.name} would give {numbers:,} numbers an image ({spec.columns**2:,} parts)",
-            hint=f"at most {MOST_NUMBERS:,}: take a larger stride or a smaller size",
+            hint=f"at most {MOST_NUMBERS:,} and {MOST_PARTS:,}: take a larger stride or a smaller size",
         )
 
 
 class PatchForward:
-    """Pixels to patches: uint8 (n, size, size, 3) -> float32 (n, parts * dimension), not yet at unit length."""
+    """Pixels to patches: uint8 (n, size, size, 3) -> float32 (n, parts, dimension), not yet at unit length."""
 
     def __init__(self, spec: PatchSpec) -> None:
         self._spec = spec
@@ -187,7 +191,7 @@ class PatchForward:
         # 0 is added because -0 has other bytes, and what is digested are bytes
         features[:, :, :-1] = (patches - patches.mean(axis=-1, keepdims=True)) / 1000 + 0.0
         features[:, :, -1] = spec.constant * spec.patch
-        return features.reshape(len(pixels), -1)
+        return features
 
 
 def thousandths(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
