@@ -96,16 +96,18 @@ class LocalScores:
     """Scores of all images of a pool; higher: rather used.
 
     Attributes:
-        score: ``(n,)`` the mean of the contributions over positions, rounded to 6 decimals.
+        score: ``(n,)`` from the mean of the contributions over positions, rounded to 6 decimals.
         contributions: ``(n, parts)`` what each position speaks for membership, z-scored over the pool; 0 at
             positions where all images are alike.
+        copy: ``(n,)`` what was added for being a copy (local_memory.py); 0 in scores of one kind.
     """
 
     score: Floats
     contributions: Floats
+    copy: Floats
 
 
-def local_scores(
+def matching_scores(
     pool: Descriptors,
     release: Descriptors,
     groups: Groups | None = None,
@@ -146,23 +148,6 @@ def local_scores(
     return scores_of(contributions)
 
 
-def referenced(scores: LocalScores, reference: LocalScores) -> LocalScores:
-    """Scores against a release minus the same against a reference release: a generator trained on other images.
-
-    What all generators of a kind do to such images cancels (Chen 2020, calibrated attack). It adds the noise of the
-    reference: a second opinion rather than a better score.
-
-    Raises:
-        UsageError: If the two are not about the same number of images and positions.
-    """
-    if scores.contributions.shape != reference.contributions.shape:
-        raise UsageError(
-            f"scores of shape {scores.contributions.shape} against a reference of {reference.contributions.shape}",
-            hint="score the same pool in the same space against both releases",
-        )
-    return scores_of(standardised(scores.contributions - reference.contributions))
-
-
 def scores_of(contributions: Floats) -> LocalScores:
     """Standardised contributions and their mean over positions.
 
@@ -174,7 +159,8 @@ def scores_of(contributions: Floats) -> LocalScores:
             "all similarities are equal: no position tells one image of the pool from another",
             hint="are these images blank, or all the same?",
         )
-    return LocalScores(score=np.round(contributions.mean(axis=1), SCORE_DECIMALS) + 0.0, contributions=contributions)
+    score = np.round(contributions.mean(axis=1), SCORE_DECIMALS) + 0.0
+    return LocalScores(score=score, contributions=contributions, copy=np.zeros(len(score)))
 
 
 def standardised(raw: Floats) -> Floats:

@@ -60,7 +60,7 @@ def local_nearest_scores(
     change nothing beyond that.
 
     Raises:
-        UsageError: As ``local_scores``, or if k is below 1 or beyond the release or an image's references.
+        UsageError: As ``matching_scores``, or if k is below 1 or beyond the release or an image's references.
     """
     check_descriptors(pool, "pool")
     check_descriptors(release, "release", like=pool)
@@ -75,8 +75,8 @@ def local_nearest_scores(
     contributions = np.empty(pool.shape[:2])
     for part in range(pool.shape[1]):
         real, generated = part_of(pool, order, part), part_of(release, release_order, part)
-        raw = [_difference(real, generated, codes[order], start, k) for start in range(0, len(real), SUBJECT_BLOCK)]
-        contributions[order, part] = standardised(np.concatenate(raw))
+        raw = nearest_generated(real, generated, k) - nearest_references(real, codes[order], k)
+        contributions[order, part] = standardised(raw)
         if progress:
             progress(part + 1, pool.shape[1])
     return scores_of(contributions)
@@ -91,7 +91,7 @@ def speaking_parts(pool: Descriptors, release: Descriptors, rows: Rows) -> Speak
         rows: Which images of the pool.
 
     Raises:
-        UsageError: If a row is not in the pool, or an array is not what ``local_scores`` takes.
+        UsageError: If a row is not in the pool, or an array is not what ``matching_scores`` takes.
     """
     check_descriptors(release, "release", like=pool)
     rows = np.asarray(rows, dtype=np.int64)
@@ -108,26 +108,40 @@ def speaking_parts(pool: Descriptors, release: Descriptors, rows: Rows) -> Speak
         )
         for start in range(0, len(rows), SUBJECT_BLOCK):
             block = slice(start, start + SUBJECT_BLOCK)
-            found = _cosines(subject[block], generated)
+            found = cosines(subject[block], generated)
             best[block, part] = found.argmax(axis=1)
             similarity[block, part] = found.max(axis=1)
     return SpeakingParts(release_row=best, similarity=similarity)
 
 
-def _difference(real: Descriptors, generated: Descriptors, codes: Rows, start: int, k: int) -> Floats:
-    block = slice(start, start + SUBJECT_BLOCK)
-    others = _cosines(real[block], real)
-    others[codes[block, None] == codes[None, :]] = -np.inf
-    return _mean_of_top(_cosines(real[block], generated), k) - _mean_of_top(others, k)
+def nearest_references(real: Descriptors, codes: Rows, k: int) -> Floats:
+    """``(n,)`` mean cosine of each real to its k nearest of other groups, at one position."""
+    means = []
+    for start in range(0, len(real), SUBJECT_BLOCK):
+        block = slice(start, start + SUBJECT_BLOCK)
+        others = cosines(real[block], real)
+        others[codes[block, None] == codes[None, :]] = -np.inf
+        means.append(_mean_of_top(others, k))
+    return np.concatenate(means)
 
 
-def _cosines(left: Descriptors, right: Descriptors) -> Floats:
+def nearest_generated(real: Descriptors, generated: Descriptors, k: int) -> Floats:
+    """``(n,)`` mean cosine of each real to its k nearest of the release, at one position."""
+    blocks = range(0, len(real), SUBJECT_BLOCK)
+    return np.concatenate([_mean_of_top(cosines(real[at : at + SUBJECT_BLOCK], generated), k) for at in blocks])
+
+
+def cosines(left: Descriptors, right: Descriptors) -> Floats:
+    """Cosines of all pairs, rounded to 6 decimals."""
     similarity = (left @ right.T).astype(np.float64)
     np.round(similarity, SIMILARITY_DECIMALS, out=similarity)
     return np.clip(similarity, -1.0, 1.0, out=similarity)
 
 
 def _mean_of_top(values: Floats, k: int) -> Floats:
+    if k == 1:
+        nearest: Floats = values.max(axis=1)
+        return nearest
     top = np.sort(np.partition(values, values.shape[1] - k, axis=1)[:, -k:], axis=1)
     means: Floats = top.mean(axis=1)
     return means
