@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 TAU = 0.5
 RIDGE = 0.01
-POOL_BLOCK = 2500
+POOL_BLOCK = 4000
 RELEASE_BLOCK = 1024
 SCORE_DECIMALS = 6
 UNIT_TOLERANCE = 1e-3
@@ -62,7 +62,8 @@ class Matching:
         tau: Width of the kernel, in cosines; 0.3 to 1 work alike, below 0.2 it sees single neighbors only.
         ridge: Added to the kernel's diagonal, whose own value is 1; 0.001 to 0.1 work alike.
         pool_block: Reals that explain one another at once. A larger pool is dealt by group into blocks of at most
-            so many: the memory for one position is its square.
+            so many: the memory for one position grows with its square, the time with its cube. Larger sees more: a
+            training image in another block explains nothing away.
         seed: Which deal.
     """
 
@@ -189,38 +190,46 @@ def kernel(left: Descriptors, right: Descriptors, tau: float) -> Floats:
 
 
 def residuals(real: Descriptors, affinities: Floats, codes: Rows, matching: Matching) -> Floats:
-    """Standardised leave-one-group-out residuals; ``affinities`` ``(n,)`` or ``(n, sets)``, one column a release."""
-    inverse = inverse_kernel(real, matching)
-    return standardise_residuals(inverse, inverse @ affinities, codes)
+    """Standardised leave-one-group-out residuals ``(n,)`` of the affinities at one position."""
+    root = root_of_inverse(real, matching)
+    return standardise_residuals(root, root.T @ (root @ affinities), codes)
 
 
-def inverse_kernel(real: Descriptors, matching: Matching) -> Floats:
-    """``(K + ridge I)^-1`` of the reals at one position, by Cholesky."""
-    from scipy.linalg.lapack import dpotrf, dpotri
+def root_of_inverse(real: Descriptors, matching: Matching) -> Floats:
+    """Lower triangular M with M'M = ``(K + ridge I)^-1`` of the reals at one position, by Cholesky.
+
+    Raises:
+        UsageError: If the ridge is too small for images so alike.
+    """
+    from scipy.linalg.lapack import dpotrf, dtrtri
 
     gram = kernel(real, real, matching.tau)
     gram.flat[:: len(gram) + 1] = 1.0 + matching.ridge
     factor, failed = dpotrf(gram.T, lower=1, overwrite_a=1)
-    inverse, failed_too = (factor, 1) if failed else dpotri(factor, lower=1, overwrite_c=1)
-    if failed or failed_too:
+    root, singular = (factor, 1) if failed else dtrtri(factor, lower=1, overwrite_c=1)
+    if singular:
         raise UsageError(
             f"ridge {matching.ridge} is too small: the images are too alike to be told apart",
             hint="give a larger ridge",
         )
-    lower = np.tril(inverse)
-    return np.ascontiguousarray(lower + np.tril(lower, -1).T)
+    return np.asarray(root, dtype=np.float64)
 
 
-def standardise_residuals(inverse: Floats, weights: Floats, codes: Rows) -> Floats:
-    """From the weights ``inverse @ f`` to residuals without the own group, over their standard deviation.
+def standardise_residuals(root: Floats, weights: Floats, codes: Rows) -> Floats:
+    """From the weights ``H f`` to residuals without the own group, over their standard deviation.
 
-    With H the inverse and B a group, the residuals of B without B are ``H_BB^-1 w_B`` and their covariance is
+    With H = M'M the inverse and B a group, the residuals of B without B are ``H_BB^-1 w_B`` and their covariance is
     ``H_BB^-1`` (block inversion); for a group of one, ``w / sqrt(h)``.
+
+    Args:
+        root: ``(n, n)`` M.
+        weights: ``(n,)`` or ``(n, p)``, one column for each release.
+        codes: ``(n,)`` groups.
     """
-    single = np.sqrt(np.diag(inverse))
+    single = np.sqrt(np.einsum("ij,ij->j", root, root))
     out = weights / (single if weights.ndim == 1 else single[:, None])
     for rows in groups_of_many(codes):
-        covariance = np.linalg.inv(inverse[np.ix_(rows, rows)])
+        covariance = np.linalg.inv(root[:, rows].T @ root[:, rows])
         deviation = np.sqrt(np.diag(covariance))
         own = covariance @ weights[rows]
         out[rows] = own / (deviation if weights.ndim == 1 else deviation[:, None])

@@ -28,10 +28,10 @@ from provenance.detection.local import (
     checked_groups,
     content_order,
     dealt,
-    inverse_kernel,
     kernel,
     matching_scores,
     part_of,
+    root_of_inverse,
     scores_of,
     standardise_residuals,
     standardised,
@@ -176,14 +176,14 @@ def _residuals(
     real: Descriptors, generated: Descriptors, planted: Descriptors, codes: Rows, matching: Matching
 ) -> Floats:
     """``(n, p)`` standardised residuals at one position, one column for each plant."""
-    inverse = inverse_kernel(real, matching)
+    root = root_of_inverse(real, matching)
     size = len(generated)
-    weights = inverse @ affinity(real, generated, matching.tau)
+    weights = root.T @ (root @ affinity(real, generated, matching.tau))
     out = np.empty((len(real), len(planted)))
     for start in range(0, len(planted), PLANT_BLOCK):
         columns = slice(start, start + PLANT_BLOCK)
-        added = inverse @ kernel(real, planted[columns], matching.tau)
-        out[:, columns] = standardise_residuals(inverse, (size * weights[:, None] + added) / (size + 1), codes)
+        added = root.T @ (root @ kernel(real, planted[columns], matching.tau))
+        out[:, columns] = standardise_residuals(root, (size * weights[:, None] + added) / (size + 1), codes)
     return out
 
 
