@@ -227,7 +227,7 @@ def standardise_residuals(root: Floats, weights: Floats, codes: Rows) -> Floats:
         codes: ``(n,)`` groups.
     """
     single = np.sqrt(np.einsum("ij,ij->j", root, root))
-    out = weights / (single if weights.ndim == 1 else single[:, None])
+    out: Floats = weights / (single if weights.ndim == 1 else single[:, None])
     for rows in groups_of_many(codes):
         covariance = np.linalg.inv(root[:, rows].T @ root[:, rows])
         deviation = np.sqrt(np.diag(covariance))

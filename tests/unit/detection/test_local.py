@@ -145,6 +145,9 @@ def test_bad_input_is_named() -> None:
     for k in (0, 24, 31):
         with pytest.raises(UsageError, match="k is"):
             local_nearest_scores(pool, release, k=k)
+    alike = np.concatenate([pool, pool])
+    with pytest.raises(UsageError, match="ridge 1e-18 is too small"):
+        matching_scores(alike, release, matching=Matching(ridge=1e-18))
     with pytest.raises(UsageError, match="a block of the pool"):
         matching_scores(pool, release, ["a"] * 12 + ["b"] * 12, matching=Matching(pool_block=12))
 
