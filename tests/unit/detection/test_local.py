@@ -228,6 +228,20 @@ def test_referenced_is_a_difference() -> None:
         referenced(ours, shorter)
 
 
+def test_p_values_are_uniform_for_not_used_subjects_beside_known_used_ones() -> None:
+    from scipy.stats import binom
+
+    repetitions, low = 200, 0
+    for seed in range(repetitions):
+        rng = np.random.default_rng(seed)
+        pool = unit(rng.normal(size=(50, 2, 8)) + 1)
+        known_used, calibration, subject = pool[:30], slice(30, 49), 49
+        release = unit(known_used[rng.integers(0, 30, 60)] + 0.2 * rng.normal(size=(60, 2, 8)))
+        score = local_scores(pool, release).score
+        low += (1 + (score[calibration] >= score[subject]).sum()) / 20 <= 0.1
+    assert binom.ppf(0.001, repetitions, 0.1) <= low <= binom.ppf(0.999, repetitions, 0.1)
+
+
 # ---- real slices
 
 
