@@ -1,0 +1,200 @@
+"""The scoring step: frozen inputs in, membership scores of all reals out. The one place that knows scores by name.
+
+    inputs = ScoringInputs(vectors, release, groups)            vectors of the pool (n, parts, dim), image_id order
+    scored = score_reals("local", inputs)                       scored.scores: (n,), higher = more likely used
+
+Audits, planted copies and benchmarks all score by ``score_reals``: what is judged, what is planted and what is
+compared are the same numbers. The pool is calibration, subjects and the images known to be used, treated alike; no label
+enters. ``read_pool`` reads the vectors of a frozen audit, verified.
+
+Scores of a local space (``parts`` > 1): ``local`` (the default there), ``local-matching``, ``local-nearest``; of a
+whole-image space all of ``provenance.detection.SCORES``. ``referenced:NAME`` is any of them less the same against a
+reference release. ``local-matching`` and ``local`` are float32 products: they run on one BLAS thread, over
+rows in the order of their contents, so that neither the number of threads nor the order of anything shows in a score.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.detection import SCORES, membership_scores, neighborhoods
+from provenance.detection.local import Matching, matching_scores
+from provenance.detection.local_memory import COPY_FROM, COPY_WEIGHT, local_scores, referenced
+from provenance.detection.local_neighbors import local_nearest_scores
+from provenance.detection.membership import REFERENCED
+from provenance.errors import SpaceMismatchError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from provenance.detection.local import LocalScores
+
+    Floats = NDArray[np.float64]
+    Vectors = NDArray[np.float32]
+    Progress = Callable[[int, int], None]
+
+DEFAULT_LOCAL_SCORE = "local"
+DEFAULT_WHOLE_SCORE = "relative"
+DEFAULT_LOCAL_BACKBONE = "patches-24-8@64"
+"""The defaults of the rule ``calibrated``: docs/method.md says what they follow from."""
+
+LOCAL_SCORES = ("local", "local-matching", "local-nearest")
+_TAKE_K = ("nearest-mean", "density", "local-share", "local-nearest")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringInputs:
+    """What scores are computed from.
+
+    Attributes:
+        pool: Unit vectors of the reals, float32 (n, parts, dimension): calibration, subjects and known used ones.
+        release: Of the generated images, float32 (m, parts, dimension).
+        groups: Patient or study of each real; ``None`` in a place: a group of its own.
+        reference: Of a release whose generator was trained on other images; ``None`` without.
+    """
+
+    pool: Vectors
+    release: Vectors
+    groups: Sequence[str | None]
+    reference: Vectors | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the vectors are of a local space."""
+        return self.pool.shape[1] > 1
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredReals:
+    """Scores of a pool of reals.
+
+    Attributes:
+        scores: Higher = more likely used, float64 (n,), all finite.
+        control: The same score against the reference release; ``None`` without one, or where it is subtracted already.
+        contributions: What each position speaks for membership, (n, parts); ``None`` for whole-image scores.
+    """
+
+    scores: Floats
+    control: Floats | None
+    contributions: Floats | None
+
+
+def default_score(*, is_local: bool) -> str:
+    """The score of the rule ``calibrated`` where none is asked for."""
+    return DEFAULT_LOCAL_SCORE if is_local else DEFAULT_WHOLE_SCORE
+
+
+def score_names() -> tuple[str, ...]:
+    """All names but the ``referenced:`` ones."""
+    return (*LOCAL_SCORES, *SCORES)
+
+
+def is_local_score(name: str) -> bool:
+    """Whether a score is one of a local space.
+
+    Raises:
+        UsageError: If there is no such score.
+    """
+    plain = name.removeprefix(REFERENCED)
+    if plain not in score_names():
+        raise UsageError(f"no membership score is called {name}", hint=f"there are {', '.join(score_names())}")
+    return plain in LOCAL_SCORES
+
+
+def takes_k(name: str) -> bool:
+    """Whether the number of neighbors shapes a score."""
+    return name.removeprefix(REFERENCED) in _TAKE_K
+
+
+def score_parameters(name: str, k: int) -> dict[str, Any]:
+    """Everything that shapes a score beside the vectors, as JSON values for a policy."""
+    plain = name.removeprefix(REFERENCED)
+    found: dict[str, Any] = {"score": name, "space_kind": "local" if is_local_score(name) else "whole"}
+    if takes_k(name):
+        found["k"] = k
+    if plain in ("local", "local-matching"):
+        found["matching"] = Matching().to_json()
+    if plain == "local":
+        found["copies"] = {"from": COPY_FROM, "weight": COPY_WEIGHT}
+    return found
+
+
+def score_reals(name: str, inputs: ScoringInputs, *, k: int = 10, progress: Progress | None = None) -> ScoredReals:
+    """Membership scores of every real of the pool, by the score's name.
+
+    Args:
+        name: One of ``score_names()``, or ``referenced:`` and one of them.
+        inputs: Vectors and groups.
+        k: Neighbors, for the scores that take it (``takes_k``).
+        progress: Called with steps done and steps in all, for local scores.
+
+    Raises:
+        SpaceMismatchError: If the score is of a local space and the vectors are not, or the other way round.
+        UsageError: If the name is unknown, k is beyond the pool or the release, a reference is needed and missing, or
+            the pool has fewer than two groups.
+    """
+    local = is_local_score(name)
+    if local != inputs.is_local:
+        kinds = ("whole-image", "local")
+        raise SpaceMismatchError(
+            f"the score {name} is over a {kinds[local]} space; these vectors are of a {kinds[not local]} one",
+            hint="choose another with --space, or another score",
+        )
+    is_referenced = name.startswith(REFERENCED)
+    if is_referenced and inputs.reference is None:
+        raise UsageError(f"{name} needs a reference release", hint="name one with --reference-release")
+    with one_thread():
+        if local:
+            return _local(name.removeprefix(REFERENCED), inputs, k, progress, subtract=is_referenced)
+        return _whole(name, inputs, k, subtract=is_referenced)
+
+
+def with_release(inputs: ScoringInputs, release: Vectors) -> ScoringInputs:
+    """The same reals against another release."""
+    return replace(inputs, release=release, reference=None)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One BLAS thread: how float32 products are summed depends on how many there are."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
+def _whole(name: str, inputs: ScoringInputs, k: int, *, subtract: bool) -> ScoredReals:
+    # only scores that take k need more than the nearest neighbor
+    kept = k if takes_k(name) else 1
+    pool, groups = inputs.pool[:, 0], inputs.groups
+    found = neighborhoods(pool, inputs.release[:, 0], groups, k=kept)
+    if inputs.reference is None:
+        return ScoredReals(membership_scores(found, names=[name])[name], None, None)
+    other = neighborhoods(pool, inputs.reference[:, 0], groups, k=kept)
+    scores = membership_scores(found, other, [name])[name]
+    return ScoredReals(scores, None if subtract else membership_scores(other, names=[name])[name], None)
+
+
+def _local(name: str, inputs: ScoringInputs, k: int, progress: Progress | None, *, subtract: bool) -> ScoredReals:
+    found = _local_against(name, inputs, inputs.release, k, progress)
+    if inputs.reference is None:
+        return ScoredReals(found.score, None, found.contributions)
+    other = _local_against(name, inputs, inputs.reference, k, progress)
+    if subtract:
+        found = referenced(found, other)
+    return ScoredReals(found.score, None if subtract else other.score, found.contributions)
+
+
+def _local_against(
+    name: str, inputs: ScoringInputs, release: Vectors, k: int, progress: Progress | None
+) -> LocalScores:
+    if name == "local-nearest":
+        return local_nearest_scores(inputs.pool, release, inputs.groups, k=k, progress=progress)
+    score = local_scores if name == "local" else matching_scores
+    return score(inputs.pool, release, inputs.groups, progress=progress)
