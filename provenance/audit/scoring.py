@@ -4,8 +4,8 @@
     scored = score_reals("local", inputs)                       scored.scores: (n,), higher = more likely used
 
 Audits, planted copies and benchmarks all score by ``score_reals``: what is judged, what is planted and what is
-compared are the same numbers. The pool is calibration, subjects and the images known to be used, treated alike; no label
-enters. ``read_pool`` reads the vectors of a frozen audit, verified.
+compared are the same numbers. The pool is calibration, subjects and the images known to be used, treated alike; no
+label enters. ``evidence.scoring_inputs`` reads the vectors of a frozen audit, verified.
 
 Scores of a local space (``parts`` > 1): ``local`` (the default there), ``local-matching``, ``local-nearest``; of a
 whole-image space all of ``provenance.detection.SCORES``. ``referenced:NAME`` is any of them less the same against a
@@ -19,8 +19,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from provenance.detection import SCORES, membership_scores, neighborhoods
 from provenance.detection.local import Matching, matching_scores
 from provenance.detection.local_memory import COPY_FROM, COPY_WEIGHT, local_scores, referenced
@@ -31,6 +29,7 @@ from provenance.errors import SpaceMismatchError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from provenance.detection.local import LocalScores
@@ -67,7 +66,7 @@ class ScoringInputs:
     @property
     def is_local(self) -> bool:
         """Whether the vectors are of a local space."""
-        return self.pool.shape[1] > 1
+        return bool(self.pool.shape[1] > 1)
 
 
 @dataclass(frozen=True, slots=True)
