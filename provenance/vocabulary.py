@@ -79,6 +79,7 @@ class RuleName(StrEnum):
 
     MU_ALPHA_SIGMA = "mu-alpha-sigma"
     LOGISTIC = "logistic"
+    CALIBRATED = "calibrated"
 
 
 class Population(StrEnum):

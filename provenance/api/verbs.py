@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,6 +138,9 @@ class Workspace(Learning):
         alpha: float | None = None,
         population: str | Population | None = None,
         top_k: int | None = None,
+        score: str | None = None,
+        fdr: float | None = None,
+        reference_release: str | None = None,
         policy: Place | Policy | None = None,
         space: str | None = None,
         exclude_overlap: bool = False,
@@ -153,11 +157,18 @@ class Workspace(Learning):
             not_used: Known not to have been used.
             against: Of which it is unknown. Without any set all take part by their own membership.
             subject: ``generated`` (default) or ``real``: which images are judged.
-            rule: ``mu-alpha-sigma`` (default): used iff the score is above T = mu + alpha * sigma (docs/method.md, eqs.
-                2-4); ``logistic``: used iff the probability is above the policy's cutoff.
+            rule: ``calibrated`` (default as soon as a not-used set takes part): p-values against the images known not
+                used, and an outcome for the release; ``mu-alpha-sigma`` (default otherwise): used iff the score is
+                above T = mu + alpha * sigma (docs/method.md, eqs. 2-4); ``logistic``: used iff the probability is above
+                the policy's cutoff.
             alpha: Of that threshold; no unit; 0.5 by default.
             population: ``maxima`` (default) or ``pairwise``: what mu and sigma are taken over.
             top_k: Neighbors that are kept per subject and role; 10 by default.
+            score: Membership score of ``calibrated`` verdicts of real images (``provenance.audit.score_names()``);
+                ``local`` by default where the sets share a local space, else ``relative``.
+            fdr: Level of the false discovery rate of ``calibrated``; 0.05 by default.
+            reference_release: A release whose generator was trained on other images: a control of the scores, or what a
+                ``referenced:NAME`` score subtracts.
             policy: A policy that states all of these (``fit(...).policy``, its file, or ``policy:<hex>`` on record);
                 where one is given, the others may only repeat it.
             space: Backbone name or space id (prefix) where the sets share several.
@@ -169,7 +180,8 @@ class Workspace(Learning):
             on_step: Called with a line of text at each step.
 
         Returns:
-            The recorded audit (``.audit``), its datasets and notes; ``verdicts`` makes a table of it.
+            The recorded audit (``.audit``; of calibrated ones with ``settings["outcome"]``), its datasets and notes;
+            ``verdicts`` makes a table of it.
 
         Raises:
             UsageError: If an option contradicts the policy, or a set that the rule needs is missing.
@@ -182,6 +194,18 @@ class Workspace(Learning):
         from provenance.duplicates import DuplicateRule
         from provenance.learning import chosen_policy
 
+        request = AuditRequest(
+            release,
+            names_of_call(used),
+            names_of_call(not_used),
+            names_of_call(against),
+            space=space,
+            exclude_overlap=exclude_overlap,
+            exclude_twins=exclude_twins,
+            twin_rule=DuplicateRule() if twins is None else twins,
+            match_resolution=match_resolution,
+            reference_release=reference_release,
+        )
         chosen = chosen_policy(
             self,
             policy,
@@ -190,20 +214,11 @@ class Workspace(Learning):
             alpha=alpha,
             population=None if population is None else word_of(Population, population),
             top_k=top_k,
+            score=score,
+            q=fdr,
+            request=request,
         )
-        request = AuditRequest(
-            release,
-            names_of_call(used),
-            names_of_call(not_used),
-            names_of_call(against),
-            chosen,
-            space,
-            exclude_overlap,
-            exclude_twins,
-            DuplicateRule() if twins is None else twins,
-            match_resolution,
-        )
-        return run_audit(self, request, on_step)
+        return run_audit(self, replace(request, policy=chosen), on_step)
 
     def export(
         self,

@@ -8,11 +8,13 @@ the same ``verdict_digest``, whatever the engine, the order of ingest, the batch
 spread over sets.
 """
 
+from provenance.audit.choosing import default_rule
 from provenance.audit.compare import Change, compare_audits
 from provenance.audit.distances import distance_sentence
 from provenance.audit.features import FEATURES, features_of
 from provenance.audit.inputs import AuditRequest
 from provenance.audit.run import AuditReport, run_audit, verdict_digest
+from provenance.audit.scoring import ScoredReals, ScoringInputs, score_names, score_parameters, score_reals
 from provenance.detection import Policy
 
 __all__ = [
@@ -21,9 +23,15 @@ __all__ = [
     "AuditRequest",
     "Change",
     "Policy",
+    "ScoredReals",
+    "ScoringInputs",
     "compare_audits",
+    "default_rule",
     "distance_sentence",
     "features_of",
     "run_audit",
+    "score_names",
+    "score_parameters",
+    "score_reals",
     "verdict_digest",
 ]

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from provenance.audit.parts import nearest_by_parts
+from provenance.audit.scoring import ScoringInputs
 from provenance.detection import Policy, Threshold, near_rounding_boundary, threshold_of_moments
 from provenance.errors import SpaceMismatchError
 from provenance.index import (
@@ -20,15 +22,15 @@ from provenance.index import (
     load_vectors,
     needs_direct,
     neighbors_by_engine,
-    neighbors_in_file,
     pairwise,
     prune,
 )
-from provenance.vocabulary import Role, Subject
+from provenance.vocabulary import Role, RuleName, Subject
 
 if TYPE_CHECKING:
     from provenance.audit.inputs import FrozenAudit, FrozenDataset
     from provenance.catalog import Member
+    from provenance.vocabulary import Space
     from provenance.workspace import Workspace
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
@@ -62,21 +64,24 @@ def gather(
 ) -> list[SubjectEvidence]:
     """Exact neighbors of every subject, sorted by image_id.
 
-    A generated subject is compared with the acting images of each role; a real one with the release.
+    A generated subject is compared with the acting images of each role; a real one with the release. Calibrated
+    verdicts of real images are about those that were or may have been used. In a local space, which only calibrated
+    rules judge in, similarity is the mean of the cosines of the parts.
 
     Raises:
         VectorStoreError: If a stored vector is missing or is not the one that was recorded.
-        SpaceMismatchError: If the space is not a whole-image space.
+        SpaceMismatchError: If the space is not a whole-image space, and the rule needs one.
     """
-    if frozen.space.parts != 1:
+    calibrated = policy.rule is RuleName.CALIBRATED
+    if frozen.space.parts != 1 and not calibrated:
         raise SpaceMismatchError(
             f"rule {policy.rule.value} judges whole images; {frozen.space.backbone} gives {frozen.space.parts} parts",
             hint="choose a whole-image space with --space",
         )
-    search = _Search(workspace, frozen, on_step)
+    search = VectorSearch(workspace, frozen.space, on_step)
     generated = frozen.release.members
     if policy.subject is Subject.REAL:
-        reals = frozen.judged_reals
+        reals = frozen.candidates if calibrated else frozen.judged_reals
         nearest = search.nearest(search.vectors(reals), Role.RELEASE, generated, policy.top_k)
         roles = {m.image_id: role for role, members in frozen.reals.items() for m in members}
         subjects = [SubjectEvidence(m, roles[m.image_id], n) for m, n in zip(reals, nearest, strict=True)]
@@ -91,21 +96,36 @@ def gather(
     return subjects
 
 
-class _Search:
-    """Neighbors of frozen members: over a verified local file, or by asking a server."""
+def scoring_inputs(workspace: Workspace, frozen: FrozenAudit, on_step: Callable[[str], None]) -> ScoringInputs:
+    """What membership scores of a frozen audit are computed from, verified; reals in image_id order.
 
-    def __init__(self, workspace: Workspace, frozen: FrozenAudit, on_step: Callable[[str], None]) -> None:
+    Raises:
+        VectorStoreError: If a stored vector is missing or is not the one that was recorded.
+    """
+    search = VectorSearch(workspace, frozen.space, on_step)
+    pool = frozen.judged_reals
+    reference = None if frozen.reference is None else search.vectors(frozen.reference.members)
+    return ScoringInputs(
+        search.vectors(pool), search.vectors(frozen.release.members), [member.group_key for member in pool], reference
+    )
+
+
+class VectorSearch:
+    """Vectors and neighbors of frozen members: over a verified local file, or by asking a server."""
+
+    def __init__(self, workspace: Workspace, space: Space, on_step: Callable[[str], None]) -> None:
         self.workspace = workspace
-        self.space = frozen.space
+        self.space = space
         self.on_step = on_step
 
     def nearest(
         self, queries: FloatArray, role: Role, references: Sequence[Member], k: int
     ) -> list[tuple[Nearest, ...]]:
+        """The k nearest references of each query, ranked."""
         self.on_step(f"comparing {len(queries):,} images with {len(references):,} ({role.value})")
-        if self.workspace.exports_vectors:
+        if self.workspace.exports_vectors or self.space.parts != 1:
             threads = self.workspace.settings.threads
-            rows, similarities = neighbors_in_file(queries, self.vectors(references), k, threads=threads)
+            rows, similarities = nearest_by_parts(queries, self.vectors(references), k, threads=threads)
         else:
             keys = sorted({member.collection_key for member in references})
             rank = {member.point_id: row for row, member in enumerate(references)}
@@ -115,7 +135,7 @@ class _Search:
         return [_ranked(role, references, row, value) for row, value in pairs]
 
     def vectors(self, members: Sequence[Member]) -> FloatArray:
-        """Verified vectors, float32 (n, 1, dim), in the order of ``members`` (image_id order)."""
+        """Verified vectors, float32 (n, parts, dim), in the order of ``members`` (image_id order)."""
         if not self.workspace.exports_vectors:
             return self._load(members)
         return ensure_vector_file(
@@ -171,7 +191,7 @@ def pairwise_threshold(workspace: Workspace, frozen: FrozenAudit, alpha: float) 
     Where the moments' rounding error could show in the recorded decimals, mu and sigma are computed again
     from the vectors, centred and in image_id order.
     """
-    search = _Search(workspace, frozen, lambda _step: None)
+    search = VectorSearch(workspace, frozen.space, lambda _step: None)
     release, reals = search.moments(frozen.release), search.moments_of_reals(frozen)
     mu, variance = pairwise(release, reals)
     sigma = math.sqrt(variance)

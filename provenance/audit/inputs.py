@@ -24,6 +24,9 @@ ROLE_OF_MEMBERSHIP = {
     Membership.UNKNOWN: Role.AGAINST,
 }
 
+CANDIDATES = (Role.USED, Role.AGAINST)
+"""The roles of images that were, or may have been, used."""
+
 
 @dataclass(frozen=True, slots=True)
 class AuditRequest:
@@ -42,6 +45,8 @@ class AuditRequest:
         twin_rule: What counts as a near-twin.
         match_resolution: Judge in the space in which every image is first brought to the release's native resolution;
             what is missing there is embedded from the recorded sources.
+        reference_release: Name of a release whose generator was trained on other images, for ``calibrated``: a control
+            of its scores, or what a ``referenced:`` score subtracts.
     """
 
     release: str
@@ -54,6 +59,7 @@ class AuditRequest:
     exclude_twins: bool = False
     twin_rule: DuplicateRule = field(default_factory=DuplicateRule)
     match_resolution: bool = False
+    reference_release: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,7 @@ class FrozenAudit:
         claimed_otherwise: Images of ``against`` sets that a used or not-used set claims, and that act there.
         twins: Not-used images with near-twins among the used ones; ``None`` where it was not looked for.
         twins_excluded: Whether those were left out of ``reals``.
+        reference: A release of a generator trained on other images; ``None`` without.
     """
 
     release: FrozenDataset
@@ -93,11 +100,18 @@ class FrozenAudit:
     claimed_otherwise: int
     twins: TwinReport | None = None
     twins_excluded: bool = False
+    reference: FrozenDataset | None = None
 
     @property
     def judged_reals(self) -> tuple[Member, ...]:
         """All real images of all roles, sorted by image_id."""
         return tuple(sorted((m for members in self.reals.values() for m in members), key=lambda m: m.image_id))
+
+    @property
+    def candidates(self) -> tuple[Member, ...]:
+        """The real images that were or may have been used, sorted by image_id: what calibrated verdicts are about."""
+        acting = (m for role in CANDIDATES for m in self.reals.get(role, ()))
+        return tuple(sorted(acting, key=lambda m: m.image_id))
 
 
 def freeze(catalog: Catalog, request: AuditRequest) -> FrozenAudit:
@@ -109,11 +123,13 @@ def freeze(catalog: Catalog, request: AuditRequest) -> FrozenAudit:
         SpaceMismatchError: If the datasets share no space, or several and none was chosen.
     """
     release, roles = datasets_of(catalog, request)
-    space = common_space(catalog, [release, *(dataset for dataset, _ in roles)], request.space)
+    reference = _reference(catalog, request, release)
+    space = common_space(catalog, participants(catalog, request), request.space)
     frozen_release = _frozen(catalog, release, Role.RELEASE, space)
     sets = tuple(_frozen(catalog, dataset, role, space) for dataset, role in roles)
     reals, excluded, otherwise = _resolve_claims(catalog, sets, exclude_overlap=request.exclude_overlap)
-    return FrozenAudit(frozen_release, sets, reals, space, excluded, otherwise)
+    frozen_reference = None if reference is None else _frozen(catalog, reference, Role.RELEASE, space)
+    return FrozenAudit(frozen_release, sets, reals, space, excluded, otherwise, reference=frozen_reference)
 
 
 def datasets_of(catalog: Catalog, request: AuditRequest) -> tuple[Dataset, list[tuple[Dataset, Role]]]:
@@ -130,6 +146,35 @@ def datasets_of(catalog: Catalog, request: AuditRequest) -> tuple[Dataset, list[
             hint="run the same ingest again; it goes on where it stopped",
         )
     return release, _roles(catalog, request, release)
+
+
+def participants(catalog: Catalog, request: AuditRequest) -> list[Dataset]:
+    """Every dataset whose images must be in one space: release, real sets, and the reference release where given.
+
+    Raises:
+        NotFoundError: As ``datasets_of``.
+        ConflictError: Likewise.
+    """
+    release, roles = datasets_of(catalog, request)
+    reference = _reference(catalog, request, release)
+    return [release, *(dataset for dataset, _ in roles), *([] if reference is None else [reference])]
+
+
+def _reference(catalog: Catalog, request: AuditRequest, release: Dataset) -> Dataset | None:
+    if request.reference_release is None:
+        return None
+    reference = catalog.dataset(request.reference_release, DatasetKind.RELEASE)
+    if reference.dataset_id == release.dataset_id:
+        raise UsageError(
+            f"{release.name} can't be its own reference",
+            hint="--reference-release takes a release whose generator was trained on other images",
+        )
+    if catalog.latest_seal(reference.dataset_id) is None:
+        raise ConflictError(
+            f"release {reference.name} is not complete: its ingest never reached the end of its source",
+            hint="run the same ingest again; it goes on where it stopped",
+        )
+    return reference
 
 
 def _roles(catalog: Catalog, request: AuditRequest, release: Dataset) -> list[tuple[Dataset, Role]]:

@@ -5,14 +5,15 @@ A rule that joins brings a ``check``, which refuses before any vector is read, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
+from provenance.audit.calibrated import check_calibrated, judge_calibrated
 from provenance.audit.distances import labels_by_distance
 from provenance.audit.evidence import SubjectEvidence, pairwise_threshold
 from provenance.audit.features import FEATURES, S_NOT_USED, S_USED, features_of
+from provenance.audit.inputs import CANDIDATES
+from provenance.audit.judgement import Judgement, Rule
 from provenance.detection import (
-    Decision,
     Policy,
     Threshold,
     decide_generated,
@@ -24,41 +25,12 @@ from provenance.errors import SpaceMismatchError, UsageError
 from provenance.vocabulary import Population, Role, RuleName, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from provenance.audit.inputs import FrozenAudit
     from provenance.workspace import Workspace
 
-CANDIDATES = (Role.USED, Role.AGAINST)
-"""The roles that S_u is over: images that were, or may have been, used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What a rule says of the subjects of one audit.
-
-    Attributes:
-        decisions: One a subject, in their order.
-        threshold: What scores were compared with; ``None`` for a rule without one number for all.
-        basis: The rule's figures as JSON values, as they enter the verdict digest.
-        moments: mu, sigma, alpha and n, where the rule has them.
-        settings: What the audit records beside.
-        notes: What a person should know.
-    """
-
-    decisions: tuple[Decision, ...]
-    threshold: float | None
-    basis: Mapping[str, Any]
-    moments: Threshold | None
-    settings: Mapping[str, Any]
-    notes: tuple[str, ...]
-
-
-class Rule(NamedTuple):
-    """How audits apply a rule: refuse what it can't judge, then judge."""
-
-    check: Callable[[FrozenAudit, Policy], None]
-    judge: Callable[[Workspace, FrozenAudit, Policy, Sequence[SubjectEvidence]], Judgement]
+    OnStep = Callable[[str], None]
 
 
 def rule_of(policy: Policy) -> Rule:
@@ -77,7 +49,7 @@ def _check_nothing(_frozen: FrozenAudit, _policy: Policy) -> None:
 
 
 def _judge_by_threshold(
-    workspace: Workspace, frozen: FrozenAudit, policy: Policy, subjects: Sequence[SubjectEvidence]
+    workspace: Workspace, frozen: FrozenAudit, policy: Policy, subjects: Sequence[SubjectEvidence], _on_step: OnStep
 ) -> Judgement:
     """Rule ``mu-alpha-sigma``: seed paper, eqs. 2-4."""
     if policy.subject is Subject.REAL:
@@ -144,7 +116,7 @@ def _check_model(frozen: FrozenAudit, policy: Policy) -> None:
 
 
 def _judge_by_model(
-    _workspace: Workspace, _frozen: FrozenAudit, policy: Policy, subjects: Sequence[SubjectEvidence]
+    _workspace: Workspace, _frozen: FrozenAudit, policy: Policy, subjects: Sequence[SubjectEvidence], _on_step: OnStep
 ) -> Judgement:
     """Rule ``logistic``: seed paper, 4.5. The score is the probability, the threshold its cutoff."""
     model = policy.model
@@ -167,4 +139,5 @@ def _there(score: float | None) -> float:
 RULES: dict[RuleName, Rule] = {
     RuleName.MU_ALPHA_SIGMA: Rule(_check_nothing, _judge_by_threshold),
     RuleName.LOGISTIC: Rule(_check_model, _judge_by_model),
+    RuleName.CALIBRATED: Rule(check_calibrated, judge_calibrated),
 }

@@ -11,19 +11,19 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from provenance.audit.inputs import datasets_of
+from provenance.audit.inputs import participants
 from provenance.errors import SourceError, SpaceMismatchError
 from provenance.ingest import run_embed
 from provenance.spaces import common_space, lacking_in, native_resolution
 from provenance.vocabulary import resolution_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from provenance.audit.inputs import AuditRequest, FrozenAudit
-    from provenance.catalog import Catalog
+    from provenance.catalog import Catalog, Dataset
     from provenance.ingest import Progress
-    from provenance.vocabulary import Resolution
+    from provenance.vocabulary import Resolution, Space
     from provenance.workspace import Workspace
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -42,30 +42,48 @@ def with_matched_space(workspace: Workspace, request: AuditRequest, on_step: Cal
     if not request.match_resolution:
         return request
     catalog = workspace.catalog
-    release, roles = datasets_of(catalog, request)
-    datasets = [release, *(dataset for dataset, _ in roles)]
+    datasets = participants(catalog, request)
     base = common_space(catalog, datasets, request.space)
     if base.parts != 1:
         raise SpaceMismatchError(
             f"--match-resolution is for whole-image spaces; {base.backbone} gives {base.parts} parts",
             hint="a local space is made at a resolution of its own: patches-16-8@64",
         )
-    space = base.matched_to(native_resolution(catalog, release).resolution)
-    lacking = [dataset for dataset in datasets if lacking_in(catalog, dataset, space)]
-    if lacking:
-        backbone = workspace.backbone_of(space)
-        for dataset in lacking:
-            on_step(f"embedding {dataset.name} in {space.backbone}, from its recorded sources")
-            report = run_embed(workspace, dataset.name, backbone, _Lines(dataset.name, on_step))
-            if report.unreadable:
-                first = report.unreadable[0]
-                raise SourceError(
-                    f"{len(report.unreadable):,} images of {dataset.name} can't be read again, and have no vector in "
-                    f"{space.backbone}; the first: {first.name}: {first.detail}",
-                    hint="if the files were moved: provenance relocate OLD NEW; what is gone for good can be taken "
-                    "out with `provenance sets forget`, or audit without --match-resolution",
-                )
+    space = base.matched_to(native_resolution(catalog, datasets[0]).resolution)
+    embed_missing(workspace, datasets, space, "--match-resolution", on_step)
     return replace(request, space=space.space_id)
+
+
+def embed_missing(
+    workspace: Workspace, datasets: Sequence[Dataset], space: Space, asked_by: str, on_step: Callable[[str], None]
+) -> None:
+    """Give every image of some datasets its vector in a space, from the recorded sources.
+
+    Args:
+        workspace: Where.
+        datasets: Sets and releases.
+        space: Of a backbone that is known by its name.
+        asked_by: The option without which nothing would be embedded.
+        on_step: Told what is being done.
+
+    Raises:
+        SourceError: If an image can't be read again.
+        EmbeddingError: If the backbone can't be had.
+    """
+    lacking = [dataset for dataset in datasets if lacking_in(workspace.catalog, dataset, space)]
+    backbone = workspace.backbone_of(space) if lacking else None
+    for dataset in lacking:
+        assert backbone is not None, "loaded as soon as anything lacks a vector"
+        on_step(f"embedding {dataset.name} in {space.backbone}, from its recorded sources")
+        report = run_embed(workspace, dataset.name, backbone, _Lines(dataset.name, on_step))
+        if report.unreadable:
+            first = report.unreadable[0]
+            raise SourceError(
+                f"{len(report.unreadable):,} images of {dataset.name} can't be read again, and have no vector in "
+                f"{space.backbone}; the first: {first.name}: {first.detail}",
+                hint="if the files were moved: provenance relocate OLD NEW; what is gone for good can be taken "
+                f"out with `provenance sets forget`, or audit without {asked_by}",
+            )
 
 
 class _Lines:

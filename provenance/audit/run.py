@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from provenance.audit.choosing import with_score, with_score_space
 from provenance.audit.distances import nearest_by_distance
 from provenance.audit.evidence import SubjectEvidence, gather
 from provenance.audit.inputs import AuditRequest, FrozenAudit, FrozenDataset, freeze
-from provenance.audit.judging import Judgement, rule_of
+from provenance.audit.judging import rule_of
 from provenance.audit.resolution import resolution_notes, resolution_settings, with_matched_space
 from provenance.audit.twins import twin_counts, twin_notes, twin_settings, with_twins
 from provenance.catalog import AuditDataset, AuditRecord, NeighborRecord, VerdictRecord
@@ -24,6 +25,7 @@ from provenance.version import __version__
 from provenance.vocabulary import Role, digest_of_json
 
 if TYPE_CHECKING:
+    from provenance.audit.judgement import Judgement
     from provenance.detection import Decision, Policy
     from provenance.workspace import Workspace
 
@@ -82,12 +84,14 @@ def _run_audit(workspace: Workspace, request: AuditRequest, on_step: OnStep | No
     on_step = on_step or (lambda _step: None)
     rule, policy = rule_of(request.policy), request.policy
     request = with_matched_space(workspace, replace(request, space=request.space or policy.space_id), on_step)
+    request = with_score_space(workspace, request, on_step)
     frozen = freeze(workspace.catalog, request)
+    policy = with_score(policy, frozen)
     rule.check(frozen, policy)
     frozen = with_twins(workspace, frozen, request, on_step)
     subjects = gather(workspace, frozen, policy, on_step)
     on_step("deciding")
-    judged = rule.judge(workspace, frozen, policy, subjects)
+    judged = rule.judge(workspace, frozen, policy, subjects, on_step)
     verdicts = [_verdict(s, d, judged.threshold) for s, d in zip(subjects, judged.decisions, strict=True)]
     rejects = [r for f in (frozen.release, *frozen.sets) for r in workspace.catalog.rejects(f.dataset.dataset_id)]
     moments = judged.moments
@@ -105,7 +109,7 @@ def _run_audit(workspace: Workspace, request: AuditRequest, on_step: OnStep | No
         population_count=moments.n if moments else None,
         threshold=judged.threshold,
         verdict_digest=verdict_digest(frozen, policy, judged.basis, [v.verdict_sha256 for v in verdicts]),
-        counts=_counts(frozen, verdicts, len(rejects)),
+        counts={**_counts(frozen, verdicts, len(rejects)), **judged.counts},
         settings=_settings(workspace, frozen, subjects, judged),
         software_version=__version__,
         started_at=started_at,
@@ -147,6 +151,7 @@ def _settings(
         "search": "exact",
         "index": workspace.index_url.partition(":")[0],
         "euclidean": {**nearest_by_distance(subjects), **judged.settings},
+        **judged.facts,
         **twin_settings(frozen),
         **resolution_settings(workspace.catalog, frozen),
     }
@@ -162,8 +167,8 @@ def _verdict(subject: SubjectEvidence, decision: Decision, threshold: float | No
         s_not_used=subject.greatest(Role.NOT_USED),
         s_against=subject.greatest(Role.AGAINST),
         threshold=threshold,
-        p_value=None,
-        q_value=None,
+        p_value=decision.p_value,
+        q_value=decision.q_value,
         near_threshold=decision.near_threshold,
         verdict_sha256=_leaf(subject, decision, threshold),
         neighbors=[NeighborRecord(n.role, n.rank, n.member.image_key, n.similarity) for n in subject.neighbors],
@@ -182,9 +187,15 @@ def _leaf(subject: SubjectEvidence, decision: Decision, threshold: float | None)
             "s_not_used": subject.greatest(Role.NOT_USED),
             "s_against": subject.greatest(Role.AGAINST),
             "threshold": threshold,
+            **_p_and_q(decision),
             "neighbors": [[str(n.role), n.rank, n.member.image_id, n.similarity] for n in subject.neighbors],
         }
     )
+
+
+def _p_and_q(decision: Decision) -> dict[str, float | None]:
+    # left out where the rule has none: digests of such verdicts are as they always were
+    return {} if decision.p_value is None else {"p_value": decision.p_value, "q_value": decision.q_value}
 
 
 def _counts(frozen: FrozenAudit, verdicts: Sequence[VerdictRecord], rejected: int) -> dict[str, int]:

@@ -171,6 +171,16 @@ def native_resolutions(session: Session, dataset_id: str) -> dict[Resolution, in
     return {(width, height): count for width, height, count in session.execute(query)}
 
 
+def sizes_of(session: Session, image_keys: Sequence[str]) -> dict[str, Resolution]:
+    """``(width, height)`` in pixels of images, by image_key; erased ones are left out."""
+    sizes: dict[str, Resolution] = {}
+    for chunk in chunked(image_keys):
+        query = select(t.ImageIdentity.image_key, t.ImageIdentity.width, t.ImageIdentity.height)
+        found = session.execute(query.where(t.ImageIdentity.image_key.in_(chunk)))
+        sizes.update({key: (width, height) for key, width, height in found})
+    return sizes
+
+
 def names_of(session: Session, dataset_ids: Sequence[str], image_keys: Sequence[str]) -> dict[str, str]:
     """The smallest name that each image has in these datasets, by image_key; nameless ones are left out."""
     names: dict[str, str] = {}

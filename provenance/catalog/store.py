@@ -179,6 +179,7 @@ class Catalog:
     member_ids = _reads(_images.member_ids)
     member_count = _reads(_images.member_count)
     native_resolutions = _reads(_images.native_resolutions)
+    sizes_of = _reads(_images.sizes_of)
     names_of = _reads(_images.names_of)
     occurrence_names = _reads(_images.occurrence_names)
     placements = _reads(_images.placements)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -51,7 +52,24 @@ def audit(
         Subject | None, typer.Option("--subject", help="Which images are judged.", show_default="generated")
     ] = None,
     rule: Annotated[
-        RuleName | None, typer.Option("--rule", help="The decision rule.", show_default="mu-alpha-sigma")
+        RuleName | None,
+        typer.Option(
+            "--rule", help="The decision rule.", show_default="calibrated with a not-used set, else mu-alpha-sigma"
+        ),
+    ] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(
+            "--score", metavar="NAME", help="Membership score of real images.", show_default="local, else relative"
+        ),
+    ] = None,
+    fdr: Annotated[
+        float | None,
+        typer.Option("--fdr", help="Share of false discoveries allowed (calibrated).", show_default="0.05"),
+    ] = None,
+    reference_release: Annotated[
+        str | None,
+        typer.Option("--reference-release", metavar="NAME", help="Release of a generator trained on other images."),
     ] = None,
     alpha: Annotated[float | None, typer.Option("--alpha", help="T = mu + alpha * sigma.", show_default="0.5")] = None,
     population: Annotated[
@@ -85,10 +103,13 @@ def audit(
     Without --used, --not-used and --against every set takes part by its own membership. --match-resolution embeds
     what is missing at the release's resolution from the recorded sources.
 
+    With images known not used the rule is `calibrated`: p-values against them, error control, and an outcome for the
+    release. The published baseline stays one flag away: --rule mu-alpha-sigma.
+
     \b
     Example:
       provenance audit gan-v1 --used cohort-2024 --not-used cohort-2019
-      provenance audit gan-v1 --against hospital-b --subject real --json
+      provenance audit gan-v1 --against hospital-b --not-used cohort-2019 --subject real --json
       provenance audit gan-v2 --rule logistic --policy policy.json
     """
     from provenance.audit import AuditRequest, compare_audits, run_audit
@@ -99,9 +120,19 @@ def audit(
     twins = DuplicateRule.chosen(twin_evidence, twin_hash_distance, twin_min_similarity)
     sets = (tuple(used or ()), tuple(not_used or ()), tuple(against or ()))
     options: dict[str, Any] = {"subject": subject, "rule": rule, "alpha": alpha, "population": population}
+    options |= {"top_k": top_k, "score": score, "q": fdr}
+    request = AuditRequest(
+        release,
+        *sets,
+        space=space,
+        exclude_overlap=exclude_overlap,
+        exclude_twins=exclude_twins,
+        twin_rule=twins,
+        match_resolution=match_resolution,
+        reference_release=reference_release,
+    )
     with open_workspace() as workspace:
-        chosen = chosen_policy(workspace, policy, **options, top_k=top_k)
-        request = AuditRequest(release, *sets, chosen, space, exclude_overlap, exclude_twins, twins, match_resolution)
+        request = replace(request, policy=chosen_policy(workspace, policy, **options, request=request))
         if compare is not None:
             compare = workspace.catalog.audit(compare).audit_id
         report = run_audit(workspace, request, None if json else message)
@@ -137,6 +168,9 @@ def audit_json(audit: AuditRecord, datasets: Any, *, notes: Any = ()) -> dict[st
         "space_id": audit.space_id,
         "release_digest": audit.release_digest,
         "threshold": threshold,
+        "outcome": audit.settings.get("outcome"),
+        "outcome_reason": audit.settings.get("outcome_reason"),
+        "release_test": audit.settings.get("release_test"),
         "counts": dict(audit.counts),
         "datasets": [_dataset_json(row) for row in datasets],
         "settings": dict(audit.settings),
@@ -176,10 +210,12 @@ def _print_audit(audit: AuditRecord, datasets: Any) -> None:
     names: dict[str, list[str]] = {row.role.value: [] for row in datasets}
     for row in datasets:
         names[row.role.value].append(f"{row.name} ({row.image_count:,})")
-    facts: dict[str, Any] = {role: ", ".join(listed) for role, listed in names.items()}
+    facts: dict[str, Any] = _outcome_facts(audit)
+    facts |= {role: ", ".join(listed) for role, listed in names.items()}
     facts |= {
         "judged": f"{counts['subjects']:,} {audit.subject.value} images by {audit.rule}",
-        "labels": f"{counts['used']:,} used, {counts['not_used']:,} not_used",
+        "labels": _labels_text(audit),
+        **_calibration_facts(audit),
         "rejected": f"{counts['rejected']:,} inputs could not be read",
     }
     if audit.threshold is not None and audit.mu is None:
@@ -200,6 +236,40 @@ def _print_audit(audit: AuditRecord, datasets: Any) -> None:
     print_facts(facts, title=f"audit {audit.audit_id}")
 
 
+def _outcome_facts(audit: AuditRecord) -> dict[str, Any]:
+    """The outcome and its sentence, first of all; nothing for rules without one."""
+    if "outcome" not in audit.settings:
+        return {}
+    return {
+        "OUTCOME": str(audit.settings["outcome"]).replace("_", " ").upper(),
+        "because": audit.settings["outcome_reason"],
+    }
+
+
+def _labels_text(audit: AuditRecord) -> str:
+    names = ("established", "not_established", "inconclusive") if "outcome" in audit.settings else ("used", "not_used")
+    return ", ".join(f"{audit.counts[name]:,} {name}" for name in names)
+
+
+def _calibration_facts(audit: AuditRecord) -> dict[str, Any]:
+    """How the p-values came about, and the release test."""
+    rule = audit.settings.get("calibrated")
+    if rule is None:
+        return {}
+    facts: dict[str, Any] = {
+        "calibration": f"{audit.counts['calibration_groups']:,} groups, {audit.counts['calibration_images']:,} images "
+        f"known not used; FDR {rule['q']:g}; k_min {rule['k_min']:,}; {rule['sufficient_groups']:,} groups would do"
+    }
+    if "score" in rule:
+        facts["score"] = rule["score"]
+    test = audit.settings.get("release_test")
+    if test and test["auc"]["value"] is not None:
+        auc, low, high = (test["auc"][name] for name in ("value", "low", "high"))
+        interval = "" if low is None else f" [{low:.3f}, {high:.3f}]"
+        facts["release test"] = f"AUC {auc:.3f}{interval}, p = {test['permutation']['p_value']:.2g}"
+    return facts
+
+
 def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None:
     from provenance.cli.output import print_table, short
     from provenance.exports import audit_rows
@@ -207,8 +277,8 @@ def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None
     if rows == 0:
         return
     ranked = sorted(audit_rows(workspace, audit), key=lambda row: -(row["score"] or 0))[:rows]
-    generated = audit.subject is Subject.GENERATED
-    columns = ("S_u", "S_n", "S_unknown") if generated else ("claimed",)
+    generated, calibrated = audit.subject is Subject.GENERATED, "outcome" in audit.settings
+    columns = (*(("p", "q") if calibrated else ()), *(("S_u", "S_n", "S_unknown") if generated else ("claimed",)))
     print_table(
         ("subject", "name", "label", "score", *columns, "nearest", "nearest name"),
         [
@@ -217,13 +287,14 @@ def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None
                 row["name"],
                 row["label"],
                 row["score"],
+                *((row["p_value"], row["q_value"]) if calibrated else ()),
                 *((row["s_used"], row["s_not_used"], row["s_against"]) if generated else (row["role"],)),
                 short(row["nearest_id"] or None),
                 row["nearest_name"],
             )
             for row in ranked
         ],
-        title=f"closest {len(ranked)} of {audit.counts['subjects']:,}",
+        title=f"{'greatest scores of' if calibrated else 'closest'} {len(ranked)} of {audit.counts['subjects']:,}",
     )
 
 
@@ -258,7 +329,7 @@ def audits_list(json: JsonOption = False) -> None:
         print_json([audit_json(a, sets[a.audit_id]) for a in audits])
         return
     print_table(
-        ("audit", "audited at", "release", "subject", "rule", "used", "not_used", "rejected"),
+        ("audit", "audited at", "release", "subject", "rule", "outcome", "labels", "rejected"),
         [
             (
                 a.audit_id[:8],
@@ -266,8 +337,8 @@ def audits_list(json: JsonOption = False) -> None:
                 next(row.name for row in sets[a.audit_id] if row.role.value == "release"),
                 a.subject,
                 a.rule,
-                a.counts["used"],
-                a.counts["not_used"],
+                str(a.settings.get("outcome", "")).replace("_", " "),
+                _labels_text(a),
                 a.counts["rejected"],
             )
             for a in audits

@@ -12,6 +12,9 @@ from provenance.vocabulary import Population, RuleName, Subject
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_CALIBRATED = ("subject", "q", "level", "permutations", "seed", "top_k", "decimals")
+"""Parameters of ``calibrated`` beside those of its score."""
+
 
 def policy_from_json(rule: Any, parameters: Any) -> Policy:
     """A policy from its rule's name and its ``parameters``; the same ones give the same ``policy_id``.
@@ -49,6 +52,17 @@ def _policy(rule: RuleName, parameters: Mapping[str, Any]) -> Policy:
             model=LogisticModel.from_json(parameters["model"]),
             space_id=parameters.get("space_id"),
         )
+    if rule is RuleName.CALIBRATED:
+        return Policy(
+            subject=subject,
+            rule=rule,
+            top_k=top_k,
+            score={name: value for name, value in parameters.items() if name not in _CALIBRATED} or None,
+            q=float(parameters["q"]),
+            level=float(parameters["level"]),
+            permutations=_whole(parameters["permutations"], "permutations"),
+            seed=_whole(parameters["seed"], "seed"),
+        )
     return Policy(
         subject=subject,
         rule=rule,
@@ -58,7 +72,7 @@ def _policy(rule: RuleName, parameters: Mapping[str, Any]) -> Policy:
     )
 
 
-def _whole(value: Any) -> int:
+def _whole(value: Any, name: str = "top_k") -> int:
     if type(value) is not int:
-        raise UsageError(f"top_k must be a whole number, not {value!r}")
+        raise UsageError(f"{name} must be a whole number, not {value!r}")
     return value

@@ -13,7 +13,7 @@ from provenance.errors import UsageError
 from provenance.vocabulary import POLICY_ID_PREFIX, Label, Population, RuleName, Subject, digest_of_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from provenance.detection.logistic import LogisticModel
 
@@ -28,9 +28,17 @@ SIMILARITY_TOLERANCE = 1e-5
 class Policy:
     """A rule with its parameters. Evidence: content-addressed by ``policy_id`` and recorded with every audit.
 
-    ``alpha`` and ``population`` belong to ``mu-alpha-sigma``, ``model`` and ``space_id`` to ``logistic``: what a rule
-    does not use is not part of its parameters. Coefficients mean something in the embedding space they were fitted in
-    only: ``space_id`` names it.
+    ``alpha`` and ``population`` belong to ``mu-alpha-sigma``, ``model`` and ``space_id`` to ``logistic``, and to
+    ``calibrated``: what a rule does not use is not part of its parameters. Coefficients mean something in the embedding
+    space they were fitted in only: ``space_id`` names it.
+
+    Attributes of ``calibrated``:
+        score: The membership score with all its parameters, ``{"score": NAME, ...}``; ``None`` for generated images,
+            which have S_u, and until an audit fills in the default.
+        q: Level of the false discovery rate, in (0, 1).
+        level: Of the release test, in (0, 1).
+        permutations: Of the release test, 1 or more.
+        seed: Of permutations and bootstrap.
     """
 
     subject: Subject = Subject.GENERATED
@@ -40,6 +48,11 @@ class Policy:
     top_k: int = 10
     model: LogisticModel | None = None
     space_id: str | None = None
+    score: Mapping[str, Any] | None = None
+    q: float = 0.05
+    level: float = 0.05
+    permutations: int = 9999
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.alpha):
@@ -52,6 +65,24 @@ class Policy:
             )
         if self.rule is not RuleName.LOGISTIC and self.model is not None:
             raise UsageError(f"the rule {self.rule.value} takes no fitted model")
+        self._check_calibrated()
+
+    def _check_calibrated(self) -> None:
+        if not 0 < self.q < 1:
+            raise UsageError(f"q lies between 0 and 1, not {self.q}", hint="0.05 is usual (--fdr)")
+        if not 0 < self.level < 1:
+            raise UsageError(f"the level lies between 0 and 1, not {self.level}", hint="0.05 is usual")
+        if self.permutations < 1:
+            raise UsageError(f"the release test needs one permutation or more, not {self.permutations}")
+        if self.score is not None and self.rule is not RuleName.CALIBRATED:
+            raise UsageError(
+                f"the rule {self.rule.value} takes no membership score", hint="--score goes with --rule calibrated"
+            )
+        if self.score is not None and self.subject is Subject.GENERATED:
+            raise UsageError(
+                "membership scores are of real images; a generated one is judged by its greatest similarity",
+                hint="add --subject real, or leave the score out",
+            )
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -63,6 +94,17 @@ class Policy:
                 "top_k": self.top_k,
                 "decimals": DECIMALS,
                 **({"space_id": self.space_id} if self.space_id else {}),
+            }
+        if self.rule is RuleName.CALIBRATED:
+            return {
+                "subject": self.subject.value,
+                **(self.score or {}),
+                "q": float(self.q),
+                "level": float(self.level),
+                "permutations": self.permutations,
+                "seed": self.seed,
+                "top_k": self.top_k,
+                "decimals": DECIMALS,
             }
         return {
             "subject": self.subject.value,
@@ -130,11 +172,17 @@ def near_rounding_boundary(mu: float, sigma: float, alpha: float, error: float =
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A label, the score it was decided on, and whether a tolerance-sized change could have turned it."""
+    """A label, the score it was decided on, and whether a tolerance-sized change could have turned it.
+
+    Attributes:
+        p_value: In (0, 1], where the rule has one; ``q_value`` likewise.
+    """
 
     label: Label
     score: float
     near_threshold: bool
+    p_value: float | None = None
+    q_value: float | None = None
 
 
 def decide_generated(s_candidate: float | None, s_not_used: float | None, threshold: Threshold) -> Decision:

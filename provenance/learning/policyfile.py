@@ -6,16 +6,19 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from provenance.audit import default_rule, score_parameters
 from provenance.detection import Policy, policy_from_json
 from provenance.errors import ConflictError, SourceError, UsageError
 from provenance.exports import replace_file
-from provenance.vocabulary import POLICY_ID_PREFIX
+from provenance.vocabulary import POLICY_ID_PREFIX, RuleName
 
 if TYPE_CHECKING:
+    from provenance.audit import AuditRequest
     from provenance.learning.fitting import FitReport
-    from provenance.vocabulary import Population, RuleName, Subject
+    from provenance.vocabulary import Population, Subject
     from provenance.workspace import Workspace
 
+_OPTIONS_OF = {RuleName.MU_ALPHA_SIGMA: ("alpha", "population"), RuleName.CALIBRATED: ("score", "q")}
 _HINT = "`provenance fit -o policy.json` writes one"
 
 
@@ -66,6 +69,9 @@ def chosen_policy(
     alpha: float | None = None,
     population: Population | None = None,
     top_k: int | None = None,
+    score: str | None = None,
+    q: float | None = None,
+    request: AuditRequest | None = None,
 ) -> Policy:
     """The policy that an audit's options ask for; with a policy given, they may only repeat what it says.
 
@@ -77,6 +83,9 @@ def chosen_policy(
         alpha: Likewise.
         population: Likewise.
         top_k: Likewise.
+        score: Likewise: name of a membership score.
+        q: Likewise: level of the false discovery rate.
+        request: The audit whose sets decide on the rule where none is asked for; ``None``: the published baseline.
 
     Raises:
         UsageError: If an option contradicts the policy, or the rule needs a fitted model and none is given.
@@ -84,10 +93,11 @@ def chosen_policy(
         ConflictError: If its content is not what its ``policy_id`` says.
         NotFoundError: If no such policy is on record.
     """
-    asked = {"subject": subject, "rule": rule, "alpha": alpha, "population": population, "top_k": top_k}
+    asked: dict[str, Any] = {"subject": subject, "rule": rule, "alpha": alpha, "population": population}
+    asked |= {"top_k": top_k, "score": score, "q": q}
     options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     if given is None:
-        return Policy(**options)
+        return _by_options(workspace, options, request)
     policy = given if isinstance(given, Policy) else read_policy(workspace, given)
     stated = {"rule": policy.rule, **policy.parameters}
     for name, value in options.items():
@@ -98,6 +108,25 @@ def chosen_policy(
                 hint="leave it out: a policy states everything that it judges by",
             )
     return policy
+
+
+def _by_options(workspace: Workspace, options: dict[str, Any], request: AuditRequest | None) -> Policy:
+    """Where no rule is named, an option that belongs to one rule alone chooses it, and else the sets do."""
+    named = options.pop("rule", None)
+    of_rule = {rule: [name for name in names if name in options] for rule, names in _OPTIONS_OF.items()}
+    rule = named or next((rule for rule, given in of_rule.items() if given), None)
+    if rule is None:
+        rule = RuleName.MU_ALPHA_SIGMA if request is None else default_rule(workspace.catalog, request)
+    for other, given in of_rule.items():
+        if given and other is not rule:
+            flags = {"q": "--fdr"}
+            raise UsageError(
+                f"{flags.get(given[0], '--' + given[0])} belongs to the rule {other.value}, not to {rule.value}",
+                hint=f"leave it out, or judge by --rule {other.value}",
+            )
+    if "score" in options:
+        options["score"] = score_parameters(options["score"], options.get("top_k", Policy().top_k))
+    return Policy(rule=rule, **options)
 
 
 def _read(path: Path) -> dict[str, Any]:

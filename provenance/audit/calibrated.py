@@ -1,0 +1,249 @@
+"""Rule ``calibrated`` in audits: p-values against images known not used, Benjamini-Hochberg, and an outcome.
+
+    real subjects        scores of all reals (``scoring``) -> p-values of used and unknown images against the not-used
+                         ones, one vote a group (``detection.calibrate``) -> release test (``release``)
+    generated subjects   S_u, S_n, and the never-used reals' own greatest cosines to both sets
+                         (``detection.calibrate_generated``) -> outcome by what is established
+
+Not-used images are calibration only: no verdict is made on them, and the counts say how many they were.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.audit.evidence import SubjectEvidence, VectorSearch, scoring_inputs
+from provenance.audit.exchangeability import audits_served, guarantee, shift_of
+from provenance.audit.features import S_NOT_USED, S_USED, features_of
+from provenance.audit.inputs import CANDIDATES
+from provenance.audit.judgement import Judgement
+from provenance.audit.parts import nearest_of_other_groups
+from provenance.audit.release import Conclusion, conclude_by_established, conclude_by_members
+from provenance.audit.scoring import score_reals
+from provenance.detection import SIMILARITY_TOLERANCE, Decision, calibrate, calibrate_generated
+from provenance.detection.checks import group_codes
+from provenance.detection.membership import REFERENCED
+from provenance.errors import UsageError
+from provenance.vocabulary import Label, Role, Subject, digest_of_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from provenance.audit.inputs import FrozenAudit
+    from provenance.audit.scoring import ScoringInputs
+    from provenance.catalog import Member
+    from provenance.detection import Calibrated, ControlledVerdicts, Policy, ShiftCheck
+    from provenance.workspace import Workspace
+
+    Floats = NDArray[np.float64]
+    Rows = NDArray[np.int64]
+    OnStep = Callable[[str], None]
+
+_PER_IMAGE = ("labels", "p_values", "q_values")
+_LABELS = (Label.ESTABLISHED, Label.NOT_ESTABLISHED, Label.INCONCLUSIVE)
+_MOVES = (-SIMILARITY_TOLERANCE, SIMILARITY_TOLERANCE)
+_SECONDS_OF_SILENCE = 8.0
+
+
+def check_calibrated(frozen: FrozenAudit, policy: Policy) -> None:
+    """Refuse an audit without images to calibrate by, without images to judge, or without the reference it needs.
+
+    Raises:
+        UsageError: Saying what is missing.
+    """
+    if Role.NOT_USED not in frozen.reals:
+        raise UsageError(
+            "the rule calibrated needs images known not to be used, and there are none",
+            hint="give a set with --not-used, or judge by --rule mu-alpha-sigma",
+        )
+    if not frozen.candidates:
+        raise UsageError(
+            "there is no used or unknown set: calibrated verdicts are about images that may have been used",
+            hint="give --used or --against",
+        )
+    score = str((policy.score or {}).get("score", ""))
+    if score.startswith(REFERENCED) and frozen.reference is None:
+        raise UsageError(f"{score} needs a reference release", hint="name one with --reference-release")
+    if policy.subject is Subject.GENERATED and frozen.reference is not None:
+        raise UsageError(
+            "a reference release goes with membership scores, which are of real images", hint="add --subject real"
+        )
+
+
+def judge_calibrated(
+    workspace: Workspace, frozen: FrozenAudit, policy: Policy, subjects: Sequence[SubjectEvidence], on_step: OnStep
+) -> Judgement:
+    """Verdicts with p- and q-values, and the outcome for the release; see the module."""
+    if policy.subject is Subject.REAL:
+        return _judge_real(workspace, frozen, policy, on_step)
+    return _judge_generated(workspace, frozen, policy, subjects, on_step)
+
+
+def _judge_real(workspace: Workspace, frozen: FrozenAudit, policy: Policy, on_step: OnStep) -> Judgement:
+    assert policy.score is not None, "filled in before: `choosing.with_score`"
+    name, inputs = str(policy.score["score"]), scoring_inputs(workspace, frozen, on_step)
+    on_step(f"scoring {len(inputs.pool):,} real images by {name}")
+    scored = score_reals(name, inputs, k=int(policy.score.get("k", policy.top_k)), progress=_Progress(on_step))
+    role_of = {m.image_id: role for role, members in frozen.reals.items() for m in members}
+    roles = np.array([role_of[m.image_id].value for m in frozen.judged_reals])
+    known, judged, used = (
+        np.flatnonzero(np.isin(roles, list(wanted)))
+        for wanted in ((Role.NOT_USED.value,), [role.value for role in CANDIDATES], (Role.USED.value,))
+    )
+    verdicts = _calibrate(policy, inputs, scored.scores, judged, known)
+    on_step("testing the release")
+    undecided = verdicts.labels.count(Label.INCONCLUSIVE) == len(judged)
+    if len(used):
+        threads = workspace.settings.threads
+        conclusion = conclude_by_members(
+            policy, inputs, scored, used, known, established=verdicts.established, threads=threads
+        )
+    else:
+        conclusion = conclude_by_established(
+            verdicts.established, "real images", verdicts.reason, policy.q, undecided=undecided
+        )
+    scores = scored.scores[judged]
+    near = _turned(
+        [_calibrate(policy, inputs, _moved(scored.scores, judged, by), judged, known).labels for by in _MOVES]
+    )
+    decisions = tuple(map(Decision, verdicts.labels, scores.tolist(), near, verdicts.p_values, verdicts.q_values))
+    shift = shift_of(workspace.catalog, frozen, inputs, policy.seed)
+    facts = {"calibrated": {"score": name, **_summary(verdicts)}}
+    digest = digest_of_json(scored.scores[known].tolist())
+    return _judgement(workspace, frozen, decisions, verdicts, conclusion, shift, facts, {"calibration_scores": digest})
+
+
+def _moved(scores: Floats, rows: Rows, by: float) -> Floats:
+    moved = scores.copy()
+    moved[rows] += by
+    return moved
+
+
+def _turned(labels: Sequence[tuple[Label, ...]]) -> list[bool]:
+    return [one is not other for one, other in zip(*labels, strict=True)]
+
+
+def _calibrate(policy: Policy, inputs: ScoringInputs, scores: Floats, judged: Rows, known: Rows) -> Calibrated:
+    groups, calibration_groups = ([inputs.groups[row] for row in rows.tolist()] for rows in (judged, known))
+    return calibrate(scores[judged], scores[known], groups=groups, calibration_groups=calibration_groups, q=policy.q)
+
+
+def _judge_generated(
+    workspace: Workspace, frozen: FrozenAudit, policy: Policy, subjects: Sequence[SubjectEvidence], on_step: OnStep
+) -> Judgement:
+    rows = [features_of(policy.subject, subject.neighbors) for subject in subjects]
+    to_used, to_not_used = (np.array([row[name] for row in rows], dtype=np.float64) for name in (S_USED, S_NOT_USED))
+    search = VectorSearch(workspace, frozen.space, on_step)
+    known = frozen.reals[Role.NOT_USED]
+    on_step(f"comparing {len(known):,} not-used images with the real ones")
+    calibration = [_own_maxima(search, known, references) for references in (frozen.candidates, known)]
+    groups = [member.group_key for member in known]
+    sizes = (len(frozen.candidates), len(known))
+
+    def verdicts_of(moved: float) -> ControlledVerdicts:
+        return calibrate_generated(
+            to_used + moved, to_not_used, *calibration, calibration_groups=groups, set_sizes=sizes, q=policy.q
+        )
+
+    verdicts = verdicts_of(0.0)
+    near = _turned([verdicts_of(by).labels for by in _MOVES])
+    undecided = verdicts.labels.count(Label.INCONCLUSIVE) == len(verdicts.labels)
+    conclusion = conclude_by_established(
+        verdicts.established, "generated images", verdicts.reason, policy.q, undecided=undecided
+    )
+    decisions = tuple(
+        map(Decision, verdicts.labels, to_used.tolist(), near, verdicts.test.p_values, verdicts.test.q_values)
+    )
+    shift = shift_of(workspace.catalog, frozen, scoring_inputs(workspace, frozen, on_step), policy.seed)
+    facts = {
+        "calibrated": {
+            **_summary(verdicts.test),
+            "reason": verdicts.reason,
+            "warnings": list(verdicts.warnings),
+            "established": verdicts.established,
+            "closeness": _summary(verdicts.closeness),
+            "control": _summary(verdicts.control),
+        }
+    }
+    digest = digest_of_json([each.tolist() for each in calibration])
+    basis = {"calibration_scores": digest}
+    return _judgement(workspace, frozen, decisions, verdicts.test, conclusion, shift, facts, basis)
+
+
+def _own_maxima(search: VectorSearch, known: Sequence[Member], references: Sequence[Member]) -> Floats:
+    """The greatest cosine of each known image to the references, its own group (itself, without one) left out."""
+    everyone = sorted({m.image_id: m for m in (*known, *references)}.values(), key=lambda m: m.image_id)
+    codes = group_codes([m.group_key for m in everyone], len(everyone))[0]
+    code_of = {m.image_id: code for m, code in zip(everyone, codes.tolist(), strict=True)}
+    mine, theirs = (np.array([code_of[m.image_id] for m in members]) for members in (known, references))
+    threads = search.workspace.settings.threads
+    vectors, others = search.vectors(known), search.vectors(references)
+    similarities: Floats = nearest_of_other_groups(vectors, others, 1, mine, theirs, threads=threads)[1]
+    if similarities.shape[1] == 0:
+        raise UsageError(
+            "without its own group, a not-used image has no real image of its kind to be compared with",
+            hint="add images of other patients that are known not to be used",
+        )
+    return similarities[:, 0]
+
+
+def _judgement(
+    workspace: Workspace,
+    frozen: FrozenAudit,
+    decisions: tuple[Decision, ...],
+    verdicts: Calibrated,
+    conclusion: Conclusion,
+    shift: ShiftCheck,
+    facts: dict[str, Any],
+    basis: Mapping[str, Any],
+) -> Judgement:
+    served = audits_served(workspace.catalog, frozen)
+    of_rule = facts["calibrated"]
+    of_rule |= {"audits_served": served, "guarantee": guarantee(served)}
+    if frozen.reference is not None:
+        reference = frozen.reference
+        basis = {**basis, "reference_release": reference.digest}
+        facts["reference_release"] = {
+            "name": reference.dataset.name,
+            "dataset_id": reference.dataset.dataset_id,
+            "digest": reference.digest,
+            "image_count": len(reference.members),
+        }
+    figures = {"calibration_groups": verdicts.calibration_groups, "k_min": verdicts.k_min, "q": verdicts.q}
+    notes = [of_rule["reason"], *of_rule["warnings"], *shift.warnings, of_rule["guarantee"]]
+    return Judgement(
+        decisions=decisions,
+        threshold=None,
+        basis={**figures, "outcome": conclusion.outcome.value, **basis},
+        moments=None,
+        settings={},
+        notes=tuple(note for note in notes if note != conclusion.reason),
+        facts={**conclusion.to_json(), **facts, "shift": shift.to_json(), "sensitivity": None},
+        counts={
+            **{label.value: sum(d.label is label for d in decisions) for label in _LABELS},
+            "calibration_images": len(frozen.reals[Role.NOT_USED]),
+            "calibration_groups": verdicts.calibration_groups,
+        },
+    )
+
+
+def _summary(verdicts: Calibrated) -> dict[str, Any]:
+    return {name: value for name, value in verdicts.to_json().items() if name not in _PER_IMAGE}
+
+
+class _Progress:
+    """A line of text every few seconds."""
+
+    def __init__(self, on_step: OnStep) -> None:
+        self._on_step, self._last = on_step, time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last >= _SECONDS_OF_SILENCE and done < total:
+            self._last = now
+            self._on_step(f"{done:,} of {total:,} steps")
