@@ -11,6 +11,14 @@ spread over sets.
 from provenance.audit.choosing import default_rule
 from provenance.audit.compare import Change, compare_audits
 from provenance.audit.distances import distance_sentence
+from provenance.audit.explanation import (
+    ExplainedImage,
+    Explanation,
+    SpeakingPosition,
+    can_be_explained,
+    explain,
+    explain_image,
+)
 from provenance.audit.features import FEATURES, features_of
 from provenance.audit.inputs import AuditRequest
 from provenance.audit.run import AuditReport, run_audit, verdict_digest
@@ -22,12 +30,18 @@ __all__ = [
     "AuditReport",
     "AuditRequest",
     "Change",
+    "ExplainedImage",
+    "Explanation",
     "Policy",
     "ScoredReals",
     "ScoringInputs",
+    "SpeakingPosition",
+    "can_be_explained",
     "compare_audits",
     "default_rule",
     "distance_sentence",
+    "explain",
+    "explain_image",
     "features_of",
     "run_audit",
     "score_names",

@@ -108,7 +108,9 @@ def resolution_settings(catalog: Catalog, frozen: FrozenAudit) -> dict[str, Any]
 
 
 def resolution_notes(catalog: Catalog, frozen: FrozenAudit) -> list[str]:
-    """What a person should know of it, whole sets taken as they are on record."""
+    """What a person should know of it, whole sets taken as they are on record; a local space states a size itself."""
+    if frozen.space.parts > 1:
+        return []
     native = native_resolution(catalog, frozen.release.dataset)
     size, notes = _pixels(native.resolution), []
     if frozen.space.matched_resolution is not None:

@@ -77,11 +77,13 @@ class ScoredReals:
         scores: Higher = more likely used, float64 (n,), all finite.
         control: The same score against the reference release; ``None`` without one, or where it is subtracted already.
         contributions: What each position speaks for membership, (n, parts); ``None`` for whole-image scores.
+        copies: What the score ``local`` added for being a copy, (n,); ``None`` for whole-image scores.
     """
 
     scores: Floats
     control: Floats | None
     contributions: Floats | None
+    copies: Floats | None = None
 
 
 def default_score(*, is_local: bool) -> str:
@@ -183,11 +185,11 @@ def _whole(name: str, inputs: ScoringInputs, k: int, *, subtract: bool) -> Score
 def _local(name: str, inputs: ScoringInputs, k: int, progress: Progress | None, *, subtract: bool) -> ScoredReals:
     found = _local_against(name, inputs, inputs.release, k, progress)
     if inputs.reference is None:
-        return ScoredReals(found.score, None, found.contributions)
+        return ScoredReals(found.score, None, found.contributions, found.copy)
     other = _local_against(name, inputs, inputs.reference, k, progress)
     if subtract:
         found = referenced(found, other)
-    return ScoredReals(found.score, None if subtract else other.score, found.contributions)
+    return ScoredReals(found.score, None if subtract else other.score, found.contributions, found.copy)
 
 
 def _local_against(

@@ -34,25 +34,37 @@ ImageArgument = Annotated[
 
 
 @app.command()
-def show(image_id: ImageArgument, json: JsonOption = False) -> None:
+def show(
+    image_id: ImageArgument,
+    explain: Annotated[
+        bool, typer.Option("--explain/--no-explain", help="Which positions speak for its use, where scores are local.")
+    ] = True,
+    json: JsonOption = False,
+) -> None:
     """Everything on record about an image.
 
-    Where it came from, its sets and spaces, verdicts about it and verdicts that cite it.
+    Where it came from, its sets and spaces, verdicts about it and verdicts that cite it. Where its latest verdict
+    is by a local score, which positions and which generated images speak for its use, from the stored vectors.
 
     \b
     Example:
       provenance show 3fa1b2c4
       provenance show generated_0001.png --json
     """
-    from provenance.cli.output import print_json
+    from provenance.audit import explain_image
+    from provenance.cli.explanation import print_explanation
+    from provenance.cli.output import message, print_json
     from provenance.queries import show_image
 
     with open_workspace() as workspace:
         view = show_image(workspace, image_id)
+        explained = explain_image(workspace, view.image.image_key, None if json else message) if explain else None
     if json:
-        print_json(_view_json(view))
-    else:
-        _print_view(view)
+        print_json(_view_json(view) | {"explanation": None if explained is None else explained.to_json()})
+        return
+    _print_view(view)
+    if explained is not None:
+        print_explanation(explained)
 
 
 def _view_json(view: ImageView) -> dict[str, Any]:

@@ -1,0 +1,221 @@
+"""Why a local score is high: which positions of an image, and which generated parts, speak for its use.
+
+Nothing of it is stored. It is computed again from the stored vectors, which must still be those that the audit saw.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.audit.evidence import scoring_inputs
+from provenance.audit.inputs import AuditRequest, freeze
+from provenance.audit.scoring import is_local_score, score_reals
+from provenance.detection.local_neighbors import speaking_parts
+from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError, UsageError
+from provenance.spaces import grid_of
+from provenance.vocabulary import Role, RuleName, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from provenance.audit.inputs import FrozenAudit
+    from provenance.catalog import AuditRecord, Member
+    from provenance.vocabulary import Box
+    from provenance.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakingPosition:
+    """One position of an image.
+
+    Attributes:
+        box: Where it lies, as shares of width and height.
+        contribution: What it speaks for membership: standard deviations above the mean of all real images there.
+        generated: The generated image whose part is most like it there.
+        similarity: Cosine of the two parts.
+    """
+
+    box: Box
+    contribution: float
+    generated: Member
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What speaks for the use of one real image.
+
+    Attributes:
+        image_key: The image.
+        score_name: The membership score.
+        score: As it was judged.
+        copy: What of it was added for being close to a single generated image.
+        positions: Position by position, row by row.
+        columns: Positions in a row, where they form a grid; 0 where they don't.
+    """
+
+    image_key: str
+    score_name: str
+    score: float
+    copy: float
+    positions: tuple[SpeakingPosition, ...]
+    columns: int
+
+    def strongest(self, count: int) -> tuple[SpeakingPosition, ...]:
+        """The positions that speak most for it, the strongest first."""
+        return tuple(sorted(self.positions, key=lambda p: (-p.contribution, p.box.top, p.box.left))[:count])
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedImage:
+    """What speaks for the use of an image, by the audit that judged it last by a local score.
+
+    Attributes:
+        names: Of the generated images, by image_key.
+    """
+
+    audit_id: str
+    explanation: Explanation
+    names: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Every position as JSON values; boxes are left, top, right, bottom as shares of width and height."""
+        found = self.explanation
+        return {
+            "audit_id": self.audit_id,
+            "score_name": found.score_name,
+            "score": found.score,
+            "copy": found.copy,
+            "columns": found.columns,
+            "positions": [
+                {
+                    "box": [p.box.left, p.box.top, p.box.right, p.box.bottom],
+                    "contribution": round(p.contribution, 6),
+                    "generated_id": p.generated.image_id,
+                    "generated_name": self.names.get(p.generated.image_key, ""),
+                    "similarity": p.similarity,
+                }
+                for p in found.positions
+            ],
+        }
+
+
+def can_be_explained(audit: AuditRecord) -> bool:
+    """Whether an audit judged by a local score."""
+    score = audit.settings.get("calibrated", {}).get("score")
+    return audit.rule == RuleName.CALIBRATED and score is not None and is_local_score(str(score))
+
+
+def explain(
+    workspace: Workspace,
+    audit: AuditRecord,
+    image_keys: Sequence[str],
+    on_step: Callable[[str], None] | None = None,
+) -> dict[str, Explanation]:
+    """Explain some judged images of an audit, by image_key; those that it did not judge are left out.
+
+    Raises:
+        UsageError: If the audit did not judge by a local score.
+        ConflictError: If release or sets hold other images than the audit saw.
+        VectorStoreError: If a stored vector is missing or damaged.
+    """
+    if not can_be_explained(audit):
+        raise UsageError(
+            f"audit {audit.audit_id[:8]} did not judge by a local score, which alone speaks position by position"
+        )
+    frozen = _frozen_again(workspace, audit)
+    rows = {member.image_key: row for row, member in enumerate(frozen.judged_reals) if member.image_key in image_keys}
+    if not rows:
+        return {}
+    parameters = workspace.catalog.policy(audit.policy_id).parameters
+    inputs = scoring_inputs(workspace, frozen, on_step or (lambda _step: None))
+    name = str(parameters["score"])
+    scored = score_reals(name, inputs, k=int(parameters.get("k", parameters["top_k"])))
+    assert scored.contributions is not None, "the score is a local one"
+    assert scored.copies is not None, "likewise"
+    chosen = np.array(list(rows.values()), dtype=np.int64)
+    speaking = speaking_parts(inputs.pool, inputs.release, chosen)
+    boxes, columns = grid_of(frozen.space), _columns(frozen)
+    found = {}
+    for place, (key, row) in enumerate(rows.items()):
+        positions = tuple(
+            SpeakingPosition(box, value, frozen.release.members[generated], similarity)
+            for box, value, generated, similarity in zip(
+                boxes,
+                scored.contributions[row].tolist(),
+                speaking.release_row[place].tolist(),
+                speaking.similarity[place].tolist(),
+                strict=True,
+            )
+        )
+        copy = float(scored.copies[row])
+        found[key] = Explanation(key, name, float(scored.scores[row]), copy, positions, columns)
+    return found
+
+
+def explain_image(
+    workspace: Workspace, image_key: str, on_step: Callable[[str], None] | None = None
+) -> ExplainedImage | None:
+    """Why the latest verdict on a real image by a local score is what it is; ``None`` where there is no such verdict.
+
+    It is computed again from the stored vectors. Where these are not the ones that the audit saw, nothing is explained.
+
+    Args:
+        workspace: Where to look.
+        image_key: The image.
+        on_step: Told what is being done, or why nothing is explained.
+    """
+    catalog, say = workspace.catalog, on_step or (lambda _step: None)
+    about = sorted(catalog.verdicts_about(image_key), key=lambda verdict: verdict.audited_at, reverse=True)
+    audits = (catalog.audit(verdict.audit_id) for verdict in about if verdict.subject is Subject.REAL)
+    audit = next((audit for audit in audits if can_be_explained(audit)), None)
+    if audit is None:
+        return None
+    say(f"audit {audit.audit_id[:8]}: finding out which positions speak for this image, from the stored vectors")
+    try:
+        explanation = explain(workspace, audit, [image_key]).get(image_key)
+    except (ConflictError, NotFoundError, SpaceMismatchError) as error:
+        say(f"not explained: {error.message}")
+        return None
+    if explanation is None:
+        return None
+    keys = sorted({position.generated.image_key for position in explanation.positions})
+    return ExplainedImage(audit.audit_id, explanation, catalog.names_of([audit.dataset_id], keys))
+
+
+def _frozen_again(workspace: Workspace, audit: AuditRecord) -> FrozenAudit:
+    played = workspace.catalog.audit_datasets(audit.audit_id)
+    names = {role: tuple(row.name for row in played if row.role is role) for role in Role}
+    reference = audit.settings.get("reference_release")
+    frozen = freeze(
+        workspace.catalog,
+        AuditRequest(
+            names[Role.RELEASE][0],
+            names[Role.USED],
+            names[Role.NOT_USED],
+            names[Role.AGAINST],
+            space=audit.space_id,
+            exclude_overlap=bool(audit.counts.get("excluded_overlap")),
+            reference_release=None if reference is None else reference["name"],
+        ),
+    )
+    then = {(row.dataset_id, row.dataset_digest) for row in played}
+    now = {(each.dataset.dataset_id, each.digest) for each in (frozen.release, *frozen.sets)}
+    if reference is not None and frozen.reference is not None:
+        then.add((reference["dataset_id"], reference["digest"]))
+        now.add((frozen.reference.dataset.dataset_id, frozen.reference.digest))
+    if then != now:
+        raise ConflictError(
+            f"the sets hold other images than audit {audit.audit_id[:8]} saw: it can't be explained any more",
+            hint="audit again",
+        )
+    return frozen
+
+
+def _columns(frozen: FrozenAudit) -> int:
+    grid = frozen.space.preprocessing.get("grid")
+    whole = grid is not None and grid["rows"] * grid["columns"] == frozen.space.parts
+    return int(grid["columns"]) if grid is not None and whole else 0
