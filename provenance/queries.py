@@ -11,6 +11,7 @@ from provenance.errors import NotFoundError, SourceError, SpaceMismatchError, Us
 from provenance.images import PreparationSettings, open_source, prepare
 from provenance.index import clear, load_vectors, neighbors_by_engine
 from provenance.ingest import image_ids_digest
+from provenance.spaces import is_plain
 from provenance.vocabulary import PointState, Rejection, Space
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ def _embed_file(workspace: Workspace, path: Path, backbone: Backbone) -> FloatAr
     settings = workspace.settings
     preparation = PreparationSettings(
         size=backbone.input_size,
+        match_resolution=backbone.space.matched_resolution,
         max_pixels=settings.max_pixels,
         max_file_bytes=settings.max_file_bytes,
     )
@@ -175,6 +177,8 @@ def _place_in_space(catalog: Catalog, places: Sequence[ImageSpace], wanted: str 
     if wanted is not None:
         space_id = catalog.space(wanted).space_id
         places = [place for place in places if place.space_id == space_id]
+    if len({place.space_id for place in places}) > 1:
+        places = [place for place in places if is_plain(catalog.space(place.space_id))] or places
     spaces = {place.space_id: place.backbone for place in places}
     if not spaces:
         raise SpaceMismatchError(

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from provenance.workspace import Workspace
 
 _CHUNK = 1000
-_FILE_BACKBONES = ("onnx:", "torchscript:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,18 +342,10 @@ class _Reconciliation:
         return self.backbones[space.space_id]
 
     def _load(self, space: Space) -> tuple[Backbone | None, str]:
-        is_file = space.backbone.startswith(_FILE_BACKBONES)
-        choice = self.backbone_choice or ({} if is_file else {"name": space.backbone})
         try:
-            backbone = self.workspace.load_backbone(**choice)
+            return self.workspace.backbone_of(space, **self.backbone_choice), ""
         except EmbeddingError as error:
-            return None, f"backbone {space.backbone} can't be loaded: {error.message}"
-        if backbone.space.space_id != space.space_id:
-            return None, (
-                f"backbone {space.backbone} of {space.space_id[:18]} is needed, and {backbone.space.backbone} "
-                f"of {backbone.space.space_id[:18]} was loaded: give --backbone, --backbone-file or --weights"
-            )
-        return backbone, ""
+            return None, f"{error.message}: {error.hint}" if error.hint else error.message
 
     def _list(
         self,

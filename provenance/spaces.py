@@ -1,16 +1,18 @@
-"""The one embedding space that several datasets share, and their images in it."""
+"""The one embedding space that several datasets share, their images in it, and the resolution they are compared at."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provenance.errors import NotFoundError, SpaceMismatchError
+from provenance.vocabulary import Box, DatasetKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from provenance.catalog import Catalog, Dataset, Member
-    from provenance.vocabulary import Space
+    from provenance.vocabulary import Resolution, Space
 
 
 def common_space(catalog: Catalog, datasets: Sequence[Dataset], wanted: str | None) -> Space:
@@ -19,10 +21,11 @@ def common_space(catalog: Catalog, datasets: Sequence[Dataset], wanted: str | No
     Args:
         catalog: Where to look.
         datasets: At least one.
-        wanted: Backbone name or ``space_id`` (prefix) where they share several.
+        wanted: Backbone name or ``space_id`` (prefix) where they share several. Without it, the one whole-image space
+            of images as they are goes before local spaces and those of a matched resolution.
 
     Raises:
-        SpaceMismatchError: If they share none, not the wanted one, or several and none was chosen.
+        SpaceMismatchError: If they share none, not the wanted one, or several such and none was chosen.
     """
     spaces = {d.name: {c.space_id for c in catalog.collections_of(d.dataset_id)} for d in datasets}
     common = set.intersection(*spaces.values())
@@ -45,10 +48,83 @@ def common_space(catalog: Catalog, datasets: Sequence[Dataset], wanted: str | No
             hint="ingest the same sources again with one --backbone; vectors of different spaces never meet",
         )
     if len(common) > 1:
+        common = {i for i in common if is_plain(known[i])} or common
+    if len(common) > 1:
         raise SpaceMismatchError(
             f"they share several embedding spaces: {_named(known, common)}", hint="choose one with --space"
         )
     return known[common.pop()]
+
+
+def is_plain(space: Space) -> bool:
+    """Whether it is a whole-image space of images as they are: neither local nor of a matched resolution."""
+    return space.parts == 1 and space.matched_resolution is None
+
+
+def lacking_in(catalog: Catalog, dataset: Dataset, space: Space) -> int:
+    """How many images of a dataset have no vector in a space, which need not be on record."""
+    keys = {c.space_id: c.collection_key for c in catalog.collections_of(dataset.dataset_id)}
+    count = catalog.member_count(dataset.dataset_id)
+    key = keys.get(space.space_id)
+    return count if key is None else count - len(catalog.members(dataset.dataset_id, key))
+
+
+def grid_of(space: Space) -> tuple[Box, ...]:
+    """Where each part of a space lies in an image, part by part; a whole-image space has the one box of all of it.
+
+    The boxes of feature maps and tokens are the cells of their grid; what a cell saw reaches further.
+    """
+    grid = space.preprocessing.get("grid")
+    if grid is None:
+        return (Box(0.0, 0.0, 1.0, 1.0),) * space.parts
+    unit, edge = grid["unit"], grid["edge"]
+    starts = [grid["start"] + grid["step"] * place for place in range(max(grid["rows"], grid["columns"]))]
+    edges = [(start / unit, (start + edge) / unit) for start in starts]
+    cells = [
+        Box(left, top, right, bottom)
+        for top, bottom in edges[: grid["rows"]]
+        for left, right in edges[: grid["columns"]]
+    ]
+    # parts before the grid's, such as a class token, are about the whole image
+    return (Box(0.0, 0.0, 1.0, 1.0),) * (space.parts - len(cells)) + tuple(cells)
+
+
+@dataclass(frozen=True, slots=True)
+class NativeResolution:
+    """The size of most of a dataset's images.
+
+    Attributes:
+        resolution: ``(width, height)`` in pixels; of equally frequent sizes the one with the fewest pixels.
+        total: Images in the dataset.
+        others: Of these, images of another size.
+    """
+
+    resolution: Resolution
+    total: int
+    others: int
+
+
+def native_resolution(catalog: Catalog, dataset: Dataset) -> NativeResolution:
+    """The most frequent native size of a dataset's images, as they were before any resizing.
+
+    Raises:
+        NotFoundError: If it holds no image.
+    """
+    sizes = catalog.native_resolutions(dataset.dataset_id)
+    if not sizes:
+        raise NotFoundError(f"{dataset.kind.value} {dataset.name} holds no image", hint="ingest into it first")
+    resolution = min(sizes, key=lambda size: (-sizes[size], size[0] * size[1], size))
+    total = sum(sizes.values())
+    return NativeResolution(resolution, total, total - sizes[resolution])
+
+
+def resolution_of_release(catalog: Catalog, name: str | None) -> Resolution | None:
+    """The native resolution of a release by name; ``None`` where no name is given.
+
+    Raises:
+        NotFoundError: If there is no such release, or it holds no image.
+    """
+    return None if name is None else native_resolution(catalog, catalog.dataset(name, DatasetKind.RELEASE)).resolution
 
 
 def _empty_spaces(catalog: Catalog, datasets: Sequence[Dataset]) -> set[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 IMAGE_ID_PREFIX = "sha256:"
 SPACE_ID_PREFIX = "space:"
 POLICY_ID_PREFIX = "policy:"
+_MATCHED = "match_resolution"
+
+Resolution = tuple[int, int]
+"""``(width, height)`` of an image in pixels."""
 
 
 class Membership(StrEnum):
@@ -192,6 +196,16 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
+class Box:
+    """Where a part lies in its image: shares of its width and height, from the upper left corner."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True, slots=True)
 class Space:
     """An embedding space: backbone, weights, preprocessing and shape. Vectors of two spaces never meet.
 
@@ -223,6 +237,35 @@ class Space:
             "dimension": self.dimension,
             "parts": self.parts,
         }
+
+    @property
+    def matched_resolution(self) -> Resolution | None:
+        """``(width, height)`` that every image is brought to before anything else; ``None``: it stays as it is."""
+        given = self.preprocessing.get(_MATCHED)
+        return None if given is None else (int(given[0]), int(given[1]))
+
+    @property
+    def whole_backbone(self) -> str:
+        """The registry name without the resolution after ``@``."""
+        return self.backbone if self.matched_resolution is None else self.backbone.rpartition("@")[0]
+
+    def matched_to(self, resolution: Resolution | None) -> Space:
+        """The same space with every image brought to ``resolution`` first (``None``: with images as they are).
+
+        Its name is the backbone's with the resolution after it: ``resnet50@64``, or ``resnet50@64x48``
+        (width x height).
+        """
+        rest = {name: value for name, value in self.preprocessing.items() if name != _MATCHED}
+        if resolution is None:
+            return replace(self, backbone=self.whole_backbone, preprocessing=rest)
+        name = f"{self.whole_backbone}@{resolution_name(resolution)}"
+        return replace(self, backbone=name, preprocessing={**rest, _MATCHED: list(resolution)})
+
+
+def resolution_name(resolution: Resolution) -> str:
+    """``64`` for a square of 64 pixels, ``64x48`` for 64 columns and 48 rows."""
+    width, height = resolution
+    return str(width) if width == height else f"{width}x{height}"
 
 
 def canonical_json(value: Any) -> str:

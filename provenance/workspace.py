@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from provenance.config import SETTINGS_FILE, Settings, load_settings
-from provenance.errors import CatalogError, ConflictError, NotFoundError, UsageError
+from provenance.errors import CatalogError, ConflictError, EmbeddingError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from provenance.catalog import Catalog
     from provenance.embedding import Backbone
     from provenance.index import MomentsCache, VectorIndex
+    from provenance.vocabulary import Space
 
 DEFAULT_FOLDER = ".provenance"
 CATALOG_FILE = "catalog.sqlite3"
+_FILE_BACKBONES = ("onnx:", "torchscript:")
 
 _SETTINGS_TEXT = """\
 # Settings of this workspace. A flag or an environment variable PROVENANCE_<NAME> wins over a line here.
@@ -206,7 +208,10 @@ class Workspace(AbstractContextManager["Workspace"]):
         return MomentsCache(self.root / "moments")
 
     def load_backbone(self, **overrides: Any) -> Backbone:
-        """The backbone of the settings, with ``overrides`` (name, backbone_file, weights) where not ``None``.
+        """The backbone of the settings, with ``overrides`` where not ``None``.
+
+        Args:
+            overrides: ``name``, ``backbone_file``, ``weights``, ``match_resolution``, ``parts``, ``on_progress``.
 
         Raises:
             WeightsError: If its weights can't be had; the hint names the ways out.
@@ -224,13 +229,38 @@ class Workspace(AbstractContextManager["Workspace"]):
             **chosen,
         )
 
+    def backbone_of(self, space: Space, **choice: Any) -> Backbone:
+        """The backbone whose space it is: by ``choice`` (name, backbone_file, weights), else by the space's name.
+
+        Raises:
+            EmbeddingError: If it can't be had, or another one was loaded.
+        """
+        is_file = space.backbone.startswith(_FILE_BACKBONES)
+        choice = choice or ({} if is_file else {"name": space.whole_backbone})
+        if is_file and "parts" in space.preprocessing:
+            choice = {**choice, "parts": space.whole_backbone.rpartition(":")[2]}
+        try:
+            backbone = self.load_backbone(**choice)
+        except EmbeddingError as error:
+            message = f"backbone {space.backbone} can't be loaded: {error.message}"
+            raise EmbeddingError(message, hint=error.hint) from error
+        backbone = backbone.at_resolution(space.matched_resolution)
+        if backbone.space.space_id != space.space_id:
+            raise EmbeddingError(
+                f"backbone {space.backbone} of {space.space_id[:18]} is needed, and {backbone.space.backbone} "
+                f"of {backbone.space.space_id[:18]} was loaded",
+                hint="give --backbone, --backbone-file or --weights, or set them for the workspace",
+            )
+        return backbone
+
     def _default_backbone(self, given: dict[str, Any]) -> dict[str, Any]:
         """What the settings say of the backbone, as far as the call did not choose another one."""
         settings = self.settings
         if "backbone_file" in given:
             return {}
         if "name" in given:
-            return {"weights": settings.weights} if given["name"] == settings.backbone else {}
+            same = given["name"].partition("@")[0] == settings.backbone.partition("@")[0]
+            return {"weights": settings.weights} if same else {}
         if settings.backbone_file:
             return {"backbone_file": settings.backbone_file}
         return {"name": settings.backbone, "weights": settings.weights}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from provenance import workspace
 from provenance.api import frames
+from provenance.spaces import resolution_of_release
 from provenance.vocabulary import DatasetKind, Role
 
 if TYPE_CHECKING:
@@ -305,8 +306,11 @@ class Questions(workspace.Workspace):
 
         return audit.audit if isinstance(audit, AuditReport) else audit
 
-    def _loaded(self, backbone: str | Backbone | None) -> Backbone:
-        return self.load_backbone(name=backbone) if backbone is None or isinstance(backbone, str) else backbone
+    def _loaded(self, backbone: str | Backbone | None, match_resolution: str | None = None) -> Backbone:
+        resolution = resolution_of_release(self.catalog, match_resolution)
+        if backbone is None or isinstance(backbone, str):
+            return self.load_backbone(name=backbone, match_resolution=resolution)
+        return backbone if resolution is None else backbone.at_resolution(resolution)
 
     def _audit_row(self, audit: AuditRecord) -> dict[str, Any]:
         names: dict[Role, list[str]] = {role: [] for role in Role}

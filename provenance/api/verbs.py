@@ -45,6 +45,7 @@ class Workspace(Learning):
         group_from: str | None = None,
         rehash: bool = False,
         backbone: str | Backbone | None = None,
+        match_resolution: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> IngestReport:
         """Bring images into a real set (``set`` and ``membership``) or a release (``release`` and ``generator``).
@@ -61,6 +62,7 @@ class Workspace(Learning):
             group_from: CSV with the columns name,group, or a regular expression on the name.
             rehash: Read files again that look unchanged.
             backbone: Name, or a loaded one (``load_backbone``) to use for several calls; ``None``: the settings' one.
+            match_resolution: A release: every image is brought to its native resolution first, a space of its own.
             on_progress: Called with ``Progress(stage, done, total)`` after every batch.
 
         Returns:
@@ -88,7 +90,7 @@ class Workspace(Learning):
             group_from=group_from,
             rehash=rehash,
         )
-        return run_ingest(self, request, self._loaded(backbone), on_progress)
+        return run_ingest(self, request, self._loaded(backbone, match_resolution), on_progress)
 
     def ingest_layout(
         self,
@@ -140,6 +142,7 @@ class Workspace(Learning):
         exclude_overlap: bool = False,
         exclude_twins: bool = False,
         twins: DuplicateRule | None = None,
+        match_resolution: bool = False,
         on_step: Callable[[str], None] | None = None,
     ) -> AuditReport:
         """Judge a release against real sets, and record every verdict with its evidence.
@@ -161,6 +164,8 @@ class Workspace(Learning):
             exclude_overlap: Leave images out that are claimed used and not used.
             exclude_twins: Leave not-used images out that have a near-twin among the used ones.
             twins: What counts as a near-twin (``provenance.duplicates.DuplicateRule``); ``None``: the default.
+            match_resolution: Judge in the space in which every image is first brought to the release's native
+                resolution; what is missing there is embedded from the recorded sources.
             on_step: Called with a line of text at each step.
 
         Returns:
@@ -196,6 +201,7 @@ class Workspace(Learning):
             exclude_overlap,
             exclude_twins,
             DuplicateRule() if twins is None else twins,
+            match_resolution,
         )
         return run_audit(self, request, on_step)
 
@@ -258,8 +264,21 @@ class Workspace(Learning):
         write_report(self, self._audit(audit), Path(file), cases=cases, replace=overwrite)
         return Path(file)
 
-    def embed(self, dataset: str, *, backbone: str | Backbone, on_progress: OnProgress | None = None) -> EmbedReport:
+    def embed(
+        self,
+        dataset: str,
+        *,
+        backbone: str | Backbone,
+        match_resolution: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> EmbedReport:
         """Add a backbone's space to a set or release, from its recorded sources. Running it again goes on.
+
+        Args:
+            dataset: Set or release.
+            backbone: Name, or a loaded one.
+            match_resolution: A release: every image is brought to its native resolution first, a space of its own.
+            on_progress: Called with ``Progress(stage, done, total)`` after every batch.
 
         Returns:
             What was embedded, and what could not be read again (``provenance.ingest.EmbedReport``).
@@ -270,7 +289,7 @@ class Workspace(Learning):
         """
         from provenance.ingest import run_embed
 
-        return run_embed(self, dataset, self._loaded(backbone), on_progress)
+        return run_embed(self, dataset, self._loaded(backbone, match_resolution), on_progress)
 
     def reconcile(self, *, repair: bool = True, adopt_index: bool = False) -> ReconcileReport:
         """Compare catalog and index, and repair the index from what is on record.

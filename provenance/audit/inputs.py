@@ -40,6 +40,8 @@ class AuditRequest:
         exclude_overlap: Leave images out that are claimed used and not used; otherwise they are an error.
         exclude_twins: Leave not-used images out that have a near-twin among the used ones; otherwise a note says so.
         twin_rule: What counts as a near-twin.
+        match_resolution: Judge in the space in which every image is first brought to the release's native resolution;
+            what is missing there is embedded from the recorded sources.
     """
 
     release: str
@@ -51,6 +53,7 @@ class AuditRequest:
     exclude_overlap: bool = False
     exclude_twins: bool = False
     twin_rule: DuplicateRule = field(default_factory=DuplicateRule)
+    match_resolution: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +108,28 @@ def freeze(catalog: Catalog, request: AuditRequest) -> FrozenAudit:
         ConflictError: If the release is not sealed, or an image is claimed used and not used.
         SpaceMismatchError: If the datasets share no space, or several and none was chosen.
     """
+    release, roles = datasets_of(catalog, request)
+    space = common_space(catalog, [release, *(dataset for dataset, _ in roles)], request.space)
+    frozen_release = _frozen(catalog, release, Role.RELEASE, space)
+    sets = tuple(_frozen(catalog, dataset, role, space) for dataset, role in roles)
+    reals, excluded, otherwise = _resolve_claims(catalog, sets, exclude_overlap=request.exclude_overlap)
+    return FrozenAudit(frozen_release, sets, reals, space, excluded, otherwise)
+
+
+def datasets_of(catalog: Catalog, request: AuditRequest) -> tuple[Dataset, list[tuple[Dataset, Role]]]:
+    """The release, and the real sets with their roles.
+
+    Raises:
+        NotFoundError: If a name is unknown, or there is no set to audit against.
+        ConflictError: If the release is not sealed.
+    """
     release = catalog.dataset(request.release, DatasetKind.RELEASE)
     if catalog.latest_seal(release.dataset_id) is None:
         raise ConflictError(
             f"release {release.name} is not complete: its ingest never reached the end of its source",
             hint="run the same ingest again; it goes on where it stopped",
         )
-    roles = _roles(catalog, request, release)
-    space = common_space(catalog, [release, *(dataset for dataset, _ in roles)], request.space)
-    frozen_release = _frozen(catalog, release, Role.RELEASE, space)
-    sets = tuple(_frozen(catalog, dataset, role, space) for dataset, role in roles)
-    reals, excluded, otherwise = _resolve_claims(catalog, sets, exclude_overlap=request.exclude_overlap)
-    return FrozenAudit(frozen_release, sets, reals, space, excluded, otherwise)
+    return release, _roles(catalog, request, release)
 
 
 def _roles(catalog: Catalog, request: AuditRequest, release: Dataset) -> list[tuple[Dataset, Role]]:

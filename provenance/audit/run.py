@@ -16,6 +16,7 @@ from provenance.audit.distances import nearest_by_distance
 from provenance.audit.evidence import SubjectEvidence, gather
 from provenance.audit.inputs import AuditRequest, FrozenAudit, FrozenDataset, freeze
 from provenance.audit.judging import Judgement, rule_of
+from provenance.audit.resolution import resolution_notes, resolution_settings, with_matched_space
 from provenance.audit.twins import twin_counts, twin_notes, twin_settings, with_twins
 from provenance.catalog import AuditDataset, AuditRecord, NeighborRecord, VerdictRecord
 from provenance.ingest import image_ids_digest
@@ -80,7 +81,8 @@ def _run_audit(workspace: Workspace, request: AuditRequest, on_step: OnStep | No
     started_at, clock = datetime.now(UTC), time.monotonic()
     on_step = on_step or (lambda _step: None)
     rule, policy = rule_of(request.policy), request.policy
-    frozen = freeze(workspace.catalog, replace(request, space=request.space or policy.space_id))
+    request = with_matched_space(workspace, replace(request, space=request.space or policy.space_id), on_step)
+    frozen = freeze(workspace.catalog, request)
     rule.check(frozen, policy)
     frozen = with_twins(workspace, frozen, request, on_step)
     subjects = gather(workspace, frozen, policy, on_step)
@@ -113,7 +115,8 @@ def _run_audit(workspace: Workspace, request: AuditRequest, on_step: OnStep | No
     datasets = [_dataset_row(f) for f in (frozen.release, *frozen.sets)]
     workspace.catalog.ensure_policy(record.policy_id, record.rule, policy.parameters)
     workspace.catalog.record_audit(record, datasets, [reject.reject_id for reject in rejects], verdicts)
-    return AuditReport(record, tuple(datasets), tuple(verdicts), tuple(_notes(frozen, judged, verdicts)))
+    notes = [*_notes(frozen, judged, verdicts), *resolution_notes(workspace.catalog, frozen)]
+    return AuditReport(record, tuple(datasets), tuple(verdicts), tuple(notes))
 
 
 def verdict_digest(frozen: FrozenAudit, policy: Policy, basis: Mapping[str, Any], leaves: Sequence[str]) -> str:
@@ -145,6 +148,7 @@ def _settings(
         "index": workspace.index_url.partition(":")[0],
         "euclidean": {**nearest_by_distance(subjects), **judged.settings},
         **twin_settings(frozen),
+        **resolution_settings(workspace.catalog, frozen),
     }
 
 

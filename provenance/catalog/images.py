@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
+    from provenance.vocabulary import Resolution
+
 
 def lookup(session: Session, image_ids: Sequence[str]) -> dict[str, str]:
     """Image keys by image_id; unknown ones are left out."""
@@ -155,6 +157,18 @@ def member_count(session: Session, dataset_id: str) -> int:
         .where(t.Membership.dataset_id == dataset_id, t.Membership.forgotten_at.is_(None))
     )
     return session.scalar(query) or 0
+
+
+def native_resolutions(session: Session, dataset_id: str) -> dict[Resolution, int]:
+    """How many images of a dataset have which ``(width, height)`` in pixels; forgotten ones are left out."""
+    query = (
+        select(t.ImageIdentity.width, t.ImageIdentity.height, func.count())
+        .join(t.Membership, t.Membership.image_key == t.ImageIdentity.image_key)
+        .where(t.Membership.dataset_id == dataset_id, t.Membership.forgotten_at.is_(None))
+        .group_by(t.ImageIdentity.width, t.ImageIdentity.height)
+        .order_by(t.ImageIdentity.width, t.ImageIdentity.height)
+    )
+    return {(width, height): count for width, height, count in session.execute(query)}
 
 
 def names_of(session: Session, dataset_ids: Sequence[str], image_keys: Sequence[str]) -> dict[str, str]:

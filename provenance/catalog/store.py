@@ -178,6 +178,7 @@ class Catalog:
     members = _reads(_images.members)
     member_ids = _reads(_images.member_ids)
     member_count = _reads(_images.member_count)
+    native_resolutions = _reads(_images.native_resolutions)
     names_of = _reads(_images.names_of)
     occurrence_names = _reads(_images.occurrence_names)
     placements = _reads(_images.placements)

@@ -34,6 +34,18 @@ BackboneOption = Annotated[str | None, typer.Option("--backbone", help="Backbone
 BackboneFileOption = Annotated[
     Path | None, typer.Option("--backbone-file", help="ONNX or TorchScript file to use as the backbone.")
 ]
+MatchResolutionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--match-resolution",
+        metavar="RELEASE",
+        help="Bring every image to this release's native resolution first: a space of its own.",
+    ),
+]
+PartsOption = Annotated[
+    str | None,
+    typer.Option("--parts", help="Local space of a backbone file: map/7 (a grid of cells), tokens or all-tokens."),
+]
 WeightsOption = Annotated[Path | None, typer.Option("--weights", help="Weights file for the backbone.")]
 TopKOption = Annotated[int, typer.Option("--top-k", min=1, help="Neighbors to keep per subject.")]
 
@@ -97,9 +109,10 @@ def open_or_create_workspace(**settings: Any) -> Workspace:
     return Workspace.open(state.workspace, **settings)
 
 
-def load_backbone(workspace: Workspace, **choice: Any) -> Backbone:
-    """The chosen backbone; a download of its weights says how far it is, each tenth."""
+def load_backbone(workspace: Workspace, *, match_resolution: str | None = None, **choice: Any) -> Backbone:
+    """The chosen backbone, at a release's resolution; a download of its weights says how far it is, each tenth."""
     from provenance.cli.output import message
+    from provenance.spaces import resolution_of_release
 
     said = 0
 
@@ -109,7 +122,8 @@ def load_backbone(workspace: Workspace, **choice: Any) -> Backbone:
             said = done * 10 // total
             message(f"downloading weights: {said * 10} % of {total / 1e6:.0f} MB")
 
-    return workspace.load_backbone(**choice, on_progress=on_progress)
+    resolution = resolution_of_release(workspace.catalog, match_resolution) if match_resolution else None
+    return workspace.load_backbone(**choice, match_resolution=resolution, on_progress=on_progress)
 
 
 def main() -> None:

@@ -71,6 +71,9 @@ def audit(
     twin_hash_distance: TwinHashDistanceOption = None,
     twin_min_similarity: TwinMinSimilarityOption = None,
     twin_evidence: TwinEvidenceOption = Evidence.BOTH,
+    match_resolution: Annotated[
+        bool, typer.Option("--match-resolution", help="Bring every image to the release's native resolution first.")
+    ] = False,
     compare: Annotated[str | None, typer.Option("--compare", help="List what changed since this audit (id).")] = None,
     rows: RowsOption = 10,
     json: JsonOption = False,
@@ -79,7 +82,8 @@ def audit(
 
     Every verdict is recorded with its evidence.
 
-    Without --used, --not-used and --against every set takes part by its own membership.
+    Without --used, --not-used and --against every set takes part by its own membership. --match-resolution embeds
+    what is missing at the release's resolution from the recorded sources.
 
     \b
     Example:
@@ -97,7 +101,7 @@ def audit(
     options: dict[str, Any] = {"subject": subject, "rule": rule, "alpha": alpha, "population": population}
     with open_workspace() as workspace:
         chosen = chosen_policy(workspace, policy, **options, top_k=top_k)
-        request = AuditRequest(release, *sets, chosen, space, exclude_overlap, exclude_twins, twins)
+        request = AuditRequest(release, *sets, chosen, space, exclude_overlap, exclude_twins, twins, match_resolution)
         if compare is not None:
             compare = workspace.catalog.audit(compare).audit_id
         report = run_audit(workspace, request, None if json else message)

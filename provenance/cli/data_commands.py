@@ -11,6 +11,8 @@ from provenance.cli.app import (
     BackboneFileOption,
     BackboneOption,
     JsonOption,
+    MatchResolutionOption,
+    PartsOption,
     WeightsOption,
     app,
     load_backbone,
@@ -103,6 +105,8 @@ def ingest(
     backbone: BackboneOption = None,
     backbone_file: BackboneFileOption = None,
     weights: WeightsOption = None,
+    match_resolution: MatchResolutionOption = None,
+    parts: PartsOption = None,
     rehash: RehashOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -133,7 +137,8 @@ def ingest(
         group_from=group_from,
         rehash=rehash,
     )
-    _run([request], json=json, many=False, name=backbone, backbone_file=backbone_file, weights=weights)
+    choice = {"name": backbone, "backbone_file": backbone_file, "weights": weights, "parts": parts}
+    _run([request], json=json, many=False, match_resolution=match_resolution, **choice)
 
 
 @app.command("ingest-layout")

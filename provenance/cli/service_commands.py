@@ -13,6 +13,8 @@ from provenance.cli.app import (
     BackboneFileOption,
     BackboneOption,
     JsonOption,
+    MatchResolutionOption,
+    PartsOption,
     WeightsOption,
     app,
     load_backbone,
@@ -121,6 +123,8 @@ def embed(
     backbone: BackboneOption = None,
     backbone_file: BackboneFileOption = None,
     weights: WeightsOption = None,
+    match_resolution: MatchResolutionOption = None,
+    parts: PartsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Add a backbone's space to a set or release.
@@ -131,6 +135,7 @@ def embed(
     \b
     Example:
       provenance embed cohort-2024 --backbone resnet50-v2
+      provenance embed cohort-2024 --backbone resnet50 --match-resolution gan-v1
     """
     from provenance.cli.interrupt import EXIT_CODE, stop_on_interrupt
     from provenance.cli.output import message, print_json, progress_bar
@@ -140,7 +145,14 @@ def embed(
         raise UsageError("which backbone? give --backbone NAME or --backbone-file FILE")
     with open_workspace() as workspace:
         workspace.catalog.dataset(name)  # a wrong name is told before a backbone is loaded
-        loaded = load_backbone(workspace, name=backbone, backbone_file=backbone_file, weights=weights)
+        loaded = load_backbone(
+            workspace,
+            name=backbone,
+            backbone_file=backbone_file,
+            weights=weights,
+            match_resolution=match_resolution,
+            parts=parts,
+        )
         with stop_on_interrupt() as stop, progress_bar(name) as on_progress:
             report = run_embed(workspace, name, loaded, on_progress, stop)
     if json:

@@ -3,6 +3,7 @@
 Names: the pinned ones (``resnet50``, ``resnet50-v2``, ``efficientnet-lite0``); any classification network of
 torchvision by its name, with its first published weights or, with ``-v2`` after it, IMAGENET1K_V2; ``timm:NAME``.
 A network that is in no library comes as an ONNX or TorchScript file and is known by that file's digest.
+``NAME@64`` (or ``NAME@64x48``, width x height) is the space in which every image is first brought to that size.
 
 ``weights_sha256`` of a space is the sha256 of the weights file (of the whole file for ONNX and TorchScript).
 """
@@ -27,6 +28,8 @@ from provenance.embedding.inference import (
     open_onnx,
     open_torchscript,
 )
+from provenance.embedding.parts import PartSpec, parts_of_file, split_layer
+from provenance.embedding.patches import is_patch_name, load_patches
 from provenance.embedding.weights import (
     PublishedWeights,
     WeightsFile,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from provenance.embedding.weights import ProgressCallback
+    from provenance.vocabulary import Resolution
 
 DEFAULT_BACKBONE = "resnet50"
 DEFAULT_BATCH_SIZE = 16
@@ -55,6 +59,8 @@ TORCHSCRIPT_SUFFIXES = (".pt", ".ts", ".torchscript")
 _FILE_INPUT_SIZE = 224
 _FILE_NAME_DIGITS = 12
 _HUB_FILE = "model.safetensors"
+_RESOLUTION = re.compile(r"(?P<name>.+)@(?P<width>[0-9]{1,6})(?:x(?P<height>[0-9]{1,6}))?")
+_MOST_EDGE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +128,9 @@ _PINNED = {
 
 
 def available_backbones() -> list[str]:
-    """The pinned names, then the two patterns ``torchvision:NAME`` and ``timm:NAME`` that stand for many."""
-    return [*_PINNED, "torchvision:NAME", "timm:NAME"]
+    """The pinned names, then the patterns that stand for many."""
+    patterns = ("torchvision:NAME", "timm:NAME", "NAME:LAYER/GRID", "NAME@SIZE")
+    return [*_PINNED, *patterns, "patches-EDGE-STRIDE@SIZE", "highpass-EDGE-STRIDE@SIZE"]
 
 
 def backbone_spec(name: str) -> BackboneSpec:
@@ -143,6 +150,8 @@ def load_backbone(
     *,
     backbone_file: Path | None = None,
     weights: Path | None = None,
+    match_resolution: Resolution | None = None,
+    parts: str | None = None,
     weights_dir: Path | None = None,
     device: str = "auto",
     batch_size: int = DEFAULT_BATCH_SIZE,
@@ -157,6 +166,9 @@ def load_backbone(
             of a name. It takes float32 images (n, 3, size, size), RGB in [0, 1] less ImageNet's mean over its
             standard deviation, and gives (n, d), or feature maps (n, d, h, w) that are averaged.
         weights: The user's own weights file for ``name``; taken whatever its digest if it fits.
+        match_resolution: ``(width, height)`` that images are brought to before the backbone's own size; the same as
+            ``@WIDTHxHEIGHT`` after the name.
+        parts: Of a backbone file: ``map/7``, ``tokens`` or ``all-tokens`` (see ``provenance.embedding.parts``).
         weights_dir: A folder that may hold the published weights file.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
         batch_size: Images in one forward pass. An ONNX file with a fixed batch dimension overrides it.
@@ -169,16 +181,46 @@ def load_backbone(
         WeightsError: If its weights can't be had, or are not what they claim to be.
     """
     _check_call(name, backbone_file, weights, batch_size, threads)
+    if name is not None and is_patch_name(name):
+        return load_patches(name, match_resolution, batch_size=batch_size)
+    name, resolution = _chosen_resolution(name, match_resolution)
     if backbone_file is not None:
-        return _load_file(backbone_file, device=device, batch_size=batch_size, threads=threads)
-    spec = backbone_spec(name or DEFAULT_BACKBONE)
+        file_parts = parts_of_file(parts)
+        loaded = _load_file(backbone_file, file_parts, device=device, batch_size=batch_size, threads=threads)
+        return loaded.at_resolution(resolution)
+    if parts is not None:
+        raise UsageError("--parts goes with --backbone-file", hint="a layer of a backbone by name: NAME:LAYER/GRID")
+    name, layer = split_layer(name or DEFAULT_BACKBONE)
+    spec = backbone_spec(name)
     device = choose_device(device)
     found = _find(spec, weights, weights_dir, on_progress)
     network = _network(spec, found)
-    forward = TorchForward(network, mean=spec.mean, std=spec.std, device=device, threads=threads)
-    dimension = spec.dimension or _dimension(forward, spec.name, batch_size, spec.size)
+    if layer is not None:
+        network = networks.up_to_layer(network, layer.layer)
+        layer = replace(layer, layer=layer.layer.lstrip("_"))
+    arrange = None if layer is None else layer.arrange
+    forward = TorchForward(network, mean=spec.mean, std=spec.std, device=device, threads=threads, arrange=arrange)
+    dimension = 1 if layer else spec.dimension or _dimension(forward, spec.name, batch_size, spec.size)
     space = _space(spec.name, found.sha256, dimension, spec.size, spec.mean, spec.std, feature="penultimate")
-    return Backbone(space, forward, batch_size=batch_size, device=device)
+    if layer is not None:
+        space = layer.space(space, forward(np.zeros((batch_size, spec.size, spec.size, 3), dtype=np.uint8)))
+    return Backbone(space, forward, batch_size=batch_size, device=device).at_resolution(resolution)
+
+
+def _chosen_resolution(name: str | None, asked: Resolution | None) -> tuple[str | None, Resolution | None]:
+    """A name without the resolution after ``@``, and the resolution that name or call ask for."""
+    found = _RESOLUTION.fullmatch(name or "")
+    if found is not None:
+        name, width, height = found["name"], int(found["width"]), int(found["height"] or found["width"])
+        if asked is not None and asked != (width, height):
+            raise UsageError(
+                f"the backbone's name asks for {width}x{height} pixels, the call for {asked[0]}x{asked[1]}",
+                hint="give one of the two",
+            )
+        asked = (width, height)
+    if asked is not None and not all(1 <= edge <= _MOST_EDGE for edge in asked):
+        raise UsageError(f"images can't be brought to {asked[0]}x{asked[1]} pixels", hint=f"1 to {_MOST_EDGE} an edge")
+    return name, asked
 
 
 def _check_call(
@@ -189,6 +231,8 @@ def _check_call(
             "a backbone file is a whole backbone: it goes with neither a backbone's name nor a weights file",
             hint="give --backbone-file alone, or --backbone with --weights",
         )
+    if is_patch_name(name) and weights is not None:
+        raise UsageError(f"{name} has no weights", hint="leave --weights out")
     if batch_size < 1 or (threads is not None and threads < 1):
         raise UsageError(f"batch size and threads must be at least 1, not {batch_size} and {threads}")
 
@@ -312,7 +356,7 @@ def _unknown(name: str, known: list[str]) -> EmbeddingError:
     )
 
 
-def _load_file(path: Path, *, device: str, batch_size: int, threads: int | None) -> Backbone:
+def _load_file(path: Path, parts: PartSpec | None, *, device: str, batch_size: int, threads: int | None) -> Backbone:
     suffix = path.suffix.lower()
     if suffix not in ONNX_SUFFIXES + TORCHSCRIPT_SUFFIXES:
         raise UsageError(
@@ -322,20 +366,25 @@ def _load_file(path: Path, *, device: str, batch_size: int, threads: int | None)
     sha256 = sha256_of_file(path)
     forward: Forward
     size = _FILE_INPUT_SIZE
+    arrange = None if parts is None else parts.arrange
     if suffix in ONNX_SUFFIXES:
         session = open_onnx(path.read_bytes(), path, device=device, threads=threads)
         size, batch_size = _onnx_shape(session, path, batch_size)
         device = "cuda" if "CUDAExecutionProvider" in session.get_providers() else "cpu"
-        forward = OnnxForward(session, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        forward = OnnxForward(session, mean=IMAGENET_MEAN, std=IMAGENET_STD, arrange=arrange)
     else:
         network = open_torchscript(path)
         device = choose_device(device)
-        forward = TorchForward(network, mean=IMAGENET_MEAN, std=IMAGENET_STD, device=device, threads=threads)
+        forward = TorchForward(
+            network, mean=IMAGENET_MEAN, std=IMAGENET_STD, device=device, threads=threads, arrange=arrange
+        )
     # Names and paths are labels: a file that was renamed is still the same backbone.
     kind = "onnx" if suffix in ONNX_SUFFIXES else "torchscript"
     name = f"{kind}:{sha256[:_FILE_NAME_DIGITS]}"
-    dimension = _dimension(forward, str(path), batch_size, size)
+    dimension = _dimension(forward, str(path), batch_size, size) if parts is None else 1
     space = _space(name, sha256, dimension, size, IMAGENET_MEAN, IMAGENET_STD, feature="output")
+    if parts is not None:
+        space = parts.space(space, forward(np.zeros((batch_size, size, size, 3), dtype=np.uint8)))
     return Backbone(space, forward, batch_size=batch_size, device=device)
 
 

@@ -15,16 +15,22 @@ from provenance.embedding.networks import missing_extra
 from provenance.errors import EmbeddingError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from provenance.vocabulary import Space
+    from provenance.vocabulary import Resolution, Space
+
+    Arrange = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class Forward(Protocol):
-    """One forward pass: uint8 pixels (batch, size, size, 3) -> float32 features (batch, dimension), not normalised."""
+    """One forward pass: uint8 pixels (batch, size, size, 3) -> float32 features, not normalised.
+
+    Features are (batch, dimension), or (batch, parts, dimension) in a local space.
+    """
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features of one whole batch."""
@@ -44,6 +50,11 @@ class Backbone:
         self.batch_size = batch_size
         self.device = device
         self._forward = forward
+
+    def at_resolution(self, resolution: Resolution | None) -> Backbone:
+        """The same network for images that are first brought to ``(width, height)``: a space of its own."""
+        space = self.space.matched_to(resolution)
+        return Backbone(space, self._forward, batch_size=self.batch_size, device=self.device)
 
     @property
     def input_size(self) -> int:
@@ -72,6 +83,7 @@ class Backbone:
         batch = np.zeros((self.batch_size, size, size, 3), dtype=np.uint8)
         batch[: len(pixels)] = pixels
         features = self._forward(batch)
+        features = features.reshape(len(features), -1)
         expected = (self.batch_size, self.space.parts * self.space.dimension)
         if features.shape != expected:
             raise EmbeddingError(f"{self.space.backbone} gave features of shape {features.shape}, not {expected}")
@@ -90,12 +102,24 @@ def normalized(features: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class TorchForward:
-    """A torch network behind the normalisation (x / 255 - mean) / std, in float32."""
+    """A torch network behind the normalisation (x / 255 - mean) / std, in float32.
+
+    ``arrange`` makes features (n, d) of its output where that is not to be averaged.
+    """
 
     def __init__(
-        self, network: nn.Module, *, mean: tuple[float, ...], std: tuple[float, ...], device: str, threads: int | None
+        self,
+        network: nn.Module,
+        *,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        device: str,
+        threads: int | None,
+        arrange: Arrange | None = None,
     ) -> None:
         import torch
+
+        self._arrange = arrange
 
         if threads is not None:
             torch.set_num_threads(threads)
@@ -125,7 +149,9 @@ class TorchForward:
         ):
             try:
                 output = self._network(self._inputs(pixels))
-                return np.asarray(_flat(output).to("cpu", torch.float32).numpy())
+                if self._arrange is None or not isinstance(output, torch.Tensor):
+                    output = _flat(output)
+                features = np.asarray(output.to("cpu", torch.float32).numpy())
             except (RuntimeError, ValueError, TypeError, AssertionError) as error:
                 reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
                 raise EmbeddingError(
@@ -133,6 +159,7 @@ class TorchForward:
                     hint="out of memory: try a smaller --batch-size; otherwise check that the network takes "
                     f"float32 images (n, 3, {pixels.shape[1]}, {pixels.shape[2]})",
                 ) from error
+        return features if self._arrange is None else self._arrange(features)
 
     def _inputs(self, pixels: NDArray[np.uint8]) -> Tensor:
         import torch
@@ -147,7 +174,10 @@ class TorchForward:
 class OnnxForward:
     """An ONNX Runtime session behind the same normalisation; sequential and deterministic."""
 
-    def __init__(self, session: Any, *, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(
+        self, session: Any, *, mean: tuple[float, ...], std: tuple[float, ...], arrange: Arrange | None = None
+    ) -> None:
+        self._arrange = arrange
         self._session = session
         self._input = session.get_inputs()[0].name
         self._mean = np.array(mean, dtype=np.float32).reshape(3, 1, 1)
@@ -163,7 +193,7 @@ class OnnxForward:
             output = self._session.run(None, {self._input: images})[0]
         except Exception as error:  # the runtime's errors share no base class
             raise EmbeddingError(f"ONNX Runtime failed on a batch of {len(pixels)} images: {error}") from error
-        return _flat_array(output)
+        return _flat_array(output) if self._arrange is None else self._arrange(np.asarray(output, dtype=np.float32))
 
 
 def choose_device(device: str) -> str:

@@ -75,6 +75,46 @@ def missing_extra(library: str, extra: str) -> EmbeddingError:
     )
 
 
+def up_to_layer(network: nn.Module, layer: str) -> nn.Module:
+    """A network that gives a layer's output and computes nothing after it.
+
+    Args:
+        network: The whole network.
+        layer: Name of a module in it, such as ``layer3``; a leading underscore may be left out.
+
+    Raises:
+        EmbeddingError: If there is no such layer, or the network does not come to it.
+    """
+    import torch
+
+    known = dict(network.named_modules())
+    module = known.get(layer, known.get(f"_{layer}"))
+    if module is None:
+        choice = [name.lstrip("_") for name in known if name and name.count(".") <= 1][:40]
+        raise EmbeddingError(f"the network has no layer {layer!r}", hint=f"layers are {', '.join(choice)} ...")
+
+    class Reached(Exception):  # noqa: N818 - no error
+        """Carries the output past the layers that are not wanted."""
+
+    def reached(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        raise Reached(output)
+
+    class UpToLayer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: torch.Tensor) -> Any:
+            try:
+                self.network(images)
+            except Reached as arrived:
+                return arrived.args[0]
+            raise RuntimeError(f"the network does not come to its layer {layer}")
+
+    module.register_forward_hook(reached)
+    return UpToLayer()
+
+
 def fuse_batch_norms(network: nn.Module) -> None:
     """Folds the batch normalisations of a torchvision ResNet into the convolutions before them, in place.
 

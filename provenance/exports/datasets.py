@@ -7,6 +7,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from provenance.errors import SourceError, SpaceMismatchError, UsageError
 from provenance.exports.files import replace_file, writable
+from provenance.spaces import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -154,6 +155,9 @@ def _collection(workspace: Workspace, dataset: Dataset, space: str | None) -> tu
         if chosen.space_id not in collections:
             raise SpaceMismatchError(f"{dataset.kind.value} {dataset.name} is not embedded in {space}")
         return collections[chosen.space_id], chosen
+    if len(collections) > 1:
+        plain = [space_id for space_id in collections if is_plain(workspace.catalog.space(space_id))]
+        collections = {space_id: collections[space_id] for space_id in plain} or collections
     if len(collections) != 1:
         what = "in no space" if not collections else "in several spaces"
         raise SpaceMismatchError(

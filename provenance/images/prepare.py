@@ -21,6 +21,8 @@ from provenance.vocabulary import IMAGE_ID_PREFIX, ImageFacts, Rejection, Reject
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from provenance.vocabulary import Resolution
+
 
 @dataclass(frozen=True, slots=True)
 class PreparationSettings:
@@ -28,11 +30,13 @@ class PreparationSettings:
 
     Attributes:
         size: Rows and columns of the prepared pixels.
+        match_resolution: ``(width, height)`` that every image is brought to first; ``None``: it stays as it is.
         max_pixels: Larger images are rejected as oversized, by their header.
         max_file_bytes: Larger files are rejected as oversized, unread.
     """
 
     size: int = 224
+    match_resolution: Resolution | None = None
     max_pixels: int = DEFAULT_MAX_PIXELS
     max_file_bytes: int = DEFAULT_MAX_FILE_BYTES
 
@@ -105,10 +109,15 @@ def other_bytes(item: SourceItem, found: str, recorded: str) -> Rejection:
     return rejection_of(item, RejectReason.UNREADABLE, f"other bytes than recorded: {found} in place of {recorded}")
 
 
-def resized(decoded: Decoded, size: int) -> npt.NDArray[np.uint8]:
-    """Pillow's ``resize`` with its antialiased bilinear filter, as writable uint8 of shape (size, size, 3)."""
+def resized(decoded: Decoded, size: int, first: Resolution | None = None) -> npt.NDArray[np.uint8]:
+    """Pillow's ``resize`` with its antialiased bilinear filter, as writable uint8 of shape (size, size, 3).
+
+    With ``first`` = (width, height) the image is brought to that size before: what it holds between the two steps are
+    the bytes that a file of that size would hold.
+    """
     # A grey image gives the same bytes by way of one channel: the filter works on each channel by itself.
-    small = decoded.image.resize((size, size), Image.Resampling.BILINEAR)
+    image = decoded.image if first is None else decoded.image.resize(first, Image.Resampling.BILINEAR)
+    small = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.require(rgb_array(small), requirements=["C", "W"])
 
 
@@ -125,4 +134,4 @@ def _prepared(item: SourceItem, data: bytes, settings: PreparationSettings) -> P
         size_bytes=len(data),
     )
     bare = item if item.content is None else replace(item, content=None)
-    return Prepared(bare, facts, resized(decoded, settings.size))
+    return Prepared(bare, facts, resized(decoded, settings.size, settings.match_resolution))

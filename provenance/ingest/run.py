@@ -117,7 +117,10 @@ def preparation_of(workspace: Workspace, backbone: Backbone) -> PreparationSetti
     """How images are prepared for a backbone under the workspace's limits."""
     settings = workspace.settings
     return PreparationSettings(
-        size=backbone.input_size, max_pixels=settings.max_pixels, max_file_bytes=settings.max_file_bytes
+        size=backbone.input_size,
+        match_resolution=backbone.space.matched_resolution,
+        max_pixels=settings.max_pixels,
+        max_file_bytes=settings.max_file_bytes,
     )
 
 

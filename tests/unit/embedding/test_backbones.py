@@ -41,7 +41,13 @@ def assert_same_directions(vectors, features, tolerance=1e-5):
 
 
 def test_available_names():
-    assert available_backbones() == ["resnet50", "resnet50-v2", "efficientnet-lite0", "torchvision:NAME", "timm:NAME"]
+    assert available_backbones()[:5] == [
+        "resnet50",
+        "resnet50-v2",
+        "efficientnet-lite0",
+        "torchvision:NAME",
+        "timm:NAME",
+    ]
 
 
 @pytest.mark.parametrize(("name", "entry"), [("resnet50", "IMAGENET1K_V1"), ("resnet50-v2", "IMAGENET1K_V2")])

@@ -47,6 +47,23 @@ def only_item(path: Path) -> SourceItem:
     return item
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
+def test_a_matched_image_has_the_pixels_of_a_file_of_that_size(mode):
+    image = photo(mode)
+    settings = PreparationSettings(size=96, match_resolution=(64, 48))
+    prepared = prepare_bytes(saved(image), "a.png", settings)
+    small = image.convert("RGB").resize((64, 48), Image.Resampling.BILINEAR)
+    as_file = prepare_bytes(saved(small), "b.png", PreparationSettings(size=96))
+    again = prepare_bytes(saved(small), "b.png", settings)
+    assert isinstance(prepared, Prepared)
+    assert isinstance(as_file, Prepared)
+    assert isinstance(again, Prepared)
+    assert np.array_equal(prepared.pixels, np.asarray(small.resize((96, 96), Image.Resampling.BILINEAR)))
+    assert np.array_equal(prepared.pixels, as_file.pixels)
+    assert np.array_equal(again.pixels, as_file.pixels), "an image of that size stays as it is"
+    assert (prepared.facts.width, prepared.facts.height) == (300, 200)
+
+
 @pytest.mark.parametrize("size", [224, 32, 600])
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
 def test_pixels_are_bit_for_bit_those_of_pillows_plain_pipeline(mode, size):

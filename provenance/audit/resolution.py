@@ -1,0 +1,135 @@
+"""Comparable pixels: what an audit says of images of other sizes, and the space in which all have the release's.
+
+A backbone resizes everything to one size, and an enlarged image stays as smooth as it was. Where generated and real
+images differ in native resolution, whole-image features partly measure that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from provenance.audit.inputs import datasets_of
+from provenance.errors import SourceError, SpaceMismatchError
+from provenance.ingest import run_embed
+from provenance.spaces import common_space, lacking_in, native_resolution
+from provenance.vocabulary import resolution_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from provenance.audit.inputs import AuditRequest, FrozenAudit
+    from provenance.catalog import Catalog
+    from provenance.ingest import Progress
+    from provenance.vocabulary import Resolution
+    from provenance.workspace import Workspace
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def with_matched_space(workspace: Workspace, request: AuditRequest, on_step: Callable[[str], None]) -> AuditRequest:
+    """The request in the space in which every image is first brought to the release's native resolution.
+
+    Vectors that are missing there are made from the recorded sources; where none is, no backbone is loaded.
+
+    Raises:
+        SourceError: If an image can't be read again.
+        SpaceMismatchError: If the datasets share no space, or a local one was chosen.
+        EmbeddingError: If the backbone of the datasets' common space can't be had.
+    """
+    if not request.match_resolution:
+        return request
+    catalog = workspace.catalog
+    release, roles = datasets_of(catalog, request)
+    datasets = [release, *(dataset for dataset, _ in roles)]
+    base = common_space(catalog, datasets, request.space)
+    if base.parts != 1:
+        raise SpaceMismatchError(
+            f"--match-resolution is for whole-image spaces; {base.backbone} gives {base.parts} parts",
+            hint="a local space is made at a resolution of its own: patches-16-8@64",
+        )
+    space = base.matched_to(native_resolution(catalog, release).resolution)
+    lacking = [dataset for dataset in datasets if lacking_in(catalog, dataset, space)]
+    if lacking:
+        backbone = workspace.backbone_of(space)
+        for dataset in lacking:
+            on_step(f"embedding {dataset.name} in {space.backbone}, from its recorded sources")
+            report = run_embed(workspace, dataset.name, backbone, _Lines(dataset.name, on_step))
+            if report.unreadable:
+                first = report.unreadable[0]
+                raise SourceError(
+                    f"{len(report.unreadable):,} images of {dataset.name} can't be read again, and have no vector in "
+                    f"{space.backbone}; the first: {first.name}: {first.detail}",
+                    hint="if the files were moved: provenance relocate OLD NEW; what is gone for good can be taken "
+                    "out with `provenance sets forget`, or audit without --match-resolution",
+                )
+    return replace(request, space=space.space_id)
+
+
+class _Lines:
+    """A line of text every ten seconds."""
+
+    def __init__(self, name: str, on_step: Callable[[str], None]) -> None:
+        self._name, self._on_step, self._last = name, on_step, time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = now
+            self._on_step(f"{self._name}: {progress.done:,} of {progress.total:,} images")
+
+
+def resolution_settings(catalog: Catalog, frozen: FrozenAudit) -> dict[str, Any]:
+    """What an audit records of it: native sizes by role, and the size that all were brought to (null: none)."""
+    matched = frozen.space.matched_resolution
+    sizes = {"release": _named(catalog.native_resolutions(frozen.release.dataset.dataset_id))}
+    sizes["reals"] = _named(_sizes_of_reals(catalog, frozen))
+    return {"resolution": {"matched": matched and resolution_name(matched), **sizes}}
+
+
+def resolution_notes(catalog: Catalog, frozen: FrozenAudit) -> list[str]:
+    """What a person should know of it, whole sets taken as they are on record."""
+    native = native_resolution(catalog, frozen.release.dataset)
+    size, notes = _pixels(native.resolution), []
+    if frozen.space.matched_resolution is not None:
+        notes.append(
+            f"Every image was first brought to {_pixels(frozen.space.matched_resolution)} pixels, so that all are "
+            "compared at one resolution."
+        )
+        if native.others:
+            notes.append(
+                f"{native.others:,} of {native.total:,} generated images are not {size}, the release's most frequent "
+                "size."
+            )
+        return notes
+    reals = _sizes_of_reals(catalog, frozen)
+    other = sum(reals.values()) - reals[native.resolution]
+    if other:
+        most = _pixels(min(reals, key=lambda each: (-reals[each], each)))
+        notes.append(
+            f"The generated images are {size} pixels ({native.total - native.others:,} of {native.total:,}), and "
+            f"{other:,} of {sum(reals.values()):,} real ones are not (most frequent: {most}): whole-image features "
+            f"partly measure resolution. --match-resolution brings every image to {size} first, in a space of its own."
+        )
+    return notes
+
+
+def _sizes_of_reals(catalog: Catalog, frozen: FrozenAudit) -> Counter[Resolution]:
+    sizes: Counter[Resolution] = Counter()
+    for each in frozen.sets:
+        sizes.update(catalog.native_resolutions(each.dataset.dataset_id))
+    return sizes
+
+
+def _named(sizes: dict[Resolution, int]) -> dict[str, int]:
+    """The ten most frequent sizes and the count of all others: there may be as many as images."""
+    ranked = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
+    listed = {_pixels(size): count for size, count in ranked[:10]}
+    rest = sum(count for _, count in ranked[10:])
+    return listed | ({"other": rest} if rest else {})
+
+
+def _pixels(resolution: Resolution) -> str:
+    return f"{resolution[0]}x{resolution[1]}"
