@@ -2,7 +2,7 @@
 
     patches-16-8@64      patches of 16 x 16 pixels every 8 pixels of images brought to 64 x 64: 7 x 7 = 49 parts
     highpass-16-8@64     the same after a Gaussian blur was subtracted
-    highpass-16-8-s3-c4@64     with sigma = 3 pixels and a constant of 4 grey levels (2 and 2 by default)
+    highpass-16-8-s3-c2@64     with sigma = 3 pixels and a constant of 2 grey levels (4 and 4 by default)
 
 A part is (x - mean(x), c) at unit length, x the grey levels of its p x p pixels and c = constant * p. Flat patches have
 no direction of their own: all of them become (0, ..., 0, 1), and noise well below ``constant`` grey levels (root mean
@@ -33,8 +33,8 @@ MOST_NUMBERS = 1 << 18
 """Numbers (parts x dimension) an image may have: 1 MiB of float32."""
 BATCH_SIZE = 128
 DEFAULT_SIZE = 64
-DEFAULT_SIGMA = 2.0
-DEFAULT_CONSTANT = 2.0
+DEFAULT_SIGMA = 4.0
+DEFAULT_CONSTANT = 4.0
 _LUMA = (299, 587, 114)  # thousandths: whole numbers, so that what is flat is so to the last bit
 _TRUNCATE = 4.0
 _MOST_EDGE = 1024
@@ -128,8 +128,8 @@ def patch_spec(name: str, resolution: Resolution | None = None) -> PatchSpec:
     if found is None or (found["sigma"] and found["kind"] == "patches"):
         raise UsageError(
             f"{name!r} names no patches",
-            hint="patches-EDGE-STRIDE@SIZE, such as patches-16-8@64, or highpass-16-8@64 (highpass-16-8-s3-c4@64: "
-            "sigma 3 pixels, constant 4 grey levels)",
+            hint="patches-EDGE-STRIDE@SIZE, such as patches-16-8@64, or highpass-16-8@64 (highpass-16-8-s3-c2@64: "
+            "sigma 3 pixels, constant 2 grey levels)",
         )
     if resolution is not None and resolution[0] != resolution[1]:
         raise UsageError(

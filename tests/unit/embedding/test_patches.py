@@ -58,12 +58,12 @@ def by_loops(image: np.ndarray, patch: int, stride: int, sigma: float | None, co
 @pytest.mark.parametrize(
     ("name", "size", "patch", "stride", "sigma", "constant"),
     [
-        ("patches-16-8@64", 64, 16, 8, None, 2.0),
+        ("patches-16-8@64", 64, 16, 8, None, 4.0),
         ("patches-7-5-c0.5@31", 31, 7, 5, None, 0.5),  # 31 = 7 + 4 * 5 + 4: a remainder on both sides
-        ("patches-9-4@32", 32, 9, 4, None, 2.0),  # an odd remainder
-        ("patches-20-3@20", 20, 20, 3, None, 2.0),  # one patch, the whole image
-        ("highpass-8-8@40", 40, 8, 8, 2.0, 2.0),
-        ("highpass-6-4-s1.5-c4@33", 33, 6, 4, 1.5, 4.0),
+        ("patches-9-4@32", 32, 9, 4, None, 4.0),  # an odd remainder
+        ("patches-20-3@20", 20, 20, 3, None, 4.0),  # one patch, the whole image
+        ("highpass-8-8@40", 40, 8, 8, 4.0, 4.0),
+        ("highpass-6-4-s1.5-c2@33", 33, 6, 4, 1.5, 2.0),
     ],
 )
 def test_parts_are_those_of_a_loop_over_pixels(name, size, patch, stride, sigma, constant):
@@ -129,7 +129,7 @@ def test_every_option_is_a_space_of_its_own():
     assert len({space.space_id for space in spaces}) == len(names)
     assert [space.backbone for space in spaces] == list(names)
     # defaults need not be written, and are the same space
-    assert load_backbone("highpass-16-8-s2-c2").space == load_backbone("highpass-16-8@64").space
+    assert load_backbone("highpass-16-8-s4-c4").space == load_backbone("highpass-16-8@64").space
     assert load_backbone("patches-16-8", match_resolution=(32, 32)).space == spaces[1]
 
 
