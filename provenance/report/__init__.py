@@ -4,9 +4,13 @@ The page is one self-contained file. It needs no script, and its content securit
 """
 
 from provenance.report.content import (
+    CalibratedPart,
     Case,
     DatasetLine,
+    EstablishedLine,
     GeneratorLine,
+    HeatCell,
+    HeatMap,
     Neighborhood,
     Picture,
     RejectLine,
@@ -14,17 +18,22 @@ from provenance.report.content import (
     RoleLine,
     Series,
     SpaceLine,
+    SpeakingPair,
 )
 from provenance.report.evaluation import Curve, Drawing, draw_calibration, draw_histogram, draw_roc
 from provenance.report.page import render
 from provenance.report.sweep import SweepCurves, draw_sweep
 
 __all__ = [
+    "CalibratedPart",
     "Case",
     "Curve",
     "DatasetLine",
     "Drawing",
+    "EstablishedLine",
     "GeneratorLine",
+    "HeatCell",
+    "HeatMap",
     "Neighborhood",
     "Picture",
     "RejectLine",
@@ -32,6 +41,7 @@ __all__ = [
     "RoleLine",
     "Series",
     "SpaceLine",
+    "SpeakingPair",
     "SweepCurves",
     "draw_calibration",
     "draw_histogram",

@@ -116,14 +116,102 @@ class Neighborhood:
 
 
 @dataclass(frozen=True, slots=True)
+class HeatCell:
+    """One position of an image: its place in percent, and what it speaks for use.
+
+    Attributes:
+        contribution: Standard deviations above the mean of all real images there.
+        strength: From 0 (does not speak for use) to 1 (the strongest position of this image).
+    """
+
+    left: float
+    top: float
+    width: float
+    height: float
+    contribution: float
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakingPair:
+    """One of the strongest positions (place in percent), with the generated image that is most like it there."""
+
+    number: int
+    left: float
+    top: float
+    width: float
+    height: float
+    contribution: float
+    similarity: float
+    picture: Picture
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """What speaks for the use of one image, position by position.
+
+    Attributes:
+        copy: What of the score was added for being close to a single generated image.
+        numbered: Whether a number fits into a cell.
+    """
+
+    cells: tuple[HeatCell, ...]
+    pairs: tuple[SpeakingPair, ...]
+    score: float
+    copy: float
+    numbered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EstablishedLine:
+    """One established image; ``image_id`` is ``None`` and the name '' where these were erased."""
+
+    image_id: str | None
+    name: str
+    role: Role
+    score: float | None
+    p_value: float | None
+    q_value: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedPart:
+    """What a calibrated audit concluded, as it was recorded.
+
+    Attributes:
+        outcome: ``leak_established``, ``leak_not_established`` or ``inconclusive``.
+        rule: Calibration figures, warnings and the sentence on the guarantee.
+        release_test: ``None`` where there was nothing to test.
+        copying: Attribution share, C_T and AuthPct likewise.
+        reference: Name of the reference release; '' without.
+        p_values: Of all judged images.
+        established: The first of the established images, by q-value.
+    """
+
+    outcome: str
+    reason: str
+    rule: Mapping[str, Any]
+    release_test: Mapping[str, Any] | None
+    copying: Mapping[str, Any] | None
+    shift: Mapping[str, Any]
+    reference: str
+    p_values: tuple[float, ...]
+    established: tuple[EstablishedLine, ...]
+    established_count: int
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """One judged image with the neighbor its score comes from.
 
     Attributes:
         rank: From 1, the greatest score first.
         nearest: The nearest image that could be its source (of the release, for a real image); the score is its
-            similarity. ``None`` only where no neighbor is on record.
+            similarity, but for scores that are none. ``None`` only where no neighbor is on record.
         control: The nearest image known not to be used; ``None`` for real subjects and where there is no such set.
+        p_value: ``None`` for rules without one, like ``q_value``.
+        heat: Which positions speak for its use; ``None`` where scores are not local.
     """
 
     rank: int
@@ -136,6 +224,9 @@ class Case:
     near_threshold: bool
     nearest: Neighborhood | None
     control: Neighborhood | None
+    p_value: float | None = None
+    q_value: float | None = None
+    heat: HeatMap | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +258,8 @@ class ReportContent:
         report_version: Version of the software that wrote the report.
         euclidean: What Euclidean distance says beside cosine, in words; '' where nothing is recorded.
         policy_file: The policy as the text of a file, where a command needs it; else ''.
+        calibrated: Outcome and tests of a calibrated audit; ``None`` for other rules.
+        not_explained: Why there are no heat maps, where there could be some.
     """
 
     audit_id: str
@@ -202,6 +295,8 @@ class ReportContent:
     report_version: str
     euclidean: str = ""
     policy_file: str = ""
+    calibrated: CalibratedPart | None = None
+    not_explained: str = ""
 
     @property
     def by_probability(self) -> bool:

@@ -15,22 +15,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from provenance.report.content import Series
 
 # Colours that the drawing is made in, and what each becomes in the page.
-_TEXT, _GRID, _MARK = "#010203", "#010204", "#010205"
-_SERIES = ("#010206", "#010207", "#010208")
+TEXT, GRID, MARK = "#010203", "#010204", "#010205"
+SERIES = ("#010206", "#010207", "#010208")
 _VARIABLES = {
-    _TEXT: "--fig-text",
-    _GRID: "--fig-grid",
-    _MARK: "--fig-mark",
-    _SERIES[0]: "--fig-a",
-    _SERIES[1]: "--fig-b",
-    _SERIES[2]: "--fig-c",
+    TEXT: "--fig-text",
+    GRID: "--fig-grid",
+    MARK: "--fig-mark",
+    SERIES[0]: "--fig-a",
+    SERIES[1]: "--fig-b",
+    SERIES[2]: "--fig-c",
 }
 _LINES = ("-", "-", (0, (5, 1.5, 1, 1.5)))
 _SIZE_INCHES = (9.2, 3.9)
@@ -60,7 +61,12 @@ PROBABILITY_AXIS = "probability of use by the fitted model (no unit)"
 
 
 def histogram(
-    series: Sequence[Series], threshold: float | None, mu: float | None, *, probabilities: bool = False
+    series: Sequence[Series],
+    threshold: float | None,
+    mu: float | None,
+    *,
+    probabilities: bool = False,
+    score: str = "",
 ) -> Histogram:
     """The scores of each series over shared bins, with mu and T (or the cutoff) marked where they are given.
 
@@ -69,6 +75,7 @@ def histogram(
         threshold: T, without dimension.
         mu: Mean, likewise.
         probabilities: Whether the scores are probabilities and the threshold their cutoff.
+        score: Name of the membership score, where they are one; else ''.
     """
     edges = bin_edges([value for each in series for value in each.values])
     counts = [np.histogram(each.values, edges)[0] for each in series]
@@ -77,6 +84,7 @@ def histogram(
         for row, (low, high) in enumerate(pairwise(edges))
     )
     axis, mark = (PROBABILITY_AXIS, "cutoff") if probabilities else (SIMILARITY_AXIS, "T")
+    axis = f"membership score {score} (higher = more likely used)" if score else axis
     return Histogram(_svg(series, edges, counts, axis, _marks(threshold, mu, mark)), bins)
 
 
@@ -110,6 +118,18 @@ def _svg(
     axis: str,
     marks: Sequence[tuple[float, Mapping[str, Any]]],
 ) -> str:
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        _draw_series(axes, series, edges, counts)
+        for place, look in marks:
+            axes.axvline(place, color=MARK, **look)
+        _dress(axes, axis)
+
+    return drawn(draw, "figure-title")
+
+
+def drawn(draw: Callable[[Figure], None], title_id: str) -> str:
+    """What ``draw`` draws, as an SVG element for the page; ``title_id`` is the element that says what it is."""
     # The figure is drawn without pyplot, which keeps state for the whole process and may ask for a display.
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -119,34 +139,30 @@ def _svg(
         "svg.fonttype": "none",
         "svg.hashsalt": "provenance",
         "font.size": 11,
-        "text.color": _TEXT,
-        "axes.labelcolor": _TEXT,
-        "xtick.color": _TEXT,
-        "ytick.color": _TEXT,
-        "axes.edgecolor": _TEXT,
+        "text.color": TEXT,
+        "axes.labelcolor": TEXT,
+        "xtick.color": TEXT,
+        "ytick.color": TEXT,
+        "axes.edgecolor": TEXT,
     }
     with mpl.rc_context(settings):
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
         FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        _draw_series(axes, series, edges, counts)
-        for place, look in marks:
-            axes.axvline(place, color=_MARK, **look)
-        _dress(axes, axis)
+        draw(figure)
         buffer = io.StringIO()
         figure.savefig(
             buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Type", "Format"))
         )
-    return _for_page(buffer.getvalue())
+    return for_page(buffer.getvalue(), title_id)
 
 
 def _draw_series(axes: Axes, series: Sequence[Series], edges: Any, counts: Sequence[Any]) -> None:
     for number, (each, count) in enumerate(zip(series, counts, strict=True)):
         label = f"{each.symbol} {each.words} (n = {len(each.values):,})"
         if number == 0:
-            axes.stairs(count, edges, fill=True, color=_SERIES[0], label=label, linewidth=0)
+            axes.stairs(count, edges, fill=True, color=SERIES[0], label=label, linewidth=0)
         else:
-            axes.stairs(count, edges, color=_SERIES[number], label=label, linewidth=1.8, linestyle=_LINES[number])
+            axes.stairs(count, edges, color=SERIES[number], label=label, linewidth=1.8, linestyle=_LINES[number])
 
 
 def _dress(axes: Axes, axis: str) -> None:
@@ -158,7 +174,7 @@ def _dress(axes: Axes, axis: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=9))
     axes.ticklabel_format(axis="x", useOffset=False)
     axes.set_ylim(bottom=0)
-    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -167,7 +183,7 @@ def _dress(axes: Axes, axis: str) -> None:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, borderaxespad=0.2, fontsize=10)
 
 
-def _for_page(svg: str) -> str:
+def for_page(svg: str, title_id: str = "figure-title") -> str:
     """The bare element: no prolog, no metadata, colours as variables, its size left to the page."""
     element = svg[svg.index("<svg") :].strip()
     element = re.sub(r"\s*<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
@@ -178,4 +194,4 @@ def _for_page(svg: str) -> str:
         inner = inner.replace(colour, f"var({variable})")
     # xlink:href is the only use of a namespace; HTML knows plain href
     inner = inner.replace("xlink:href", "href")
-    return f'<svg class="figure" role="img" aria-labelledby="figure-title" {box.group()}>{inner}'
+    return f'<svg class="figure" role="img" aria-labelledby="{title_id}" {box.group()}>{inner}'

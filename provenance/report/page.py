@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from provenance.report.figure import histogram
+from provenance.report.pvalues import p_value_figure
 from provenance.vocabulary import Label, Role, Subject
 
 if TYPE_CHECKING:
@@ -33,11 +34,20 @@ def render(content: ReportContent) -> str:
     Every name that comes from outside is escaped; the page's content security policy forbids scripts and any
     request beside that.
     """
-    figure = histogram(content.series, content.threshold, content.mu, probabilities=content.by_probability)
+    calibrated = content.calibrated
+    figure = histogram(
+        content.series,
+        content.threshold,
+        content.mu,
+        probabilities=content.by_probability,
+        score=str(content.parameters.get("score", "")),
+    )
+    p_figure = p_value_figure(calibrated.p_values, calibrated.rule["q"]) if calibrated and calibrated.p_values else ""
     template = _environment().get_template("report.html.j2")
     page = template.render(
         audit=content,
         figure=Markup(figure.svg),  # noqa: S704 - drawn from numbers and our own words
+        p_figure=Markup(p_figure),  # noqa: S704 - likewise
         bins=figure.bins,
         above=_above(content),
         scale=_scale(content),
@@ -69,6 +79,7 @@ def _environment() -> Environment:
         "short": _short,
         "data_uri": _data_uri,
         "count": lambda number: f"{number:,}",
+        "figure": lambda number: "-" if number is None else f"{number:.3g}",
     }
     return environment
 

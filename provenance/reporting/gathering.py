@@ -30,6 +30,7 @@ from provenance.report import (
     SpaceLine,
     render,
 )
+from provenance.reporting.calibrated import calibrated_part, heat_maps
 from provenance.version import __version__
 from provenance.vocabulary import DatasetKind, Label, Role, RuleName, Subject
 
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from provenance.catalog import AuditRecord, AuditReject, Dataset, ImageRecord, StoredNeighbor, StoredVerdict
+    from provenance.catalog import AuditRecord, AuditReject, Dataset, ImageRecord, Member, StoredNeighbor, StoredVerdict
+    from provenance.report import HeatMap
     from provenance.vocabulary import Space
     from provenance.workspace import Workspace
 
@@ -47,6 +49,13 @@ MAX_REJECTS = 200
 THUMBNAIL_SIZE = 224
 _SMALLEST_PERCENT = 4
 _CANDIDATES = {Subject.GENERATED: (Role.USED, Role.AGAINST), Subject.REAL: (Role.RELEASE,)}
+_PARAMETER_FLAGS = {
+    "--alpha": "alpha",
+    "--population": "population",
+    "--score": "score",
+    "--fdr": "q",
+    "--top-k": "top_k",
+}
 _FLAGS = {Role.USED: "--used", Role.NOT_USED: "--not-used", Role.AGAINST: "--against"}
 _CLAIMS = {
     Role.USED: "of real images claimed used",
@@ -121,6 +130,9 @@ def gather_report(workspace: Workspace, audit: AuditRecord, *, cases: int = DEFA
     datasets = _dataset_lines(workspace, audit, known)
     rejects = catalog.audit_rejects(audit.audit_id)
     reader = _CaseReader(workspace, audit)
+    closest = _closest(verdicts, cases)
+    heat, not_explained = heat_maps(workspace, audit, [each.image_key for each in closest], reader.generated)
+    calibrated = calibrated_part(workspace, audit, verdicts, list(known))
     return ReportContent(
         audit_id=audit.audit_id,
         release=next(row.name for row in datasets if row.role is Role.RELEASE),
@@ -144,9 +156,14 @@ def gather_report(workspace: Workspace, audit: AuditRecord, *, cases: int = DEFA
         threshold=audit.threshold,
         counts={name: int(audit.counts.get(name, 0)) for name in _COUNTS},
         datasets=datasets,
-        series=score_series(audit.subject, verdicts, probabilities=audit.rule == RuleName.LOGISTIC),
+        series=score_series(
+            audit.subject,
+            verdicts,
+            probabilities=audit.rule == RuleName.LOGISTIC,
+            score=str(parameters.get("score", "")),
+        ),
         by_role=_labels_by_role(verdicts) if audit.subject is Subject.REAL else (),
-        cases=tuple(reader.case(rank, each) for rank, each in enumerate(_closest(verdicts, cases), start=1)),
+        cases=tuple(reader.case(rank, each, heat.get(each.image_key)) for rank, each in enumerate(closest, start=1)),
         reject_reasons=dict(sorted(Counter(reject.reason.value for reject in rejects).items())),
         rejects=tuple(map(_reject_line, rejects[:MAX_REJECTS])),
         compare_command=audit_command(audit, parameters, datasets, compare=True),
@@ -155,6 +172,8 @@ def gather_report(workspace: Workspace, audit: AuditRecord, *, cases: int = DEFA
         report_version=__version__,
         euclidean=distance_sentence(audit.settings) or "",
         policy_file=_policy_file(audit, parameters) if audit.rule == RuleName.LOGISTIC else "",
+        calibrated=calibrated,
+        not_explained=not_explained,
     )
 
 
@@ -165,18 +184,19 @@ def _policy_file(audit: AuditRecord, parameters: Mapping[str, Any]) -> str:
 
 
 def score_series(
-    subject: Subject, verdicts: Sequence[StoredVerdict], *, probabilities: bool = False
+    subject: Subject, verdicts: Sequence[StoredVerdict], *, probabilities: bool = False, score: str = ""
 ) -> tuple[Series, ...]:
     """The scores by kind: S_u, S_n and the unknown sets' for generated images; S(r) by claim for real ones.
 
-    Of a fitted model the probabilities, likewise by claim for real images.
+    Of a fitted model the probabilities, of a calibrated audit its membership ``score``, likewise by claim for real
+    images.
     """
     if probabilities and subject is Subject.GENERATED:
         return (Series("P(used)", "of generated images", tuple(v.score for v in verdicts if v.score is not None)),)
     if subject is Subject.REAL:
         found = [
             Series(
-                "P(used)" if probabilities else "S(r)",
+                "P(used)" if probabilities else score or "S(r)",
                 words,
                 tuple(v.score for v in verdicts if v.subject_role is role and v.score is not None),
             )
@@ -203,9 +223,11 @@ def audit_command(
     words += ["--subject", audit.subject.value, "--rule", audit.rule]
     if audit.rule == RuleName.LOGISTIC:
         words += ["--policy", audit.policy_id if compare else "policy.json"]
-    for name in ("alpha", "population", "top_k"):
+    for flag, name in _PARAMETER_FLAGS.items():
         if name in parameters:
-            words += _option("--" + name.replace("_", "-"), f"{parameters[name]}")
+            words += _option(flag, f"{parameters[name]}")
+    if reference := audit.settings.get("reference_release"):
+        words += _option("--reference-release", str(reference["name"]))
     words += ["--space", audit.space_id]
     if audit.counts.get("excluded_overlap"):
         words.append("--exclude-overlap")
@@ -257,7 +279,11 @@ class _CaseReader:
             size=THUMBNAIL_SIZE, max_pixels=settings.max_pixels, max_file_bytes=settings.max_file_bytes
         )
 
-    def case(self, rank: int, verdict: StoredVerdict) -> Case:
+    def generated(self, member: Member) -> Picture:
+        """The picture of an image of the release."""
+        return self._picture(member.image_key, Role.RELEASE, self.workspace.catalog.image(member.image_key))
+
+    def case(self, rank: int, verdict: StoredVerdict, heat: HeatMap | None = None) -> Case:
         stored = self.workspace.catalog.neighbors_of(self.audit.audit_id, verdict.image_key)
         nearest = [n for n in stored.get(verdict.image_key, ()) if n.rank == 1]
         candidates = [n for n in nearest if n.role in _CANDIDATES[self.audit.subject]]
@@ -276,6 +302,9 @@ class _CaseReader:
             near_threshold=verdict.near_threshold,
             nearest=self._neighborhood(source, image),
             control=self._neighborhood(control, image),
+            p_value=verdict.p_value,
+            q_value=verdict.q_value,
+            heat=heat,
         )
 
     def _neighborhood(self, neighbor: StoredNeighbor | None, subject: ImageRecord | None) -> Neighborhood | None:
@@ -376,7 +405,8 @@ def _space_line(space: Space) -> SpaceLine:
 
 def _labels_by_role(verdicts: Sequence[StoredVerdict]) -> tuple[RoleLine, ...]:
     judged = Counter(verdict.subject_role for verdict in verdicts)
-    used = Counter(verdict.subject_role for verdict in verdicts if verdict.label is Label.USED)
+    called = (Label.USED, Label.ESTABLISHED)
+    used = Counter(verdict.subject_role for verdict in verdicts if verdict.label in called)
     return tuple(RoleLine(role, judged[role], used[role]) for role in _ROLE_ORDER if judged[role])
 
 

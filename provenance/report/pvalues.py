@@ -1,0 +1,65 @@
+"""The p-values of a calibrated audit against the uniform law, as SVG: histogram, cumulative shares, and the BH line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from provenance.report.figure import GRID, MARK, SERIES, TEXT, drawn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_BINS = 20
+
+
+def p_value_figure(p_values: Sequence[float], q: float) -> str:
+    """Two panels; without any effect, both follow the uniform law (dashed).
+
+    Left: images in twenty bins. Right: the share of images at or below each p, and the line p / q of
+    Benjamini-Hochberg: what lies left of the last place where the shares reach it is rejected.
+
+    Args:
+        p_values: In (0, 1], one or more.
+        q: Level of the false discovery rate.
+    """
+    values = np.sort(np.asarray(p_values, dtype=np.float64))
+
+    def draw(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2)
+        _histogram(left, values)
+        _shares(right, values, q)
+
+    return drawn(draw, "p-figure-title")
+
+
+def _histogram(axes: Axes, values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
+    counts, edges = np.histogram(values, np.linspace(0, 1, _BINS + 1))
+    axes.stairs(counts, edges, fill=True, color=SERIES[0], linewidth=0, label="images")
+    axes.axhline(len(values) / _BINS, color=MARK, linestyle="--", linewidth=1.4, label="uniform: no effect at all")
+    axes.set_ylabel("images (count per bin)")
+    _dress(axes)
+
+
+def _shares(axes: Axes, values: np.ndarray[tuple[int], np.dtype[np.float64]], q: float) -> None:
+    shares = np.arange(1, len(values) + 1) / len(values)
+    axes.step([0.0, *values.tolist(), 1.0], [0.0, *shares.tolist(), 1.0], where="post", color=SERIES[1], label="images")
+    axes.plot([0, 1], [0, 1], color=MARK, linestyle="--", linewidth=1.4, label="uniform")
+    axes.plot([0, q], [0, 1], color=TEXT, linestyle=":", linewidth=1.6, label=f"p / q, q = {q:g}")
+    axes.set_ylabel("share of images at or below")
+    axes.set_ylim(0, 1.02)
+    _dress(axes)
+
+
+def _dress(axes: Axes) -> None:
+    axes.set_xlabel("p-value (no unit)")
+    axes.set_xlim(0, 1)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, frameon=False, borderaxespad=0.2, fontsize=9)
