@@ -1,7 +1,8 @@
 """Rule ``calibrated`` in audits: p-values against images known not used, Benjamini-Hochberg, and an outcome.
 
     real subjects        scores of all reals (``scoring``) -> p-values of used and unknown images against the not-used
-                         ones, one vote a group (``detection.calibrate``) -> release test (``release``)
+                         ones, one vote a group, error control within each of the two (``families``) -> release test
+                         (``release``)
     generated subjects   S_u, S_n, and the never-used reals' own greatest cosines to both sets
                          (``detection.calibrate_generated``) -> outcome by what is established
 
@@ -17,13 +18,14 @@ import numpy as np
 
 from provenance.audit.evidence import SubjectEvidence, VectorSearch, scoring_inputs
 from provenance.audit.exchangeability import audits_served, guarantee, shift_of
+from provenance.audit.families import calibrate_families, summary_of
 from provenance.audit.features import S_NOT_USED, S_USED, features_of
 from provenance.audit.inputs import CANDIDATES
 from provenance.audit.judgement import Judgement
 from provenance.audit.parts import nearest_of_other_groups
 from provenance.audit.release import Conclusion, conclude_by_established, conclude_by_members
 from provenance.audit.scoring import score_reals
-from provenance.detection import SIMILARITY_TOLERANCE, Decision, calibrate, calibrate_generated
+from provenance.detection import SIMILARITY_TOLERANCE, Decision, calibrate_generated
 from provenance.detection.checks import group_codes
 from provenance.detection.membership import REFERENCED
 from provenance.errors import UsageError
@@ -34,17 +36,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from provenance.audit.families import Families
     from provenance.audit.inputs import FrozenAudit
-    from provenance.audit.scoring import ScoringInputs
     from provenance.catalog import Member
     from provenance.detection import Calibrated, ControlledVerdicts, Policy, ShiftCheck
     from provenance.workspace import Workspace
 
     Floats = NDArray[np.float64]
-    Rows = NDArray[np.int64]
     OnStep = Callable[[str], None]
 
-_PER_IMAGE = ("labels", "p_values", "q_values")
 _LABELS = (Label.ESTABLISHED, Label.NOT_ESTABLISHED, Label.INCONCLUSIVE)
 _MOVES = (-SIMILARITY_TOLERANCE, SIMILARITY_TOLERANCE)
 _SECONDS_OF_SILENCE = 8.0
@@ -90,14 +90,25 @@ def _judge_real(workspace: Workspace, frozen: FrozenAudit, policy: Policy, on_st
     on_step(f"scoring {len(inputs.pool):,} real images by {name}")
     scored = score_reals(name, inputs, k=int(policy.score.get("k", policy.top_k)), progress=_Progress(on_step))
     role_of = {m.image_id: role for role, members in frozen.reals.items() for m in members}
-    roles = np.array([role_of[m.image_id].value for m in frozen.judged_reals])
+    roles = [role_of[m.image_id] for m in frozen.judged_reals]
     known, judged, used = (
-        np.flatnonzero(np.isin(roles, list(wanted)))
-        for wanted in ((Role.NOT_USED.value,), [role.value for role in CANDIDATES], (Role.USED.value,))
+        np.array([row for row, role in enumerate(roles) if role in wanted], dtype=np.int64)
+        for wanted in ((Role.NOT_USED,), CANDIDATES, (Role.USED,))
     )
-    verdicts = _calibrate(policy, inputs, scored.scores, judged, known)
+
+    def verdicts_of(moved: float) -> Families:
+        groups, calibration_groups = ([inputs.groups[row] for row in rows.tolist()] for rows in (judged, known))
+        return calibrate_families(
+            scored.scores[judged] + moved,
+            [roles[row] for row in judged.tolist()],
+            groups,
+            scored.scores[known],
+            calibration_groups,
+            policy.q,
+        )
+
+    verdicts = verdicts_of(0.0)
     on_step("testing the release")
-    undecided = verdicts.labels.count(Label.INCONCLUSIVE) == len(judged)
     if len(used):
         threads = workspace.settings.threads
         conclusion = conclude_by_members(
@@ -105,32 +116,22 @@ def _judge_real(workspace: Workspace, frozen: FrozenAudit, policy: Policy, on_st
         )
     else:
         conclusion = conclude_by_established(
-            verdicts.established, "real images", verdicts.reason, policy.q, undecided=undecided
+            verdicts.established, "real images", verdicts.main.reason, policy.q, undecided=verdicts.undecided
         )
-    scores = scored.scores[judged]
-    near = _turned(
-        [_calibrate(policy, inputs, _moved(scored.scores, judged, by), judged, known).labels for by in _MOVES]
-    )
-    decisions = tuple(map(Decision, verdicts.labels, scores.tolist(), near, verdicts.p_values, verdicts.q_values))
+    near = _turned([verdicts_of(by).labels for by in _MOVES])
+    scores = scored.scores[judged].tolist()
+    decisions = tuple(map(Decision, verdicts.labels, scores, near, verdicts.p_values, verdicts.q_values))
     shift = shift_of(workspace.catalog, frozen, inputs, policy.seed)
-    facts = {"calibrated": {"score": name, **_summary(verdicts)}}
-    digest = digest_of_json(scored.scores[known].tolist())
-    return _judgement(workspace, frozen, decisions, verdicts, conclusion, shift, facts, {"calibration_scores": digest})
-
-
-def _moved(scores: Floats, rows: Rows, by: float) -> Floats:
-    moved = scores.copy()
-    moved[rows] += by
-    return moved
+    facts = {"calibrated": {"score": name, **verdicts.to_json()}}
+    basis = {
+        "calibration_scores": digest_of_json(scored.scores[known].tolist()),
+        "k_min_of": {role.value: family.k_min for role, family in verdicts.by_role.items()},
+    }
+    return _judgement(workspace, frozen, decisions, verdicts.main, conclusion, shift, facts, basis, verdicts.reasons)
 
 
 def _turned(labels: Sequence[tuple[Label, ...]]) -> list[bool]:
     return [one is not other for one, other in zip(*labels, strict=True)]
-
-
-def _calibrate(policy: Policy, inputs: ScoringInputs, scores: Floats, judged: Rows, known: Rows) -> Calibrated:
-    groups, calibration_groups = ([inputs.groups[row] for row in rows.tolist()] for rows in (judged, known))
-    return calibrate(scores[judged], scores[known], groups=groups, calibration_groups=calibration_groups, q=policy.q)
 
 
 def _judge_generated(
@@ -162,12 +163,12 @@ def _judge_generated(
     shift = shift_of(workspace.catalog, frozen, scoring_inputs(workspace, frozen, on_step), policy.seed)
     facts = {
         "calibrated": {
-            **_summary(verdicts.test),
+            **summary_of(verdicts.test),
             "reason": verdicts.reason,
             "warnings": list(verdicts.warnings),
             "established": verdicts.established,
-            "closeness": _summary(verdicts.closeness),
-            "control": _summary(verdicts.control),
+            "closeness": summary_of(verdicts.closeness),
+            "control": summary_of(verdicts.control),
         }
     }
     digest = digest_of_json([each.tolist() for each in calibration])
@@ -201,6 +202,7 @@ def _judgement(
     shift: ShiftCheck,
     facts: dict[str, Any],
     basis: Mapping[str, Any],
+    reasons: Sequence[str] = (),
 ) -> Judgement:
     served = audits_served(workspace.catalog, frozen)
     of_rule = facts["calibrated"]
@@ -215,7 +217,7 @@ def _judgement(
             "image_count": len(reference.members),
         }
     figures = {"calibration_groups": verdicts.calibration_groups, "k_min": verdicts.k_min, "q": verdicts.q}
-    notes = [of_rule["reason"], *of_rule["warnings"], *shift.warnings, of_rule["guarantee"]]
+    notes = [*(reasons or [of_rule["reason"]]), *of_rule["warnings"], *shift.warnings, of_rule["guarantee"]]
     return Judgement(
         decisions=decisions,
         threshold=None,
@@ -230,10 +232,6 @@ def _judgement(
             "calibration_groups": verdicts.calibration_groups,
         },
     )
-
-
-def _summary(verdicts: Calibrated) -> dict[str, Any]:
-    return {name: value for name, value in verdicts.to_json().items() if name not in _PER_IMAGE}
 
 
 class _Progress:

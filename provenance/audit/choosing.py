@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from provenance.audit.inputs import CANDIDATES, datasets_of, participants
 from provenance.audit.resolution import embed_missing
-from provenance.audit.scoring import DEFAULT_LOCAL_BACKBONE, default_score, score_parameters
+from provenance.audit.scoring import DEFAULT_LOCAL_BACKBONE, DEFAULT_WHOLE_SCORE, default_score, score_parameters
 from provenance.errors import SpaceMismatchError, UsageError
 from provenance.spaces import lacking_in
 from provenance.vocabulary import Role, RuleName, Subject
@@ -37,8 +37,8 @@ def default_rule(catalog: Catalog, request: AuditRequest) -> RuleName:
 def with_score_space(workspace: Workspace, request: AuditRequest, on_step: Callable[[str], None]) -> AuditRequest:
     """The request in the space that its membership score is over; only for ``calibrated`` verdicts of real images.
 
-    Without a score the local space that all share is taken, where there is one. A local score that was asked for
-    by name gets one: patches of pixels, from the recorded sources.
+    Without a score, and for a local one, the local space that all share is taken; where there is none, patches of
+    pixels are made from the recorded sources.
 
     Raises:
         SpaceMismatchError: If there are several local spaces and none was chosen.
@@ -51,11 +51,11 @@ def with_score_space(workspace: Workspace, request: AuditRequest, on_step: Calla
     if kind == "whole":
         return request
     space = _local_space(workspace.catalog, request)
-    if space is None and kind == "local":
+    if space is None:
         space = workspace.load_backbone(name=DEFAULT_LOCAL_BACKBONE).space
         named = participants(workspace.catalog, request)
-        embed_missing(workspace, named, space, f"--score {policy.score['score'] if policy.score else ''}", on_step)
-    return request if space is None else replace(request, space=space.space_id)
+        embed_missing(workspace, named, space, f"judge by whole images: --score {DEFAULT_WHOLE_SCORE}", on_step)
+    return replace(request, space=space.space_id)
 
 
 def _local_space(catalog: Catalog, request: AuditRequest) -> Space | None:

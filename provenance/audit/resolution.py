@@ -50,12 +50,12 @@ def with_matched_space(workspace: Workspace, request: AuditRequest, on_step: Cal
             hint="a local space is made at a resolution of its own: patches-16-8@64",
         )
     space = base.matched_to(native_resolution(catalog, datasets[0]).resolution)
-    embed_missing(workspace, datasets, space, "--match-resolution", on_step)
+    embed_missing(workspace, datasets, space, "audit without --match-resolution", on_step)
     return replace(request, space=space.space_id)
 
 
 def embed_missing(
-    workspace: Workspace, datasets: Sequence[Dataset], space: Space, asked_by: str, on_step: Callable[[str], None]
+    workspace: Workspace, datasets: Sequence[Dataset], space: Space, way_out: str, on_step: Callable[[str], None]
 ) -> None:
     """Give every image of some datasets its vector in a space, from the recorded sources.
 
@@ -63,7 +63,7 @@ def embed_missing(
         workspace: Where.
         datasets: Sets and releases.
         space: Of a backbone that is known by its name.
-        asked_by: The option without which nothing would be embedded.
+        way_out: What else could be done where an image can't be read again, in words.
         on_step: Told what is being done.
 
     Raises:
@@ -82,7 +82,7 @@ def embed_missing(
                 f"{len(report.unreadable):,} images of {dataset.name} can't be read again, and have no vector in "
                 f"{space.backbone}; the first: {first.name}: {first.detail}",
                 hint="if the files were moved: provenance relocate OLD NEW; what is gone for good can be taken "
-                f"out with `provenance sets forget`, or audit without {asked_by}",
+                f"out with `provenance sets forget`; or {way_out}",
             )
 
 

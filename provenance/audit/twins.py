@@ -6,15 +6,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from provenance.duplicates import find_twins
-from provenance.errors import ConflictError
+from provenance.errors import ConflictError, SpaceMismatchError
 from provenance.ingest import image_ids_digest
+from provenance.spaces import common_space, members_in
 from provenance.vocabulary import Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provenance.audit.inputs import AuditRequest, FrozenAudit
+    from provenance.catalog import Member
     from provenance.ingest import Progress
+    from provenance.vocabulary import Space
     from provenance.workspace import Workspace
 
 
@@ -23,22 +26,26 @@ def with_twins(
 ) -> FrozenAudit:
     """The frozen audit with its twins, left out of the not-used images where the request says so.
 
-    Where used or not-used images are missing, or the space is no whole-image space, there is nothing to look for.
+    Where used or not-used images are missing there is nothing to look for. In an audit over parts of images twins are
+    looked for in the whole-image space that its sets share; without one they are not.
 
     Raises:
         ConflictError: If every not-used image would be left out.
         VectorStoreError: If a stored vector is missing or damaged.
     """
     used, not_used = frozen.reals.get(Role.USED, ()), frozen.reals.get(Role.NOT_USED, ())
-    if not used or not not_used or frozen.space.parts != 1:
+    if not used or not not_used:
+        return frozen
+    whole = (frozen.space, used, not_used) if frozen.space.parts == 1 else _in_whole_space(workspace, frozen)
+    if whole is None:
         return frozen
     on_step(f"looking for twins of {len(not_used):,} not-used images among {len(used):,} used ones")
     twins = find_twins(
         workspace,
-        frozen.space,
+        whole[0],
         request.twin_rule,
-        used=used,
-        not_used=not_used,
+        used=whole[1],
+        not_used=whole[2],
         on_progress=lambda progress: _say_first(progress, on_step),
     )
     if not request.exclude_twins:
@@ -52,6 +59,22 @@ def with_twins(
         )
     reals = {**frozen.reals, Role.NOT_USED: kept}
     return replace(frozen, reals=reals, twins=twins, twins_excluded=True)
+
+
+def _in_whole_space(
+    workspace: Workspace, frozen: FrozenAudit
+) -> tuple[Space, tuple[Member, ...], tuple[Member, ...]] | None:
+    """The used and the not-used images with their vectors in the whole-image space that their sets share."""
+    sets = [each.dataset for each in frozen.sets if each.role in (Role.USED, Role.NOT_USED)]
+    try:
+        space = common_space(workspace.catalog, sets, None)
+        found = {m.image_id: m for dataset in sets for m in members_in(workspace.catalog, dataset, space)[1]}
+    except SpaceMismatchError:
+        return None
+    if space.parts != 1:
+        return None
+    used, not_used = (tuple(found[m.image_id] for m in frozen.reals[role]) for role in (Role.USED, Role.NOT_USED))
+    return space, used, not_used
 
 
 def _say_first(progress: Progress, on_step: Callable[[str], None]) -> None:

@@ -258,8 +258,14 @@ def _calibration_facts(audit: AuditRecord) -> dict[str, Any]:
         return {}
     facts: dict[str, Any] = {
         "calibration": f"{audit.counts['calibration_groups']:,} groups, {audit.counts['calibration_images']:,} images "
-        f"known not used; FDR {rule['q']:g}; k_min {rule['k_min']:,}; {rule['sufficient_groups']:,} groups would do"
+        f"known not used; FDR {rule['q']:g}",
     }
+    families = rule.get("families") or {"judged": rule}
+    for role, family in families.items():
+        facts[f"of {role.replace('against', 'unknown')}"] = (
+            f"{family['established']:,} established; {family['subject_groups']:,} groups judged, k_min "
+            f"{family['k_min']:,}; {family['sufficient_groups']:,} calibration groups would do for one alone"
+        )
     if "score" in rule:
         facts["score"] = rule["score"]
     test = audit.settings.get("release_test")
