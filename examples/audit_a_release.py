@@ -46,7 +46,7 @@ def main() -> None:
         ws.ingest(folder / "real_used", set="used", membership="used", backbone=backbone)
         ws.ingest(folder / "real_not_used", set="not-used", membership="not-used", backbone=backbone)
         ws.ingest(folder / "generated", release="toy-v1", generator="toy", backbone=backbone)
-        report = ws.audit("toy-v1", used="used", not_used="not-used")
+        report = ws.audit("toy-v1", used="used", not_used="not-used", rule="mu-alpha-sigma")
         verdicts = ws.verdicts(report).sort_values("score", ascending=False)
         columns = ["name", "label", "s_used", "s_not_used", "nearest_name"]
         sys.stdout.write(f"T = {report.audit.threshold:.6f}\n{verdicts[columns].head(6).to_string(index=False)}\n")

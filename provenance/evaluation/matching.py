@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from provenance.errors import ConflictError, NotFoundError, SourceError, UsageError
 from provenance.exports import id_of_name
-from provenance.vocabulary import IMAGE_ID_PREFIX, Subject
+from provenance.vocabulary import IMAGE_ID_PREFIX, RuleName, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,6 +49,12 @@ def truth_of_claims(judged: JudgedAudit) -> Truth:
         raise UsageError(
             f"audit {judged.short_id} judged generated images, and nothing on record says what is true of these",
             hint="give their truth with --labels, or evaluate an audit with --subject real",
+        )
+    if judged.audit.rule == RuleName.CALIBRATED:
+        raise UsageError(
+            f"audit {judged.short_id} is calibrated by its not-used images and judges none of them: its claims are of "
+            "one class",
+            hint="its release test compares the two; evaluate it with --labels, or an audit by --rule mu-alpha-sigma",
         )
     used = {image.image_key: image.claimed for image in judged.images if image.claimed is not None}
     if not used:

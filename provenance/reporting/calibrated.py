@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from provenance.vocabulary import Box
     from provenance.workspace import Workspace
 
-MAX_ESTABLISHED = 200
+MAX_ESTABLISHED = 50
 PAIRS = 3
 
 

@@ -196,7 +196,7 @@ def score_series(
     if subject is Subject.REAL:
         found = [
             Series(
-                "P(used)" if probabilities else score or "S(r)",
+                "P(used)" if probabilities else f"score {score}" if score else "S(r)",
                 words,
                 tuple(v.score for v in verdicts if v.subject_role is role and v.score is not None),
             )

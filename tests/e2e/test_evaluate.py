@@ -162,7 +162,7 @@ def test_one_name_of_many_occurrences_and_of_many_images(
 
 
 def test_bad_labels_are_refused(ws: Workspace, audit: str, tmp_path: Path) -> None:
-    generated = ws.audit("c-generated", used="c-used", not_used="c-not-used")
+    generated = ws.audit("c-generated", used="c-used", not_used="c-not-used", rule="mu-alpha-sigma")
     unknown = ws.audit("c-generated", against="c-unknown", subject="real")
     for what, error, said in (
         (lambda: ws.evaluate(generated), UsageError, "judged generated images"),
@@ -211,7 +211,7 @@ def test_groups_are_drawn_whole(cohort: Path, make_workspace: Callable[..., Work
     """All images in two groups of one class each: AUC has no interval by group, but would have one by image."""
     other = make_workspace()
     other.ingest_layout(cohort, "c", generator="toy", group_from=r"img_(0\d)")
-    audit = other.audit("c-generated", used="c-used", not_used="c-not-used", subject="real")
+    audit = other.audit("c-generated", used="c-used", not_used="c-not-used", subject="real", alpha=0.5)
     table = other.evaluate(audit, **FEW).metrics
     auc = table[(table["by"] == "all") & (table["metric"] == "auc")].iloc[0]
     assert auc["groups"] == 2
@@ -344,7 +344,7 @@ def test_files_are_the_same_twice_and_not_replaced_unasked(ws: Workspace, audit:
 
 
 def test_of_generated_images_the_figure_is_that_of_the_paper(ws: Workspace, tmp_path: Path) -> None:
-    audit = ws.audit("c-generated", used="c-used", not_used="c-not-used")
+    audit = ws.audit("c-generated", used="c-used", not_used="c-not-used", rule="mu-alpha-sigma")
     labels = {f"copy_{number:04d}": 1 for number in (1, 5, 11)} | {f"gen_{number:04d}": 0 for number in range(300, 306)}
     result = ws.evaluate(audit, labels=labels, **FEW)
     assert figures(result.metrics)["auc"] == 1

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from provenance import Workspace
 
 SETS = {"used": "c-used", "not_used": "c-not-used"}
+SEED = {**SETS, "rule": "mu-alpha-sigma"}
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def command(ws: Workspace, *words: str) -> Any:
 
 
 def test_a_fitted_policy_goes_from_file_to_audit_and_back(ws: Workspace, tmp_path: Path) -> None:
-    real = ws.audit("c-generated", **SETS, against="c-unknown", subject="real")
+    real = ws.audit("c-generated", **SEED, against="c-unknown", subject="real")
     fit = ws.fit(real, standardise=True, held_out=0.3, seed=4)
     assert (fit.report.known.source, len(fit.report.known.labelled)) == ("claims", 22)
     assert {str(dtype) for dtype in fit.metrics.dtypes} == {"category", "float64"}
@@ -79,7 +80,7 @@ def test_a_fitted_policy_goes_from_file_to_audit_and_back(ws: Workspace, tmp_pat
 
 
 def test_what_contradicts_a_policy_or_is_missing_is_refused(ws: Workspace, tmp_path: Path) -> None:
-    generated, control = (ws.audit(name, **SETS) for name in ("c-generated", "ctl"))
+    generated, control = (ws.audit(name, **SEED) for name in ("c-generated", "ctl"))
     fit = ws.fit(generated, control=control)
     assert (fit.report.known.source, fit.policy.model.features) == ("control", ("s_used", "s_not_used"))
     file = fit.save(tmp_path / "policy.json")
@@ -124,8 +125,8 @@ def test_a_model_is_refused_in_another_space(ws: Workspace, cohort: Path, other_
 
 
 def test_truth_of_generated_images_is_not_guessed(ws: Workspace, cohort: Path, tmp_path: Path) -> None:
-    generated, control = (ws.audit(name, **SETS) for name in ("c-generated", "ctl"))
-    real = ws.audit("c-generated", **SETS, subject="real")
+    generated, control = (ws.audit(name, **SEED) for name in ("c-generated", "ctl"))
+    real = ws.audit("c-generated", **SEED, subject="real")
     for verb in (ws.fit, ws.sweep):
         with pytest.raises(UsageError, match="all its images are of one class"):
             verb(generated)
@@ -136,12 +137,12 @@ def test_truth_of_generated_images_is_not_guessed(ws: Workspace, cohort: Path, t
         with pytest.raises(UsageError, match="not from both"):
             verb(generated, control=control, labels={"copy_0001.png": True})
         with pytest.raises(ConflictError, match="same real sets"):
-            verb(generated, control=ws.audit("ctl", used="c-used", not_used="c-unknown"))
+            verb(generated, control=ws.audit("ctl", used="c-used", not_used="c-unknown", rule="mu-alpha-sigma"))
     ws.ingest(cohort / "generated", release="again", generator="toy")
     with pytest.raises(ConflictError, match="9 images are in the release and in the control"):
-        ws.fit(generated, control=ws.audit("again", **SETS))
+        ws.fit(generated, control=ws.audit("again", **SEED))
     with pytest.raises(UsageError, match="a control release is for generated images"):
-        ws.fit(real, control=ws.audit("ctl", **SETS, subject="real"))
+        ws.fit(real, control=ws.audit("ctl", **SEED, subject="real"))
 
     names = ws.verdicts(generated)["name"]
     labels = tmp_path / "labels.csv"
@@ -158,7 +159,7 @@ def test_truth_of_generated_images_is_not_guessed(ws: Workspace, cohort: Path, t
 
 
 def test_grids_folds_and_splits_that_make_no_sense_are_refused(ws: Workspace) -> None:
-    real = ws.audit("c-generated", **SETS, subject="real")
+    real = ws.audit("c-generated", **SEED, subject="real")
     for alphas, told in {(0.1, float("nan")): "finite", (): "empty", (0.5, 0.5): "twice"}.items():
         with pytest.raises(UsageError, match=told):
             ws.sweep(real, alphas=alphas)
@@ -191,7 +192,19 @@ def test_every_alpha_of_a_sweep_labels_as_an_audit_with_that_alpha(ws: Workspace
 
 
 def test_commands_write_files_and_one_json_document(ws: Workspace, tmp_path: Path) -> None:
-    real = command(ws, "audit", "c-generated", "--used", "c-used", "--not-used", "c-not-used", "--subject", "real")
+    real = command(
+        ws,
+        "audit",
+        "c-generated",
+        "--used",
+        "c-used",
+        "--not-used",
+        "c-not-used",
+        "--subject",
+        "real",
+        "--alpha",
+        "0.5",
+    )
     assert set(real["settings"]["euclidean"]) == {"nearest", "same_nearest", "tied", "labels", "same_label"}
     table, figure, policy = tmp_path / "sweep.csv", tmp_path / "sweep.png", tmp_path / "policy.json"
     words = ("sweep", real["audit_id"], "--alphas=-1,0.5", "--adaptive", "--folds", "3")
@@ -234,7 +247,7 @@ def test_a_page_of_a_fitted_model_shows_the_cutoff_and_no_threshold_of_similarit
         assert f"--policy {policy.policy_id}" in page
         assert "save this as policy.json" in page
         assert "Euclidean distance beside cosine: the same nearest neighbor" in page
-    assert "T = " in ws.report(ws.audit("c-generated", **SETS), tmp_path / "seed.html").read_text()
+    assert "T = " in ws.report(ws.audit("c-generated", **SEED), tmp_path / "seed.html").read_text()
 
 
 def test_policies_survive_json_and_damaged_ones_are_refused() -> None:

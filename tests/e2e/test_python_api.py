@@ -109,7 +109,9 @@ def test_verbs_and_tables(
 
 def test_run_file_of_the_judged_unknown_images(ws: Workspace, cohort: Path, tmp_path: Path) -> None:
     generated = ws.audit("c-generated", used="c-used")
-    real = ws.audit("c-generated", used="c-used", not_used="c-not-used", against="c-unknown", subject="real")
+    real = ws.audit(
+        "c-generated", used="c-used", not_used="c-not-used", against="c-unknown", subject="real", rule="mu-alpha-sigma"
+    )
     run = tmp_path / "run.csv"
     with pytest.raises(UsageError, match="judged generated images"):
         ws.export(generated, run, format="imageclef", set="used")
@@ -137,7 +139,7 @@ def test_run_file_of_the_judged_unknown_images(ws: Workspace, cohort: Path, tmp_
         ws.export(real, run, format="imageclef", set="c-generated", overwrite=True)
     with pytest.raises(ConflictError, match="is there already"):
         ws.export(real, run, format="imageclef")
-    known = ws.audit("c-generated", used="c-used", not_used="c-not-used", subject="real")
+    known = ws.audit("c-generated", used="c-used", not_used="c-not-used", subject="real", rule="mu-alpha-sigma")
     assert ws.export(known, run, format="imageclef", overwrite=True) == 22
 
 

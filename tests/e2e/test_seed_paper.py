@@ -39,6 +39,7 @@ PARTS = {
     "control": (DATA / "brain-mri-control" / "generated", 40),
 }
 SETS = {"used": "used", "not_used": "not-used"}
+SEED = {**SETS, "rule": "mu-alpha-sigma"}
 GRID = [0.1, 0.3, 0.5, 0.7, 1.0]
 
 
@@ -134,9 +135,9 @@ def test_seed_rule_labels_generated_and_real_images_alike(paper: Paper) -> None:
     _, reals, _ = paper.reals()
     s_r = cosine(reals, paper.vectors["release"]).max(axis=1)
     for alpha in (*GRID, -0.5):
-        generated = paper.ws.audit("release", **SETS, alpha=alpha)
+        generated = paper.ws.audit("release", **SEED, alpha=alpha)
         assert np.array_equal(paper.labels(generated), labels_of_generated(s_u, s_n, alpha))
-        real = paper.ws.audit("release", **SETS, alpha=alpha, subject="real")
+        real = paper.ws.audit("release", **SEED, alpha=alpha, subject="real")
         assert np.array_equal(paper.labels(real), labels_of_real(s_r, alpha))
     assert 0 < labels_of_generated(s_u, s_n, 0.5).sum() < len(s_u)
 
@@ -144,7 +145,7 @@ def test_seed_rule_labels_generated_and_real_images_alike(paper: Paper) -> None:
 def test_grid_of_real_images_is_that_of_the_script(paper: Paper) -> None:
     _, reals, truth = paper.reals()
     scores = cosine(reals, paper.vectors["release"]).max(axis=1)
-    swept = paper.ws.sweep(paper.ws.audit("release", **SETS, subject="real"), adaptive=True)
+    swept = paper.ws.sweep(paper.ws.audit("release", **SEED, subject="real"), adaptive=True)
     expected = [metrics(truth, labels_of_real(scores, alpha), scores) for alpha in GRID]
     check_grid(swept.rows, expected)
     f1 = [row["f1"] for row in expected]
@@ -158,7 +159,7 @@ def test_grid_of_real_images_is_that_of_the_script(paper: Paper) -> None:
 
 def test_grid_of_generated_images_with_a_control_is_that_of_the_script(paper: Paper) -> None:
     s_u, s_n, truth = both_releases(paper)
-    audits = [paper.ws.audit(name, **SETS) for name in ("release", "control")]
+    audits = [paper.ws.audit(name, **SEED) for name in ("release", "control")]
     swept = paper.ws.sweep(audits[0], control=audits[1])
     check_grid(swept.rows, [metrics(truth, labels_of_generated(s_u, s_n, alpha), s_u) for alpha in GRID])
 
@@ -181,7 +182,7 @@ def check_grid(rows: pd.DataFrame, expected: list[dict[str, float]]) -> None:
 def test_logistic_regression_labels_generated_images_alike(paper: Paper, tmp_path: Path, seed: int) -> None:
     s_u, s_n, truth = both_releases(paper)
     model, expected = regression(np.column_stack([s_u, s_n]), truth, seed)
-    audits = [paper.ws.audit(name, **SETS) for name in ("release", "control")]
+    audits = [paper.ws.audit(name, **SEED) for name in ("release", "control")]
     fit = paper.ws.fit(audits[0], control=audits[1], seed=seed)
     check_fit(fit, model, expected)
     for name in ("release", "control"):
@@ -220,7 +221,7 @@ def check_audit(paper: Paper, audit: Any, model: Any, features: Floats) -> None:
 
 
 def test_greatest_similarities_and_run_file_are_those_of_the_script(paper: Paper, tmp_path: Path) -> None:
-    audit = paper.ws.audit("release", **SETS)
+    audit = paper.ws.audit("release", **SEED)
     paper.ws.export(audit, tmp_path / "s.csv", format="max-similarity")
     with (tmp_path / "s.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -237,7 +238,7 @@ def test_greatest_similarities_and_run_file_are_those_of_the_script(paper: Paper
 
 
 def test_euclidean_distance_names_the_same_neighbors(paper: Paper) -> None:
-    facts = paper.ws.audit("release", **SETS).audit.settings["euclidean"]
+    facts = paper.ws.audit("release", **SEED).audit.settings["euclidean"]
     same, greatest = 0, {}
     for name in ("used", "not-used"):
         differences = paper.vectors["release"][:, None, :] - paper.vectors[name][None, :, :]

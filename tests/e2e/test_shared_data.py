@@ -64,7 +64,7 @@ def test_challenge_layout_audited_both_ways(shared: Path, tmp_path: Path) -> Non
         "small-unknown": 16,
         "small-generated": 24,
     }
-    flags = ("--used", "small-used", "--not-used", "small-not-used")
+    flags = ("--used", "small-used", "--not-used", "small-not-used", "--rule", "mu-alpha-sigma")
     generated = answer(tmp_path, "audit", "small-generated", *flags)
     real = answer(tmp_path, "audit", "small-generated", *flags, "--against", "small-unknown", "--subject", "real")
     pairwise = answer(tmp_path, "audit", "small-generated", *flags, "--population", "pairwise")
