@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 WHOLE, LOCAL = "patches-16-16@16", "patches-8-4@16"
 REAL = ("--subject", "real")
+RELATIVE = ("--score", "relative")
 
 
 def run(folder: Path, *words: str, code: int = 0) -> Result:
@@ -126,7 +127,7 @@ def vectors(workspace: Path, name: str, target: Path) -> dict[str, np.ndarray[An
 
 
 def test_planted_members_are_established_as_an_independent_script_finds(whole: Path, tmp_path: Path) -> None:
-    found = answer(whole, "audit", "leaky", *REAL, "--fdr", "0.1")
+    found = answer(whole, "audit", "leaky", *REAL, *RELATIVE, "--fdr", "0.1")
     assert found["rule"] == "calibrated"
     assert found["outcome"] == "leak_established"
     assert found["counts"]["calibration_groups"] == 50
@@ -143,7 +144,10 @@ def test_planted_members_are_established_as_an_independent_script_finds(whole: P
     subjects = [i for i in ids if i not in sets["fresh"]]
     assert rows.keys() == set(subjects)
     p = np.array([(1 + (known >= score[i]).sum()) / 51 for i in subjects])
-    q = false_discovery_control(p)
+    q = np.empty(len(p))
+    for family in ("used", "asked"):  # error control within each
+        mine = [row for row, i in enumerate(subjects) if i in sets[family]]
+        q[mine] = false_discovery_control(p[mine])
     assert np.allclose([float(rows[i]["score"]) for i in subjects], [score[i] for i in subjects], atol=1e-6)
     assert np.allclose([float(rows[i]["p_value"]) for i in subjects], p, atol=1e-8)
     assert np.allclose([float(rows[i]["q_value"]) for i in subjects], q, atol=1e-8)
@@ -260,7 +264,7 @@ def test_images_that_are_all_alike_tell_nothing_apart(tmp_path: Path) -> None:
             Image.fromarray(np.full((16, 16), grey, dtype=np.uint8)).save(tmp_path / name / f"{grey}.png")
     parts = {n: (SETS | RELEASES)[n] for n in ("used", "fresh", "leaky")}
     workspace = make(tmp_path, WHOLE, parts, layout=tmp_path)
-    found = answer(workspace, "audit", "leaky", *REAL)
+    found = answer(workspace, "audit", "leaky", *REAL, *RELATIVE)
     assert (found["counts"]["inconclusive"], found["outcome"]) == (6, "inconclusive")
     assert "all scores are equal" in found["outcome_reason"]
     assert answer(workspace, "audit", "leaky")["outcome"] == "inconclusive"
@@ -288,7 +292,7 @@ def test_the_seed_rule_refuses_a_local_space(local: Path) -> None:
 def test_a_local_score_makes_its_space_from_the_recorded_sources(layout: Path, tmp_path: Path) -> None:
     parts = {n: (SETS | RELEASES)[n] for n in ("used", "fresh", "leaky")}
     workspace = make(tmp_path, WHOLE, parts, layout=layout)
-    assert answer(workspace, "audit", "leaky", *REAL)["settings"]["calibrated"]["score"] == "relative"
+    assert answer(workspace, "audit", "leaky", *REAL, *RELATIVE)["settings"]["calibrated"]["score"] == "relative"
     found = answer(workspace, "audit", "leaky", *REAL, "--score", "local-nearest", "--top-k", "2")
     assert found["settings"]["calibrated"]["score"] == "local-nearest"
     assert found["counts"]["established"] >= 15
@@ -339,7 +343,8 @@ def _image_id(workspace: Path, name: str, dataset: str) -> str:
 @pytest.mark.parametrize("kind", ["whole", "local"])
 def test_the_report_opens_with_the_outcome(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     workspace: Path = request.getfixturevalue(kind)
-    audit_id = answer(workspace, "audit", "leaky", *REAL, "--fdr", "0.1")["audit_id"]
+    score = RELATIVE if kind == "whole" else ()
+    audit_id = answer(workspace, "audit", "leaky", *REAL, *score, "--fdr", "0.1")["audit_id"]
     run(workspace, "report", audit_id, "-o", str(tmp_path / "r.html"), "--cases", "2")
     page = (tmp_path / "r.html").read_text()
     assert page.index("Leak established") < page.index("What this says") < page.index("P-values and tests")
