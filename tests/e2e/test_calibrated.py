@@ -377,10 +377,10 @@ def test_postgres_gives_the_same_digest(whole: Path, layout: Path, tmp_path: Pat
     if not base:
         pytest.skip("no PostgreSQL: PROVENANCE_TEST_POSTGRES_URL is not set (scripts/with-postgres sets it)")
     expected = answer(whole, "audit", "leaky", *REAL)["verdict_digest"]
-    from sqlalchemy import create_engine, text
+    from sqlalchemy import NullPool, create_engine, text
 
     name = f"calibrated_{uuid.uuid4().hex[:8]}"
-    with create_engine(base, isolation_level="AUTOCOMMIT").connect() as connection:
+    with create_engine(base, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
     workspace = tmp_path / "ws"
     with Workspace.create(workspace, catalog_url=base.rpartition("/")[0] + f"/{name}", backbone=WHOLE) as opened:
