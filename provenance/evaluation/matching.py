@@ -50,13 +50,13 @@ def truth_of_claims(judged: JudgedAudit) -> Truth:
             f"audit {judged.short_id} judged generated images, and nothing on record says what is true of these",
             hint="give their truth with --labels, or evaluate an audit with --subject real",
         )
-    if judged.audit.rule == RuleName.CALIBRATED:
+    used = {image.image_key: image.claimed for image in judged.images if image.claimed is not None}
+    if judged.audit.rule == RuleName.CALIBRATED and used and all(used.values()):
         raise UsageError(
             f"audit {judged.short_id} is calibrated by its not-used images and judges none of them: its claims are of "
             "one class",
             hint="its release test compares the two; evaluate it with --labels, or an audit by --rule mu-alpha-sigma",
         )
-    used = {image.image_key: image.claimed for image in judged.images if image.claimed is not None}
     if not used:
         raise UsageError(
             f"all images that audit {judged.short_id} judged are of unknown use", hint="give their truth with --labels"
