@@ -51,7 +51,7 @@ def truth_of_claims(judged: JudgedAudit) -> Truth:
             hint="give their truth with --labels, or evaluate an audit with --subject real",
         )
     used = {image.image_key: image.claimed for image in judged.images if image.claimed is not None}
-    if judged.audit.rule == RuleName.CALIBRATED and len(set(used.values())) == 1:
+    if judged.audit.rule == RuleName.CALIBRATED and used and all(used.values()):
         raise UsageError(
             f"audit {judged.short_id} is calibrated by its not-used images and judges none of them: its claims are of "
             "one class",
