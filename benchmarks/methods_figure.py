@@ -53,7 +53,7 @@ def _places(rows: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
     places: dict[tuple[str, str], int] = {}
     line, space = -1, None
     for row in rows:
-        line += 1 if row[0] == space else 2
+        line += 1 if row[0] == space else 2 + row[0].count(" + ")
         places[row], space = line, row[0]
     return places
 
@@ -78,7 +78,7 @@ def _panel(axes: Axes, cells: Sequence[Cell], places: dict[tuple[str, str], int]
             zorder=3,
         )
     axes.set_title(title, fontsize=9)
-    axes.set_xlim(0.3, 1.0)
+    axes.set_xlim(0.3, 1.02)
     axes.set_xticks([0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
     axes.tick_params(axis="x", labelsize=7)
     axes.tick_params(axis="y", length=0)

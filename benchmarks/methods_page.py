@@ -113,13 +113,12 @@ def finding(cells: Mapping[tuple[str, str], Cell], release: str) -> str:
     for method, space in kept:
         by_space.setdefault(space, []).append(f"{method} {figure(tested[method, space].auc)}")
     named = [f"  - {space}: {', '.join(names)}" for space, names in by_space.items()]
+    head = (
+        f"- {release}: {len(kept)} of {len(tested)} scores with a release test are above chance at level {LEVEL:g} "
+        f"after Holm's correction for so many looks{':' if named else '.'}"
+    )
     return "\n".join(
-        [
-            f"- {release}: {len(kept)} of {len(tested)} scores with a release test are above chance at level {LEVEL:g} "
-            f"after Holm's correction for so many looks{':' if named else '.'}",
-            *named,
-            f"  - uncorrected, {apart} of all {len(cells)} intervals exclude 0.5, on either side",
-        ]
+        [head, *named, f"  - uncorrected, {apart} of all {len(cells)} intervals exclude 0.5, on either side"]
     )
 
 
