@@ -25,6 +25,8 @@ from methods_figure import draw
 from methods_page import markdown, written_between_marks
 from methods_scores import LOCAL, SEED_RULE, Cell, Plan, Scored, Truth, judge, method_order, methods_of, sum_of_z
 
+from provenance.errors import ProvenanceError, UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -114,12 +116,14 @@ class Run:
     def _cell(self, row: tuple[str, str], audit: TruthAudit) -> Cell:
         found, control = self.scored[row], self.control_of(audit)
         cohort = audit.cohort
+        is_baseline = row in ((SEED_RULE, SEED_SPACE), ("nearest", SEED_SPACE))
+        baseline = None if is_baseline else self.scored.get((SEED_RULE, SEED_SPACE), {}).get(audit.name)
         return judge(
             found[audit.name],
             Truth(cohort.members, cohort.is_subject, cohort.is_calibration, audit.is_control),
             self.plan,
             control=None if control is None else found.get(control.name),
-            baseline=self.scored.get((SEED_RULE, SEED_SPACE), {}).get(audit.name),
+            baseline=baseline,
             name=(*row, audit.name),
         )
 
@@ -142,6 +146,8 @@ def wanted_spaces(given: argparse.Namespace, file: Path) -> list[str]:
     spaces = [each for each in SPACES if not given.only or any(text in each for text in given.only)]
     if given.quick:
         spaces = [each for each in spaces if each in QUICK_SPACES]
+    if given.backbone_file and not file.is_file():
+        raise UsageError(f"there is no backbone file {file}")
     if FILE_SPACE in spaces and not file.is_file():
         tell(f"left out: {FILE_SPACE}: there is no {file}")
         spaces.remove(FILE_SPACE)
@@ -173,7 +179,14 @@ def write(folder: Path, cells: list[Cell], page: str, releases: list[str], seed:
 
 
 def main() -> int:
-    given = arguments()
+    try:
+        return benchmark(arguments())
+    except ProvenanceError as error:
+        tell(f"error: {error}\nhint: {error.hint}")
+        return error.exit_code
+
+
+def benchmark(given: argparse.Namespace) -> int:
     started = time.perf_counter()
     audits = find_audits(given.data)
     if given.cache:
@@ -181,8 +194,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         cells = run_all(given, audits, given.cache or Path(folder))
     if not cells:
-        tell(f"no space has any of {', '.join(given.only)} in its name; there are: {', '.join(SPACES)}")
-        return 2
+        raise UsageError("no space to run", hint=f"--only takes parts of these names: {', '.join(SPACES)}")
     releases = [each.name for each in sorted(audits, key=lambda audit: (audit.is_control, audit.name))]
     page = markdown(cells, releases, [each.name for each in audits if each.is_control])
     print(page)

@@ -95,10 +95,9 @@ def findings(rows: Rows, releases: Sequence[str], controls: Sequence[str]) -> st
     """What beats chance on which release, corrected for the number of looks."""
     parts = ["### What beats chance\n"]
     parts += [finding({row: cells[name] for row, cells in rows.items() if name in cells}, name) for name in releases]
-    for name in controls:
-        found = [cells[name] for cells in rows.values() if name in cells]
-        number = sum(any(count for count, _ in each.established.values()) for each in found)
-        parts.append(f"- On {name}, where nothing may be found, {number} rows establish any image at any q.")
+    parts += [
+        false_alarms({row: cells[name] for row, cells in rows.items() if name in cells}, name) for name in controls
+    ]
     return "\n".join(parts)
 
 
@@ -119,6 +118,21 @@ def finding(cells: Mapping[tuple[str, str], Cell], release: str) -> str:
     )
     return "\n".join(
         [head, *named, f"  - uncorrected, {apart} of all {len(cells)} intervals exclude 0.5, on either side"]
+    )
+
+
+def false_alarms(cells: Mapping[tuple[str, str], Cell], release: str) -> str:
+    """Which rows establish something on a control release: all of it is false."""
+    tested = {row: cell for row, cell in cells.items() if cell.established}
+    named = [
+        f"{method} ({space}) {count} at q = {q}"
+        for (method, space), cell in tested.items()
+        for q, (count, _) in cell.established.items()
+        if count
+    ]
+    return (
+        f"- {release} is a control, where all that is established is false: of {len(tested)} rows at "
+        f"{len(Q_LEVELS)} levels each, these establish something: {'; '.join(named) or 'none'}."
     )
 
 
