@@ -5,8 +5,9 @@
     python benchmarks/methods.py --only patches --output /tmp/out    # spaces with "patches" in their names
 
 Images are embedded by the product's own code and vectors kept in ``--cache`` (default: a temporary folder). Tables go
-to standard output, progress to standard error. ``--output`` holds methods.md, methods.svg and methods.json; of a
-methods.md that is there, what stands between the two marks is replaced and the rest kept. Everything is seeded.
+to standard output, progress to standard error. ``--output`` gets methods.md and methods.svg; of a methods.md that
+is there, what stands between the two marks is replaced and the rest kept. ``--json`` has every figure, unrounded.
+Everything is seeded. The networks take most of the time; with the vectors cached it is some minutes.
 """
 
 from __future__ import annotations
@@ -136,6 +137,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help=f"only {' and '.join(QUICK_SPACES)}, rough intervals")
     parser.add_argument("--cache", type=Path, help="folder that keeps vectors for the next run")
     parser.add_argument("--output", type=Path, help="folder of the files; default: docs/benchmarks, of a full run only")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="every figure, with its interval and reason")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="of the networks")
     return parser.parse_args()
@@ -167,15 +169,13 @@ def run_all(given: argparse.Namespace, audits: Sequence[TruthAudit], cache: Path
     return run.judged()
 
 
-def write(folder: Path, cells: list[Cell], page: str, releases: list[str], seed: int) -> None:
-    """The three files of a run."""
+def write(folder: Path, cells: list[Cell], page: str, releases: list[str]) -> None:
+    """The table and the figure of a run."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "methods.md"
     path.write_text(written_between_marks(path.read_text("utf-8") if path.exists() else "", page), encoding="utf-8")
-    document = {"seed": seed, "releases": releases, "cells": [cell.to_json() for cell in cells]}
-    (folder / "methods.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (folder / "methods.svg").write_text(draw(cells, releases), encoding="utf-8")
-    tell(f"written: {path}, methods.json, methods.svg")
+    tell(f"written: {path} and methods.svg")
 
 
 def main() -> int:
@@ -198,9 +198,12 @@ def benchmark(given: argparse.Namespace) -> int:
     releases = [each.name for each in sorted(audits, key=lambda audit: (audit.is_control, audit.name))]
     page = markdown(cells, releases, [each.name for each in audits if each.is_control])
     print(page)
+    if given.json:
+        document = {"seed": given.seed, "releases": releases, "cells": [cell.to_json() for cell in cells]}
+        given.json.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     output = given.output or (None if given.only or given.quick else DOCUMENTS)
     if output:
-        write(output, cells, page, releases, given.seed)
+        write(output, cells, page, releases)
     tell(f"{time.perf_counter() - started:.0f} s")
     return 0
 

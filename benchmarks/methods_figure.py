@@ -90,9 +90,9 @@ def _panel(axes: Axes, cells: Sequence[Cell], places: dict[tuple[str, str], int]
 def _label(axes: Axes, rows: Sequence[tuple[str, str]], places: dict[tuple[str, str], int], last: int) -> None:
     axes.set_ylim(last + 0.7, -0.2)
     first = {space: places[space, method] for space, method in reversed(rows)}
-    lines = {places[row]: row[1] for row in rows} | {line - 1: space.replace(" + ", " +\n") for space, line in
-                                                     first.items()}  # fmt: skip
-    heads = {line - 1 for line in first.values()}
+    # The name of several spaces takes as many lines, above their first row.
+    heads = {line - 1 - 0.4 * space.count(" + "): space.replace(" + ", " +\n") for space, line in first.items()}
+    lines = {places[row]: row[1] for row in rows} | heads
     axes.set_yticks(sorted(lines), [lines[line] for line in sorted(lines)])
     for line, text in zip(sorted(lines), axes.get_yticklabels(), strict=True):
         text.set_fontweight("bold" if line in heads else "normal")

@@ -147,6 +147,8 @@ def test_a_run_on_folders_writes_table_figure_and_numbers(
     save_images(tmp_path / "data" / "toy-control" / "generated", 40, 9)
     words = ["methods.py", "--data", str(tmp_path / "data"), "--quick", "--only", "patches-24"]
     words += ["--output", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
+    words += ["--json", str(tmp_path / "out" / "methods.json")]
+    (tmp_path / "out").mkdir()
     monkeypatch.setattr(sys, "argv", words)
     assert methods.main() == 0
     first = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
