@@ -42,13 +42,13 @@ SPACES = (
     FILE_SPACE,
     "efficientnet-lite0@64",
     "patches-64-64@64",
-    "patches-24-8-c4@64",
-    "patches-16-8-c4@64",
-    "highpass-16-8-s4-c4@64",
+    "patches-24-8@64",
+    "patches-16-8@64",
+    "highpass-16-8@64",
     "efficientnet-lite0:blocks.4/7@64",
 )
-QUICK_SPACES = (SEED_SPACE, "patches-24-8-c4@64")
-VIEWS = ("patches-24-8-c4@64", "highpass-16-8-s4-c4@64")
+QUICK_SPACES = (SEED_SPACE, "patches-24-8@64")
+VIEWS = ("patches-24-8@64", "highpass-16-8@64")
 SUM_OF_VIEWS = "local, sum of z (second look)"
 QUICK = {"resamples": 300, "permutations": 499}
 

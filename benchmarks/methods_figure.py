@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from methods_scores import Cell
 
 LEFT_OUT = "referenced:"
-DEFAULT = (LOCAL, "patches-24-8-c4@64")
+DEFAULT = (LOCAL, "patches-24-8@64")
 ROW_INCHES, PANEL_INCHES, LABEL_INCHES = 0.175, 2.3, 3.1
 BLACK, GREY, PALE = "#000000", "#767676", "#e9e9e9"
 
