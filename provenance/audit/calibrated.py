@@ -1,7 +1,8 @@
 """Rule ``calibrated`` in audits: p-values against images known not used, Benjamini-Hochberg, and an outcome.
 
-    real subjects        scores of all reals (``scoring``) -> p-values of used and unknown images against the not-used
-                         ones, one vote a group (``detection.calibrate``) -> release test (``release``)
+    real subjects        scores of all reals (``scoring``) -> p-values of used and of unknown images against the
+                         not-used ones, one vote a group, each claim a family of its own (``families``) -> release
+                         test (``release``)
     generated subjects   S_u, S_n, and the never-used reals' own greatest cosines to both sets
                          (``detection.calibrate_generated``) -> outcome by what is established
 
@@ -17,13 +18,13 @@ import numpy as np
 
 from provenance.audit.evidence import SubjectEvidence, VectorSearch, scoring_inputs
 from provenance.audit.exchangeability import audits_served, guarantee, shift_of
+from provenance.audit.families import Families, judge_families, summary
 from provenance.audit.features import S_NOT_USED, S_USED, features_of
-from provenance.audit.inputs import CANDIDATES
 from provenance.audit.judgement import Judgement
 from provenance.audit.parts import nearest_of_other_groups
 from provenance.audit.release import Conclusion, conclude_by_established, conclude_by_members
 from provenance.audit.scoring import score_reals
-from provenance.detection import SIMILARITY_TOLERANCE, Decision, calibrate, calibrate_generated
+from provenance.detection import SIMILARITY_TOLERANCE, Decision, calibrate_generated
 from provenance.detection.checks import group_codes
 from provenance.detection.membership import REFERENCED
 from provenance.errors import UsageError
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from provenance.audit.inputs import FrozenAudit
-    from provenance.audit.scoring import ScoringInputs
+    from provenance.audit.scoring import ScoredReals, ScoringInputs
     from provenance.catalog import Member
     from provenance.detection import Calibrated, ControlledVerdicts, Policy, ShiftCheck
     from provenance.workspace import Workspace
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
     OnStep = Callable[[str], None]
 
-_PER_IMAGE = ("labels", "p_values", "q_values")
 _LABELS = (Label.ESTABLISHED, Label.NOT_ESTABLISHED, Label.INCONCLUSIVE)
 _MOVES = (-SIMILARITY_TOLERANCE, SIMILARITY_TOLERANCE)
 _SECONDS_OF_SILENCE = 8.0
@@ -91,46 +91,37 @@ def _judge_real(workspace: Workspace, frozen: FrozenAudit, policy: Policy, on_st
     scored = score_reals(name, inputs, k=int(policy.score.get("k", policy.top_k)), progress=_Progress(on_step))
     role_of = {m.image_id: role for role, members in frozen.reals.items() for m in members}
     roles = np.array([role_of[m.image_id].value for m in frozen.judged_reals])
-    known, judged, used = (
-        np.flatnonzero(np.isin(roles, list(wanted)))
-        for wanted in ((Role.NOT_USED.value,), [role.value for role in CANDIDATES], (Role.USED.value,))
+    rows_of = {role: np.flatnonzero(roles == role.value) for role in frozen.reals}
+    verdicts, *moved = (
+        judge_families(scored.scores, inputs.groups, rows_of, q=policy.q, moved=by) for by in (0.0, *_MOVES)
     )
-    verdicts = _calibrate(policy, inputs, scored.scores, judged, known)
     on_step("testing the release")
-    undecided = verdicts.labels.count(Label.INCONCLUSIVE) == len(judged)
-    if len(used):
-        threads = workspace.settings.threads
-        conclusion = conclude_by_members(
-            policy, inputs, scored, used, known, established=verdicts.established, threads=threads
-        )
-    else:
-        conclusion = conclude_by_established(
-            verdicts.established, "real images", verdicts.reason, policy.q, undecided=undecided
-        )
-    scores = scored.scores[judged]
-    near = _turned(
-        [_calibrate(policy, inputs, _moved(scored.scores, judged, by), judged, known).labels for by in _MOVES]
-    )
-    decisions = tuple(map(Decision, verdicts.labels, scores.tolist(), near, verdicts.p_values, verdicts.q_values))
+    conclusion = _conclude(policy, inputs, scored, rows_of, verdicts, workspace.settings.threads)
+    scores, near = scored.scores[verdicts.rows].tolist(), _turned([each.labels for each in moved])
+    decisions = tuple(map(Decision, verdicts.labels, scores, near, verdicts.p_values, verdicts.q_values))
     shift = shift_of(workspace.catalog, frozen, inputs, policy.seed)
-    facts = {"calibrated": {"score": name, **_summary(verdicts)}}
-    digest = digest_of_json(scored.scores[known].tolist())
-    return _judgement(workspace, frozen, decisions, verdicts, conclusion, shift, facts, {"calibration_scores": digest})
+    facts = {"calibrated": {"score": name, **verdicts.to_json()}}
+    basis = {"calibration_scores": digest_of_json(scored.scores[rows_of[Role.NOT_USED]].tolist())}
+    return _judgement(workspace, frozen, decisions, verdicts.asked, conclusion, shift, facts, basis)
 
 
-def _moved(scores: Floats, rows: Rows, by: float) -> Floats:
-    moved = scores.copy()
-    moved[rows] += by
-    return moved
+def _conclude(
+    policy: Policy,
+    inputs: ScoringInputs,
+    scored: ScoredReals,
+    rows_of: Mapping[Role, Rows],
+    verdicts: Families,
+    threads: int | None,
+) -> Conclusion:
+    if Role.USED in rows_of:
+        members, others, count = rows_of[Role.USED], rows_of[Role.NOT_USED], verdicts.established
+        return conclude_by_members(policy, inputs, scored, members, others, established=count, threads=threads)
+    undecided = verdicts.labels.count(Label.INCONCLUSIVE) == len(verdicts.labels)
+    return conclude_by_established(verdicts.established, "real images", verdicts.reason, policy.q, undecided=undecided)
 
 
 def _turned(labels: Sequence[tuple[Label, ...]]) -> list[bool]:
     return [one is not other for one, other in zip(*labels, strict=True)]
-
-
-def _calibrate(policy: Policy, inputs: ScoringInputs, scores: Floats, judged: Rows, known: Rows) -> Calibrated:
-    groups, calibration_groups = ([inputs.groups[row] for row in rows.tolist()] for rows in (judged, known))
-    return calibrate(scores[judged], scores[known], groups=groups, calibration_groups=calibration_groups, q=policy.q)
 
 
 def _judge_generated(
@@ -162,12 +153,12 @@ def _judge_generated(
     shift = shift_of(workspace.catalog, frozen, scoring_inputs(workspace, frozen, on_step), policy.seed)
     facts = {
         "calibrated": {
-            **_summary(verdicts.test),
+            **summary(verdicts.test),
             "reason": verdicts.reason,
             "warnings": list(verdicts.warnings),
             "established": verdicts.established,
-            "closeness": _summary(verdicts.closeness),
-            "control": _summary(verdicts.control),
+            "closeness": summary(verdicts.closeness),
+            "control": summary(verdicts.control),
         }
     }
     digest = digest_of_json([each.tolist() for each in calibration])
@@ -230,10 +221,6 @@ def _judgement(
             "calibration_groups": verdicts.calibration_groups,
         },
     )
-
-
-def _summary(verdicts: Calibrated) -> dict[str, Any]:
-    return {name: value for name, value in verdicts.to_json().items() if name not in _PER_IMAGE}
 
 
 class _Progress:

@@ -143,8 +143,8 @@ def conclude_by_established(established: int, subjects: str, reason: str, q: flo
         what = f"1 of the {subjects} is" if established == 1 else f"{established:,} of the {subjects} are"
         return Conclusion(
             Outcome.LEAK_ESTABLISHED,
-            f"{what[0].upper()}{what[1:]} established at a false discovery rate of {q:g}: the release leaks training "
-            "data.",
+            f"{what} established at a false discovery rate of {q:g}: the release leaks training data. Had it used none "
+            f"of the images, chance would say so in at most {100 * q:g} % of audits.",
         )
     if undecided:
         return Conclusion(Outcome.INCONCLUSIVE, reason)
