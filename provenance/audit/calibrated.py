@@ -96,7 +96,7 @@ def _judge_real(workspace: Workspace, frozen: FrozenAudit, policy: Policy, on_st
         judge_families(scored.scores, inputs.groups, rows_of, q=policy.q, moved=by) for by in (0.0, *_MOVES)
     )
     on_step("testing the release")
-    conclusion = _conclude(policy, inputs, scored, rows_of, verdicts, workspace.settings.threads)
+    conclusion = _conclude(policy, inputs, scored, rows_of, verdicts)
     scores, near = scored.scores[verdicts.rows].tolist(), _turned([each.labels for each in moved])
     decisions = tuple(map(Decision, verdicts.labels, scores, near, verdicts.p_values, verdicts.q_values))
     shift = shift_of(workspace.catalog, frozen, inputs, policy.seed)
@@ -111,11 +111,10 @@ def _conclude(
     scored: ScoredReals,
     rows_of: Mapping[Role, Rows],
     verdicts: Families,
-    threads: int | None,
 ) -> Conclusion:
     if Role.USED in rows_of:
         members, others, count = rows_of[Role.USED], rows_of[Role.NOT_USED], verdicts.established
-        return conclude_by_members(policy, inputs, scored, members, others, established=count, threads=threads)
+        return conclude_by_members(policy, inputs, scored, members, others, established=count)
     undecided = verdicts.labels.count(Label.INCONCLUSIVE) == len(verdicts.labels)
     return conclude_by_established(verdicts.established, "real images", verdicts.reason, policy.q, undecided=undecided)
 
