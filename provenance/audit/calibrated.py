@@ -1,8 +1,8 @@
 """Rule ``calibrated`` in audits: p-values against images known not used, Benjamini-Hochberg, and an outcome.
 
-    real subjects        scores of all reals (``scoring``) -> p-values of used and unknown images against the not-used
-                         ones, one vote a group, error control within each of the two (``families``) -> release test
-                         (``release``)
+    real subjects        scores of all reals (``scoring``) -> p-values of used and of unknown images against the
+                         not-used ones, one vote a group, each claim a family of its own (``families``) -> release
+                         test (``release``)
     generated subjects   S_u, S_n, and the never-used reals' own greatest cosines to both sets
                          (``detection.calibrate_generated``) -> outcome by what is established
 
@@ -18,9 +18,8 @@ import numpy as np
 
 from provenance.audit.evidence import SubjectEvidence, VectorSearch, scoring_inputs
 from provenance.audit.exchangeability import audits_served, guarantee, shift_of
-from provenance.audit.families import calibrate_families, summary_of
+from provenance.audit.families import Families, judge_families, summary
 from provenance.audit.features import S_NOT_USED, S_USED, features_of
-from provenance.audit.inputs import CANDIDATES
 from provenance.audit.judgement import Judgement
 from provenance.audit.parts import nearest_of_other_groups
 from provenance.audit.release import Conclusion, conclude_by_established, conclude_by_members
@@ -36,13 +35,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from provenance.audit.families import Families
     from provenance.audit.inputs import FrozenAudit
+    from provenance.audit.scoring import ScoredReals, ScoringInputs
     from provenance.catalog import Member
     from provenance.detection import Calibrated, ControlledVerdicts, Policy, ShiftCheck
     from provenance.workspace import Workspace
 
     Floats = NDArray[np.float64]
+    Rows = NDArray[np.int64]
     OnStep = Callable[[str], None]
 
 _LABELS = (Label.ESTABLISHED, Label.NOT_ESTABLISHED, Label.INCONCLUSIVE)
@@ -90,44 +90,33 @@ def _judge_real(workspace: Workspace, frozen: FrozenAudit, policy: Policy, on_st
     on_step(f"scoring {len(inputs.pool):,} real images by {name}")
     scored = score_reals(name, inputs, k=int(policy.score.get("k", policy.top_k)), progress=_Progress(on_step))
     role_of = {m.image_id: role for role, members in frozen.reals.items() for m in members}
-    roles = [role_of[m.image_id] for m in frozen.judged_reals]
-    known, judged, used = (
-        np.array([row for row, role in enumerate(roles) if role in wanted], dtype=np.int64)
-        for wanted in ((Role.NOT_USED,), CANDIDATES, (Role.USED,))
+    roles = np.array([role_of[m.image_id].value for m in frozen.judged_reals])
+    rows_of = {role: np.flatnonzero(roles == role.value) for role in frozen.reals}
+    verdicts, *moved = (
+        judge_families(scored.scores, inputs.groups, rows_of, q=policy.q, moved=by) for by in (0.0, *_MOVES)
     )
-
-    def verdicts_of(moved: float) -> Families:
-        groups, calibration_groups = ([inputs.groups[row] for row in rows.tolist()] for rows in (judged, known))
-        return calibrate_families(
-            scored.scores[judged] + moved,
-            [roles[row] for row in judged.tolist()],
-            groups,
-            scored.scores[known],
-            calibration_groups,
-            policy.q,
-        )
-
-    verdicts = verdicts_of(0.0)
     on_step("testing the release")
-    if len(used):
-        threads = workspace.settings.threads
-        conclusion = conclude_by_members(
-            policy, inputs, scored, used, known, established=verdicts.established, threads=threads
-        )
-    else:
-        conclusion = conclude_by_established(
-            verdicts.established, "real images", verdicts.main.reason, policy.q, undecided=verdicts.undecided
-        )
-    near = _turned([verdicts_of(by).labels for by in _MOVES])
-    scores = scored.scores[judged].tolist()
+    conclusion = _conclude(policy, inputs, scored, rows_of, verdicts)
+    scores, near = scored.scores[verdicts.rows].tolist(), _turned([each.labels for each in moved])
     decisions = tuple(map(Decision, verdicts.labels, scores, near, verdicts.p_values, verdicts.q_values))
     shift = shift_of(workspace.catalog, frozen, inputs, policy.seed)
     facts = {"calibrated": {"score": name, **verdicts.to_json()}}
-    basis = {
-        "calibration_scores": digest_of_json(scored.scores[known].tolist()),
-        "k_min_of": {role.value: family.k_min for role, family in verdicts.by_role.items()},
-    }
-    return _judgement(workspace, frozen, decisions, verdicts.main, conclusion, shift, facts, basis, verdicts.reasons)
+    basis = {"calibration_scores": digest_of_json(scored.scores[rows_of[Role.NOT_USED]].tolist())}
+    return _judgement(workspace, frozen, decisions, verdicts.asked, conclusion, shift, facts, basis)
+
+
+def _conclude(
+    policy: Policy,
+    inputs: ScoringInputs,
+    scored: ScoredReals,
+    rows_of: Mapping[Role, Rows],
+    verdicts: Families,
+) -> Conclusion:
+    if Role.USED in rows_of:
+        members, others, count = rows_of[Role.USED], rows_of[Role.NOT_USED], verdicts.established
+        return conclude_by_members(policy, inputs, scored, members, others, established=count)
+    undecided = verdicts.labels.count(Label.INCONCLUSIVE) == len(verdicts.labels)
+    return conclude_by_established(verdicts.established, "real images", verdicts.reason, policy.q, undecided=undecided)
 
 
 def _turned(labels: Sequence[tuple[Label, ...]]) -> list[bool]:
@@ -163,12 +152,12 @@ def _judge_generated(
     shift = shift_of(workspace.catalog, frozen, scoring_inputs(workspace, frozen, on_step), policy.seed)
     facts = {
         "calibrated": {
-            **summary_of(verdicts.test),
+            **summary(verdicts.test),
             "reason": verdicts.reason,
             "warnings": list(verdicts.warnings),
             "established": verdicts.established,
-            "closeness": summary_of(verdicts.closeness),
-            "control": summary_of(verdicts.control),
+            "closeness": summary(verdicts.closeness),
+            "control": summary(verdicts.control),
         }
     }
     digest = digest_of_json([each.tolist() for each in calibration])
@@ -202,7 +191,6 @@ def _judgement(
     shift: ShiftCheck,
     facts: dict[str, Any],
     basis: Mapping[str, Any],
-    reasons: Sequence[str] = (),
 ) -> Judgement:
     served = audits_served(workspace.catalog, frozen)
     of_rule = facts["calibrated"]
@@ -217,7 +205,7 @@ def _judgement(
             "image_count": len(reference.members),
         }
     figures = {"calibration_groups": verdicts.calibration_groups, "k_min": verdicts.k_min, "q": verdicts.q}
-    notes = [*(reasons or [of_rule["reason"]]), *of_rule["warnings"], *shift.warnings, of_rule["guarantee"]]
+    notes = [of_rule["reason"], *of_rule["warnings"], *shift.warnings, of_rule["guarantee"]]
     return Judgement(
         decisions=decisions,
         threshold=None,

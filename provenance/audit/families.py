@@ -1,18 +1,21 @@
-"""Real images claimed used, and real images of unknown use: a family of calibrated verdicts each.
+"""Calibrated verdicts of real images, claim by claim.
 
-Benjamini-Hochberg runs within a family. Of used images it is claimed already that they were used, so that their number
-must not make it harder to establish an unknown one; and what is promised of unknown images (at most a share q of the
-established ones is false, on average) must not be paid for by the used ones, which are true by claim.
+Images claimed used and images of unknown use are two families, and the false discovery rate is controlled in each. In
+one family the first would pay for errors among the second: with 200 claimed images all established and 200 unknown ones
+of which none was used, Benjamini-Hochberg at 0.1 on all 400 allows some ten false ones, every one of them among the
+unknown, which are what the question is about (Efron 2008 on separate and joint analyses).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from provenance.detection import calibrate
+from provenance.audit.inputs import CANDIDATES
+from provenance.detection import Calibrated, calibrate
+from provenance.errors import UsageError
 from provenance.vocabulary import Label, Role
 
 if TYPE_CHECKING:
@@ -20,98 +23,111 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from provenance.detection import Calibrated
-
     Floats = NDArray[np.float64]
+    Rows = NDArray[np.int64]
 
-FAMILIES = (Role.AGAINST, Role.USED)
-"""The first that has images is the one that an audit is about."""
-
+WORDS = {Role.USED: "Images claimed used", Role.AGAINST: "Images of unknown use"}
 _PER_IMAGE = ("labels", "p_values", "q_values")
-_WORDS = {Role.AGAINST: "Images of unknown use", Role.USED: "Images claimed used"}
 
 
 @dataclass(frozen=True, slots=True)
 class Families:
-    """Calibrated verdicts by role, and of every judged image in the order it was given in.
+    """Verdicts of all judged images, in the order of their rows.
 
     Attributes:
-        by_role: One entry for each role that has images, in the order of ``FAMILIES``.
-        labels: Of each judged image.
-        p_values: Likewise.
-        q_values: Likewise; within its family.
+        rows: Of the pool.
+        labels: One for each row, like ``p_values`` and ``q_values``.
+        of_role: The verdicts of each family.
     """
 
-    by_role: Mapping[Role, Calibrated]
+    rows: Rows
     labels: tuple[Label, ...]
     p_values: tuple[float, ...]
     q_values: tuple[float, ...]
+    of_role: Mapping[Role, Calibrated]
 
     @property
-    def main(self) -> Calibrated:
-        """The family that the audit is about."""
-        return next(iter(self.by_role.values()))
+    def asked(self) -> Calibrated:
+        """The family that the question is about: images of unknown use where there are some, else the claimed ones."""
+        return self.of_role.get(Role.AGAINST) or self.of_role[Role.USED]
 
     @property
     def established(self) -> int:
-        """How many images of all families are established."""
+        """How many images are established, in all families."""
         return self.labels.count(Label.ESTABLISHED)
 
     @property
-    def undecided(self) -> bool:
-        """Whether every verdict is inconclusive."""
-        return all(label is Label.INCONCLUSIVE for label in self.labels)
+    def reason(self) -> str:
+        """Why the labels are what they are, family by family where there are two."""
+        if len(self.of_role) == 1:
+            return self.asked.reason
+        return " ".join(f"{WORDS[role]}: {_lower(each.reason)}" for role, each in self.of_role.items())
 
     @property
-    def reasons(self) -> list[str]:
-        """Why the labels are what they are; with the family's name where there are several."""
-        if len(self.by_role) == 1:
-            return [self.main.reason]
-        return [f"{_WORDS[role]}: {family.reason}" for role, family in self.by_role.items()]
+    def warnings(self) -> tuple[str, ...]:
+        """What weakens the p-values, each once."""
+        return tuple(dict.fromkeys(warning for each in self.of_role.values() for warning in each.warnings))
 
     def to_json(self) -> dict[str, Any]:
-        """The figures of the main family, and of each where there are several, without what is said image by image."""
-        found = {role.value: summary_of(family) for role, family in self.by_role.items()}
-        facts = {**summary_of(self.main), "reason": " ".join(self.reasons), "established": self.established}
-        return facts if len(found) == 1 else {**facts, "families": found}
+        """As an audit records it: figures of the family in question, and of every family by its role."""
+        return {
+            **summary(self.asked),
+            "established": self.established,
+            "reason": self.reason,
+            "warnings": list(self.warnings),
+            "families": {role.value: summary(each) for role, each in self.of_role.items()},
+        }
 
 
-def summary_of(verdicts: Calibrated) -> dict[str, Any]:
-    """The figures of calibrated verdicts as JSON values, without what is said image by image."""
+def summary(verdicts: Calibrated) -> dict[str, Any]:
+    """Everything but what is recorded with each verdict, as JSON values."""
     return {name: value for name, value in verdicts.to_json().items() if name not in _PER_IMAGE}
 
 
-def calibrate_families(
-    scores: Floats,
-    roles: Sequence[Role],
-    groups: Sequence[str | None],
-    calibration: Floats,
-    calibration_groups: Sequence[str | None],
-    q: float,
+def judge_families(
+    scores: Floats, groups: Sequence[str | None], rows_of: Mapping[Role, Rows], *, q: float, moved: float = 0.0
 ) -> Families:
-    """p-values, q-values and labels of judged images, family by family.
+    """Calibrate each claim by the not-used images, one vote a group.
 
     Args:
-        scores: Of the judged images, (n,).
-        roles: ``used`` or ``against``, of each.
-        groups: Patient or study of each.
-        calibration: Scores of the images known not used.
-        calibration_groups: Patient or study of each of these.
-        q: Level of the false discovery rate within a family.
+        scores: Of the whole pool, shape (n,).
+        groups: Patient or study of each image of the pool.
+        rows_of: Rows of each role; not-used images calibrate, and lose the groups that are judged as well.
+        q: Level of the false discovery rate in each family.
+        moved: Added to the scores of the judged images.
 
     Raises:
-        UsageError: As ``detection.calibrate``.
+        UsageError: If every calibration group is judged as well.
     """
-    by_role: dict[Role, Calibrated] = {}
-    merged: dict[int, tuple[Label, float, float]] = {}
-    for role in FAMILIES:
-        rows = [row for row, one in enumerate(roles) if one is role]
-        if rows:
-            mine = [groups[row] for row in rows]
-            family = calibrate(
-                scores[np.array(rows)], calibration, groups=mine, calibration_groups=calibration_groups, q=q
+    judged_groups = {groups[row] for role in CANDIDATES for row in rows_of.get(role, ()) if groups[row] is not None}
+    known = [row for row in rows_of[Role.NOT_USED].tolist() if groups[row] not in judged_groups]
+    dropped = {groups[row] for row in rows_of[Role.NOT_USED].tolist()} & judged_groups
+    if not known:
+        raise UsageError("every calibration group is judged as well: nothing is left to calibrate with")
+    of_role = {}
+    for role in CANDIDATES:
+        if len(rows := rows_of.get(role, np.zeros(0, dtype=np.int64))):
+            found = calibrate(
+                scores[rows] + moved,
+                scores[known],
+                groups=[groups[row] for row in rows.tolist()],
+                calibration_groups=[groups[row] for row in known],
+                q=q,
             )
-            by_role[role] = family
-            merged |= dict(zip(rows, zip(family.labels, family.p_values, family.q_values, strict=True), strict=True))
-    labels, p_values, q_values = zip(*(merged[row] for row in range(len(scores))), strict=True)
-    return Families(by_role, labels, p_values, q_values)
+            of_role[role] = replace(found, warnings=(*_about(len(dropped)), *found.warnings))
+    rows = np.concatenate([rows_of[role] for role in of_role])
+    order = np.argsort(rows)
+    columns = [[value for each in of_role.values() for value in getattr(each, name)] for name in _PER_IMAGE]
+    labels, p_values, q_values = (tuple(column[place] for place in order.tolist()) for column in columns)
+    return Families(rows[order], labels, p_values, q_values, of_role)
+
+
+def _about(dropped: int) -> tuple[str, ...]:
+    if not dropped:
+        return ()
+    words = "1 group that is judged as well was" if dropped == 1 else f"{dropped:,} groups that are judged as well were"
+    return (f"{words} left out of the calibration.",)
+
+
+def _lower(sentence: str) -> str:
+    return sentence[0].lower() + sentence[1:]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from provenance.audit.scoring import one_thread
 from provenance.index import neighbors_in_file
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 BLOCK_NUMBERS = 12_000_000
 """Numbers of one block of references: 48 MB."""
+
+DECIMALS = 6
 
 
 def concatenated(vectors: FloatArray) -> FloatArray:
@@ -97,3 +100,36 @@ def nearest_of_other_groups(
     k = min(k, int((~excluded).sum(axis=1).min()))
     order = np.argsort(excluded, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(rows, order, 1), np.take_along_axis(similarities, order, 1)
+
+
+def rounded_neighbors(
+    queries: FloatArray,
+    references: FloatArray,
+    k: int,
+    query_codes: RowArray | None = None,
+    reference_codes: RowArray | None = None,
+) -> tuple[RowArray, DoubleArray]:
+    """As ``nearest_of_other_groups`` by float32 products rounded to 6 decimals: for statistics, not for evidence.
+
+    Ten times as fast in spaces of many numbers. On one thread and in fixed blocks it is the same on each call.
+    """
+    step = max(64, BLOCK_NUMBERS // (queries.shape[1] * queries.shape[2]))
+    own = (query_codes, reference_codes) if query_codes is not None and reference_codes is not None else None
+    if own is not None:
+        k = min(k, len(references) - int(np.bincount(own[1], minlength=int(own[0].max()) + 1)[own[0]].max()))
+    rows, nearest = [], []
+    with one_thread():
+        for start in range(0, len(queries), step):
+            asking = concatenated(queries[start : start + step])[:, 0]
+            parts = [
+                asking @ concatenated(references[at : at + step])[:, 0].T for at in range(0, len(references), step)
+            ]
+            similarities: DoubleArray = np.concatenate(parts, axis=1).astype(np.float64)
+            np.round(similarities, DECIMALS, out=similarities)
+            np.clip(similarities, -1.0, 1.0, out=similarities)
+            if own is not None:
+                similarities[own[0][start : start + step, None] == own[1][None, :]] = -np.inf
+            order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+            rows.append(order)
+            nearest.append(np.take_along_axis(similarities, order, axis=1))
+    return np.concatenate(rows), np.concatenate(nearest)

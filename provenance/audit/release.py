@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from provenance.audit.parts import nearest_by_parts, nearest_of_other_groups
+from provenance.audit.parts import rounded_neighbors
 from provenance.detection import NearestLists, ReleaseTest, Resampling, data_copying, judge_release
 from provenance.detection.checks import group_codes
 from provenance.detection.release_test import NO_SENSITIVITY
@@ -59,7 +59,6 @@ def conclude_by_members(
     non_members: NDArray[np.int64],
     *,
     established: int,
-    threads: int | None,
 ) -> Conclusion:
     """Claimed members against known non-members, with attribution share, C_T and AuthPct beside.
 
@@ -73,7 +72,6 @@ def conclude_by_members(
         members: Rows of images claimed used.
         non_members: Rows of images known not used.
         established: How many images the same audit established.
-        threads: For the search of nearest reals; no influence on the result.
     """
     rows = np.concatenate([members, non_members])
     flags = np.arange(len(rows)) < len(members)
@@ -90,7 +88,7 @@ def conclude_by_members(
     )
     facts = {
         "release_test": test.to_json(),
-        "data_copying": _copying(policy, inputs, rows, flags, threads),
+        "data_copying": _copying(policy, inputs, rows, flags),
     }
     outcome, reason = _reconciled(test, established)
     return Conclusion(outcome, reason, facts)
@@ -108,7 +106,7 @@ def _reconciled(test: ReleaseTest, established: int) -> tuple[Outcome, str]:
 
 
 def _copying(
-    policy: Policy, inputs: ScoringInputs, rows: NDArray[np.int64], flags: NDArray[np.bool_], threads: int | None
+    policy: Policy, inputs: ScoringInputs, rows: NDArray[np.int64], flags: NDArray[np.bool_]
 ) -> dict[str, Any]:
     order = np.argsort(rows)  # image_id order: equal similarities stand in it
     reals, known = inputs.pool[rows[order]], flags[order]
@@ -116,8 +114,8 @@ def _copying(
     codes, count = group_codes(groups, len(rows))
     if count < 2:
         return {"reason": "not computed: all reals are of one group"}
-    to_release = nearest_by_parts(inputs.release, reals, min(NEAREST_REALS, len(reals)), threads=threads)
-    to_reals = nearest_of_other_groups(reals, reals, NEAREST_REALS, codes, codes, threads=threads)
+    to_release = rounded_neighbors(inputs.release, reals, NEAREST_REALS)
+    to_reals = rounded_neighbors(reals, reals, NEAREST_REALS, codes, codes)
     found = data_copying(
         NearestLists(*to_release),
         NearestLists(*to_reals),
@@ -143,8 +141,8 @@ def conclude_by_established(established: int, subjects: str, reason: str, q: flo
         what = f"1 of the {subjects} is" if established == 1 else f"{established:,} of the {subjects} are"
         return Conclusion(
             Outcome.LEAK_ESTABLISHED,
-            f"{what[0].upper()}{what[1:]} established at a false discovery rate of {q:g}: the release leaks training "
-            "data.",
+            f"{what} established at a false discovery rate of {q:g}: the release leaks training data. Had it used none "
+            f"of the images, chance would say so in at most {100 * q:g} % of audits.",
         )
     if undecided:
         return Conclusion(Outcome.INCONCLUSIVE, reason)

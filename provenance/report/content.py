@@ -184,7 +184,7 @@ class CalibratedPart:
         release_test: ``None`` where there was nothing to test.
         copying: Attribution share, C_T and AuthPct likewise.
         reference: Name of the reference release; '' without.
-        p_values: Of all judged images.
+        p_values: Of all judged images, claim by claim.
         established: The first of the established images, by q-value.
     """
 
@@ -195,7 +195,7 @@ class CalibratedPart:
     copying: Mapping[str, Any] | None
     shift: Mapping[str, Any]
     reference: str
-    p_values: tuple[float, ...]
+    p_values: tuple[Series, ...]
     established: tuple[EstablishedLine, ...]
     established_count: int
     counts: Mapping[str, int]

@@ -14,25 +14,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from provenance.report.content import Series
+
 _BINS = 20
 
 
-def p_value_figure(p_values: Sequence[float], q: float) -> str:
+def p_value_figure(series: Sequence[Series], q: float) -> str:
     """Two panels; without any effect, both follow the uniform law (dashed).
 
-    Left: images in twenty bins. Right: the share of images at or below each p, and the line p / q of
-    Benjamini-Hochberg: what lies left of the last place where the shares reach it is rejected.
+    Left: images in twenty bins. Right: claim by claim the share of images at or below each p, and the line p / q of
+    Benjamini-Hochberg: what lies left of the last place where the shares reach it is rejected (groups of one image).
 
     Args:
-        p_values: In (0, 1], one or more.
+        series: P-values in (0, 1], one or more of each claim; at most three claims.
         q: Level of the false discovery rate.
     """
-    values = np.sort(np.asarray(p_values, dtype=np.float64))
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
-        _histogram(left, values)
-        _shares(right, values, q)
+        _histogram(left, np.concatenate([np.asarray(each.values) for each in series]))
+        _shares(right, series, q)
 
     return drawn(draw, "p-figure-title")
 
@@ -45,9 +46,13 @@ def _histogram(axes: Axes, values: np.ndarray[tuple[int], np.dtype[np.float64]])
     _dress(axes)
 
 
-def _shares(axes: Axes, values: np.ndarray[tuple[int], np.dtype[np.float64]], q: float) -> None:
-    shares = np.arange(1, len(values) + 1) / len(values)
-    axes.step([0.0, *values.tolist(), 1.0], [0.0, *shares.tolist(), 1.0], where="post", color=SERIES[1], label="images")
+def _shares(axes: Axes, series: Sequence[Series], q: float) -> None:
+    for number, each in enumerate(series):
+        values = np.sort(np.asarray(each.values, dtype=np.float64))
+        shares = np.arange(1, len(values) + 1) / len(values)
+        across, up = [0.0, *values.tolist(), 1.0], [0.0, *shares.tolist(), 1.0]
+        colour, width = SERIES[1 + number % 2], 2.2 - 1.0 * (number % 2)
+        axes.step(across, up, where="post", label=each.words, color=colour, linewidth=width)
     axes.plot([0, 1], [0, 1], color=MARK, linestyle="--", linewidth=1.4, label="uniform")
     axes.plot([0, q], [0, 1], color=TEXT, linestyle=":", linewidth=1.6, label=f"p / q, q = {q:g}")
     axes.set_ylabel("share of images at or below")
@@ -62,4 +67,4 @@ def _dress(axes: Axes) -> None:
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, frameon=False, borderaxespad=0.2, fontsize=9)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, borderaxespad=0.2, fontsize=9)

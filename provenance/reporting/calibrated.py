@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from provenance.audit import can_be_explained, explain
 from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError
-from provenance.report import CalibratedPart, EstablishedLine, HeatCell, HeatMap, SpeakingPair
-from provenance.vocabulary import Label
+from provenance.report import CalibratedPart, EstablishedLine, HeatCell, HeatMap, Series, SpeakingPair
+from provenance.vocabulary import Label, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +43,7 @@ def calibrated_part(
         copying=settings.get("data_copying"),
         shift=settings.get("shift") or {},
         reference=(settings.get("reference_release") or {}).get("name", ""),
-        p_values=tuple(v.p_value for v in verdicts if v.p_value is not None),
+        p_values=_p_values(verdicts),
         established=tuple(
             EstablishedLine(v.image_id, names.get(v.image_key, ""), v.subject_role, v.score, v.p_value, v.q_value)
             for v in established[:MAX_ESTABLISHED]
@@ -53,6 +53,16 @@ def calibrated_part(
     )
 
 
+def _p_values(verdicts: Sequence[StoredVerdict]) -> tuple[Series, ...]:
+    """Claim by claim, as they were judged."""
+    found = (
+        Series("p", words, tuple(v.p_value for v in verdicts if v.subject_role is role and v.p_value is not None))
+        for role, words in _CLAIMS.items()
+    )
+    return tuple(series for series in found if series.values)
+
+
+_CLAIMS = {Role.RELEASE: "generated images", Role.USED: "claimed used", Role.AGAINST: "of unknown use"}
 _COUNTS = ("established", "not_established", "inconclusive", "calibration_images", "calibration_groups")
 
 

@@ -144,10 +144,10 @@ def test_planted_members_are_established_as_an_independent_script_finds(whole: P
     subjects = [i for i in ids if i not in sets["fresh"]]
     assert rows.keys() == set(subjects)
     p = np.array([(1 + (known >= score[i]).sum()) / 51 for i in subjects])
-    q = np.empty(len(p))
-    for family in ("used", "asked"):  # error control within each
-        mine = [row for row, i in enumerate(subjects) if i in sets[family]]
-        q[mine] = false_discovery_control(p[mine])
+    claimed = np.array([i in sets["used"] for i in subjects])
+    q = np.ones(len(subjects))
+    for family in (claimed, ~claimed):  # each claim is a family of its own
+        q[family] = false_discovery_control(p[family])
     assert np.allclose([float(rows[i]["score"]) for i in subjects], [score[i] for i in subjects], atol=1e-6)
     assert np.allclose([float(rows[i]["p_value"]) for i in subjects], p, atol=1e-8)
     assert np.allclose([float(rows[i]["q_value"]) for i in subjects], q, atol=1e-8)
