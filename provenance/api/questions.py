@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from provenance.api.evaluations import EvaluationResult, Labels
-    from provenance.audit import AuditReport
+    from provenance.audit import AuditReport, ExplainedImage
     from provenance.catalog import AuditRecord, DatasetSummary
     from provenance.duplicates import DuplicateRule
     from provenance.embedding import Backbone
@@ -189,6 +189,28 @@ class Questions(workspace.Workspace):
         from provenance.queries import show_image
 
         return show_image(self, image)
+
+    def explain(self, image: str, on_step: Callable[[str], None] | None = None) -> ExplainedImage | None:
+        """Which positions of a real image, and which generated images, speak for its use.
+
+        Of its latest verdict by a local score; computed again from the stored vectors.
+
+        Args:
+            image: Image id, 8 or more of its hex digits, or a unique file name.
+            on_step: Called with a line of text at each step, and with the reason where nothing is explained.
+
+        Returns:
+            ``.explanation.positions``, each with its box (shares of width and height), contribution (standard
+            deviations), generated image and similarity; ``None`` without such a verdict, or where release or sets hold
+            other images by now.
+
+        Raises:
+            NotFoundError: If it is unknown or not unique.
+            VectorStoreError: If a stored vector is missing or damaged.
+        """
+        from provenance.audit import explain_image
+
+        return explain_image(self, self.catalog.resolve_image(image).image_key, on_step)
 
     def history(self, image: str) -> pd.DataFrame:
         """All that happened to an image, in order.

@@ -16,7 +16,7 @@ rows in the order of their contents, so that neither the number of threads nor t
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provenance.detection import SCORES, membership_scores, neighborhoods
@@ -154,11 +154,6 @@ def score_reals(name: str, inputs: ScoringInputs, *, k: int = 10, progress: Prog
         if local:
             return _local(name.removeprefix(REFERENCED), inputs, k, progress, subtract=is_referenced)
         return _whole(name, inputs, k, subtract=is_referenced)
-
-
-def with_release(inputs: ScoringInputs, release: Vectors) -> ScoringInputs:
-    """The same reals against another release."""
-    return replace(inputs, release=release, reference=None)
 
 
 @contextmanager

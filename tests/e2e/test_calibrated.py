@@ -329,6 +329,22 @@ def test_show_says_which_positions_speak_for_an_image(local: Path) -> None:
     assert answer(local, "show", view["image_id"], "--no-explain")["explanation"] is None
 
 
+def test_an_image_that_sets_have_changed_since_is_not_explained(layout: Path, tmp_path: Path) -> None:
+    parts = {n: (SETS | RELEASES)[n] for n in ("used", "fresh", "leaky")}
+    workspace = make(tmp_path, LOCAL, parts, layout=layout)
+    answer(workspace, "audit", "leaky", *REAL)
+    with Workspace.open(workspace) as opened:
+        found = opened.explain(_image_id(workspace, "s0003.png", "used"))
+    assert found is not None
+    best = found.explanation.strongest(1)[0]
+    assert found.names[best.generated.image_key] == "s0003.png"
+    save(tmp_path / "more", [900])
+    run(workspace, "ingest", str(tmp_path / "more"), "--set", "used", "--membership", "used", "--backbone", LOCAL)
+    shown = run(workspace, "show", _image_id(workspace, "s0003.png", "used"))
+    assert "not explained: the sets hold other images" in shown.stderr
+    assert "position by position" not in shown.stdout
+
+
 def _image_id(workspace: Path, name: str, dataset: str) -> str:
     with Workspace.open(workspace) as opened:
         found = opened.catalog.dataset(dataset)
