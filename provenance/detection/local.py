@@ -168,8 +168,10 @@ def standardised(raw: Floats) -> Floats:
     """Columns with mean 0 and standard deviation 1 (ddof 0); columns that are constant up to rounding become 0."""
     centred = raw - raw.mean(axis=0)
     spread = centred.std(axis=0)
-    flat = spread <= FLAT * np.maximum(np.abs(raw).max(axis=0), FLAT)
-    return np.where(flat, 0.0, centred / np.where(flat, 1.0, spread))
+    greatest = np.maximum(raw.max(axis=0), -raw.min(axis=0))
+    flat = spread <= FLAT * np.maximum(greatest, FLAT)
+    centred /= np.where(flat, 1.0, spread)
+    return np.where(flat, 0.0, centred) if np.any(flat) else centred
 
 
 def affinity(real: Descriptors, generated: Descriptors, tau: float) -> Floats:
@@ -182,7 +184,11 @@ def affinity(real: Descriptors, generated: Descriptors, tau: float) -> Floats:
 
 def kernel(left: Descriptors, right: Descriptors, tau: float) -> Floats:
     """``exp((cos - 1) / tau)`` for all pairs: float32 products, float64 from there on."""
-    similarity = (left @ right.T).astype(np.float64)
+    return kernel_of((left @ right.T).astype(np.float64), tau)
+
+
+def kernel_of(similarity: Floats, tau: float) -> Floats:
+    """``exp((cos - 1) / tau)`` in the place of the cosines themselves."""
     np.clip(similarity, -1.0, 1.0, out=similarity)
     similarity -= 1.0
     similarity /= tau
@@ -201,18 +207,29 @@ def root_of_inverse(real: Descriptors, matching: Matching) -> Floats:
     Raises:
         UsageError: If the ridge is too small for images so alike.
     """
-    from scipy.linalg.lapack import dpotrf, dtrtri
+    from scipy.linalg.lapack import dtrtri
+
+    root = dtrtri(cholesky_of(real, matching), lower=1, overwrite_c=1)[0]
+    return np.asarray(root, dtype=np.float64)
+
+
+def cholesky_of(real: Descriptors, matching: Matching) -> Floats:
+    """Lower triangular L with LL' = K + ridge I of the reals at one position; what is above it is not cleared.
+
+    Raises:
+        UsageError: If the ridge is too small for images so alike.
+    """
+    from scipy.linalg.lapack import dpotrf
 
     gram = kernel(real, real, matching.tau)
     gram.flat[:: len(gram) + 1] = 1.0 + matching.ridge
     factor, failed = dpotrf(gram.T, lower=1, overwrite_a=1)
-    root, singular = (factor, 1) if failed else dtrtri(factor, lower=1, overwrite_c=1)
-    if singular:
+    if failed:
         raise UsageError(
             f"ridge {matching.ridge} is too small: the images are too alike to be told apart",
             hint="give a larger ridge",
         )
-    return np.asarray(root, dtype=np.float64)
+    return np.asarray(factor, dtype=np.float64)
 
 
 def standardise_residuals(root: Floats, weights: Floats, codes: Rows) -> Floats:

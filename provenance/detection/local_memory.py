@@ -20,27 +20,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from provenance.detection.local import (
+    RELEASE_BLOCK,
     SCORE_DECIMALS,
     LocalScores,
     Matching,
-    affinity,
     check_descriptors,
     checked_groups,
+    cholesky_of,
     content_order,
     dealt,
-    kernel,
+    groups_of_many,
+    kernel_of,
     matching_scores,
     part_of,
-    root_of_inverse,
     scores_of,
-    standardise_residuals,
     standardised,
 )
 from provenance.detection.local_neighbors import (
-    cosines,
     local_nearest_scores,
-    nearest_generated,
     nearest_references,
+    rounded_cosines,
 )
 from provenance.errors import UsageError
 
@@ -51,7 +50,8 @@ if TYPE_CHECKING:
 COPY_FROM = 2.0
 COPY_WEIGHT = 4.0
 MAD_OF_NORMAL = 1.4826
-PLANT_BLOCK = 256
+SPREAD, SINGLE = "matching", "nearest"
+"""The two terms of the score, by name."""
 
 
 def local_scores(
@@ -91,6 +91,7 @@ def scores_with_each_plant(
     groups: Groups | None = None,
     *,
     matching: Matching | None = None,
+    terms: tuple[str, ...] = (SPREAD, SINGLE),
     progress: Progress | None = None,
 ) -> Floats:
     """Scores of the whole pool for each plant, as if it alone had been added to the release.
@@ -101,6 +102,7 @@ def scores_with_each_plant(
         plants: ``(p, parts, dim)`` descriptors of the planted images, passed through the release's format.
         groups: As in ``local_scores``.
         matching: Parameters; the defaults if ``None``.
+        terms: Both for the default score; ``SPREAD`` alone for ``matching``, ``SINGLE`` alone for ``nearest`` (k = 1).
         progress: Called with positions done and positions in all.
 
     Returns:
@@ -117,20 +119,29 @@ def scores_with_each_plant(
     codes = checked_groups(groups, len(pool))
     order, release_order = content_order(pool), content_order(release)
     blocks = dealt(codes, groups, order, matching)
-    spread, single = np.zeros((len(pool), len(plants))), np.zeros((len(pool), len(plants)))
+    totals = {term: np.zeros((len(pool), len(plants))) for term in terms}
     for part in range(pool.shape[1]):
         generated = part_of(release, release_order, part)
         planted = part_of(plants, np.arange(len(plants)), part)
+        nearest = np.empty((len(pool), len(plants)))
         for rows in blocks:
-            raw = _residuals(part_of(pool, rows, part), generated, planted, codes[rows], matching)
-            spread[rows] += standardised(raw)
-        real = part_of(pool, order, part)
-        nearest = np.maximum(nearest_generated(real, generated, 1)[:, None], cosines(real, planted))
-        single[order] += standardised(nearest - nearest_references(real, codes[order], 1)[:, None])
+            real = part_of(pool, rows, part)
+            similarity = (real @ planted.T).astype(np.float64)
+            closest, affinities = _to_release(real, generated, matching.tau)
+            if SINGLE in terms:
+                nearest[rows] = np.maximum(closest[:, None], rounded_cosines(similarity))
+            if SPREAD in terms:
+                raw = _residuals(real, affinities, len(generated), similarity, codes[rows], matching)
+                totals[SPREAD][rows] += standardised(raw)
+        if SINGLE in terms:
+            nearest[order] -= nearest_references(part_of(pool, order, part), codes[order], 1)[:, None]
+            totals[SINGLE] += standardised(nearest)
         if progress:
             progress(part + 1, pool.shape[1])
-    spread, single = (np.round(total / pool.shape[1], SCORE_DECIMALS) + 0.0 for total in (spread, single))
-    scores: Floats = np.round(robust(spread) + copy_bonus(single), SCORE_DECIMALS) + 0.0
+    means = {term: np.round(total / pool.shape[1], SCORE_DECIMALS) + 0.0 for term, total in totals.items()}
+    if len(terms) == 1:
+        return np.ascontiguousarray(means[terms[0]].T)
+    scores: Floats = np.round(robust(means[SPREAD]) + copy_bonus(means[SINGLE]), SCORE_DECIMALS) + 0.0
     return np.ascontiguousarray(scores.T)
 
 
@@ -172,19 +183,45 @@ def robust(scores: Floats) -> Floats:
     return np.where(spread > 0, centred / np.where(spread > 0, spread, 1.0), 0.0)
 
 
+def _to_release(real: Descriptors, generated: Descriptors, tau: float) -> tuple[Floats, Floats]:
+    """``(n,)`` ``nearest_generated`` with k = 1 and ``affinity``, of the same products."""
+    closest, total = np.full(len(real), -np.inf), np.zeros(len(real))
+    for start in range(0, len(generated), RELEASE_BLOCK):
+        similarity = (real @ generated[start : start + RELEASE_BLOCK].T).astype(np.float64)
+        np.maximum(closest, similarity.max(axis=1), out=closest)
+        total += kernel_of(similarity, tau).sum(axis=1)
+    return rounded_cosines(closest), total / len(generated)
+
+
 def _residuals(
-    real: Descriptors, generated: Descriptors, planted: Descriptors, codes: Rows, matching: Matching
+    real: Descriptors, affinities: Floats, size: int, similarity: Floats, codes: Rows, matching: Matching
 ) -> Floats:
-    """``(n, p)`` standardised residuals at one position, one column for each plant."""
-    root = root_of_inverse(real, matching)
-    size = len(generated)
-    weights = root.T @ (root @ affinity(real, generated, matching.tau))
-    out = np.empty((len(real), len(planted)))
-    for start in range(0, len(planted), PLANT_BLOCK):
-        columns = slice(start, start + PLANT_BLOCK)
-        added = root.T @ (root @ kernel(real, planted[columns], matching.tau))
-        out[:, columns] = standardise_residuals(root, (size * weights[:, None] + added) / (size + 1), codes)
+    """``(n, p)`` standardised residuals at one position, one column for each plant; consumes the similarities.
+
+    As ``residuals`` in local.py, with the inverse itself in place of its root: it serves many columns.
+    """
+    inverse = _inverse(real, matching)
+    added = inverse @ kernel_of(similarity, matching.tau)
+    added += (inverse @ (size * affinities))[:, None]
+    added /= size + 1
+    out: Floats = added / np.sqrt(np.diag(inverse))[:, None]
+    for rows in groups_of_many(codes):
+        covariance = np.linalg.inv(inverse[np.ix_(rows, rows)])
+        out[rows] = covariance @ added[rows] / np.sqrt(np.diag(covariance))[:, None]
     return out
+
+
+def _inverse(real: Descriptors, matching: Matching) -> Floats:
+    """``(K + ridge I)^-1`` of the reals at one position.
+
+    Raises:
+        UsageError: If the ridge is too small for images so alike.
+    """
+    from scipy.linalg.lapack import dpotri
+
+    lower = dpotri(cholesky_of(real, matching), lower=1, overwrite_c=1)[0]
+    inverse: Floats = np.tril(lower) + np.tril(lower, -1).T
+    return inverse
 
 
 def _share(progress: Progress | None, which: int) -> Progress | None:
