@@ -226,5 +226,6 @@ def _notes(frozen: FrozenAudit, judged: Judgement, verdicts: Sequence[VerdictRec
     notes += twin_notes(frozen)
     near = sum(verdict.near_threshold for verdict in verdicts)
     if near:
-        notes.append(f"{near} verdicts are so close to the threshold that another machine could decide otherwise.")
+        are = "1 verdict is" if near == 1 else f"{near:,} verdicts are"
+        notes.append(f"{are} so close to a threshold that another machine could decide otherwise.")
     return notes

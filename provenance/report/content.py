@@ -32,6 +32,7 @@ class SpaceLine:
     weights_sha256: str
     dimension: int
     preprocessing: Mapping[str, Any]
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,8 @@ class CalibratedPart:
         copying: Attribution share, C_T and AuthPct likewise.
         reference: Name of the reference release; '' without.
         p_values: Of all judged images, claim by claim.
-        established: The first of the established images, by q-value.
+        established: The first of the established images: those of unknown use, then by q-value.
+        sensitivity: What was last measured of what the audit would have seen; ``None`` where it never was.
     """
 
     outcome: str
@@ -199,6 +201,7 @@ class CalibratedPart:
     established: tuple[EstablishedLine, ...]
     established_count: int
     counts: Mapping[str, int]
+    sensitivity: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

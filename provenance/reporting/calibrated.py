@@ -32,9 +32,11 @@ def calibrated_part(
         return None
     established = sorted(
         (v for v in verdicts if v.label is Label.ESTABLISHED),
-        key=lambda v: (v.q_value, v.p_value, -(v.score or 0), v.image_id or v.image_key),
+        # images of unknown use first: of the claimed ones it is said already that they were used
+        key=lambda v: (v.subject_role is Role.USED, v.q_value, v.p_value, -(v.score or 0), v.image_id or v.image_key),
     )
     names = workspace.catalog.names_of(list(dataset_ids), [v.image_key for v in established[:MAX_ESTABLISHED]])
+    measured = workspace.catalog.sensitivities(audit.audit_id)
     return CalibratedPart(
         outcome=str(settings["outcome"]),
         reason=str(settings["outcome_reason"]),
@@ -50,6 +52,7 @@ def calibrated_part(
         ),
         established_count=len(established),
         counts={name: int(audit.counts.get(name, 0)) for name in _COUNTS},
+        sensitivity=measured[-1].result if measured else None,
     )
 
 

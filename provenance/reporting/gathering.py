@@ -400,7 +400,8 @@ def _generator_line(release: Dataset) -> GeneratorLine | None:
 
 
 def _space_line(space: Space) -> SpaceLine:
-    return SpaceLine(space.space_id, space.backbone, space.weights_sha256, space.dimension, dict(space.preprocessing))
+    facts = (space.space_id, space.backbone, space.weights_sha256, space.dimension, dict(space.preprocessing))
+    return SpaceLine(*facts, space.parts)
 
 
 def _labels_by_role(verdicts: Sequence[StoredVerdict]) -> tuple[RoleLine, ...]:
