@@ -6,14 +6,10 @@ transform, the lowest 8 x 8 frequencies, one bit each for being above their medi
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
-from provenance.images.decode import decode
-from provenance.images.entries import BadInput, check_size, rejection_of
-from provenance.images.prepare import known_item, other_bytes
-from provenance.images.source import read_item
-from provenance.vocabulary import IMAGE_ID_PREFIX, Rejection, RejectReason
+from provenance.images.prepare import decode_known
+from provenance.vocabulary import Rejection
 
 if TYPE_CHECKING:
     from provenance.images.decode import Decoded
@@ -44,17 +40,5 @@ def hash_known(source: str, member: str | None, image_id: str, settings: Prepara
     Returns:
         16 hex digits, or a rejection as unreadable if other bytes are found there now.
     """
-    item = known_item(source, member)
-    if isinstance(item, Rejection):
-        return item
-    try:
-        data = read_item(item, max_file_bytes=settings.max_file_bytes)
-        check_size(len(data), settings.max_file_bytes)
-        found = IMAGE_ID_PREFIX + hashlib.sha256(data).hexdigest()
-        if found != image_id:
-            return other_bytes(item, found, image_id)
-        return perceptual_hash(decode(data, max_pixels=settings.max_pixels))
-    except BadInput as failure:
-        return rejection_of(item, failure.reason, failure.detail)
-    except MemoryError:
-        return rejection_of(item, RejectReason.OVERSIZED, "it does not fit into memory")
+    decoded = decode_known(source, member, image_id, settings)
+    return decoded if isinstance(decoded, Rejection) else perceptual_hash(decoded)

@@ -92,6 +92,36 @@ def read_known(source: str, member: str | None, image_id: str, settings: Prepara
     return prepared
 
 
+def known_bytes(source: str, member: str | None, image_id: str, settings: PreparationSettings) -> bytes | Rejection:
+    """The bytes of an image, from where it was once found; a rejection as unreadable if other bytes are there now."""
+    item = known_item(source, member)
+    if isinstance(item, Rejection):
+        return item
+    try:
+        data = read_item(item, max_file_bytes=settings.max_file_bytes)
+        check_size(len(data), settings.max_file_bytes)
+    except BadInput as failure:
+        return rejection_of(item, failure.reason, failure.detail)
+    except MemoryError:
+        return rejection_of(item, RejectReason.OVERSIZED, "it does not fit into memory")
+    found = IMAGE_ID_PREFIX + hashlib.sha256(data).hexdigest()
+    return data if found == image_id else other_bytes(item, found, image_id)
+
+
+def decode_known(source: str, member: str | None, image_id: str, settings: PreparationSettings) -> Decoded | Rejection:
+    """As ``known_bytes``, decoded to canonical pixels."""
+    data = known_bytes(source, member, image_id, settings)
+    if isinstance(data, Rejection):
+        return data
+    item = SourceItem(member or Path(source).name, source, member or None, len(data), 0, 0, 0)
+    try:
+        return decode(data, max_pixels=settings.max_pixels)
+    except BadInput as failure:
+        return rejection_of(item, failure.reason, failure.detail)
+    except MemoryError:
+        return rejection_of(item, RejectReason.OVERSIZED, "it does not fit into memory")
+
+
 def known_item(source: str, member: str | None) -> SourceItem | Rejection:
     """A place where an image was once found, as it is now; a rejection as unreadable if there is nothing."""
     path = Path(source)

@@ -1,0 +1,385 @@
+"""Known copies of an image: what an audit's sensitivity is measured with. Each kind is a function of pixels alone.
+
+A plant is made as a generator would have given it away: the original is brought to the release's size (Pillow's
+antialiased bilinear filter on canonical 8-bit pixels) and to grey where the release is grey, then altered, then written
+and read in the release's file format. All strengths are therefore in the release's own pixels and grey levels.
+
+    exact        nothing more
+    jpeg Q       written as baseline JPEG of quality Q and read again
+    resize F     to F times width and height, and back (bilinear, antialiased)
+    crop F       the middle F of width and height, brought back to full size (bilinear)
+    flip         left and right exchanged
+    rotate D     turned D degrees counter-clockwise about the middle (bilinear), corners black
+    blur S       Gaussian, sigma S pixels (Pillow's three box blurs)
+    noise S      plus normal noise of standard deviation S grey levels, every pixel and channel by itself
+    gamma G      255 (v / 255)^G
+    blend W      W v + (1 - W) g with g a generated image of the release
+
+Results are rounded half to even and cut to 0..255. Noise comes from the generator of random numbers that is given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageFilter, JpegImagePlugin
+
+from provenance.errors import UsageError
+from provenance.images.decode import Decoded
+from provenance.images.encode import jpeg_bytes
+from provenance.images.entries import BadInput, rejection_of
+from provenance.images.prepare import decode_known, known_bytes, resized
+from provenance.vocabulary import Rejection, RejectReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.random import Generator
+
+    from provenance.images.prepare import PreparationSettings
+    from provenance.vocabulary import SourceItem
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+UNKNOWN_QUALITY = 90
+"""JPEG quality where the release's own quantisation tables can't be read."""
+
+_BILINEAR = Image.Resampling.BILINEAR
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PlantKind:
+    """One way to alter a copy: ``name`` and ``strength`` as in the module; 0 for kinds without one."""
+
+    name: str
+    strength: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.strength:g}" if self.strength else self.name
+
+
+DEFAULT_KINDS = (
+    PlantKind("exact"),
+    PlantKind("jpeg", 90),
+    PlantKind("jpeg", 50),
+    PlantKind("resize", 0.5),
+    PlantKind("crop", 0.9),
+    PlantKind("flip"),
+    PlantKind("rotate", 5),
+    PlantKind("blur", 1),
+    PlantKind("noise", 10),
+    PlantKind("noise", 25),
+    PlantKind("gamma", 1.3),
+    PlantKind("blend", 0.9),
+    PlantKind("blend", 0.7),
+    PlantKind("blend", 0.5),
+    PlantKind("blend", 0.3),
+)
+
+# Name -> the least and the greatest strength, both allowed; None: there is no strength.
+_RANGES: dict[str, tuple[float, float] | None] = {
+    "exact": None,
+    "jpeg": (1, 95),
+    "resize": (0.01, 1),
+    "crop": (0.05, 1),
+    "flip": None,
+    "rotate": (-180, 180),
+    "blur": (0.01, 1000),
+    "noise": (0.01, 1000),
+    "gamma": (0.01, 100),
+    "blend": (0.001, 1),
+}
+
+
+def kinds_named(names: Sequence[str]) -> tuple[PlantKind, ...]:
+    """Kinds from words such as ``exact``, ``blend`` (all default strengths) or ``blend:0.6``; the order is kept.
+
+    Raises:
+        UsageError: If a kind is unknown, or a strength missing, out of range or not a number.
+    """
+    found: dict[PlantKind, None] = {}
+    for word in (part.strip() for name in names for part in name.split(",") if part.strip()):
+        name, _, strength = word.partition(":")
+        if name not in _RANGES:
+            raise UsageError(f"there is no kind of plant {name!r}", hint=f"there are {', '.join(_RANGES)}")
+        chosen = [_kind(name, strength)] if strength else [kind for kind in DEFAULT_KINDS if kind.name == name]
+        found |= dict.fromkeys(chosen)
+    if not found:
+        raise UsageError("no kind of plant was named", hint=f"there are {', '.join(_RANGES)}")
+    return tuple(found)
+
+
+def _kind(name: str, strength: str) -> PlantKind:
+    limits = _RANGES[name]
+    if limits is None:
+        raise UsageError(f"plants of the kind {name} have no strength", hint=f"write {name}")
+    try:
+        value = float(strength)
+    except ValueError:
+        value = float("nan")
+    if not limits[0] <= value <= limits[1] or (name == "jpeg" and value != int(value)):
+        raise UsageError(
+            f"{name}:{strength} is no strength of this kind", hint=f"a number from {limits[0]:g} to {limits[1]:g}"
+        )
+    return PlantKind(name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseFormat:
+    """How a release's images are stored: what every plant goes through.
+
+    Attributes:
+        width: In pixels.
+        height: In pixels.
+        grey: Whether they have one channel.
+        file_format: Pillow's name; JPEG alone changes pixels here, every other format is taken as lossless.
+        tables: Quantisation tables of its JPEG files, as Pillow gives them; empty: not known.
+        subsampling: Of its JPEG files, as Pillow gives it.
+    """
+
+    width: int
+    height: int
+    grey: bool
+    file_format: str
+    tables: tuple[tuple[int, ...], ...] = ()
+    subsampling: int = -1
+
+    @property
+    def words(self) -> str:
+        """Size, channels and file format with what is known of its quality."""
+        compressed = self.file_format
+        if self.file_format == "JPEG":
+            quality = jpeg_quality(self.tables)
+            known = "the release's own tables" if quality is None else f"the release's quality {quality}"
+            compressed += f" of {known}" if self.tables else f" of quality {UNKNOWN_QUALITY} (the release's is unknown)"
+        elif self.file_format not in ("PNG", "TIFF", "BMP", "GIF", "PPM"):
+            compressed += " taken as lossless"
+        return f"{self.width}x{self.height} pixels, {'grey' if self.grey else 'RGB'}, {compressed}"
+
+
+def altered(pixels: Pixels, kind: PlantKind, rng: Generator, partner: Pixels | None = None) -> Pixels:
+    """A copy of an image, altered by one kind; the module says how.
+
+    Args:
+        pixels: uint8 (h, w) or (h, w, 3).
+        kind: Name and strength.
+        rng: Of the noise.
+        partner: The other image of a blend, of the same shape.
+
+    Raises:
+        UsageError: If the kind is unknown, or a blend has no partner of its shape.
+    """
+    if kind.name == "blend":
+        if partner is None or partner.shape != pixels.shape:
+            raise UsageError("a blend needs a generated image of the same shape")
+        return _rounded(kind.strength * pixels + (1 - kind.strength) * partner.astype(np.float64))
+    if kind.name not in _ALTERATIONS:
+        raise UsageError(f"there is no kind of plant {kind.name!r}", hint=f"there are {', '.join(_RANGES)}")
+    return _ALTERATIONS[kind.name](pixels, kind.strength, rng)
+
+
+def _jpeg(pixels: Pixels, quality: float, _rng: Generator) -> Pixels:
+    return np.asarray(Image.open(io.BytesIO(jpeg_bytes(pixels, int(quality)))))
+
+
+def _resize(pixels: Pixels, factor: float, _rng: Generator) -> Pixels:
+    image = Image.fromarray(pixels)
+    small = image.resize((max(1, round(image.width * factor)), max(1, round(image.height * factor))), _BILINEAR)
+    return np.asarray(small.resize(image.size, _BILINEAR))
+
+
+def _crop(pixels: Pixels, share: float, _rng: Generator) -> Pixels:
+    image = Image.fromarray(pixels)
+    left, top = (side * (1 - share) / 2 for side in image.size)
+    return np.asarray(image.resize(image.size, _BILINEAR, box=(left, top, image.width - left, image.height - top)))
+
+
+def _flip(pixels: Pixels, _strength: float, _rng: Generator) -> Pixels:
+    return np.ascontiguousarray(pixels[:, ::-1])
+
+
+def _rotate(pixels: Pixels, degrees: float, _rng: Generator) -> Pixels:
+    return np.asarray(Image.fromarray(pixels).rotate(degrees, _BILINEAR))
+
+
+def _blur(pixels: Pixels, sigma: float, _rng: Generator) -> Pixels:
+    return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(sigma)))
+
+
+def _noise(pixels: Pixels, deviation: float, rng: Generator) -> Pixels:
+    return _rounded(pixels.astype(np.float64) + deviation * rng.standard_normal(pixels.shape))
+
+
+def _gamma(pixels: Pixels, gamma: float, _rng: Generator) -> Pixels:
+    grown: Pixels = _rounded(255 * (np.arange(256) / 255) ** gamma)[pixels]
+    return grown
+
+
+def _rounded(values: np.ndarray[Any, np.dtype[np.float64]]) -> Pixels:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+_ALTERATIONS: dict[str, Callable[[Pixels, float, Generator], Pixels]] = {
+    "exact": lambda pixels, _strength, _rng: pixels,
+    "jpeg": _jpeg,
+    "resize": _resize,
+    "crop": _crop,
+    "flip": _flip,
+    "rotate": _rotate,
+    "blur": _blur,
+    "noise": _noise,
+    "gamma": _gamma,
+}
+
+
+def in_release_size(image: Image.Image, form: ReleaseFormat) -> Pixels:
+    """Canonical pixels (mode L or RGB) at the release's size, grey where it is grey."""
+    brought = image.convert("L") if form.grey else image.convert("RGB")
+    return np.asarray(brought.resize((form.width, form.height), _BILINEAR))
+
+
+def through_format(pixels: Pixels, form: ReleaseFormat) -> Pixels:
+    """What is left of pixels after they were written and read in the release's file format."""
+    if form.file_format != "JPEG":
+        return pixels
+    buffer = io.BytesIO()
+    options: dict[str, Any] = {"quality": UNKNOWN_QUALITY}
+    if form.tables:
+        options = {"qtables": [list(table) for table in form.tables], "subsampling": max(form.subsampling, 0)}
+    Image.fromarray(pixels).save(buffer, format="JPEG", **options)
+    return np.asarray(Image.open(buffer))
+
+
+def jpeg_quality(tables: Sequence[Sequence[int]]) -> int | None:
+    """The quality setting that gives these quantisation tables; ``None``: they are not the usual ones."""
+    wanted = [tuple(table) for table in tables]
+    mode = "L" if len(wanted) == 1 else "RGB"
+    for quality in range(1, 101) if wanted else ():
+        buffer = io.BytesIO()
+        Image.new(mode, (8, 8)).save(buffer, format="JPEG", quality=quality)
+        with Image.open(buffer) as image:
+            if [tuple(table) for table in image.quantization.values()] == wanted:  # type: ignore[attr-defined]
+                return quality
+    return None
+
+
+def jpeg_tables_of(
+    items: Sequence[SourceItem], image_id: str, settings: PreparationSettings
+) -> tuple[tuple[tuple[int, ...], ...], int]:
+    """Quantisation tables and subsampling of a recorded JPEG file; empty and -1 if no place still holds it."""
+    for item in items:
+        data = known_bytes(item.source, item.member, image_id, settings)
+        if isinstance(data, Rejection):
+            continue
+        with Image.open(io.BytesIO(data)) as image:
+            if isinstance(image, JpegImagePlugin.JpegImageFile):
+                tables = tuple(tuple(table) for table in image.quantization.values())
+                return tables, JpegImagePlugin.get_sampling(image)
+    return (), -1
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedImage:
+    """An image on record and where it may be read."""
+
+    image_id: str
+    items: tuple[SourceItem, ...]
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.items[0].name if self.items else self.image_id
+
+
+@dataclass(frozen=True, slots=True)
+class PlantOrder:
+    """A used image to copy, and generated images to blend with: the first one that can be read serves."""
+
+    original: RecordedImage
+    partners: tuple[RecordedImage, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.original.name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plants:
+    """Every plant of one original.
+
+    Attributes:
+        original: Its image_id.
+        kinds: What was made, in the order asked for; without blends if no partner could be read.
+        pixels: Of each, prepared for the backbone: uint8 (size, size, 3).
+        unreadable: Partners that could not be read.
+    """
+
+    original: str
+    kinds: tuple[PlantKind, ...]
+    pixels: tuple[Pixels, ...]
+    unreadable: tuple[Rejection, ...] = field(default=())
+
+
+def plants_of(
+    order: PlantOrder,
+    *,
+    kinds: tuple[PlantKind, ...],
+    form: ReleaseFormat,
+    seed: int,
+    settings: PreparationSettings,
+) -> Plants | Rejection:
+    """Reads an original again and makes its plants; runs in a worker process.
+
+    Noise depends on seed, original and kind alone: not on what else is planted.
+
+    Args:
+        order: What to copy.
+        kinds: What to make of it.
+        form: What every plant goes through.
+        seed: Of the noise.
+        settings: As for ``prepare``.
+
+    Returns:
+        The plants, or a rejection if no recorded place holds the original's bytes any more.
+    """
+    original = _read(order.original, settings)
+    if isinstance(original, Rejection):
+        return original
+    base = in_release_size(original.image, form)
+    partner, unreadable = None, []
+    for recorded in order.partners if any(kind.name == "blend" for kind in kinds) else ():
+        read = _read(recorded, settings)
+        if isinstance(read, Decoded):
+            partner = in_release_size(read.image, form)
+            break
+        unreadable.append(read)
+    made = tuple(kind for kind in kinds if kind.name != "blend" or partner is not None)
+    pixels = []
+    for kind in made:
+        plant = altered(base, kind, _noise_of(seed, order.original.image_id, kind), partner)
+        image = Image.fromarray(through_format(plant, form))
+        pixels.append(resized(Decoded(image, form.file_format, image.mode), settings.size, settings.match_resolution))
+    return Plants(order.original.image_id, made, tuple(pixels), tuple(unreadable))
+
+
+def _noise_of(seed: int, image_id: str, kind: PlantKind) -> Generator:
+    digest = hashlib.sha256(f"{seed}|{image_id}|{kind}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16]))
+
+
+def _read(recorded: RecordedImage, settings: PreparationSettings) -> Decoded | Rejection:
+    """From the first place that still holds the image's bytes."""
+    problems = []
+    for item in recorded.items:
+        outcome = decode_known(item.source, item.member, recorded.image_id, settings)
+        if isinstance(outcome, Decoded):
+            return outcome
+        problems.append(outcome.detail)
+    detail = "; ".join(dict.fromkeys(problems)) or "nothing on record says where it was"
+    if not recorded.items:
+        return Rejection(recorded.image_id, "", None, 0, RejectReason.UNREADABLE, detail)
+    return rejection_of(recorded.items[0], RejectReason.UNREADABLE, detail)
