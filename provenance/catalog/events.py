@@ -31,6 +31,7 @@ class EventKind(StrEnum):
     RELOCATED = "relocated"
     SEALED = "sealed"
     DATASET_REMOVED = "dataset_removed"
+    SENSITIVITY_MEASURED = "sensitivity_measured"
 
 
 def add_event(

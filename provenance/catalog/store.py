@@ -23,6 +23,7 @@ from provenance.catalog import queries as _queries
 from provenance.catalog import recording as _recording
 from provenance.catalog import relocation as _relocation
 from provenance.catalog import runs as _runs
+from provenance.catalog import sensitivities as _sensitivities
 from provenance.catalog import spaces as _spaces
 from provenance.catalog.engine import for_people, make_engine, parse_url, sqlite_file, translated, writing_engine
 
@@ -216,6 +217,9 @@ class Catalog:
     audit_rejects = _reads(_audits.audit_rejects)
     verdicts = _reads(_audits.verdicts)
     neighbors_of = _reads(_audits.neighbors_of)
+    record_sensitivity = _writes(_sensitivities.record_sensitivity)
+    sensitivities = _reads(_sensitivities.sensitivities)
+    native_formats = _reads(_sensitivities.native_formats)
 
     # one image
     resolve_image = _reads(_queries.resolve_image)

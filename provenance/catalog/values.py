@@ -258,6 +258,15 @@ class PolicyRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class SensitivityRecord:
+    """What an audit would have seen: one measurement, with figures and settings as JSON values."""
+
+    audit_id: str
+    measured_at: datetime
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class AuditDataset:
     """One dataset in the role it played; ``name`` is its label at the time."""
 

@@ -38,6 +38,7 @@ from provenance.detection.neighborhoods import (
     neighborhoods,
     similarities_to,
 )
+from provenance.detection.planting import JudgedPlants, judge_as_generated, judge_as_real
 from provenance.detection.policies import policy_from_json
 from provenance.detection.pvalues import Calibration, calibration_of_p_values
 from provenance.detection.release_test import PermutationTest, ReleaseTest, judge_release
@@ -90,6 +91,7 @@ __all__ = [
     "Evaluation",
     "FitSettings",
     "Histogram",
+    "JudgedPlants",
     "LogisticFit",
     "LogisticModel",
     "McNemar",
@@ -134,6 +136,8 @@ __all__ = [
     "evaluate_strata",
     "fit_logistic",
     "histogram",
+    "judge_as_generated",
+    "judge_as_real",
     "judge_release",
     "mcnemar",
     "membership_scores",

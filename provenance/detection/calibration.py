@@ -110,7 +110,11 @@ def conformal_p_values(scores: Numbers, calibration: Numbers, calibration_groups
 def unrounded_p_values(subjects: Floats, known: Floats, calibration_groups: Groups | None) -> Floats:
     """``conformal_p_values`` before rounding, of scores that were checked and rounded: for decisions."""
     codes, groups = group_codes(calibration_groups, len(known))
-    weights = 1 / np.bincount(codes)[codes]
+    return weighted_p_values(subjects, known, 1 / np.bincount(codes)[codes], groups)
+
+
+def weighted_p_values(subjects: Floats, known: Floats, weights: Floats, groups: int) -> Floats:
+    """``unrounded_p_values`` with the weight of each calibration image, 1 / size of its group, and G given."""
     order = np.lexsort((weights, known))
     # Sums from the greatest score down: at_or_above[i] is the weight of all from place i on.
     at_or_above = np.append(np.cumsum(weights[order][::-1])[::-1], 0.0)
@@ -150,7 +154,7 @@ def calibrate(
         raise UsageError(f"q lies between 0 and 1, not {q}", hint="0.05 is usual")
     values = _rounded(scores, "scores of the subjects")
     known = _rounded(calibration, "calibration scores")
-    kept, warnings = _without_shared(groups, calibration_groups, len(values), len(known))
+    kept, warnings = without_shared(groups, calibration_groups, len(values), len(known))
     if not kept.any():
         raise UsageError("every calibration group has subjects as well: nothing is left to calibrate with")
     of_calibration = (
@@ -158,7 +162,7 @@ def calibrate(
     )
     p_values = unrounded_p_values(values, known[kept], of_calibration)
     g = group_codes(of_calibration, int(kept.sum()))[1]
-    return decide_by_p_values(p_values, groups, g, q, blind=_blind(values, known[kept], g), warnings=tuple(warnings))
+    return decide_by_p_values(p_values, groups, g, q, blind=blindness(values, known[kept], g), warnings=tuple(warnings))
 
 
 def decide_by_p_values(
@@ -183,7 +187,7 @@ def decide_by_p_values(
     codes, m = group_codes(groups, len(p_values))
     sizes = np.bincount(codes)
     q_values = _q_values(np.minimum(1.0, p_values * sizes[codes]), codes)
-    plan = _plan(np.sort(sizes), calibration_groups, q)
+    plan = rejection_plan(np.sort(sizes), calibration_groups, q)
     rejected = (q_values <= q) & (not blind)
     labels, reason = _labels(rejected, codes, calibration_groups, q, plan, blind)
     return Calibrated(
@@ -210,8 +214,14 @@ def smallest_rejection(subject_groups: int, calibration_groups: int, q: float) -
     return math.ceil(Fraction(subject_groups) / (Fraction(repr(float(q))) * (calibration_groups + 1)))
 
 
-def _plan(sizes: Codes, g: int, q: float) -> tuple[int, int]:
-    # k_min, and the number of calibration groups with which every subject group can be rejected alone.
+def rejection_plan(sizes: Codes, g: int, q: float) -> tuple[int, int]:
+    """k_min, and the number of calibration groups with which every subject group can be rejected alone.
+
+    Args:
+        sizes: Images of each subject group, ascending.
+        g: Calibration groups.
+        q: Level of the false discovery rate.
+    """
     m, level = len(sizes), Fraction(repr(float(q)))
     sufficient = math.ceil(m * int(sizes[-1]) / level) - 1
     if sizes[-1] == 1:
@@ -270,7 +280,8 @@ def _labels(
     )
 
 
-def _blind(values: Floats, known: Floats, g: int) -> str:
+def blindness(values: Floats, known: Floats, g: int) -> str:
+    """Why scores tell nothing apart, in words; empty: they do."""
     if g < 2:
         return "the calibration images belong to one group only, and one group shows no spread"
     if min(values.min(), known.min()) == max(values.max(), known.max()):
@@ -278,9 +289,10 @@ def _blind(values: Floats, known: Floats, g: int) -> str:
     return ""
 
 
-def _without_shared(
+def without_shared(
     groups: Groups | None, calibration_groups: Groups | None, n: int, c: int
 ) -> tuple[NDArray[np.bool_], list[str]]:
+    """Which of c calibration images are of groups without one of the n subjects, and warnings."""
     kept, warnings, lone = np.ones(c, dtype=np.bool_), [], 0
     for name, given, length in (("subjects", groups, n), ("calibration images", calibration_groups, c)):
         if given is not None:

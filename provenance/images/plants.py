@@ -31,7 +31,7 @@ from PIL import Image, ImageFilter, JpegImagePlugin
 from provenance.errors import UsageError
 from provenance.images.decode import Decoded
 from provenance.images.encode import jpeg_bytes
-from provenance.images.entries import BadInput, rejection_of
+from provenance.images.entries import rejection_of
 from provenance.images.prepare import decode_known, known_bytes, resized
 from provenance.vocabulary import Rejection, RejectReason
 
