@@ -52,6 +52,8 @@ COPY_FROM = 2.0
 COPY_WEIGHT = 4.0
 MAD_OF_NORMAL = 1.4826
 PLANT_BLOCK = 256
+SPREAD, SINGLE = "matching", "nearest"
+"""The two terms of the score, by name."""
 
 
 def local_scores(
@@ -91,6 +93,7 @@ def scores_with_each_plant(
     groups: Groups | None = None,
     *,
     matching: Matching | None = None,
+    terms: tuple[str, ...] = (SPREAD, SINGLE),
     progress: Progress | None = None,
 ) -> Floats:
     """Scores of the whole pool for each plant, as if it alone had been added to the release.
@@ -101,6 +104,7 @@ def scores_with_each_plant(
         plants: ``(p, parts, dim)`` descriptors of the planted images, passed through the release's format.
         groups: As in ``local_scores``.
         matching: Parameters; the defaults if ``None``.
+        terms: Both for the default score; ``SPREAD`` alone for ``matching``, ``SINGLE`` alone for ``nearest`` (k = 1).
         progress: Called with positions done and positions in all.
 
     Returns:
@@ -116,21 +120,24 @@ def scores_with_each_plant(
     check_descriptors(plants, "plants", like=pool)
     codes = checked_groups(groups, len(pool))
     order, release_order = content_order(pool), content_order(release)
-    blocks = dealt(codes, groups, order, matching)
-    spread, single = np.zeros((len(pool), len(plants))), np.zeros((len(pool), len(plants)))
+    blocks = dealt(codes, groups, order, matching) if SPREAD in terms else []
+    totals = {term: np.zeros((len(pool), len(plants))) for term in terms}
     for part in range(pool.shape[1]):
         generated = part_of(release, release_order, part)
         planted = part_of(plants, np.arange(len(plants)), part)
         for rows in blocks:
             raw = _residuals(part_of(pool, rows, part), generated, planted, codes[rows], matching)
-            spread[rows] += standardised(raw)
-        real = part_of(pool, order, part)
-        nearest = np.maximum(nearest_generated(real, generated, 1)[:, None], cosines(real, planted))
-        single[order] += standardised(nearest - nearest_references(real, codes[order], 1)[:, None])
+            totals[SPREAD][rows] += standardised(raw)
+        if SINGLE in terms:
+            real = part_of(pool, order, part)
+            nearest = np.maximum(nearest_generated(real, generated, 1)[:, None], cosines(real, planted))
+            totals[SINGLE][order] += standardised(nearest - nearest_references(real, codes[order], 1)[:, None])
         if progress:
             progress(part + 1, pool.shape[1])
-    spread, single = (np.round(total / pool.shape[1], SCORE_DECIMALS) + 0.0 for total in (spread, single))
-    scores: Floats = np.round(robust(spread) + copy_bonus(single), SCORE_DECIMALS) + 0.0
+    means = {term: np.round(total / pool.shape[1], SCORE_DECIMALS) + 0.0 for term, total in totals.items()}
+    if len(terms) == 1:
+        return np.ascontiguousarray(means[terms[0]].T)
+    scores: Floats = np.round(robust(means[SPREAD]) + copy_bonus(means[SINGLE]), SCORE_DECIMALS) + 0.0
     return np.ascontiguousarray(scores.T)
 
 

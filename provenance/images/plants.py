@@ -219,7 +219,8 @@ def _gamma(pixels: Pixels, gamma: float, _rng: Generator) -> Pixels:
 
 
 def _rounded(values: np.ndarray[Any, np.dtype[np.float64]]) -> Pixels:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    rounded: Pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return rounded
 
 
 _ALTERATIONS: dict[str, Callable[[Pixels, float, Generator], Pixels]] = {

@@ -1,0 +1,20 @@
+"""What an audit would have seen: known copies of used images, planted one at a time, judged by the audit's own policy.
+
+``replay`` (the audit as it was) -> ``planting`` (sources -> altered copies -> vectors) -> ``judging`` (one entry a rule
+and subject) -> ``run`` (figures, recorded as an event) -> ``writing`` (files). Plants are never stored.
+"""
+
+from provenance.images import DEFAULT_KINDS, PlantKind, kinds_named
+from provenance.sensitivity.run import run_sensitivity
+from provenance.sensitivity.values import DEFAULT_PLANTS, ROW_COLUMNS, SensitivityReport, SensitivityRequest
+
+__all__ = [
+    "DEFAULT_KINDS",
+    "DEFAULT_PLANTS",
+    "ROW_COLUMNS",
+    "PlantKind",
+    "SensitivityReport",
+    "SensitivityRequest",
+    "kinds_named",
+    "run_sensitivity",
+]

@@ -1,0 +1,240 @@
+"""Used images, read again from their recorded places, altered, and embedded: plants that stay in memory only."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from provenance.audit.parts import concatenated
+from provenance.errors import NotFoundError, SourceError
+from provenance.images import (
+    PlantKind,
+    PlantOrder,
+    Plants,
+    RecordedImage,
+    ReleaseFormat,
+    jpeg_tables_of,
+    plants_of,
+)
+from provenance.ingest import Progress
+from provenance.ingest.run import preparation_of
+from provenance.vocabulary import Rejection
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+    from threading import Event
+
+    from numpy.typing import NDArray
+
+    from provenance.audit.inputs import FrozenDataset
+    from provenance.catalog import Catalog, Member
+    from provenance.embedding import Backbone
+    from provenance.images import PreparationSettings
+    from provenance.ingest import OnProgress
+    from provenance.sensitivity.values import SensitivityRequest
+    from provenance.workspace import Workspace
+
+    FloatArray = NDArray[np.float32]
+
+PARTNERS = 3
+"""Generated images that may serve for a blend: the first one that can be read."""
+
+TABLES_FROM = 16
+"""Generated JPEG files that are tried for the release's quantisation tables."""
+
+LOOK_AHEAD = 4
+"""Originals under way: each gives as many images as there are kinds."""
+
+_GREY_MODES = ("1", "L", "LA", "F")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedPlants:
+    """Plants with their vectors; row i of each is one plant.
+
+    Attributes:
+        kinds: What was done.
+        originals: The image that each copies.
+        vectors: float32 (p, parts, dim).
+        similarities: Cosine of each to its original, over all parts, float64 (p,).
+        unreadable: Images that could not be read again.
+        unusable: Plants without a vector, which are left out.
+    """
+
+    kinds: tuple[PlantKind, ...]
+    originals: tuple[Member, ...]
+    vectors: FloatArray
+    similarities: NDArray[np.float64]
+    unreadable: tuple[Rejection, ...]
+    unusable: int
+
+
+def chosen_originals(members: Sequence[Member], seed: int) -> list[Member]:
+    """All images in the order in which they are copied: by chance, one of each group before any second one."""
+    shuffled = [members[place] for place in np.random.default_rng(seed).permutation(len(members)).tolist()]
+    seen: dict[str, int] = {}
+    turns = []
+    for member in shuffled:
+        group = member.group_key or member.image_id
+        turns.append(seen.get(group, 0))
+        seen[group] = turns[-1] + 1
+    return [shuffled[place] for place in np.argsort(turns, kind="stable").tolist()]
+
+
+def release_format(
+    catalog: Catalog, release: FrozenDataset, settings: PreparationSettings
+) -> tuple[ReleaseFormat, int]:
+    """The most frequent native size, mode and file format of a release, and how many of its images have another.
+
+    Of equally frequent ones the smallest. JPEG tables are those of a file that can still be read.
+
+    Raises:
+        NotFoundError: If nothing is on record of its images.
+    """
+    formats = catalog.native_formats(release.dataset.dataset_id)
+    if not formats:
+        raise NotFoundError(
+            f"nothing is on record of the images of {release.dataset.name}", hint="were they forgotten?"
+        )
+    (width, height), name, mode = min(formats, key=lambda each: (-formats[each], each[0][0] * each[0][1], each))
+    tables: tuple[tuple[int, ...], ...] = ()
+    subsampling = -1
+    if name == "JPEG":
+        for member in release.members[:TABLES_FROM]:
+            items = catalog.occurrences_for_reading(member.image_key)
+            tables, subsampling = jpeg_tables_of(items, member.image_id, settings)
+            if tables:
+                break
+    grey = mode.startswith("I") or mode in _GREY_MODES
+    form = ReleaseFormat(width, height, grey, name, tables, subsampling)
+    return form, sum(formats.values()) - formats[(width, height), name, mode]
+
+
+@dataclass
+class Planting:
+    """Plants on their way from recorded sources to vectors."""
+
+    workspace: Workspace
+    backbone: Backbone
+    request: SensitivityRequest
+    form: ReleaseFormat
+    release: Sequence[Member]
+    stop: Event
+    on_progress: OnProgress | None = None
+    unreadable: dict[str, Rejection] = field(default_factory=dict)
+    planted: int = 0
+
+    def run(self, originals: Sequence[Member], vector_of: dict[str, FloatArray]) -> EmbeddedPlants | None:
+        """Plants of the first ``request.plants`` originals that can be read; ``None`` if it was asked to stop.
+
+        Args:
+            originals: In the order in which they are copied.
+            vector_of: Vector (parts, dim) of each original by image_id.
+
+        Raises:
+            SourceError: If none can be read again, or none gives a vector.
+        """
+        by_id = {member.image_id: member for member in originals}
+        wanted = min(self.request.plants, len(originals))
+        kinds, members, vectors, unusable = [], [], [], 0
+        with closing(self._batches(originals, wanted)) as batches:
+            for batch in batches:
+                for plant, vector in batch:
+                    if vector is None or not np.isfinite(vector).all():
+                        unusable += 1
+                        continue
+                    kinds.append(plant.kind)
+                    members.append(by_id[plant.original])
+                    vectors.append(vector)
+                self._tell(len(kinds) + unusable, wanted)
+                if self.stop.is_set():
+                    return None
+        if self.stop.is_set():
+            return None
+        if not vectors:
+            self._refuse(len(originals))
+        array = np.stack(vectors)
+        own = np.stack([vector_of[member.image_id] for member in members])
+        pairs = (concatenated(each)[:, 0].astype(np.float64) for each in (array, own))
+        similarities = np.clip(np.einsum("ij,ij->i", *pairs), -1, 1)
+        return EmbeddedPlants(
+            tuple(kinds), tuple(members), array, similarities, tuple(self.unreadable.values()), unusable
+        )
+
+    def _batches(
+        self, originals: Sequence[Member], wanted: int
+    ) -> Generator[list[tuple[_Plant, FloatArray | None]], None, None]:
+        from provenance.embedding import embed_stream
+
+        yield from embed_stream(self._plants(originals, wanted), self.backbone, wanted=lambda _plant: True)
+
+    def _plants(self, originals: Sequence[Member], wanted: int) -> Iterator[_Plant]:
+        from provenance.embedding import prepared_stream
+
+        task = partial(
+            plants_of,
+            kinds=self.request.kinds,
+            form=self.form,
+            seed=self.request.seed,
+            settings=preparation_of(self.workspace, self.backbone),
+        )
+        workers = self.workspace.settings.workers
+        stream = prepared_stream(self._orders(originals, wanted), task, workers=workers, look_ahead=LOOK_AHEAD)
+        with closing(stream):  # type: ignore[type-var]
+            for outcome in stream:
+                if isinstance(outcome, Rejection):
+                    self.unreadable[outcome.name] = outcome
+                    continue
+                self.unreadable |= {each.name: each for each in outcome.unreadable}
+                yield from _each(outcome)
+                self.planted += 1
+                if self.planted >= wanted:
+                    return
+
+    def _orders(self, originals: Sequence[Member], wanted: int) -> Iterator[PlantOrder]:
+        blends = any(kind.name == "blend" for kind in self.request.kinds)
+        for place, member in enumerate(originals):
+            # those under way are enough, unless some of them can't be read
+            if self.stop.is_set() or (self.planted >= wanted and place >= wanted):
+                return
+            partners = self._partners(member) if blends else ()
+            yield PlantOrder(self._recorded(member), tuple(map(self._recorded, partners)))
+
+    def _partners(self, member: Member) -> Sequence[Member]:
+        digest = hashlib.sha256(f"{self.request.seed}|partners|{member.image_id}".encode()).digest()
+        rng = np.random.default_rng(int.from_bytes(digest[:16]))
+        chosen = rng.choice(len(self.release), min(PARTNERS, len(self.release)), replace=False)
+        return [self.release[place] for place in chosen.tolist()]
+
+    def _recorded(self, member: Member) -> RecordedImage:
+        items = self.workspace.catalog.occurrences_for_reading(member.image_key)
+        return RecordedImage(member.image_id, tuple(items))
+
+    def _tell(self, done: int, originals: int) -> None:
+        if self.on_progress is not None:
+            self.on_progress(Progress("plant", done, originals * len(self.request.kinds)))
+
+    def _refuse(self, count: int) -> None:
+        first = next(iter(self.unreadable.values()), None)
+        why = f"; the first: {first.name}: {first.detail}" if first else ": the backbone gives no vector for them"
+        raise SourceError(
+            f"none of the {count:,} images that were used could be planted{why}",
+            hint="if the files were moved: provenance relocate OLD NEW",
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plant:
+    original: str
+    kind: PlantKind
+    pixels: NDArray[np.uint8]
+
+
+def _each(plants: Plants) -> Iterator[_Plant]:
+    for kind, pixels in zip(plants.kinds, plants.pixels, strict=True):
+        yield _Plant(plants.original, kind, pixels)

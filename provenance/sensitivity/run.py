@@ -1,0 +1,202 @@
+"""One sensitivity from the request to the recorded figures."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from provenance.audit.evidence import VectorSearch
+from provenance.detection import Plant, plants_needed, sensitivity_of
+from provenance.errors import UsageError
+from provenance.ingest import Progress
+from provenance.ingest.run import preparation_of
+from provenance.sensitivity.judging import Bench, Judged, judge_plants
+from provenance.sensitivity.planting import EmbeddedPlants, Planting, chosen_originals, release_format
+from provenance.sensitivity.replay import ReplayedAudit, replayed
+from provenance.sensitivity.values import SensitivityReport, SensitivityRequest
+from provenance.version import __version__
+from provenance.vocabulary import Label, Role, RuleName, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from provenance.catalog import Member
+    from provenance.embedding import Backbone
+    from provenance.ingest import OnProgress
+    from provenance.workspace import Workspace
+
+POSITIVE = (Label.ESTABLISHED, Label.USED)
+"""Labels that count as found."""
+
+
+def run_sensitivity(
+    workspace: Workspace,
+    request: SensitivityRequest,
+    on_progress: OnProgress | None = None,
+    on_step: Callable[[str], None] | None = None,
+    stop: Event | None = None,
+) -> SensitivityReport | None:
+    """Plant known copies of used images into an audit, one at a time, and record what share of them it finds.
+
+    Nothing of the plants is stored: not in the index, not in the catalog, not in any history. What is recorded are
+    figures, as an event of the audit's release (``catalog.sensitivities``).
+
+    Args:
+        workspace: Where.
+        request: What to plant, and into which audit.
+        on_progress: Told how many plants are embedded (stage ``plant``) and judged (stage ``judge``).
+        on_step: Told what is being done.
+        stop: Set by somebody else, it ends the run after the batch in flight.
+
+    Returns:
+        ``None`` if it was asked to stop; nothing is recorded then.
+
+    Raises:
+        NotFoundError: If there is no such audit.
+        ConflictError: If what it judged has changed since.
+        UsageError: If it has neither used nor unknown images.
+        SourceError: If no image can be read again.
+        EmbeddingError: If its backbone can't be had.
+    """
+    tell, stop = on_step or (lambda _step: None), stop or Event()
+    audit = replayed(workspace, request.audit, tell)
+    request = replace(request, audit=audit.record.audit_id)
+    originals, role = _copied(audit)
+    backbone = workspace.backbone_of(audit.frozen.space, **request.backbone)
+    clock = time.monotonic()
+    planted, form, others = _plant(workspace, audit, originals, backbone, request, on_progress, tell, stop)
+    if planted is None:
+        return None
+    embedded = time.monotonic()
+    judged = _judge(workspace, audit, planted, on_progress, tell)
+    seconds = {"embedding": round(embedded - clock, 3), "scoring": round(time.monotonic() - embedded, 3)}
+    report = _report(audit, request, planted, judged, originals, form, seconds)
+    report = replace(report, notes=_notes(report, audit, role, others))
+    workspace.catalog.record_sensitivity(report.audit_id, {**report.figures(), "software_version": __version__})
+    return report
+
+
+def _copied(audit: ReplayedAudit) -> tuple[Sequence[Member], Role]:
+    """The images that are copied: those that were used, or, without any, those that may have been."""
+    for role in (Role.USED, Role.AGAINST):
+        if members := audit.frozen.reals.get(role):
+            return members, role
+    raise UsageError(
+        f"audit {audit.record.audit_id[:8]} has no used and no unknown images: no copy of any could be found by it",
+        hint="audit with --used or --against",
+    )
+
+
+def _plant(
+    workspace: Workspace,
+    audit: ReplayedAudit,
+    originals: Sequence[Member],
+    backbone: Backbone,
+    request: SensitivityRequest,
+    on_progress: OnProgress | None,
+    on_step: Callable[[str], None],
+    stop: Event,
+) -> tuple[EmbeddedPlants | None, str, int]:
+    frozen = audit.frozen
+    form, others = release_format(workspace.catalog, frozen.release, preparation_of(workspace, backbone))
+    count = min(request.plants, len(originals))
+    on_step(f"planting {len(request.kinds)} kinds of copies of {count:,} images, as {form.words}")
+    order = chosen_originals(originals, request.seed)
+    vectors = VectorSearch(workspace, frozen.space, on_step).vectors(originals)
+    vector_of = {member.image_id: vector for member, vector in zip(originals, vectors, strict=True)}
+    planting = Planting(workspace, backbone, request, form, frozen.release.members, stop, on_progress)
+    return planting.run(order, vector_of), form.words, others
+
+
+def _judge(
+    workspace: Workspace,
+    audit: ReplayedAudit,
+    planted: EmbeddedPlants,
+    on_progress: OnProgress | None,
+    on_step: Callable[[str], None],
+) -> Judged:
+    total = len(planted.kinds)
+
+    def on_judged(done: int) -> None:
+        if on_progress is not None:
+            on_progress(Progress("judge", done, total))
+
+    on_step(f"judging {total:,} plants, one at a time")
+    return judge_plants(Bench(workspace, audit, on_step, on_judged), planted)
+
+
+def _report(
+    audit: ReplayedAudit,
+    request: SensitivityRequest,
+    planted: EmbeddedPlants,
+    judged: Judged,
+    originals: Sequence[Member],
+    form: str,
+    seconds: dict[str, float],
+) -> SensitivityReport:
+    record, verdicts = audit.record, audit.verdicts
+    copied = {member.image_key for member in planted.originals}
+    of_reals = record.subject is Subject.REAL
+    positive = sum(verdict.label in POSITIVE for verdict in verdicts.values())
+    return SensitivityReport(
+        audit_id=record.audit_id,
+        release_name=audit.release_name,
+        subject=record.subject.value,
+        rule=record.rule,
+        backbone=audit.frozen.space.backbone,
+        request=request,
+        form=form,
+        originals=len(copied),
+        available=len(originals),
+        result=sensitivity_of(_plants(planted, judged.found)),
+        outranking=None if judged.outranks is None else sensitivity_of(_plants(planted, judged.outranks)),
+        reach=judged.reach,
+        base_share=round(positive / len(verdicts), 9),
+        found_without=sum(verdicts[key].label in POSITIVE for key in copied) if of_reals else None,
+        unreadable=planted.unreadable,
+        unusable=planted.unusable,
+        notes=(),
+        seconds=seconds,
+    )
+
+
+def _plants(planted: EmbeddedPlants, found: Any) -> list[Plant]:
+    rows = zip(planted.kinds, planted.originals, planted.similarities.tolist(), found.tolist(), strict=True)
+    return [
+        Plant(kind.name, kind.strength, is_found, similarity, original.group_key)
+        for kind, original, similarity, is_found in rows
+    ]
+
+
+def _notes(report: SensitivityReport, audit: ReplayedAudit, role: Role, others: int) -> tuple[str, ...]:
+    notes = []
+    groups = max(row.groups for row in report.rows)
+    needed = plants_needed(report.result.target)
+    if report.reach is not None and report.reach.sentence and report.reach.sentence != report.sentence:
+        notes.append(report.reach.sentence)
+    if groups < needed:
+        notes.append(
+            f"{groups:,} images (or groups) are copied: a claim of {report.result.target:.0%} needs {needed} or more, "
+            "whatever is found."
+        )
+    if report.unreadable:
+        first = report.unreadable[0]
+        notes.append(
+            f"{len(report.unreadable):,} images could not be read again; the first: {first.name}: {first.detail}"
+        )
+    if report.unusable:
+        notes.append(f"{report.unusable:,} plants have no vector in {report.backbone} and are left out.")
+    if role is Role.AGAINST:
+        notes.append("No used images take part: copies are of unknown ones.")
+    if others:
+        notes.append(f"{others:,} generated images have another size, mode or format than the one plants went through.")
+    if report.found_without:
+        notes.append(f"{report.found_without:,} of the {report.originals:,} originals are found without any plant.")
+    if audit.policy.rule is not RuleName.CALIBRATED:
+        notes.append(
+            f"The rule {report.rule} labels {report.base_share:.0%} of the audit's images as used without any plant: "
+            "a share found means something only as far as it is above that."
+        )
+    return tuple(notes)

@@ -1,0 +1,187 @@
+"""What is asked of a sensitivity, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from provenance.detection import plants_needed
+from provenance.errors import UsageError
+from provenance.images import DEFAULT_KINDS, PlantKind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provenance.detection import Detected, Sensitivity
+    from provenance.vocabulary import Rejection
+
+DEFAULT_PLANTS = 110
+"""Of each kind: the least number at which one may be missed and the claim of 95 % still stand (all found: 73)."""
+
+ROW_COLUMNS = (
+    *("kind", "strength", "plants", "groups", "found", "share", "low", "high", "similarity"),
+    *("outranking", "outranking_share", "outranking_low", "outranking_high"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SensitivityRequest:
+    """What to plant, and into which audit.
+
+    Attributes:
+        audit: Id of the audit, or a unique beginning of it.
+        plants: Copies of each kind, 1 or more: so many images that were used are copied, or all where there are fewer.
+        kinds: What is made of each of them.
+        seed: Which images are copied, which generated ones they are blended with, and the noise.
+        backbone: Choice of the backbone where the space's name does not find it: ``backbone_file``, ``weights``.
+    """
+
+    audit: str
+    plants: int = DEFAULT_PLANTS
+    kinds: tuple[PlantKind, ...] = DEFAULT_KINDS
+    seed: int = 0
+    backbone: dict[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.plants < 1:
+            raise UsageError(f"one plant of a kind or more is needed, not {self.plants}")
+        if not self.kinds:
+            raise UsageError("no kind of plant was named")
+        if self.seed < 0:
+            raise UsageError(f"the seed is 0 or more, not {self.seed}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a single copy is up against, by the rule ``calibrated``.
+
+    Attributes:
+        k_min: How many subject groups must outrank all calibration before any can be established.
+        sufficient_groups: Calibration groups with which a single one can be.
+        subject_groups: m, with the plant where it is a subject.
+        calibration_groups: G.
+    """
+
+    k_min: int
+    sufficient_groups: int
+    subject_groups: int
+    calibration_groups: int
+
+    @property
+    def sentence(self) -> str:
+        """What that means; empty where a single copy can be established."""
+        if self.k_min <= 1:
+            return ""
+        return (
+            f"However close, a single copy can't be established here by itself: with {self.calibration_groups:,} "
+            f"calibration groups, {self.k_min:,} of the {self.subject_groups:,} subject groups have to outrank all "
+            f"calibration before any is. {self.sufficient_groups:,} calibration groups would show a single one."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SensitivityReport:
+    """What an audit would have seen.
+
+    Attributes:
+        audit_id: Of the audit.
+        release_name: Its release, as it was called then.
+        subject: Which images it judges.
+        rule: Its rule.
+        backbone: Name of the embedding space.
+        request: What was asked.
+        form: What every plant went through, in words.
+        originals: Images that were copied.
+        available: Images that could have been.
+        result: Detected shares, the claim, and its sentence.
+        outranking: The same of plants with the smallest p-value there can be; ``None`` for rules without p-values.
+        reach: ``None`` for rules without p-values.
+        base_share: Share of the audit's subjects that are labelled so without any plant.
+        found_without: Originals that are labelled so without any plant; ``None`` where they are not what is judged.
+        unreadable: Images that could not be read again, each once.
+        unusable: Plants for which the backbone gave no vector.
+        notes: What a person should know.
+        seconds: ``embedding`` (reading, planting, vectors), ``scoring``.
+    """
+
+    audit_id: str
+    release_name: str
+    subject: str
+    rule: str
+    backbone: str
+    request: SensitivityRequest
+    form: str
+    originals: int
+    available: int
+    result: Sensitivity
+    outranking: Sensitivity | None
+    reach: Reach | None
+    base_share: float
+    found_without: int | None
+    unreadable: tuple[Rejection, ...]
+    unusable: int
+    notes: tuple[str, ...]
+    seconds: dict[str, float]
+
+    @property
+    def rows(self) -> tuple[Detected, ...]:
+        """One a kind and strength, closest to the originals first."""
+        return self.result.rows
+
+    @property
+    def sentence(self) -> str:
+        """The claim, or why there is none."""
+        if self.reach is not None and self.reach.sentence and not any(row.found for row in self.rows):
+            return self.reach.sentence
+        return self.result.sentence
+
+    def table(self) -> list[dict[str, Any]]:
+        """Rows as JSON values under ``ROW_COLUMNS``."""
+        beside = {row.name: row for row in self.outranking.rows} if self.outranking else {}
+        found = []
+        for row in self.rows:
+            same = beside.get(row.name)
+            values = (row.kind, row.strength, row.plants, row.groups, row.found, row.share, row.low, row.high)
+            more = (None,) * 4 if same is None else (same.found, same.share, same.low, same.high)
+            found.append(dict(zip(ROW_COLUMNS, (*values, row.similarity, *more), strict=True)))
+        return found
+
+    def figures(self) -> dict[str, Any]:
+        """Figures and settings as JSON values; no digest of an image, no name, no path: what is recorded."""
+        claimed = self.result.claimed
+        reach = self.reach
+        return {
+            "subject": self.subject,
+            "rule": self.rule,
+            "sentence": self.sentence,
+            "claimed": None if claimed is None else claimed.name,
+            "target": self.result.target,
+            "plants_needed": plants_needed(self.result.target),
+            "rows": self.table(),
+            "k_min": None if reach is None else reach.k_min,
+            "sufficient_groups": None if reach is None else reach.sufficient_groups,
+            "subject_groups": None if reach is None else reach.subject_groups,
+            "calibration_groups": None if reach is None else reach.calibration_groups,
+            "base_share": self.base_share,
+            "found_without": self.found_without,
+            "originals": self.originals,
+            "available": self.available,
+            "format": self.form,
+            "plants": self.request.plants,
+            "kinds": [str(kind) for kind in self.request.kinds],
+            "seed": self.request.seed,
+            "unreadable": len(self.unreadable),
+            "unusable": self.unusable,
+            "notes": list(self.notes),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return {
+            "audit_id": self.audit_id,
+            "release": self.release_name,
+            "space": self.backbone,
+            **self.figures(),
+            "unreadable_images": [{"name": each.name, "detail": each.detail} for each in self.unreadable],
+            "seconds": self.seconds,
+        }
