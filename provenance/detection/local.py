@@ -168,8 +168,10 @@ def standardised(raw: Floats) -> Floats:
     """Columns with mean 0 and standard deviation 1 (ddof 0); columns that are constant up to rounding become 0."""
     centred = raw - raw.mean(axis=0)
     spread = centred.std(axis=0)
-    flat = spread <= FLAT * np.maximum(np.abs(raw).max(axis=0), FLAT)
-    return np.where(flat, 0.0, centred / np.where(flat, 1.0, spread))
+    greatest = np.maximum(raw.max(axis=0), -raw.min(axis=0))
+    flat = spread <= FLAT * np.maximum(greatest, FLAT)
+    centred /= np.where(flat, 1.0, spread)
+    return np.where(flat, 0.0, centred) if np.any(flat) else centred
 
 
 def affinity(real: Descriptors, generated: Descriptors, tau: float) -> Floats:
@@ -182,7 +184,11 @@ def affinity(real: Descriptors, generated: Descriptors, tau: float) -> Floats:
 
 def kernel(left: Descriptors, right: Descriptors, tau: float) -> Floats:
     """``exp((cos - 1) / tau)`` for all pairs: float32 products, float64 from there on."""
-    similarity = (left @ right.T).astype(np.float64)
+    return kernel_of((left @ right.T).astype(np.float64), tau)
+
+
+def kernel_of(similarity: Floats, tau: float) -> Floats:
+    """``exp((cos - 1) / tau)`` in the place of the cosines themselves."""
     np.clip(similarity, -1.0, 1.0, out=similarity)
     similarity -= 1.0
     similarity /= tau

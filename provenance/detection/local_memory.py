@@ -28,7 +28,7 @@ from provenance.detection.local import (
     checked_groups,
     content_order,
     dealt,
-    kernel,
+    kernel_of,
     matching_scores,
     part_of,
     root_of_inverse,
@@ -37,10 +37,10 @@ from provenance.detection.local import (
     standardised,
 )
 from provenance.detection.local_neighbors import (
-    cosines,
     local_nearest_scores,
     nearest_generated,
     nearest_references,
+    rounded_cosines,
 )
 from provenance.errors import UsageError
 
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 COPY_FROM = 2.0
 COPY_WEIGHT = 4.0
 MAD_OF_NORMAL = 1.4826
-PLANT_BLOCK = 256
 SPREAD, SINGLE = "matching", "nearest"
 """The two terms of the score, by name."""
 
@@ -120,18 +119,24 @@ def scores_with_each_plant(
     check_descriptors(plants, "plants", like=pool)
     codes = checked_groups(groups, len(pool))
     order, release_order = content_order(pool), content_order(release)
-    blocks = dealt(codes, groups, order, matching) if SPREAD in terms else []
+    blocks = dealt(codes, groups, order, matching)
     totals = {term: np.zeros((len(pool), len(plants))) for term in terms}
     for part in range(pool.shape[1]):
         generated = part_of(release, release_order, part)
         planted = part_of(plants, np.arange(len(plants)), part)
+        nearest = np.empty((len(pool), len(plants)))
         for rows in blocks:
-            raw = _residuals(part_of(pool, rows, part), generated, planted, codes[rows], matching)
-            totals[SPREAD][rows] += standardised(raw)
+            real = part_of(pool, rows, part)
+            similarity = (real @ planted.T).astype(np.float64)
+            if SINGLE in terms:
+                released = nearest_generated(real, generated, 1)[:, None]
+                nearest[rows] = np.maximum(released, rounded_cosines(similarity))
+            if SPREAD in terms:
+                raw = _residuals(real, generated, similarity, codes[rows], matching)
+                totals[SPREAD][rows] += standardised(raw)
         if SINGLE in terms:
-            real = part_of(pool, order, part)
-            nearest = np.maximum(nearest_generated(real, generated, 1)[:, None], cosines(real, planted))
-            totals[SINGLE][order] += standardised(nearest - nearest_references(real, codes[order], 1)[:, None])
+            nearest[order] -= nearest_references(part_of(pool, order, part), codes[order], 1)[:, None]
+            totals[SINGLE] += standardised(nearest)
         if progress:
             progress(part + 1, pool.shape[1])
     means = {term: np.round(total / pool.shape[1], SCORE_DECIMALS) + 0.0 for term, total in totals.items()}
@@ -180,18 +185,17 @@ def robust(scores: Floats) -> Floats:
 
 
 def _residuals(
-    real: Descriptors, generated: Descriptors, planted: Descriptors, codes: Rows, matching: Matching
+    real: Descriptors, generated: Descriptors, similarity: Floats, codes: Rows, matching: Matching
 ) -> Floats:
-    """``(n, p)`` standardised residuals at one position, one column for each plant."""
+    """``(n, p)`` standardised residuals at one position, one column for each plant; consumes the similarities."""
     root = root_of_inverse(real, matching)
+    inverse = root.T @ root
     size = len(generated)
-    weights = root.T @ (root @ affinity(real, generated, matching.tau))
-    out = np.empty((len(real), len(planted)))
-    for start in range(0, len(planted), PLANT_BLOCK):
-        columns = slice(start, start + PLANT_BLOCK)
-        added = root.T @ (root @ kernel(real, planted[columns], matching.tau))
-        out[:, columns] = standardise_residuals(root, (size * weights[:, None] + added) / (size + 1), codes)
-    return out
+    weights = inverse @ (size / (size + 1) * affinity(real, generated, matching.tau))
+    added = inverse @ kernel_of(similarity, matching.tau)
+    added /= size + 1
+    added += weights[:, None]
+    return standardise_residuals(root, added, codes)
 
 
 def _share(progress: Progress | None, which: int) -> Progress | None:

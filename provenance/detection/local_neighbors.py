@@ -133,9 +133,13 @@ def nearest_generated(real: Descriptors, generated: Descriptors, k: int) -> Floa
 
 def cosines(left: Descriptors, right: Descriptors) -> Floats:
     """Cosines of all pairs, rounded to 6 decimals."""
-    similarity = (left @ right.T).astype(np.float64)
-    np.round(similarity, SIMILARITY_DECIMALS, out=similarity)
-    return np.clip(similarity, -1.0, 1.0, out=similarity)
+    return rounded_cosines((left @ right.T).astype(np.float64))
+
+
+def rounded_cosines(similarity: Floats) -> Floats:
+    """Cosines rounded to 6 decimals, within [-1, 1]; an array of their own."""
+    rounded = np.round(similarity, SIMILARITY_DECIMALS)
+    return np.clip(rounded, -1.0, 1.0, out=rounded)
 
 
 def _mean_of_top(values: Floats, k: int) -> Floats:
