@@ -63,7 +63,7 @@ def run_sensitivity(
     tell, stop = on_step or (lambda _step: None), stop or Event()
     audit = replayed(workspace, request.audit, tell)
     request = replace(request, audit=audit.record.audit_id)
-    originals, role = _copied(audit)
+    originals, role, found_without = _copied(audit)
     backbone = workspace.backbone_of(audit.frozen.space, **request.backbone)
     clock = time.monotonic()
     planted, form, others = _plant(workspace, audit, originals, backbone, request, on_progress, tell, stop)
@@ -72,21 +72,35 @@ def run_sensitivity(
     embedded = time.monotonic()
     judged = _judge(workspace, audit, planted, on_progress, tell)
     seconds = {"embedding": round(embedded - clock, 3), "scoring": round(time.monotonic() - embedded, 3)}
-    report = _report(audit, request, planted, judged, originals, form, seconds)
+    report = _report(audit, request, planted, judged, (originals, found_without), form, seconds)
     report = replace(report, notes=_notes(report, audit, role, others))
     workspace.catalog.record_sensitivity(report.audit_id, {**report.figures(), "software_version": __version__})
     return report
 
 
-def _copied(audit: ReplayedAudit) -> tuple[Sequence[Member], Role]:
-    """The images that are copied: those that were used, or, without any, those that may have been."""
+def _copied(audit: ReplayedAudit) -> tuple[Sequence[Member], Role, int | None]:
+    """The images that are copied: those that were used, or, without any, those that may have been.
+
+    A real image that the audit labels so without any plant is left out, as nothing would show whether it was the plant.
+    Gives their role beside, and how many were left out (``None`` where they are not what is judged).
+    """
     for role in (Role.USED, Role.AGAINST):
         if members := audit.frozen.reals.get(role):
-            return members, role
-    raise UsageError(
-        f"audit {audit.record.audit_id[:8]} has no used and no unknown images: no copy of any could be found by it",
-        hint="audit with --used or --against",
-    )
+            break
+    else:
+        raise UsageError(
+            f"audit {audit.record.audit_id[:8]} has no used and no unknown images: no copy of any could be found by it",
+            hint="audit with --used or --against",
+        )
+    if audit.record.subject is not Subject.REAL:
+        return members, role, None
+    left = [member for member in members if audit.verdicts[member.image_key].label not in POSITIVE]
+    if not left:
+        raise UsageError(
+            f"audit {audit.record.audit_id[:8]} labels all {len(members):,} {role.value} images as used without any "
+            "plant: there is none whose copy it could find beside"
+        )
+    return left, role, len(members) - len(left)
 
 
 def _plant(
@@ -132,13 +146,12 @@ def _report(
     request: SensitivityRequest,
     planted: EmbeddedPlants,
     judged: Judged,
-    originals: Sequence[Member],
+    originals: tuple[Sequence[Member], int | None],
     form: str,
     seconds: dict[str, float],
 ) -> SensitivityReport:
     record, verdicts = audit.record, audit.verdicts
     copied = {member.image_key for member in planted.originals}
-    of_reals = record.subject is Subject.REAL
     positive = sum(verdict.label in POSITIVE for verdict in verdicts.values())
     return SensitivityReport(
         audit_id=record.audit_id,
@@ -149,12 +162,12 @@ def _report(
         request=request,
         form=form,
         originals=len(copied),
-        available=len(originals),
+        available=len(originals[0]),
         result=sensitivity_of(_plants(planted, judged.found)),
         outranking=None if judged.outranks is None else sensitivity_of(_plants(planted, judged.outranks)),
         reach=judged.reach,
         base_share=round(positive / len(verdicts), 9),
-        found_without=sum(verdicts[key].label in POSITIVE for key in copied) if of_reals else None,
+        found_without=originals[1],
         unreadable=planted.unreadable,
         unusable=planted.unusable,
         notes=(),
@@ -193,7 +206,10 @@ def _notes(report: SensitivityReport, audit: ReplayedAudit, role: Role, others: 
     if others:
         notes.append(f"{others:,} generated images have another size, mode or format than the one plants went through.")
     if report.found_without:
-        notes.append(f"{report.found_without:,} of the {report.originals:,} originals are found without any plant.")
+        notes.append(
+            f"{report.found_without:,} images are found without any plant, and none of them was copied: shares are of "
+            "the others."
+        )
     if audit.policy.rule is not RuleName.CALIBRATED:
         notes.append(
             f"The rule {report.rule} labels {report.base_share:.0%} of the audit's images as used without any plant: "

@@ -97,7 +97,8 @@ class SensitivityReport:
         outranking: The same of plants with the smallest p-value there can be; ``None`` for rules without p-values.
         reach: ``None`` for rules without p-values.
         base_share: Share of the audit's subjects that are labelled so without any plant.
-        found_without: Originals that are labelled so without any plant; ``None`` where they are not what is judged.
+        found_without: Images that are labelled so without any plant, so that they were not copied; ``None`` where they
+            are not what is judged.
         unreadable: Images that could not be read again, each once.
         unusable: Plants for which the backbone gave no vector.
         notes: What a person should know.
