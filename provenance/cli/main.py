@@ -11,6 +11,7 @@ from provenance.cli import (
     learning_commands,
     query_commands,
     report_command,
+    sensitivity_command,
     service_commands,
 )
 from provenance.cli.app import app, main
@@ -28,5 +29,6 @@ __all__ = [
     "main",
     "query_commands",
     "report_command",
+    "sensitivity_command",
     "service_commands",
 ]

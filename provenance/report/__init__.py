@@ -22,6 +22,7 @@ from provenance.report.content import (
 )
 from provenance.report.evaluation import Curve, Drawing, draw_calibration, draw_histogram, draw_roc
 from provenance.report.page import render
+from provenance.report.sensitivity import ShareLine, draw_sensitivity
 from provenance.report.sweep import SweepCurves, draw_sweep
 
 __all__ = [
@@ -40,12 +41,14 @@ __all__ = [
     "ReportContent",
     "RoleLine",
     "Series",
+    "ShareLine",
     "SpaceLine",
     "SpeakingPair",
     "SweepCurves",
     "draw_calibration",
     "draw_histogram",
     "draw_roc",
+    "draw_sensitivity",
     "draw_sweep",
     "render",
 ]

@@ -7,6 +7,7 @@ and subject) -> ``run`` (figures, recorded as an event) -> ``writing`` (files). 
 from provenance.images import DEFAULT_KINDS, PlantKind, kinds_named
 from provenance.sensitivity.run import run_sensitivity
 from provenance.sensitivity.values import DEFAULT_PLANTS, ROW_COLUMNS, SensitivityReport, SensitivityRequest
+from provenance.sensitivity.writing import require_free, write_sensitivity
 
 __all__ = [
     "DEFAULT_KINDS",
@@ -16,5 +17,7 @@ __all__ = [
     "SensitivityReport",
     "SensitivityRequest",
     "kinds_named",
+    "require_free",
     "run_sensitivity",
+    "write_sensitivity",
 ]

@@ -188,7 +188,9 @@ def _notes(report: SensitivityReport, audit: ReplayedAudit, role: Role, others: 
     groups = max(row.groups for row in report.rows)
     needed = plants_needed(report.result.target)
     if report.reach is not None and report.reach.sentence and report.reach.sentence != report.sentence:
-        notes.append(report.reach.sentence)
+        positive = sum(verdict.label in POSITIVE for verdict in audit.verdicts.values())
+        beside = f"Copies are found here beside {positive:,} images that are established without any plant. "
+        notes.append((beside if positive else "") + report.reach.sentence)
     if groups < needed:
         notes.append(
             f"{groups:,} images (or groups) are copied: a claim of {report.result.target:.0%} needs {needed} or more, "

@@ -1,0 +1,114 @@
+"""The command sensitivity, and what ``audit --sensitivity`` shares with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from provenance.cli.app import BackboneFileOption, JsonOption, WeightsOption, app, open_workspace
+
+if TYPE_CHECKING:
+    from provenance.sensitivity import SensitivityReport, SensitivityRequest
+    from provenance.workspace import Workspace
+
+
+@app.command()
+def sensitivity(
+    audit_id: Annotated[str, typer.Argument(metavar="AUDIT", help="Audit id (prefix).")],
+    plants: Annotated[
+        int, typer.Option("--plants", min=1, help="Copies of each kind; a claim of 95 % needs 73, all found.")
+    ] = 110,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--kinds", help="Kinds with commas between, such as exact,jpeg,blend:0.6 (repeatable)."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of originals, blends and noise.")] = 0,
+    backbone_file: BackboneFileOption = None,
+    weights: WeightsOption = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for table and figure.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are in the folder.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Plant known copies into an audit: would it have seen them?
+
+    Used images are read again from their recorded places, altered (exact, JPEG, resized, cropped, flipped, rotated,
+    blurred, noisy, gamma, blended with a generated image), brought to the release's resolution and format, and judged
+    one at a time by the audit's own policy. The planted images are stored nowhere; the figures go with the audit.
+
+    \b
+    Example:
+      provenance sensitivity 1f3c9a2b -o sensitivity
+      provenance sensitivity 1f3c9a2b --plants 80 --kinds exact,blend:0.6 --json
+    """
+    from provenance.cli.output import message, print_json
+    from provenance.sensitivity import DEFAULT_KINDS, SensitivityRequest, kinds_named, require_free, write_sensitivity
+
+    if output is not None:
+        require_free(output, replace=force)
+    choice = {name: path for name, path in (("backbone_file", backbone_file), ("weights", weights)) if path}
+    named = kinds_named(kinds) if kinds else DEFAULT_KINDS
+    with open_workspace() as workspace:
+        request = SensitivityRequest(workspace.catalog.audit(audit_id).audit_id, plants, named, seed, choice)
+        report = measured(workspace, request, quiet=json)
+    files = () if output is None else write_sensitivity(report, output, replace=force)
+    if json:
+        print_json(report.to_json() | {"files": files})
+        return
+    print_sensitivity(report)
+    for file in files:
+        message(f"written: {file}")
+
+
+def measured(workspace: Workspace, request: SensitivityRequest, *, quiet: bool = False) -> SensitivityReport:
+    """The sensitivity, with progress bars; Ctrl-C ends it with nothing recorded."""
+    from provenance.cli.interrupt import EXIT_CODE, stop_on_interrupt
+    from provenance.cli.output import message, progress_bar
+    from provenance.sensitivity import run_sensitivity
+
+    try:
+        with stop_on_interrupt() as stop, progress_bar("plants") as on_progress:
+            report = run_sensitivity(workspace, request, on_progress, None if quiet else message, stop)
+    except KeyboardInterrupt:
+        report = None
+    if report is None:
+        message("interrupted: nothing was recorded")
+        raise typer.Exit(EXIT_CODE)
+    return report
+
+
+def print_sensitivity(report: SensitivityReport) -> None:
+    """Table, sentence and notes."""
+    from provenance.cli.output import print_facts, print_table, warn
+
+    ranked = report.outranking is not None
+    columns = ("kind", "cosine", "plants", "groups", "found", "share", "95 % interval")
+    print_table(
+        columns + (("outrank all calibration", "95 % interval") if ranked else ()),
+        [_cells(row, ranked=ranked) for row in report.table()],
+        title=f"plants judged alone by audit {report.audit_id[:8]}, closest to their originals first",
+    )
+    reach = report.reach
+    facts: dict[str, Any] = {
+        "judged": f"{report.subject} images of {report.release_name} by {report.rule}, in {report.backbone}",
+        "planted": f"{report.originals:,} of {report.available:,} images, as {report.form}",
+        "in all": report.sentence,
+    }
+    if reach is not None:
+        facts["k_min"] = (
+            f"{reach.k_min:,} of {reach.subject_groups:,} subject groups, with {reach.calibration_groups:,} "
+            f"calibration groups; {reach.sufficient_groups:,} would show a single copy"
+        )
+    print_facts(facts, title="sensitivity")
+    for note in report.notes:
+        warn(note)
+
+
+def _cells(row: dict[str, Any], *, ranked: bool) -> tuple[str, ...]:
+    name = f"{row['kind']} {row['strength']:g}" if row["strength"] else row["kind"]
+    counts = (str(row[column]) for column in ("plants", "groups", "found"))
+    cells = (name, f"{row['similarity']:.3f}", *counts, f"{row['share']:.3f}", f"{row['low']:.3f}-{row['high']:.3f}")
+    if not ranked:
+        return cells
+    return (*cells, str(row["outranking"]), f"{row['outranking_low']:.3f}-{row['outranking_high']:.3f}")

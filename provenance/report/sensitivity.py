@@ -1,0 +1,107 @@
+"""The figure of a sensitivity: detected share by kind and strength, closest to the originals first; SVG and PNG.
+
+For print: what is told apart by colour is told apart by marker and line as well. Equal values give equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from provenance.report.evaluation import Drawing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TEXT, _GRID, _FOUND, _OUTRANKING = "#22272c", "#dfe3e7", "#16466f", "#c25e1c"
+_WIDTH, _DPI = 7.2, 200
+# Inches: a row of the figure, and what stands above and below the rows.
+_ROW, _FRAME = 0.24, 1.35
+_NO_METADATA = dict.fromkeys(("Date", "Creator", "Type", "Format"))
+
+
+@dataclass(frozen=True, slots=True)
+class ShareLine:
+    """One kind and strength.
+
+    Attributes:
+        name: Such as ``blend 0.7``.
+        similarity: Median cosine of the plants to their originals.
+        share: Detected, with the ends ``low`` and ``high`` of its interval.
+        outranking: Share of plants with the smallest p-value there can be; ``None``: there are no p-values.
+    """
+
+    name: str
+    similarity: float
+    share: float
+    low: float
+    high: float
+    outranking: float | None = None
+
+
+def draw_sensitivity(lines: Sequence[ShareLine], target: float, *, plants: int, found: str) -> Drawing:
+    """Detected shares, one line a kind and strength, in the order given: closest to the originals first.
+
+    Args:
+        lines: One or more.
+        target: Of the claim: a dashed line, which the lower end of an interval must reach.
+        plants: Of each kind.
+        found: What "detected" means, in a few words, for the legend.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    settings: dict[Any, Any] = {
+        "svg.hashsalt": "provenance",
+        "font.size": 10,
+        "text.color": _TEXT,
+        "axes.labelcolor": _TEXT,
+        "xtick.color": _TEXT,
+        "ytick.color": _TEXT,
+        "axes.edgecolor": _TEXT,
+    }
+    with mpl.rc_context(settings):
+        figure = Figure(figsize=(_WIDTH, _FRAME + _ROW * len(lines)), layout="constrained")
+        FigureCanvasAgg(figure)
+        _draw(figure, lines, target, plants, found)
+        svg, png = io.BytesIO(), io.BytesIO()
+        figure.savefig(svg, format="svg", metadata=_NO_METADATA)
+        figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
+    return Drawing(svg.getvalue(), png.getvalue())
+
+
+def _draw(figure: Any, lines: Sequence[ShareLine], target: float, plants: int, found: str) -> None:
+    axes = figure.add_subplot()
+    places = list(range(len(lines)))
+    axes.axvline(target, color="black", linewidth=1, linestyle="--", label=f"{target:g}: the claim needs it from below")
+    shares = [line.share for line in lines]
+    ends = [[max(line.share - line.low, 0) for line in lines], [max(line.high - line.share, 0) for line in lines]]
+    axes.errorbar(
+        shares, places, xerr=ends, fmt="o", color=_FOUND, markersize=5, capsize=2.5, linewidth=1.4, label=found
+    )
+    ranked = [
+        (line.outranking, place) for line, place in zip(lines, places, strict=True) if line.outranking is not None
+    ]
+    if ranked:
+        axes.plot(
+            *zip(*ranked, strict=True),
+            linestyle="none",
+            marker="D",
+            markersize=7,
+            markerfacecolor="none",
+            markeredgecolor=_OUTRANKING,
+            markeredgewidth=1.4,
+            label="outranks all calibration (smallest p-value there is)",
+        )
+    axes.set_yticks(places, [f"{line.name}   {line.similarity:.3f}" for line in lines])
+    axes.set_ylim(len(lines) - 0.5, -0.5)
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_xlabel(f"share of {plants:,} plants of a kind, each judged alone (no unit); 95 % intervals (Wilson)")
+    axes.set_ylabel("kind, strength, median cosine to the original")
+    axes.grid(color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9, handlelength=2.2)

@@ -1,0 +1,81 @@
+"""A sensitivity as files: JSON, its rows as CSV, and the figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING
+
+from provenance.errors import ConflictError, SourceError
+from provenance.exports import replace_file
+from provenance.report import ShareLine, draw_sensitivity
+from provenance.sensitivity.values import ROW_COLUMNS
+from provenance.vocabulary import Subject
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provenance.report import Drawing
+    from provenance.sensitivity.values import SensitivityReport
+
+REPORT_FILE, ROWS_FILE, FIGURE = "sensitivity.json", "sensitivity.csv", "sensitivity"
+FILES = (REPORT_FILE, ROWS_FILE, f"{FIGURE}.svg", f"{FIGURE}.png")
+
+
+def require_free(folder: Path, *, replace: bool = False) -> None:
+    """Refuse a folder that holds files of this kind, before anything long is begun.
+
+    Raises:
+        ConflictError: If one is there and may not be replaced.
+    """
+    present = [name for name in FILES if (folder / name).exists()]
+    if present and not replace:
+        raise ConflictError(
+            f"{folder / present[0]} is there already", hint="give -o another folder, or --force to replace its files"
+        )
+
+
+def write_sensitivity(report: SensitivityReport, folder: Path, *, replace: bool = False) -> tuple[Path, ...]:
+    """Write ``sensitivity.json``, ``sensitivity.csv`` and the figure (SVG and PNG) into a folder, which is made.
+
+    Raises:
+        ConflictError: If a file is there and may not be replaced.
+        SourceError: If the folder or a file can't be written.
+    """
+    folder = folder.expanduser().absolute()
+    require_free(folder, replace=replace)
+    drawing = drawn(report)
+    text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    contents = (text.encode("utf-8", "backslashreplace"), _rows(report), drawing.svg, drawing.png)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SourceError(f"{folder} can't be made: {error.strerror or error}", hint="give -o another place") from error
+    for name, data in zip(FILES, contents, strict=True):
+        _write(folder / name, data)
+    return tuple(folder / name for name in FILES)
+
+
+def drawn(report: SensitivityReport) -> Drawing:
+    """The figure of a sensitivity."""
+    beside = {row.name: row.share for row in report.outranking.rows} if report.outranking else {}
+    lines = [
+        ShareLine(row.name, row.similarity, row.share, row.low, row.high, beside.get(row.name)) for row in report.rows
+    ]
+    word = "established" if report.reach is not None else "labelled used"
+    found = f"{word} ({'the planted image' if report.subject == Subject.GENERATED else 'the image it copies'})"
+    return draw_sensitivity(lines, report.result.target, plants=max(row.plants for row in report.rows), found=found)
+
+
+def _write(target: Path, data: bytes) -> None:
+    replace_file(target, lambda file: file.write(data))
+
+
+def _rows(report: SensitivityReport) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, ROW_COLUMNS)
+    writer.writeheader()
+    for row in report.table():
+        writer.writerow({name: "" if value is None else value for name, value in row.items()})
+    return text.getvalue().encode()
