@@ -143,6 +143,21 @@ METRICS: dict[str, str] = {
     "high": _NUMBER,
     "reason": _TEXT,
 }
+SENSITIVITY: dict[str, str] = {
+    "kind": _WORD,
+    "strength": _NUMBER,
+    "plants": _COUNT,
+    "groups": _COUNT,
+    "found": _COUNT,
+    "share": _NUMBER,
+    "low": _NUMBER,
+    "high": _NUMBER,
+    "similarity": _NUMBER,
+    "outranking": _NUMBER,
+    "outranking_share": _NUMBER,
+    "outranking_low": _NUMBER,
+    "outranking_high": _NUMBER,
+}
 FIT_METRICS: dict[str, str] = {"metric": _WORD, "training": _NUMBER, "held_out": _NUMBER}
 SWEEP: dict[str, str] = {
     "rule": _WORD,

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provenance.api.learning import Learning
 from provenance.api.questions import names_of_call
+from provenance.api.sensitivities import Measuring
 from provenance.api.words import word_of
 from provenance.errors import ConflictError, UsageError
 from provenance.vocabulary import DatasetKind, ExportFormat, Membership, Population, RuleName, Subject
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from provenance.reconcile import ReconcileReport
 
 
-class Workspace(Learning):
+class Workspace(Measuring):
     """Settings, catalog and index of one installation, and everything that is done with them.
 
     ``Workspace.create(folder, **settings)`` makes one, ``Workspace.open(folder, **settings)`` opens it; use it in a

@@ -93,6 +93,9 @@ def audit(
         bool, typer.Option("--match-resolution", help="Bring every image to the release's native resolution first.")
     ] = False,
     compare: Annotated[str | None, typer.Option("--compare", help="List what changed since this audit (id).")] = None,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="Then plant known copies: would it have seen them?")
+    ] = False,
     rows: RowsOption = 10,
     json: JsonOption = False,
 ) -> None:
@@ -114,6 +117,7 @@ def audit(
     """
     from provenance.audit import AuditRequest, compare_audits, run_audit
     from provenance.cli.output import message, print_json
+    from provenance.cli.sensitivity_command import print_sensitivity, sensitivity_of_audit
     from provenance.duplicates import DuplicateRule
     from provenance.learning import chosen_policy
 
@@ -141,11 +145,15 @@ def audit(
             document = audit_json(report.audit, report.datasets, notes=report.notes)
             if changes is not None:
                 document["compared_with"], document["changes"] = compare, changes
+            if sensitivity:
+                document["sensitivity"] = sensitivity_of_audit(workspace, report.audit.audit_id, quiet=True).to_json()
             print_json(document)
             return
         _print_report(workspace, report, rows)
         if changes is not None and compare is not None:
             _print_changes(compare, changes)
+        if sensitivity:
+            print_sensitivity(sensitivity_of_audit(workspace, report.audit.audit_id))
 
 
 def audit_json(audit: AuditRecord, datasets: Any, *, notes: Any = ()) -> dict[str, Any]:
@@ -361,6 +369,7 @@ def audits_show(
       provenance audits show 1f3c9a2b
     """
     from provenance.cli.output import print_json, print_table, warn
+    from provenance.cli.sensitivity_command import print_recorded
     from provenance.queries import drift_of_audit
 
     with open_workspace() as workspace:
@@ -378,6 +387,7 @@ def audits_show(
                 }
                 for r in rejects
             ]
+            document["sensitivities"] = workspace.catalog.sensitivities(record.audit_id)
             document["drift"] = [
                 {
                     "name": d.dataset.name,
@@ -390,6 +400,7 @@ def audits_show(
             print_json(document)
             return
         _print_audit(record, datasets)
+        print_recorded(workspace, record.audit_id)
         _print_verdicts(workspace, record, rows)
     if rejects:
         print_table(

@@ -31,7 +31,7 @@ def sensitivity(
     force: Annotated[bool, typer.Option("--force", help="Replace files that are in the folder.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Plant known copies into an audit: would it have seen them?
+    """Plant known copies, and see what an audit finds of them.
 
     Used images are read again from their recorded places, altered (exact, JPEG, resized, cropped, flipped, rotated,
     blurred, noisy, gamma, blended with a generated image), brought to the release's resolution and format, and judged
@@ -76,6 +76,29 @@ def measured(workspace: Workspace, request: SensitivityRequest, *, quiet: bool =
         message("interrupted: nothing was recorded")
         raise typer.Exit(EXIT_CODE)
     return report
+
+
+def sensitivity_of_audit(workspace: Workspace, audit_id: str, *, quiet: bool = False) -> SensitivityReport:
+    """The sensitivity of an audit that was just made, with default plants."""
+    from provenance.cli.output import message
+    from provenance.sensitivity import SensitivityRequest
+
+    message(f"audit {audit_id[:8]} is recorded; planting known copies")
+    return measured(workspace, SensitivityRequest(audit_id), quiet=quiet)
+
+
+def print_recorded(workspace: Workspace, audit_id: str) -> None:
+    """What was measured of an audit, the latest one; nothing where it never was."""
+    from provenance.cli.output import print_facts
+
+    recorded = workspace.catalog.sensitivities(audit_id)
+    if recorded:
+        latest = recorded[-1]
+        found = {"measured": latest.measured_at, "in all": latest.result["sentence"]}
+        rows = latest.result["rows"]
+        named = ((f"{row['kind']} {row['strength']:g}" if row["strength"] else row["kind"], row) for row in rows)
+        found["shares"] = ", ".join(f"{name}: {row['share']:.2f}" for name, row in named)
+        print_facts(found, title=f"sensitivity ({len(recorded):,} measured)")
 
 
 def print_sensitivity(report: SensitivityReport) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _TEXT, _GRID, _FOUND, _OUTRANKING = "#22272c", "#dfe3e7", "#16466f", "#c25e1c"
 _WIDTH, _DPI = 7.2, 200
 # Inches: a row of the figure, and what stands above and below the rows.
-_ROW, _FRAME = 0.24, 1.35
+_ROW, _FRAME = 0.24, 1.5
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Type", "Format"))
 
 
@@ -75,7 +75,13 @@ def draw_sensitivity(lines: Sequence[ShareLine], target: float, *, plants: int, 
 def _draw(figure: Any, lines: Sequence[ShareLine], target: float, plants: int, found: str) -> None:
     axes = figure.add_subplot()
     places = list(range(len(lines)))
-    axes.axvline(target, color="black", linewidth=1, linestyle="--", label=f"{target:g}: the claim needs it from below")
+    axes.axvline(
+        target,
+        color="black",
+        linewidth=1,
+        linestyle="--",
+        label=f"{target:g}, which the claim needs an interval to reach",
+    )
     shares = [line.share for line in lines]
     ends = [[max(line.share - line.low, 0) for line in lines], [max(line.high - line.share, 0) for line in lines]]
     axes.errorbar(
@@ -98,7 +104,9 @@ def _draw(figure: Any, lines: Sequence[ShareLine], target: float, plants: int, f
     axes.set_yticks(places, [f"{line.name}   {line.similarity:.3f}" for line in lines])
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.set_xlim(-0.03, 1.03)
-    axes.set_xlabel(f"share of {plants:,} plants of a kind, each judged alone (no unit); 95 % intervals (Wilson)")
+    axes.set_xlabel(
+        f"share of {plants:,} plants of a kind, each judged alone\n(no unit; bars: 95 % intervals by Wilson)"
+    )
     axes.set_ylabel("kind, strength, median cosine to the original")
     axes.grid(color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)

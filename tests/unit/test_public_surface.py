@@ -105,6 +105,7 @@ def test_public_workspace_is_the_workspace_and_has_the_verbs() -> None:
         "remove",
         "report",
         "restore",
+        "sensitivity",
         "sets",
         "show",
         "sweep",
