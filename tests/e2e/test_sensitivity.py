@@ -1,0 +1,277 @@
+"""Planted copies the whole way: what is found, by which rule, and that nothing of them is left behind."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sqlalchemy import create_engine, inspect, text
+
+from provenance import Workspace
+from provenance.audit import Policy
+from provenance.audit.scoring import score_parameters
+from provenance.detection import LogisticModel
+from provenance.errors import ConflictError, NotFoundError, SourceError, UsageError
+from provenance.images import PlantKind
+from provenance.images.plants import altered
+from provenance.reconcile import reconcile
+from provenance.sensitivity import SensitivityRequest, run_sensitivity
+from provenance.vocabulary import Population, RuleName, Subject
+from tests.e2e.conftest import picture, save_pictures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from provenance.audit import AuditReport
+
+MakeWorkspace = Callable[..., Workspace]
+PATCHES = "patches-16-8@32"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """80 used and 60 not-used images, 5 generated ones, in patches of pixels."""
+    root = tmp_path_factory.mktemp("sensitivity")
+    with Workspace.create(root / "workspace", backbone=PATCHES, workers=0, batch_size=16) as workspace:
+        workspace.ingest(save_textures(root / "used", range(80)), set="used", membership="used")
+        workspace.ingest(
+            save_textures(root / "not_used", range(100, 160), common=0.4), set="not_used", membership="not-used"
+        )
+        workspace.ingest(save_textures(root / "gan", range(300, 305)), release="gan", generator="g")
+        yield workspace
+
+
+def save_textures(folder: Path, seeds: range, common: float = 0.0) -> Path:
+    """Grey pictures of which no two are alike, but for what they have in common.
+
+    Not-used images that are somewhat alike are closer to each other than any used one is to them: the control, which
+    asks whether a plant is as close to not-used images as these are to one another, never speaks by chance then.
+    """
+    folder.mkdir(parents=True)
+    shared = np.random.default_rng(999).integers(0, 256, (16, 16))
+    for seed in seeds:
+        own = np.random.default_rng(seed).integers(0, 256, (16, 16))
+        coarse = Image.fromarray((common * shared + (1 - common) * own).astype(np.uint8))
+        coarse.resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"img_{seed:04d}.png")
+    return folder
+
+
+def calibrated(workspace: Workspace, subject: str, fdr: float) -> AuditReport:
+    return workspace.audit("gan", rule="calibrated", subject=subject, fdr=fdr)
+
+
+def shares(report: Any) -> dict[str, float]:
+    return dict(zip(report.rows["kind"], report.rows["share"], strict=True))
+
+
+def test_exact_copies_are_found_swamped_ones_are_not_and_73_carry_the_claim(world: Workspace, tmp_path: Path) -> None:
+    audit = calibrated(world, "generated", 0.2)  # 6 / (0.2 x 61) < 1: a single image can be established
+    found = world.sensitivity(audit, plants=80, kinds=["exact", "noise:1000"])
+    assert shares(found) == {"exact": 1.0, "noise": 0.0}
+    assert found.sentence.startswith("A copy at least as close as exact (cosine 1.000")
+    assert found.report.reach is not None
+    assert (found.report.reach.k_min, found.report.reach.subject_groups) == (1, 6)
+    few = world.sensitivity(audit, plants=72, kinds="exact")
+    assert shares(few) == {"exact": 1.0}
+    assert "73 plants of a kind" in few.sentence
+    assert any("needs 73 or more" in note for note in few.notes)
+    files = found.write(tmp_path / "out")
+    assert [file.name for file in files] == [f"sensitivity.{end}" for end in ("json", "csv", "svg", "png")]
+    document = json.loads(files[0].read_text())
+    assert document["rows"][0]["low"] == pytest.approx(80 / (80 + 1.959964**2))
+    with Image.open(files[3]) as figure:
+        assert figure.width > 1000
+    with pytest.raises(ConflictError):
+        found.write(tmp_path / "out")
+
+
+def test_too_few_calibration_groups_see_no_single_copy_and_say_so(world: Workspace) -> None:
+    audit = calibrated(world, "generated", 0.05)
+    found = world.sensitivity(audit, plants=80, kinds="exact")
+    assert found.report.reach is not None
+    assert found.report.reach.k_min == 2  # 6 / (0.05 x 61), rounded up
+    assert shares(found) == {"exact": 0.0}
+    assert found.rows["outranking_share"].tolist() == [1.0]
+    assert found.sentence.startswith("However close, a single copy can't be established here by itself")
+    assert "119 calibration groups would show a single one" in found.sentence
+
+
+def test_the_copied_real_image_is_found_by_its_parts(world: Workspace) -> None:
+    audit = calibrated(world, "real", 0.9)  # 80 / (0.9 x 61): 2 of them
+    found = world.sensitivity(audit, plants=10, kinds=["exact", "noise:1000"])
+    rows = found.rows.set_index("kind")
+    assert rows["outranking_share"]["exact"] == 1.0
+    assert rows["outranking_share"]["noise"] < 0.4
+    assert rows["similarity"]["exact"] == pytest.approx(1.0, abs=1e-6)
+    again = world.sensitivity(audit, plants=10, kinds=["noise:1000"])
+    other = world.sensitivity(audit, plants=10, kinds=["noise:1000"], seed=1)
+    assert again.report.table() == [row for row in found.report.table() if row["kind"] == "noise"]
+    assert again.report.table() != other.report.table()
+
+
+def tables(workspace: Workspace) -> dict[str, list[tuple[Any, ...]]]:
+    engine = create_engine(workspace.catalog_url)
+    with engine.connect() as connection:
+        names = inspect(engine).get_table_names()
+        found = {name: [tuple(row) for row in connection.execute(text(f"SELECT * FROM {name}"))] for name in names}
+    engine.dispose()
+    return found
+
+
+def test_nothing_of_the_plants_is_left_behind(world: Workspace) -> None:
+    audit = calibrated(world, "real", 0.5)
+    before, history = tables(world), world.history("img_0003.png")
+    points = {key: world.index.count(key) for key in world.index.collections()}
+    files = sorted(path for path in world.root.rglob("*") if path.is_file())
+    found = world.sensitivity(audit, plants=12, kinds="exact,blend:0.5")
+    after = tables(world)
+    events = [row for row in after.pop("events") if row not in before["events"]]
+    del before["events"]
+    assert after == before
+    assert len(events) == 1
+    assert {key: world.index.count(key) for key in world.index.collections()} == points
+    assert reconcile(world, repair=False).is_clean
+    assert world.history("img_0003.png").equals(history)
+    new = [path for path in world.root.rglob("*") if path.is_file() and path not in files]
+    assert [path for path in new if "vectors" not in path.parts and "index" not in path.parts] == []
+    recorded = world.catalog.sensitivities(audit.audit.audit_id)
+    assert [each.result["sentence"] for each in recorded] == [found.sentence]
+    text_of_event = json.dumps(recorded[0].result)
+    assert "sha256" not in text_of_event
+    assert "img_" not in text_of_event
+    assert str(world.root.parent) not in text_of_event
+
+
+def model(*features: str, weight: float, intercept: float) -> LogisticModel:
+    count = len(features)
+    return LogisticModel(features, (weight,) * count, intercept, (0.0,) * count, (1.0,) * count)
+
+
+POLICIES = {
+    "calibrated generated": Policy(rule=RuleName.CALIBRATED, q=0.4),
+    "calibrated real, whole": Policy(
+        Subject.REAL, RuleName.CALIBRATED, q=0.5, permutations=19, score=score_parameters("relative", 10)
+    ),
+    "calibrated real, local": Policy(
+        Subject.REAL, RuleName.CALIBRATED, q=0.5, permutations=19, score=score_parameters("local", 10)
+    ),
+    "maxima generated": Policy(alpha=1.5),
+    "pairwise generated": Policy(alpha=1.2, population=Population.PAIRWISE),
+    "maxima real": Policy(Subject.REAL, alpha=1.0),
+    "pairwise real": Policy(Subject.REAL, alpha=2.0, population=Population.PAIRWISE),
+    "logistic generated": Policy(rule=RuleName.LOGISTIC, model=model("s_used", weight=100, intercept=-97)),
+    "logistic real": Policy(
+        Subject.REAL, RuleName.LOGISTIC, top_k=2, model=model("nearest", "nearest_mean", weight=50, intercept=-96)
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Path) -> Iterator[Workspace]:
+    """4 used, 5 unknown, 24 not used, 5 generated images; and, for each used one, a release with its copy beside."""
+    root = tmp_path_factory.mktemp("twice")
+    with Workspace.create(root / "workspace", backbone_file=tiny_backbone, workers=0, batch_size=8) as workspace:
+        backbones = [workspace.load_backbone(), workspace.load_backbone(name=PATCHES)]
+        for backbone in backbones:
+            workspace.ingest(save_pictures(root / "u", range(4)), set="used", membership="used", backbone=backbone)
+            workspace.ingest(
+                save_pictures(root / "n", range(100, 124)), set="not_used", membership="not-used", backbone=backbone
+            )
+            workspace.ingest(
+                save_pictures(root / "a", range(200, 205)), set="unknown", membership="unknown", backbone=backbone
+            )
+            workspace.ingest(
+                save_pictures(root / "gan", range(300, 305), "gen"), release="gan", generator="g", backbone=backbone
+            )
+            for seed in range(4):
+                folder = save_pictures(root / f"gan{seed}", range(300, 305), "gen")
+                copy = altered(picture(seed), PlantKind("blur", 3), np.random.default_rng(0))
+                Image.fromarray(copy).save(folder / "plant.png")
+                workspace.ingest(folder, release=f"gan{seed}", generator="g", backbone=backbone)
+        yield workspace
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_what_is_found_is_what_an_audit_of_a_release_with_the_plant_says(twice: Workspace, name: str) -> None:
+    policy = POLICIES[name]
+    space = PATCHES if "local" in name else twice.load_backbone().space.space_id
+    request = {"policy": policy, "used": "used", "against": "unknown", "not_used": "not_used", "space": space}
+    if name.startswith("logistic"):
+        request.pop("not_used")
+    base = twice.audit("gan", **request)  # type: ignore[arg-type]
+    labels = twice.verdicts(base).set_index("name")["label"].astype(str)
+    positive = ("established", "used")
+    found = []
+    for seed in range(4):
+        if policy.subject is Subject.REAL and labels[f"img_{seed:04d}.png"] in positive:
+            continue
+        after = twice.verdicts(twice.audit(f"gan{seed}", **request)).set_index("name")["label"]  # type: ignore[arg-type]
+        found.append(after[f"img_{seed:04d}.png" if policy.subject is Subject.REAL else "plant.png"] in positive)
+    row = twice.sensitivity(base, kinds="blur:3").report.rows[0]
+    assert (row.found, row.plants) == (sum(found), len(found))
+    if "calibrated" not in name:
+        assert sum(found) > 0, "the policy is so chosen that there is something to find"
+
+
+def small(make_workspace: MakeWorkspace, cohort: Path) -> Workspace:
+    workspace = make_workspace()
+    workspace.ingest(cohort / "real_used", set="used", membership="used")
+    workspace.ingest(cohort / "real_not_used", set="not_used", membership="not-used")
+    workspace.ingest(cohort / "generated", release="gan", generator="g")
+    return workspace
+
+
+def test_lost_sources_are_named_or_refused(make_workspace: MakeWorkspace, cohort: Path) -> None:
+    workspace = small(make_workspace, cohort)
+    audit = workspace.audit("gan", rule="calibrated")
+    (cohort / "real_used" / "img_0002.png").unlink()
+    (cohort / "real_used" / "img_0007.png").write_bytes(b"something else")
+    found = workspace.sensitivity(audit, kinds="exact,blend:0.5")
+    assert found.report.originals == 10
+    assert {each.name for each in found.report.unreadable} == {"img_0002.png", "img_0007.png"}
+    assert any("2 images could not be read again" in note for note in found.notes)
+    some = workspace.sensitivity(audit, plants=10, kinds="exact")  # others take their place
+    assert some.report.originals == 10
+    for path in [*(cohort / "real_used").iterdir(), *(cohort / "generated").glob("copy*")]:
+        path.unlink()
+    with pytest.raises(SourceError, match="none of the 12 images"):
+        workspace.sensitivity(audit)
+
+
+def test_what_can_not_be_measured_is_refused(make_workspace: MakeWorkspace, cohort: Path) -> None:
+    workspace = small(make_workspace, cohort)
+    audit = workspace.audit("gan", used="used", not_used="not_used")
+    with pytest.raises(NotFoundError):
+        workspace.sensitivity("f00d")
+    with pytest.raises(UsageError, match="no kind of plant"):
+        workspace.sensitivity(audit, kinds="melt")
+    with pytest.raises(UsageError, match="one plant"):
+        workspace.sensitivity(audit, plants=0)
+    only = workspace.audit("gan", not_used="not_used", rule="mu-alpha-sigma")
+    with pytest.raises(UsageError, match="no used and no unknown"):
+        workspace.sensitivity(only)
+    everything = workspace.audit("gan", used="used", subject="real", rule="mu-alpha-sigma", alpha=-99)
+    with pytest.raises(UsageError, match="labels all 12"):
+        workspace.sensitivity(everything)
+    stop = threading.Event()
+    stop.set()
+    assert run_sensitivity(workspace, SensitivityRequest(audit.audit.audit_id), stop=stop) is None
+    assert workspace.catalog.sensitivities(audit.audit.audit_id) == []
+    workspace.ingest(save_pictures(cohort / "real_used", range(50, 51)), set="used", membership="used")
+    with pytest.raises(ConflictError, match="used has changed since audit"):
+        workspace.sensitivity(audit)
+
+
+def test_unknown_images_are_copied_where_none_is_known_to_be_used(make_workspace: MakeWorkspace, cohort: Path) -> None:
+    workspace = small(make_workspace, cohort)
+    workspace.ingest(cohort / "real_unknown", set="unknown", membership="unknown")
+    audit = workspace.audit("gan", against="unknown", not_used="not_used")
+    found = workspace.sensitivity(audit, kinds="exact")
+    assert found.report.originals == 6
+    assert "No used images take part: copies are of unknown ones." in found.notes
