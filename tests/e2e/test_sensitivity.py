@@ -36,13 +36,14 @@ PATCHES = "patches-16-8@32"
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """80 used and 60 not-used images, 5 generated ones, in patches of pixels."""
+    """80 used images, 60 not-used ones of another kind and 60 of the same, 5 generated ones, in patches of pixels."""
     root = tmp_path_factory.mktemp("sensitivity")
     with Workspace.create(root / "workspace", backbone=PATCHES, workers=0, batch_size=16) as workspace:
         workspace.ingest(save_textures(root / "used", range(80)), set="used", membership="used")
         workspace.ingest(
             save_textures(root / "not_used", range(100, 160), common=0.4), set="not_used", membership="not-used"
         )
+        workspace.ingest(save_textures(root / "alike", range(400, 460)), set="alike", membership="not-used")
         workspace.ingest(save_textures(root / "gan", range(300, 305)), release="gan", generator="g")
         yield workspace
 
@@ -63,7 +64,8 @@ def save_textures(folder: Path, seeds: range, common: float = 0.0) -> Path:
 
 
 def calibrated(workspace: Workspace, subject: str, fdr: float) -> AuditReport:
-    return workspace.audit("gan", rule="calibrated", subject=subject, fdr=fdr)
+    others = "alike" if subject == "real" else "not_used"
+    return workspace.audit("gan", used="used", not_used=others, rule="calibrated", subject=subject, fdr=fdr)
 
 
 def shares(report: Any) -> dict[str, float]:
