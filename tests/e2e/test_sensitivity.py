@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from sqlalchemy import create_engine, inspect, text
+from typer.testing import CliRunner
 
 from provenance import Workspace
 from provenance.audit import Policy
 from provenance.audit.scoring import score_parameters
+from provenance.cli.main import app
 from provenance.detection import LogisticModel
 from provenance.errors import ConflictError, NotFoundError, SourceError, UsageError
 from provenance.images import PlantKind
@@ -277,3 +279,27 @@ def test_unknown_images_are_copied_where_none_is_known_to_be_used(make_workspace
     found = workspace.sensitivity(audit, kinds="exact")
     assert found.report.originals == 6
     assert "No used images take part: copies are of unknown ones." in found.notes
+
+
+def run(workspace: Workspace, *words: str) -> str:
+    done = CliRunner().invoke(app, ["-w", str(workspace.root), *words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return str(done.stdout)
+
+
+def test_the_command_line_measures_and_shows(make_workspace: MakeWorkspace, cohort: Path, tmp_path: Path) -> None:
+    workspace = small(make_workspace, cohort)
+    workspace.close()
+    words = ("--used", "used", "--not-used", "not_used", "--rows", "0")
+    audited = json.loads(run(workspace, "audit", "gan", *words, "--sensitivity", "--json"))
+    assert audited["sensitivity"]["audit_id"] == audited["audit_id"]
+    assert [row["kind"] for row in audited["sensitivity"]["rows"]].count("blend") == 4
+    shown = json.loads(run(workspace, "audits", "show", audited["audit_id"], "--json"))
+    assert shown["sensitivities"][0]["result"]["sentence"] == audited["sensitivity"]["sentence"]
+    out = ("--plants", "5", "--kinds", "exact,blur:2", "-o", str(tmp_path / "out"))
+    text_of_run = run(workspace, "sensitivity", audited["audit_id"][:8], *out)
+    assert "blur 2" in text_of_run
+    assert (tmp_path / "out" / "sensitivity.png").exists()
+    assert "sensitivity (2 measured)" in run(workspace, "audits", "show", audited["audit_id"][:8])
+    again = CliRunner().invoke(app, ["-w", str(workspace.root), "sensitivity", audited["audit_id"], *out])
+    assert isinstance(again.exception, ConflictError)
