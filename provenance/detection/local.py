@@ -207,18 +207,29 @@ def root_of_inverse(real: Descriptors, matching: Matching) -> Floats:
     Raises:
         UsageError: If the ridge is too small for images so alike.
     """
-    from scipy.linalg.lapack import dpotrf, dtrtri
+    from scipy.linalg.lapack import dtrtri
+
+    root = dtrtri(cholesky_of(real, matching), lower=1, overwrite_c=1)[0]
+    return np.asarray(root, dtype=np.float64)
+
+
+def cholesky_of(real: Descriptors, matching: Matching) -> Floats:
+    """Lower triangular L with LL' = K + ridge I of the reals at one position; what is above it is not cleared.
+
+    Raises:
+        UsageError: If the ridge is too small for images so alike.
+    """
+    from scipy.linalg.lapack import dpotrf
 
     gram = kernel(real, real, matching.tau)
     gram.flat[:: len(gram) + 1] = 1.0 + matching.ridge
     factor, failed = dpotrf(gram.T, lower=1, overwrite_a=1)
-    root, singular = (factor, 1) if failed else dtrtri(factor, lower=1, overwrite_c=1)
-    if singular:
+    if failed:
         raise UsageError(
             f"ridge {matching.ridge} is too small: the images are too alike to be told apart",
             hint="give a larger ridge",
         )
-    return np.asarray(root, dtype=np.float64)
+    return np.asarray(factor, dtype=np.float64)
 
 
 def standardise_residuals(root: Floats, weights: Floats, codes: Rows) -> Floats:

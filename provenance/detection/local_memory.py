@@ -20,25 +20,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from provenance.detection.local import (
+    RELEASE_BLOCK,
     SCORE_DECIMALS,
     LocalScores,
     Matching,
-    affinity,
     check_descriptors,
     checked_groups,
+    cholesky_of,
     content_order,
     dealt,
+    groups_of_many,
     kernel_of,
     matching_scores,
     part_of,
-    root_of_inverse,
     scores_of,
-    standardise_residuals,
     standardised,
 )
 from provenance.detection.local_neighbors import (
     local_nearest_scores,
-    nearest_generated,
     nearest_references,
     rounded_cosines,
 )
@@ -128,11 +127,11 @@ def scores_with_each_plant(
         for rows in blocks:
             real = part_of(pool, rows, part)
             similarity = (real @ planted.T).astype(np.float64)
+            closest, affinities = _to_release(real, generated, matching.tau)
             if SINGLE in terms:
-                released = nearest_generated(real, generated, 1)[:, None]
-                nearest[rows] = np.maximum(released, rounded_cosines(similarity))
+                nearest[rows] = np.maximum(closest[:, None], rounded_cosines(similarity))
             if SPREAD in terms:
-                raw = _residuals(real, generated, similarity, codes[rows], matching)
+                raw = _residuals(real, affinities, len(generated), similarity, codes[rows], matching)
                 totals[SPREAD][rows] += standardised(raw)
         if SINGLE in terms:
             nearest[order] -= nearest_references(part_of(pool, order, part), codes[order], 1)[:, None]
@@ -184,18 +183,45 @@ def robust(scores: Floats) -> Floats:
     return np.where(spread > 0, centred / np.where(spread > 0, spread, 1.0), 0.0)
 
 
+def _to_release(real: Descriptors, generated: Descriptors, tau: float) -> tuple[Floats, Floats]:
+    """``(n,)`` ``nearest_generated`` with k = 1 and ``affinity``, of the same products."""
+    closest, total = np.full(len(real), -np.inf), np.zeros(len(real))
+    for start in range(0, len(generated), RELEASE_BLOCK):
+        similarity = (real @ generated[start : start + RELEASE_BLOCK].T).astype(np.float64)
+        np.maximum(closest, similarity.max(axis=1), out=closest)
+        total += kernel_of(similarity, tau).sum(axis=1)
+    return rounded_cosines(closest), total / len(generated)
+
+
 def _residuals(
-    real: Descriptors, generated: Descriptors, similarity: Floats, codes: Rows, matching: Matching
+    real: Descriptors, affinities: Floats, size: int, similarity: Floats, codes: Rows, matching: Matching
 ) -> Floats:
-    """``(n, p)`` standardised residuals at one position, one column for each plant; consumes the similarities."""
-    root = root_of_inverse(real, matching)
-    inverse = root.T @ root
-    size = len(generated)
-    weights = inverse @ (size / (size + 1) * affinity(real, generated, matching.tau))
+    """``(n, p)`` standardised residuals at one position, one column for each plant; consumes the similarities.
+
+    As ``residuals`` in local.py, with the inverse itself in place of its root: it serves many columns.
+    """
+    inverse = _inverse(real, matching)
     added = inverse @ kernel_of(similarity, matching.tau)
+    added += (inverse @ (size * affinities))[:, None]
     added /= size + 1
-    added += weights[:, None]
-    return standardise_residuals(root, added, codes)
+    out: Floats = added / np.sqrt(np.diag(inverse))[:, None]
+    for rows in groups_of_many(codes):
+        covariance = np.linalg.inv(inverse[np.ix_(rows, rows)])
+        out[rows] = covariance @ added[rows] / np.sqrt(np.diag(covariance))[:, None]
+    return out
+
+
+def _inverse(real: Descriptors, matching: Matching) -> Floats:
+    """``(K + ridge I)^-1`` of the reals at one position.
+
+    Raises:
+        UsageError: If the ridge is too small for images so alike.
+    """
+    from scipy.linalg.lapack import dpotri
+
+    lower = dpotri(cholesky_of(real, matching), lower=1, overwrite_c=1)[0]
+    inverse: Floats = np.tril(lower) + np.tril(lower, -1).T
+    return inverse
 
 
 def _share(progress: Progress | None, which: int) -> Progress | None:
