@@ -131,9 +131,13 @@ def _calibrated_real(bench: Bench, plants: EmbeddedPlants) -> Judged:
     assert policy.score is not None, "recorded with every calibrated audit of real images"
     inputs = scoring_inputs(bench.workspace, frozen, bench.on_step)
     row_of = {member.image_id: row for row, member in enumerate(frozen.judged_reals)}
+    # As in ``audit.families``: each claim is a family of its own, and the calibration has no group of any.
+    claim = next(role for role in CANDIDATES if plants.originals[0] in frozen.reals.get(role, ()))
+    groups = {member.group_key for member in bench.acting(*CANDIDATES)} - {None}
+    calibration = [member for member in bench.acting(Role.NOT_USED) if member.group_key not in groups]
     targets, judged, known = (
         np.array([row_of[member.image_id] for member in members], dtype=np.int64)
-        for members in (plants.originals, bench.acting(*CANDIDATES), bench.acting(Role.NOT_USED))
+        for members in (plants.originals, bench.acting(claim), calibration)
     )
     name, k = str(policy.score["score"]), int(policy.score.get("k", policy.top_k))
     bench.on_step(f"scoring {len(inputs.pool):,} real images by {name} with each of {len(targets):,} plants")
