@@ -200,28 +200,31 @@ def _residuals(
 
     As ``residuals`` in local.py, with the inverse itself in place of its root: it serves many columns.
     """
-    inverse = _inverse(real, matching)
-    added = inverse @ kernel_of(similarity, matching.tau)
-    added += (inverse @ (size * affinities))[:, None]
-    added /= size + 1
-    out: Floats = added / np.sqrt(np.diag(inverse))[:, None]
+    from scipy.linalg.blas import dsymm, dsymv
+
+    lower = _lower_inverse(real, matching)
+    diagonal = np.diag(lower)
+    # rows of a C-ordered array are columns to BLAS: H times it, by the lower half of H alone and without a copy
+    added = dsymm(1 / (size + 1), lower, kernel_of(similarity, matching.tau).T, side=1, lower=1).T
+    added += dsymv(size / (size + 1), lower, affinities, lower=1)[:, None]
+    out: Floats = added / np.sqrt(diagonal)[:, None]
     for rows in groups_of_many(codes):
-        covariance = np.linalg.inv(inverse[np.ix_(rows, rows)])
-        out[rows] = covariance @ added[rows] / np.sqrt(np.diag(covariance))[:, None]
+        ordered = np.sort(rows)
+        half = np.tril(lower[np.ix_(ordered, ordered)])
+        covariance = np.linalg.inv(half + np.tril(half, -1).T)
+        out[ordered] = covariance @ added[ordered] / np.sqrt(np.diag(covariance))[:, None]
     return out
 
 
-def _inverse(real: Descriptors, matching: Matching) -> Floats:
-    """``(K + ridge I)^-1`` of the reals at one position.
+def _lower_inverse(real: Descriptors, matching: Matching) -> Floats:
+    """The lower half of ``(K + ridge I)^-1`` of the reals at one position; what is above it means nothing.
 
     Raises:
         UsageError: If the ridge is too small for images so alike.
     """
     from scipy.linalg.lapack import dpotri
 
-    lower = dpotri(cholesky_of(real, matching), lower=1, overwrite_c=1)[0]
-    inverse: Floats = np.tril(lower) + np.tril(lower, -1).T
-    return inverse
+    return np.asarray(dpotri(cholesky_of(real, matching), lower=1, overwrite_c=1)[0], dtype=np.float64)
 
 
 def _share(progress: Progress | None, which: int) -> Progress | None:

@@ -212,7 +212,7 @@ def _notes(report: SensitivityReport, audit: ReplayedAudit, role: Role, others: 
             f"{report.found_without:,} images are found without any plant, and none of them was copied: shares are of "
             "the others."
         )
-    if audit.policy.rule is not RuleName.CALIBRATED:
+    if audit.policy.rule is not RuleName.CALIBRATED and audit.record.subject is Subject.GENERATED:
         notes.append(
             f"The rule {report.rule} labels {report.base_share:.0%} of the audit's images as used without any plant: "
             "a share found means something only as far as it is above that."
