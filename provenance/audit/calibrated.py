@@ -131,7 +131,7 @@ def _judge_generated(
     search = VectorSearch(workspace, frozen.space, on_step)
     known = frozen.reals[Role.NOT_USED]
     on_step(f"comparing {len(known):,} not-used images with the real ones")
-    calibration = [_own_maxima(search, known, references) for references in (frozen.candidates, known)]
+    calibration = [own_maxima(search, known, references) for references in (frozen.candidates, known)]
     groups = [member.group_key for member in known]
     sizes = (len(frozen.candidates), len(known))
 
@@ -165,7 +165,7 @@ def _judge_generated(
     return _judgement(workspace, frozen, decisions, verdicts.test, conclusion, shift, facts, basis)
 
 
-def _own_maxima(search: VectorSearch, known: Sequence[Member], references: Sequence[Member]) -> Floats:
+def own_maxima(search: VectorSearch, known: Sequence[Member], references: Sequence[Member]) -> Floats:
     """The greatest cosine of each known image to the references, its own group (itself, without one) left out."""
     everyone = sorted({m.image_id: m for m in (*known, *references)}.values(), key=lambda m: m.image_id)
     codes = group_codes([m.group_key for m in everyone], len(everyone))[0]

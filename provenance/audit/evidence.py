@@ -105,9 +105,8 @@ def scoring_inputs(workspace: Workspace, frozen: FrozenAudit, on_step: Callable[
     search = VectorSearch(workspace, frozen.space, on_step)
     pool = frozen.judged_reals
     reference = None if frozen.reference is None else search.vectors(frozen.reference.members)
-    return ScoringInputs(
-        search.vectors(pool), search.vectors(frozen.release.members), [member.group_key for member in pool], reference
-    )
+    release, groups = search.vectors(frozen.release.members), [member.group_key for member in pool]
+    return ScoringInputs(search.vectors(pool), release, groups, reference, workspace.settings.threads)
 
 
 class VectorSearch:

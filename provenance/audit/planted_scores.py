@@ -20,6 +20,7 @@ from provenance.detection import membership_scores, neighborhoods
 from provenance.detection.local_memory import SINGLE, SPREAD, scores_with_each_plant
 from provenance.detection.membership import REFERENCED
 from provenance.detection.neighborhoods import fixed_point
+from provenance.index import available_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,6 +96,7 @@ def _local(
                 block,
                 inputs.groups,
                 terms=_LOCAL_TERMS[name],
+                threads=inputs.threads or available_threads(),
                 progress=partial(told, start=start, size=len(block)),
             )
         yield from scores

@@ -9,8 +9,9 @@ label enters. ``evidence.scoring_inputs`` reads the vectors of a frozen audit, v
 
 Scores of a local space (``parts`` > 1): ``local`` (the default there), ``local-matching``, ``local-nearest``; of a
 whole-image space all of ``provenance.detection.SCORES``. ``referenced:NAME`` is any of them less the same against a
-reference release. ``local-matching`` and ``local`` are float32 products: they run on one BLAS thread, over
-rows in the order of their contents, so that neither the number of threads nor the order of anything shows in a score.
+reference release. ``local-matching`` and ``local`` are float32 products: each runs on one BLAS thread, over rows in the
+order of their contents, while threads share the positions, so that neither the number of threads nor the order of
+anything shows in a score.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from provenance.detection.local_memory import COPY_FROM, COPY_WEIGHT, local_scor
 from provenance.detection.local_neighbors import local_nearest_scores
 from provenance.detection.membership import REFERENCED
 from provenance.errors import SpaceMismatchError, UsageError
+from provenance.index import available_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,12 +58,14 @@ class ScoringInputs:
         release: Of the generated images, float32 (m, parts, dimension).
         groups: Patient or study of each real; ``None`` in a place: a group of its own.
         reference: Of a release whose generator was trained on other images; ``None`` without.
+        threads: How many work at it; ``None``: all cores. No influence on a score.
     """
 
     pool: Vectors
     release: Vectors
     groups: Sequence[str | None]
     reference: Vectors | None = None
+    threads: int | None = None
 
     @property
     def is_local(self) -> bool:
@@ -190,7 +194,8 @@ def _local(name: str, inputs: ScoringInputs, k: int, progress: Progress | None, 
 def _local_against(
     name: str, inputs: ScoringInputs, release: Vectors, k: int, progress: Progress | None
 ) -> LocalScores:
+    threads = inputs.threads or available_threads()
     if name == "local-nearest":
-        return local_nearest_scores(inputs.pool, release, inputs.groups, k=k, progress=progress)
+        return local_nearest_scores(inputs.pool, release, inputs.groups, k=k, threads=threads, progress=progress)
     score = local_scores if name == "local" else matching_scores
-    return score(inputs.pool, release, inputs.groups, progress=progress)
+    return score(inputs.pool, release, inputs.groups, threads=threads, progress=progress)

@@ -41,6 +41,7 @@ from provenance.detection.local_neighbors import (
     nearest_references,
     rounded_cosines,
 )
+from provenance.detection.positions import each_position
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,25 +61,28 @@ def local_scores(
     groups: Groups | None = None,
     *,
     matching: Matching | None = None,
+    threads: int = 1,
     progress: Progress | None = None,
 ) -> LocalScores:
     """The default local score of every image of the pool against a release (module docstring).
 
-    The order of pool and release does not change a bit of the result; block sizes change it by less than 1e-5.
+    The order of pool and release, and the number of threads, do not change a bit of the result; block sizes change it
+    by less than 1e-5.
 
     Args:
         pool: ``(n, parts, dim)`` unit vectors: calibration, subjects and known used images together.
         release: ``(m, parts, dim)`` unit vectors of the generated images.
         groups: Patient or study of each pool image; ``None`` (or an entry ``None``): a group of its own.
         matching: Parameters; the defaults if ``None``.
+        threads: Positions worked at at once; memory grows with them.
         progress: Called with positions done and positions in all, for both scores together.
 
     Raises:
         UsageError: If an array is empty, misshapen, not finite or not of unit vectors, if there are fewer than two
             groups, or if no position tells any two pool images apart.
     """
-    spread = matching_scores(pool, release, groups, matching=matching, progress=_share(progress, 0))
-    single = local_nearest_scores(pool, release, groups, k=1, progress=_share(progress, 1))
+    spread = matching_scores(pool, release, groups, matching=matching, threads=threads, progress=_share(progress, 0))
+    single = local_nearest_scores(pool, release, groups, k=1, threads=threads, progress=_share(progress, 1))
     copy = copy_bonus(single.score)
     score = np.round(robust(spread.score) + copy, SCORE_DECIMALS) + 0.0
     return LocalScores(score=score, contributions=spread.contributions, copy=copy)
@@ -92,6 +96,7 @@ def scores_with_each_plant(
     *,
     matching: Matching | None = None,
     terms: tuple[str, ...] = (SPREAD, SINGLE),
+    threads: int = 1,
     progress: Progress | None = None,
 ) -> Floats:
     """Scores of the whole pool for each plant, as if it alone had been added to the release.
@@ -103,6 +108,7 @@ def scores_with_each_plant(
         groups: As in ``local_scores``.
         matching: Parameters; the defaults if ``None``.
         terms: Both for the default score; ``SPREAD`` alone for ``matching``, ``SINGLE`` alone for ``nearest`` (k = 1).
+        threads: Positions worked at at once; memory grows with them.
         progress: Called with positions done and positions in all.
 
     Returns:
@@ -119,25 +125,29 @@ def scores_with_each_plant(
     codes = checked_groups(groups, len(pool))
     order, release_order = content_order(pool), content_order(release)
     blocks = dealt(codes, groups, order, matching)
-    totals = {term: np.zeros((len(pool), len(plants))) for term in terms}
-    for part in range(pool.shape[1]):
+
+    def contributions(part: int) -> dict[str, Floats]:
         generated = part_of(release, release_order, part)
         planted = part_of(plants, np.arange(len(plants)), part)
-        nearest = np.empty((len(pool), len(plants)))
+        found = {term: np.empty((len(pool), len(plants))) for term in terms}
         for rows in blocks:
             real = part_of(pool, rows, part)
             similarity = (real @ planted.T).astype(np.float64)
             closest, affinities = _to_release(real, generated, matching.tau)
             if SINGLE in terms:
-                nearest[rows] = np.maximum(closest[:, None], rounded_cosines(similarity))
+                found[SINGLE][rows] = np.maximum(closest[:, None], rounded_cosines(similarity))
             if SPREAD in terms:
                 raw = _residuals(real, affinities, len(generated), similarity, codes[rows], matching)
-                totals[SPREAD][rows] += standardised(raw)
+                found[SPREAD][rows] = standardised(raw)
         if SINGLE in terms:
-            nearest[order] -= nearest_references(part_of(pool, order, part), codes[order], 1)[:, None]
-            totals[SINGLE] += standardised(nearest)
-        if progress:
-            progress(part + 1, pool.shape[1])
+            found[SINGLE][order] -= nearest_references(part_of(pool, order, part), codes[order], 1)[:, None]
+            found[SINGLE] = standardised(found[SINGLE])
+        return found
+
+    totals = {term: np.zeros((len(pool), len(plants))) for term in terms}
+    for found in each_position(contributions, pool.shape[1], threads=threads, progress=progress):
+        for term in terms:
+            totals[term] += found[term]
     means = {term: np.round(total / pool.shape[1], SCORE_DECIMALS) + 0.0 for term, total in totals.items()}
     if len(terms) == 1:
         return np.ascontiguousarray(means[terms[0]].T)

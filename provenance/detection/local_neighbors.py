@@ -21,6 +21,7 @@ from provenance.detection.local import (
     scores_of,
     standardised,
 )
+from provenance.detection.positions import each_position
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,12 +53,13 @@ def local_nearest_scores(
     groups: Groups | None = None,
     *,
     k: int = 30,
+    threads: int = 1,
     progress: Progress | None = None,
 ) -> LocalScores:
     """The score ``local-nearest`` of every image of the pool (module docstring).
 
     Similarities are rounded to 6 decimals before the k nearest are taken, and summed in float64: blocks and order
-    change nothing beyond that.
+    change nothing beyond that, and the number of threads nothing at all.
 
     Raises:
         UsageError: As ``matching_scores``, or if k is below 1 or beyond the release or an image's references.
@@ -72,13 +74,16 @@ def local_nearest_scores(
             hint=f"give a k from 1 to {min(len(release), largest)}",
         )
     order, release_order = content_order(pool), content_order(release)
-    contributions = np.empty(pool.shape[:2])
-    for part in range(pool.shape[1]):
+
+    def column(part: int) -> Floats:
         real, generated = part_of(pool, order, part), part_of(release, release_order, part)
         raw = nearest_generated(real, generated, k) - nearest_references(real, codes[order], k)
-        contributions[order, part] = standardised(raw)
-        if progress:
-            progress(part + 1, pool.shape[1])
+        found = np.empty(len(pool))
+        found[order] = standardised(raw)
+        return found
+
+    columns = each_position(column, pool.shape[1], threads=threads, progress=progress)
+    contributions = np.stack(list(columns), axis=1)
     return scores_of(contributions)
 
 

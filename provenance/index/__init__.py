@@ -15,7 +15,7 @@ from provenance.index.contract import (
 from provenance.index.moments import Moments, MomentsCache, direct_pairwise, member_key, needs_direct, pairwise
 from provenance.index.ranges import pairs_in_file
 from provenance.index.rescoring import similarities
-from provenance.index.search import neighbors_by_engine, neighbors_in_file
+from provenance.index.search import available_threads, neighbors_by_engine, neighbors_in_file
 from provenance.index.vectorfile import clear, content_digest, ensure_vector_file, load_vectors, prune
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "MomentsCache",
     "Points",
     "VectorIndex",
+    "available_threads",
     "checked_vectors",
     "clear",
     "content_digest",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.audit.calibrated import _own_maxima
+from provenance.audit.calibrated import own_maxima
 from provenance.audit.evidence import VectorSearch, scoring_inputs
 from provenance.audit.features import NEAREST, NEAREST_MEAN, S_NOT_USED, S_USED
 from provenance.audit.inputs import CANDIDATES
@@ -111,7 +111,7 @@ def _calibrated_generated(bench: Bench, plants: EmbeddedPlants) -> Judged:
     to_used, to_not_used = (_maxima(bench, plants, members) for members in (candidates, known))
     s_used, s_not_used = _recorded_maxima(bench)
     bench.on_step(f"comparing {len(known):,} not-used images with the real ones")
-    own_to_used, own_to_not_used = (_own_maxima(bench.search, known, members) for members in (candidates, known))
+    own_to_used, own_to_not_used = (own_maxima(bench.search, known, members) for members in (candidates, known))
     judged = judge_as_generated(
         to_used,
         to_not_used,

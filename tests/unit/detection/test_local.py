@@ -91,6 +91,19 @@ def test_order_of_pool_and_release_changes_not_one_bit() -> None:
         np.testing.assert_array_equal(first.score[shuffled], second.score)
 
 
+def test_threads_share_the_positions_and_change_not_one_bit() -> None:
+    pool, release = made_up(n=40, m=50, parts=7)
+    steps: list[tuple[int, int]] = []
+    one = local_scores(pool, release)
+    many = local_scores(pool, release, threads=3, progress=lambda done, total: steps.append((done, total)))
+    assert np.array_equal(one.score, many.score)
+    assert np.array_equal(one.contributions, many.contributions)
+    assert steps == [(done, 14) for done in range(1, 15)]
+    plants = release[:5]
+    alone = scores_with_each_plant(pool, release, plants)
+    assert np.array_equal(alone, scores_with_each_plant(pool, release, plants, threads=4))
+
+
 def test_blocks_of_the_release_change_nothing_that_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     pool, release = made_up(n=40, m=200)
     whole = matching_scores(pool, release).contributions
