@@ -3,9 +3,9 @@
     python benchmarks/local_scores.py                                   # a scaled-down run and what it foretells
     python benchmarks/local_scores.py --reals 10000 --release 5000 --positions 4    # full size, 4 of 36 positions
 
-Descriptors are random unit vectors: the time does not depend on what is in them. Threads share the
-positions, so that the time for all is in proportion to their number, and the memory does not grow with them (but for the
-descriptors themselves).
+Descriptors are random unit vectors: the time does not depend on what is in them. Threads share the positions, so that
+the time for all is in proportion to their number, and the memory does not grow with them (but for the descriptors
+themselves).
 """
 
 from __future__ import annotations
@@ -64,9 +64,8 @@ def main() -> None:
     release = random_descriptors(given.release, given.positions, given.numbers, 1)
     held = peak_mb()
     scale = given.all_positions / given.positions
-    print(
-        f"{given.reals} reals, {given.release} generated, {given.positions} positions x {given.numbers} numbers, {given.threads} threads"
-    )
+    size = f"{given.positions} positions x {given.numbers} numbers"
+    print(f"{given.reals} reals, {given.release} generated, {size}, {given.threads} threads")
     digests = seconds(lambda: (content_order(pool), content_order(release)))
     matching = seconds(lambda: matching_scores(pool, release, threads=given.threads))
     nearest = seconds(lambda: local_nearest_scores(pool, release, k=1, threads=given.threads))
