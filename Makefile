@@ -34,7 +34,7 @@ format: env ## Format and mend what can be mended
 
 pytest: env
 	scripts/ensure-chromium
-	scripts/with-postgres $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	scripts/with-postgres $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 build: env ## Build the wheel and the source archive into dist/
 	$(BIN)/python -m build
