@@ -2,9 +2,9 @@
 
 What a plant leaves as it is, is computed once: neighborhoods and reference terms of whole-image scores, affinities and
 inverses of local ones. The scores are those of ``scoring.score_reals`` with the plant in the release: exactly for
-whole-image scores (but for ``monte-carlo``, whose radius stays that of the release without the plant), to within 1e-5
-for local ones. Scores without an incremental form (``referenced`` local ones, ``local-nearest`` with k > 1) are
-computed anew for each plant.
+whole-image scores (but for ``monte-carlo``, whose radius stays that of the release without the plant, and the rank
+average that it is part of), to within 1e-5 for local ones. Scores without an incremental form (``referenced`` local
+ones, ``local-nearest`` with k > 1) are computed anew for each plant.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.audit.scoring import is_local_score, one_thread, score_reals, takes_k
-from provenance.detection import membership_scores, neighborhoods
+from provenance.audit.scoring import is_local_score, one_thread, score_reals, takes_k, whole_scores
+from provenance.detection import neighborhoods
 from provenance.detection.local_memory import SINGLE, SPREAD, scores_with_each_plant
 from provenance.detection.membership import REFERENCED
 from provenance.detection.neighborhoods import fixed_point
@@ -115,4 +115,4 @@ def _whole(name: str, inputs: ScoringInputs, plants: Vectors, k: int) -> Iterato
             added = fixed_point(plants[start : start + step, 0], "plants")
             similarities = np.clip(added @ reals.T, -1, 1)
         for row in similarities:
-            yield membership_scores(base.with_planted(row, groups), other, [name])[name]
+            yield whole_scores(name, base.with_planted(row, groups), other)

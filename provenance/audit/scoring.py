@@ -8,10 +8,10 @@ compared are the same numbers. The pool is calibration, subjects and the images 
 label enters. ``evidence.scoring_inputs`` reads the vectors of a frozen audit, verified.
 
 Scores of a local space (``parts`` > 1): ``local`` (the default there), ``local-matching``, ``local-nearest``; of a
-whole-image space all of ``provenance.detection.SCORES``. ``referenced:NAME`` is any of them less the same against a
-reference release. ``local-matching`` and ``local`` are float32 products: each runs on one BLAS thread, over rows in the
-order of their contents, while threads share the positions, so that neither the number of threads nor the order of
-anything shows in a score.
+whole-image space all of ``provenance.detection.SCORES``, and ``rank-average`` of them. ``referenced:NAME`` is any of
+these less the same against a reference release. ``local-matching`` and ``local`` are float32 products: each runs on one
+BLAS thread, over rows in the order of their contents, while threads share the positions, so that neither the number of
+threads nor the order of anything shows in a score.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provenance.detection import SCORES, membership_scores, neighborhoods
+from provenance.detection import SCORES, combine_by_rank, membership_scores, neighborhoods
+from provenance.detection.combination import RANK_AVERAGE
 from provenance.detection.local import Matching, matching_scores
 from provenance.detection.local_memory import COPY_FROM, COPY_WEIGHT, local_scores, referenced
 from provenance.detection.local_neighbors import local_nearest_scores
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from provenance.detection import Neighborhoods
     from provenance.detection.local import LocalScores
 
     Floats = NDArray[np.float64]
@@ -46,7 +48,7 @@ DEFAULT_LOCAL_BACKBONE = "patches-24-8@64"
 """The defaults of the rule ``calibrated``: docs/method.md says what they follow from."""
 
 LOCAL_SCORES = ("local", "local-matching", "local-nearest")
-_TAKE_K = ("nearest-mean", "density", "local-share", "local-nearest")
+_TAKE_K = ("nearest-mean", "density", "local-share", "local-nearest", RANK_AVERAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def default_score(*, is_local: bool) -> str:
 
 def score_names() -> tuple[str, ...]:
     """All names but the ``referenced:`` ones."""
-    return (*LOCAL_SCORES, *SCORES)
+    return (*LOCAL_SCORES, *SCORES, RANK_AVERAGE)
 
 
 def is_local_score(name: str) -> bool:
@@ -125,6 +127,8 @@ def score_parameters(name: str, k: int) -> dict[str, Any]:
         found["k"] = k
     if plain in ("local", "local-matching"):
         found["matching"] = Matching().to_json()
+    if plain == RANK_AVERAGE:
+        found["of"] = list(SCORES)
     if plain == "local":
         found["copies"] = {"from": COPY_FROM, "weight": COPY_WEIGHT}
     return found
@@ -175,10 +179,21 @@ def _whole(name: str, inputs: ScoringInputs, k: int, *, subtract: bool) -> Score
     pool, groups = inputs.pool[:, 0], inputs.groups
     found = neighborhoods(pool, inputs.release[:, 0], groups, k=kept)
     if inputs.reference is None:
-        return ScoredReals(membership_scores(found, names=[name])[name], None, None)
+        return ScoredReals(whole_scores(name, found, None), None, None)
     other = neighborhoods(pool, inputs.reference[:, 0], groups, k=kept)
-    scores = membership_scores(found, other, [name])[name]
-    return ScoredReals(scores, None if subtract else membership_scores(other, names=[name])[name], None)
+    return ScoredReals(whole_scores(name, found, other), None if subtract else whole_scores(name, other, None), None)
+
+
+def whole_scores(name: str, found: Neighborhoods, reference: Neighborhoods | None) -> Floats:
+    """A whole-image score by its name: one of ``provenance.detection``, or the average of the ranks of all of them."""
+    plain = name.removeprefix(REFERENCED)
+    if plain != RANK_AVERAGE:
+        return membership_scores(found, reference, [name])[name]
+    average = combine_by_rank(membership_scores(found, names=SCORES))
+    if plain == name:
+        return average
+    assert reference is not None, "checked before"
+    return average - combine_by_rank(membership_scores(reference, names=SCORES))
 
 
 def _local(name: str, inputs: ScoringInputs, k: int, progress: Progress | None, *, subtract: bool) -> ScoredReals:

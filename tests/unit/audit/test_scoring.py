@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 
 from provenance.audit.scoring import (
     ScoringInputs,
@@ -13,6 +14,7 @@ from provenance.audit.scoring import (
     score_parameters,
     score_reals,
 )
+from provenance.detection import SCORES
 from provenance.errors import SpaceMismatchError, UsageError
 
 
@@ -48,6 +50,21 @@ def test_referenced_subtracts_the_control(inputs):
     plain, subtracted = score_reals("nearest", inputs), score_reals("referenced:nearest", inputs)
     assert np.allclose(plain.scores - plain.control, subtracted.scores)
     assert subtracted.control is None
+
+
+def test_rank_average_gives_each_score_the_same_say(inputs):
+    columns = [score_reals(name, inputs, k=3).scores for name in SCORES]
+    expected = np.mean([rankdata(np.round(column, 9)) for column in columns], axis=0) / 13
+    found = score_reals("rank-average", inputs, k=3)
+    assert np.allclose(found.scores, expected, atol=1e-9)
+    subtracted = score_reals("referenced:rank-average", inputs, k=3).scores
+    assert np.allclose(subtracted, found.scores - found.control, atol=1e-9)
+    assert score_parameters("rank-average", 3) == {
+        "score": "rank-average",
+        "space_kind": "whole",
+        "k": 3,
+        "of": list(SCORES),
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in score_names() if is_local_score(name)])
