@@ -165,7 +165,8 @@ class Workspace(Measuring):
             population: ``maxima`` (default) or ``pairwise``: what mu and sigma are taken over.
             top_k: Neighbors that are kept per subject and role; 10 by default.
             score: Membership score of ``calibrated`` verdicts of real images (``provenance.audit.score_names()``);
-                ``local`` by default where the sets share a local space, else ``relative``.
+                ``local`` by default, over a local space that is made where there is none; ``relative`` where
+                ``space`` is a whole-image one.
             fdr: Level of the false discovery rate of ``calibrated``; 0.05 by default.
             reference_release: A release whose generator was trained on other images: a control of the scores, or what a
                 ``referenced:NAME`` score subtracts.

@@ -28,7 +28,7 @@ from provenance.detection import SIMILARITY_TOLERANCE, Decision, calibrate_gener
 from provenance.detection.checks import group_codes
 from provenance.detection.membership import REFERENCED
 from provenance.errors import UsageError
-from provenance.vocabulary import Label, Role, Subject, digest_of_json
+from provenance.vocabulary import Label, Outcome, Role, Subject, digest_of_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -206,6 +206,10 @@ def _judgement(
         }
     figures = {"calibration_groups": verdicts.calibration_groups, "k_min": verdicts.k_min, "q": verdicts.q}
     notes = [of_rule["reason"], *of_rule["warnings"], *shift.warnings, of_rule["guarantee"]]
+    if "control" in of_rule and conclusion.outcome is Outcome.INCONCLUSIVE:
+        notes.append(
+            "--subject real asks which real images were used: a question that fewer calibration images can answer."
+        )
     return Judgement(
         decisions=decisions,
         threshold=None,

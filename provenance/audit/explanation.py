@@ -13,6 +13,7 @@ import numpy as np
 from provenance.audit.evidence import scoring_inputs
 from provenance.audit.inputs import AuditRequest, freeze
 from provenance.audit.scoring import is_local_score, score_reals
+from provenance.audit.twins import recorded_rule, twin_settings, with_twins
 from provenance.detection.local_neighbors import speaking_parts
 from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError, UsageError
 from provenance.spaces import grid_of
@@ -190,18 +191,19 @@ def _frozen_again(workspace: Workspace, audit: AuditRecord) -> FrozenAudit:
     played = workspace.catalog.audit_datasets(audit.audit_id)
     names = {role: tuple(row.name for row in played if row.role is role) for role in Role}
     reference = audit.settings.get("reference_release")
-    frozen = freeze(
-        workspace.catalog,
-        AuditRequest(
-            names[Role.RELEASE][0],
-            names[Role.USED],
-            names[Role.NOT_USED],
-            names[Role.AGAINST],
-            space=audit.space_id,
-            exclude_overlap=bool(audit.counts.get("excluded_overlap")),
-            reference_release=None if reference is None else reference["name"],
-        ),
+    twins = audit.settings.get("twins") or {}
+    request = AuditRequest(
+        names[Role.RELEASE][0],
+        names[Role.USED],
+        names[Role.NOT_USED],
+        names[Role.AGAINST],
+        space=audit.space_id,
+        exclude_overlap=bool(audit.counts.get("excluded_overlap")),
+        exclude_twins=bool(twins.get("excluded")),
+        twin_rule=recorded_rule(twins),
+        reference_release=None if reference is None else reference["name"],
     )
+    frozen = freeze(workspace.catalog, request)
     then = {(row.dataset_id, row.dataset_digest) for row in played}
     now = {(each.dataset.dataset_id, each.digest) for each in (frozen.release, *frozen.sets)}
     if reference is not None and frozen.reference is not None:
@@ -212,7 +214,15 @@ def _frozen_again(workspace: Workspace, audit: AuditRecord) -> FrozenAudit:
             f"the sets hold other images than audit {audit.audit_id[:8]} saw: it can't be explained any more",
             hint="audit again",
         )
-    return frozen
+    if not request.exclude_twins:
+        return frozen
+    without = with_twins(workspace, frozen, request, lambda _step: None)
+    if twin_settings(without)["twins"]["images_digest"] != twins["images_digest"]:
+        raise ConflictError(
+            f"audit {audit.audit_id[:8]} left twins out, and others are found now: it can't be explained any more",
+            hint="audit again",
+        )
+    return without
 
 
 def _columns(frozen: FrozenAudit) -> int:

@@ -189,7 +189,7 @@ def _roles(catalog: Catalog, request: AuditRequest, release: Dataset) -> list[tu
 
 
 def _default_roles(catalog: Catalog, release: Dataset) -> list[tuple[Dataset, Role]]:
-    sets = [summary.dataset for summary in catalog.datasets(DatasetKind.SET)]
+    sets = [summary.dataset for summary in catalog.datasets(DatasetKind.SET) if summary.image_count]
     fitting = [s for s in sets if not s.modality or not release.modality or s.modality == release.modality]
     if not fitting:
         raise NotFoundError(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from provenance.duplicates import find_twins
+from provenance.duplicates import DuplicateRule, find_twins
 from provenance.errors import ConflictError, SpaceMismatchError
 from provenance.ingest import image_ids_digest
 from provenance.spaces import common_space, members_in
-from provenance.vocabulary import Role
+from provenance.vocabulary import Evidence, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from provenance.audit.inputs import AuditRequest, FrozenAudit
     from provenance.catalog import Member
@@ -80,6 +80,13 @@ def _in_whole_space(
 def _say_first(progress: Progress, on_step: Callable[[str], None]) -> None:
     if progress.done == 1:
         on_step(f"reading {progress.total:,} images for their perceptual hashes, this once")
+
+
+def recorded_rule(facts: Mapping[str, Any]) -> DuplicateRule:
+    """The rule for near-twins that an audit's ``twin_settings`` hold; the default where they hold none."""
+    if not facts:
+        return DuplicateRule()
+    return DuplicateRule(Evidence(facts["evidence"]), facts["hash_distance"], facts["min_similarity"])
 
 
 def twin_counts(frozen: FrozenAudit) -> dict[str, int]:

@@ -60,7 +60,10 @@ def audit(
     score: Annotated[
         str | None,
         typer.Option(
-            "--score", metavar="NAME", help="Membership score of real images.", show_default="local, else relative"
+            "--score",
+            metavar="NAME",
+            help="Membership score of real images.",
+            show_default="local; relative in a whole-image --space",
         ),
     ] = None,
     fdr: Annotated[
@@ -280,7 +283,12 @@ def _calibration_facts(audit: AuditRecord) -> dict[str, Any]:
     if test and test["auc"]["value"] is not None:
         auc, low, high = (test["auc"][name] for name in ("value", "low", "high"))
         interval = "" if low is None else f" [{low:.3f}, {high:.3f}]"
-        facts["release test"] = f"AUC {auc:.3f}{interval}, p = {test['permutation']['p_value']:.2g}"
+        permutation = test["permutation"]
+        least = " (the smallest there can be)" if permutation["p_value"] == permutation["smallest_p"] else ""
+        facts["release test"] = f"AUC {auc:.3f}{interval}, p = {permutation['p_value']:.2g}{least}"
+        control, reference = test["control"], audit.settings.get("reference_release")
+        if control and reference and control["value"] is not None:
+            facts["control"] = f"{reference['name']}: AUC {control['value']:.3f}, p = {control['p_value']:.2g}"
     return facts
 
 
@@ -290,9 +298,13 @@ def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None
 
     if rows == 0:
         return
-    ranked = sorted(audit_rows(workspace, audit), key=lambda row: -(row["score"] or 0))[:rows]
     generated, calibrated = audit.subject is Subject.GENERATED, "outcome" in audit.settings
+    # calibrated verdicts: images of unknown use first, as of the others it is claimed already
+    ranked = sorted(
+        audit_rows(workspace, audit), key=lambda row: (calibrated and row["role"] == "used", -(row["score"] or 0))
+    )[:rows]
     columns = (*(("p", "q") if calibrated else ()), *(("S_u", "S_n", "S_unknown") if generated else ("claimed",)))
+    what = "greatest scores, unknown use first:" if calibrated else "closest"
     print_table(
         ("subject", "name", "label", "score", *columns, "nearest", "nearest name"),
         [
@@ -308,7 +320,7 @@ def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None
             )
             for row in ranked
         ],
-        title=f"{'greatest scores of' if calibrated else 'closest'} {len(ranked)} of {audit.counts['subjects']:,}",
+        title=f"{what} {len(ranked)} of {audit.counts['subjects']:,}",
     )
 
 

@@ -56,6 +56,7 @@ def export(
         document: dict[str, Any] = {"file": output.resolve(), "format": fmt, "rows": exported.row_count}
         if run is not None:
             document |= {"sets": run.set_names, "unjudged": run.unjudged, "forgotten": run.forgotten_count}
+            document["inconclusive"] = run.inconclusive_count
         print_json(document)
     else:
         message(f"{output}: {exported.row_count:,} rows")
@@ -66,6 +67,11 @@ def _warn_of_ids_left_out(run: RunFile) -> None:
 
     if run.subject is Subject.GENERATED:
         warn("these are labels of generated images; the challenge scores real ones: audit with --subject real")
+    if run.inconclusive_count:
+        warn(
+            f"{run.inconclusive_count:,} of {len(run.rows):,} rows are 0 because the audit could not tell "
+            "(inconclusive); with more calibration images, or a greater --fdr, it may"
+        )
     if run.unjudged:
         named = ", ".join(run.unjudged[:5]) + (" ..." if len(run.unjudged) > 5 else "")
         warn(f"without a verdict in this audit, and not in the file: {len(run.unjudged)} ({named})")

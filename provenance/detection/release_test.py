@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 BATCH_NUMBERS = 2_000_000
 
 NO_SENSITIVITY = (
-    "It is not known how small a leak this test would have seen, so this is no finding that there is none: "
-    "measure the sensitivity."
+    "It is not known how small a leak this test would have seen, so this is no finding that there is none; a "
+    "measured sensitivity tells which single copies would have been found."
 )
 
 
@@ -125,7 +125,8 @@ def judge_release(
     """Test a release; statistic, assumptions and source in the module.
 
     ``inconclusive`` where the smallest attainable p-value is above the level, all scores are equal, one class has no
-    group of its own, or the control test is significant as well.
+    group of its own, the control test is significant as well, or members score lower than non-members, by as much as
+    would be a leak the other way round (sets that were swapped, or that differ in more than their use).
 
     Args:
         scores: Of reals, higher = more likely used, shape (n,); compared at 9 decimals.
@@ -296,6 +297,11 @@ def _conclusion(
             f"above the level {level:g}."
         )
     shown = f"AUC {test.value:.2f}, p = {test.p_value:.2g}, level {level:g}"
+    if 1 - test.p_value + test.smallest_p <= level:
+        return Outcome.INCONCLUSIVE, (
+            f"Inconclusive: images claimed used score LOWER than images known not used, by more than chance allows "
+            f"({shown}). Were the two sets taken for one another, or do they differ in more than their use?"
+        )
     if test.p_value > level:
         return Outcome.LEAK_NOT_ESTABLISHED, (
             f"Images claimed used do not score higher than images known not used by more than chance allows "
@@ -308,5 +314,5 @@ def _conclusion(
         )
     return Outcome.LEAK_ESTABLISHED, (
         f"Images claimed used score higher than images known not used, more than chance allows ({shown}): "
-        "the release leaks which images it was trained on."
+        "the release leaks which images it was trained on, if the two sets are alike but for their use."
     )

@@ -43,6 +43,7 @@ class RunFile:
             in the file.
         forgotten_count: Judged images that were forgotten since, and have no name any more.
         subject: Which images these are: the challenge scores real ones, the seed paper labels generated ones.
+        inconclusive_count: Rows that are 0 only because the audit could not tell.
     """
 
     rows: tuple[tuple[str, int], ...]
@@ -50,6 +51,7 @@ class RunFile:
     unjudged: tuple[str, ...]
     forgotten_count: int
     subject: Subject = Subject.REAL
+    inconclusive_count: int = 0
 
     @property
     def content(self) -> bytes:
@@ -101,7 +103,8 @@ def run_file(workspace: Workspace, audit: AuditRecord, chosen: str | None = None
     roles = {row.role for row in sets}
     forgotten = sum(v.image_id is None and v.subject_role in roles for v in verdicts.values())
     set_names = tuple(row.name for row in sets)
-    return RunFile(_rows(judged), set_names, tuple(sorted(unjudged)), forgotten, audit.subject)
+    undecided = sum(verdict.label is Label.INCONCLUSIVE for _, verdict in judged)
+    return RunFile(_rows(judged), set_names, tuple(sorted(unjudged)), forgotten, audit.subject, undecided)
 
 
 def export_run_file(workspace: Workspace, audit: AuditRecord, target: Path, chosen: str | None = None) -> RunFile:

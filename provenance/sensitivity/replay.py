@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from provenance.audit.inputs import AuditRequest, freeze
-from provenance.audit.twins import twin_settings, with_twins
+from provenance.audit.twins import recorded_rule, twin_settings, with_twins
 from provenance.detection import policy_from_json
-from provenance.duplicates import DuplicateRule
 from provenance.errors import ConflictError
-from provenance.vocabulary import Evidence, Role
+from provenance.vocabulary import Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +86,7 @@ def _request(workspace: Workspace, record: AuditRecord, datasets: list[AuditData
         record.space_id,
         exclude_overlap=record.counts.get("excluded_overlap", 0) > 0,
         exclude_twins=bool((record.settings.get("twins") or {}).get("excluded")),
-        twin_rule=_twin_rule(record.settings.get("twins")),
+        twin_rule=recorded_rule(record.settings.get("twins") or {}),
         reference_release=None if reference is None else _name_now(workspace, reference["dataset_id"]),
     )
 
@@ -95,9 +94,3 @@ def _request(workspace: Workspace, record: AuditRecord, datasets: list[AuditData
 def _name_now(workspace: Workspace, dataset_id: str) -> str:
     """Another dataset may have the name since; then digests differ, and that is said."""
     return workspace.catalog.dataset_by_id(dataset_id).name
-
-
-def _twin_rule(recorded: dict[str, Any] | None) -> DuplicateRule:
-    if not recorded:
-        return DuplicateRule()
-    return DuplicateRule(Evidence(recorded["evidence"]), recorded["hash_distance"], recorded["min_similarity"])

@@ -172,7 +172,7 @@ def test_nothing_is_established_where_nothing_was_used(whole: Path) -> None:
     found = answer(whole, "audit", "clean", *REAL)
     assert found["counts"]["established"] == 0
     assert found["outcome"] == "leak_not_established"
-    assert "measure the sensitivity" in found["outcome_reason"]
+    assert "a measured sensitivity" in found["outcome_reason"]
     assert found["release_test"]["permutation"]["p_value"] > 0.05
 
 
@@ -384,6 +384,22 @@ def test_the_python_api_and_the_evaluation(whole: Path, tmp_path: Path) -> None:
     found = answer(whole, "evaluate", report.audit.audit_id, "--labels", str(labels), "--bootstrap", "100")
     assert '"steps": 51' in json.dumps(found)
     assert "judges none of them" in refused(whole, "evaluate", report.audit.audit_id)
+
+
+def test_an_explanation_is_of_the_score_on_record_where_twins_were_left_out(layout: Path, tmp_path: Path) -> None:
+    with Image.open(layout / "used" / "s0000.png") as twin:
+        twin.save(tmp_path / "twin0.bmp")
+    workspace = make(tmp_path, WHOLE, SETS | {"leaky": RELEASES["leaky"]}, layout=layout)
+    run(workspace, "ingest", *(str(tmp_path / "twin0.bmp"), *SETS["fresh"]), "--backbone", WHOLE)
+    (tmp_path / "nothing").mkdir()
+    empty = ("--set", "empty", "--membership", "used", "--backbone", WHOLE)
+    run(workspace, "ingest", str(tmp_path / "nothing"), *empty, code=3)
+    found = answer(workspace, "audit", "leaky", *REAL, "--fdr", "0.2", "--exclude-twins")
+    assert found["counts"]["excluded_twins"] == 1
+    row = next(row for row in verdicts(workspace, found["audit_id"], tmp_path / "v.csv") if row["name"] == "s0000.png")
+    explained = answer(workspace, "show", row["subject_id"])["explanation"]
+    assert explained["audit_id"] == found["audit_id"]
+    assert explained["score"] == float(row["score"])
 
 
 @pytest.mark.postgres

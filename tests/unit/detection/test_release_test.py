@@ -64,10 +64,15 @@ def test_no_leak_without_a_sensitivity_says_that_it_is_no_finding() -> None:
     assert "no finding" not in said.reason
 
 
-def test_members_that_score_lower_are_no_leak() -> None:
+def test_members_that_score_lower_are_no_leak_and_no_all_clear() -> None:
     scores, members = two_kinds(4, 60, 60, -2.0)
     result = judge_release(scores, members)
-    assert (result.outcome, result.permutation.p_value) == (Outcome.LEAK_NOT_ESTABLISHED, 1.0)
+    assert (result.outcome, result.permutation.p_value) == (Outcome.INCONCLUSIVE, 1.0)
+    assert "taken for one another" in result.reason
+    swapped = judge_release(scores, ~members)
+    assert swapped.outcome is Outcome.LEAK_ESTABLISHED
+    fair, members = two_kinds(9, 60, 60, 0.0)
+    assert judge_release(fair, members).outcome is Outcome.LEAK_NOT_ESTABLISHED
 
 
 def test_sets_that_differ_against_an_innocent_release_too_are_inconclusive() -> None:
