@@ -236,9 +236,10 @@ def _ensure(
             "modality": modality,
             "created_at": now(),
         }
-        if affected(session.execute(made, values)):
+        session.execute(made, values)
+        found = dataset(session, name)  # another process may have been first: what is there says it, no count of rows
+        if found.dataset_id == dataset_id:
             add_event(session, EventKind.CREATED, dataset_id=dataset_id)
-        found = dataset(session, name)  # another process may have been first
     _require_agreement(found, kind, membership, generator, modality)
     if modality and not found.modality:
         session.execute(update(t.Dataset).where(t.Dataset.dataset_id == found.dataset_id).values(modality=modality))
@@ -326,7 +327,8 @@ def _record_removal(session: Session, found: Dataset) -> None:
         literal({}, t.Event.detail.type),
     ).where(t.Membership.dataset_id == found.dataset_id, t.Membership.forgotten_at.is_(None))
     columns = ["at", "kind", "image_key", "dataset_id", "detail"]
-    number = affected(session.execute(insert(t.Event).from_select(columns, leaving)))
+    number = session.scalar(select(func.count()).select_from(leaving.subquery()))  # an INSERT may not tell its own
+    session.execute(insert(t.Event).from_select(columns, leaving))
     detail = {"kind": found.kind.value, "image_count": number}
     add_event(session, EventKind.DATASET_REMOVED, dataset_id=found.dataset_id, detail=detail)
 

@@ -132,14 +132,28 @@ def writing_engine(engine: Engine) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions are begun by _begin_sqlite, not by the driver
+    _write_ahead(connection)
     for pragma in (
-        "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
         "cache_size = -65536",  # KiB: evidence is indexed by random keys, which 2 MiB of pages would not hold
         "recursive_triggers = ON",  # INSERT OR REPLACE then fires the DELETE triggers of append-only tables
     ):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switches a new file to a write-ahead log. SQLite does not wait there while another process does the same."""
+    import sqlite3
+
+    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
+
+    busy = retry_if_exception(lambda error: getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY)
+    for attempt in Retrying(
+        retry=busy, stop=stop_after_delay(BUSY_TIMEOUT_SECONDS), wait=wait_random(0.01, 0.05), reraise=True
+    ):
+        with attempt:
+            connection.execute("PRAGMA journal_mode = WAL").close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
