@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from provenance.audit.again import frozen_again
 from provenance.audit.evidence import scoring_inputs
-from provenance.audit.inputs import AuditRequest, freeze
 from provenance.audit.scoring import is_local_score, score_reals
-from provenance.audit.twins import recorded_rule, twin_settings, with_twins
 from provenance.detection.local_neighbors import speaking_parts
 from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError, UsageError
 from provenance.spaces import grid_of
-from provenance.vocabulary import Role, RuleName, Subject
+from provenance.vocabulary import RuleName, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -127,12 +126,13 @@ def explain(
         raise UsageError(
             f"audit {audit.audit_id[:8]} did not judge by a local score, which alone speaks position by position"
         )
-    frozen = _frozen_again(workspace, audit)
+    on_step = on_step or (lambda _step: None)
+    frozen = frozen_again(workspace, audit, on_step)
     rows = {member.image_key: row for row, member in enumerate(frozen.judged_reals) if member.image_key in image_keys}
     if not rows:
         return {}
     parameters = workspace.catalog.policy(audit.policy_id).parameters
-    inputs = scoring_inputs(workspace, frozen, on_step or (lambda _step: None))
+    inputs = scoring_inputs(workspace, frozen, on_step)
     name = str(parameters["score"])
     scored = score_reals(name, inputs, k=int(parameters.get("k", parameters["top_k"])))
     assert scored.contributions is not None, "the score is a local one"
@@ -185,44 +185,6 @@ def explain_image(
         return None
     keys = sorted({position.generated.image_key for position in explanation.positions})
     return ExplainedImage(audit.audit_id, explanation, catalog.names_of([audit.dataset_id], keys))
-
-
-def _frozen_again(workspace: Workspace, audit: AuditRecord) -> FrozenAudit:
-    played = workspace.catalog.audit_datasets(audit.audit_id)
-    names = {role: tuple(row.name for row in played if row.role is role) for role in Role}
-    reference = audit.settings.get("reference_release")
-    twins = audit.settings.get("twins") or {}
-    request = AuditRequest(
-        names[Role.RELEASE][0],
-        names[Role.USED],
-        names[Role.NOT_USED],
-        names[Role.AGAINST],
-        space=audit.space_id,
-        exclude_overlap=bool(audit.counts.get("excluded_overlap")),
-        exclude_twins=bool(twins.get("excluded")),
-        twin_rule=recorded_rule(twins),
-        reference_release=None if reference is None else reference["name"],
-    )
-    frozen = freeze(workspace.catalog, request)
-    then = {(row.dataset_id, row.dataset_digest) for row in played}
-    now = {(each.dataset.dataset_id, each.digest) for each in (frozen.release, *frozen.sets)}
-    if reference is not None and frozen.reference is not None:
-        then.add((reference["dataset_id"], reference["digest"]))
-        now.add((frozen.reference.dataset.dataset_id, frozen.reference.digest))
-    if then != now:
-        raise ConflictError(
-            f"the sets hold other images than audit {audit.audit_id[:8]} saw: it can't be explained any more",
-            hint="audit again",
-        )
-    if not request.exclude_twins:
-        return frozen
-    without = with_twins(workspace, frozen, request, lambda _step: None)
-    if twin_settings(without)["twins"]["images_digest"] != twins["images_digest"]:
-        raise ConflictError(
-            f"audit {audit.audit_id[:8]} left twins out, and others are found now: it can't be explained any more",
-            hint="audit again",
-        )
-    return without
 
 
 def _columns(frozen: FrozenAudit) -> int:

@@ -341,7 +341,7 @@ def test_an_image_that_sets_have_changed_since_is_not_explained(layout: Path, tm
     save(tmp_path / "more", [900])
     run(workspace, "ingest", str(tmp_path / "more"), "--set", "used", "--membership", "used", "--backbone", LOCAL)
     shown = run(workspace, "show", _image_id(workspace, "s0003.png", "used"))
-    assert "not explained: the sets hold other images" in shown.stderr
+    assert "not explained: used has changed since audit" in shown.stderr
     assert "position by position" not in shown.stdout
 
 
