@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from provenance.report.figure import bin_edges
+from provenance.report.printed import GRID, NO_METADATA, STYLE, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from provenance.report.content import Series
 
-_TEXT, _GRID, _MARK, _SHADE = "#22272c", "#dfe3e7", "#000000", "#eef0f2"
+_MARK, _SHADE = "#000000", "#eef0f2"
 _COLOURS = ("#16466f", "#c25e1c", "#4f8a5b", "#7a4b8c", "#5c6670", "#9a7d0a")
 _FILL = "#e8a282"
 _LINES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (8, 3)))
@@ -34,7 +35,6 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 _WIDE, _SQUARE, _LINE = (6.8, 3.6), 4.6, 0.175
 _DPI = 200
 _MAX_CURVES = len(_LINES)
-_NO_METADATA = dict.fromkeys(("Date", "Creator", "Type", "Format"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def draw_roc(
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         handles = [
-            axes.plot([lowest, 1], [lowest, 1], color=_TEXT, linewidth=1, linestyle=":", label="chance (TPR = FPR)")[0]
+            axes.plot([lowest, 1], [lowest, 1], color=TEXT, linewidth=1, linestyle=":", label="chance (TPR = FPR)")[0]
         ]
         if not logarithmic:
             handles[0].set_data([0, 1], [0, 1])
@@ -155,11 +155,11 @@ def draw_calibration(p_values: Sequence[float], shares: Sequence[float], label: 
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        axes.plot([0, 1], [0, 1], color=_TEXT, linewidth=1, linestyle=":", label="uniform: what the null predicts")
+        axes.plot([0, 1], [0, 1], color=TEXT, linewidth=1, linestyle=":", label="uniform: what the null predicts")
         steps_x, steps_y = [0.0, *p_values, 1.0], [0.0, *shares, 1.0]
         axes.step(steps_x, steps_y, where="post", color=_COLOURS[0], linewidth=1.8, label=label)
         axes.fill_between([0, 1], [0, 1], [1, 1], color=_SHADE, linewidth=0, zorder=0)
-        axes.text(0.04, 0.95, "too many small p-values", color=_TEXT, fontsize=9, va="top", style="italic")
+        axes.text(0.04, 0.95, "too many small p-values", color=TEXT, fontsize=9, va="top", style="italic")
         axes.set_aspect("equal")
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.005)
@@ -221,7 +221,7 @@ def _plain(text: str) -> str:
 def _dress(axes: Axes, x_name: str, y_name: str, *, grid: str) -> None:
     axes.set_xlabel(x_name)
     axes.set_ylabel(y_name)
-    axes.grid(axis=grid, color=_GRID, linewidth=0.7)  # type: ignore[arg-type]
+    axes.grid(axis=grid, color=GRID, linewidth=0.7)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -249,16 +249,10 @@ def _drawn(draw: Callable[[Figure], None], inches: tuple[float, float]) -> Drawi
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    settings: dict[Any, Any] = {
+    settings = {
+        **STYLE,
         "svg.fonttype": "none",
-        "svg.hashsalt": "provenance",
-        "font.size": 10,
         "font.family": "DejaVu Sans",
-        "text.color": _TEXT,
-        "axes.labelcolor": _TEXT,
-        "xtick.color": _TEXT,
-        "ytick.color": _TEXT,
-        "axes.edgecolor": _TEXT,
         "axes.unicode_minus": False,
         "hatch.linewidth": 0.8,
     }
@@ -268,6 +262,6 @@ def _drawn(draw: Callable[[Figure], None], inches: tuple[float, float]) -> Drawi
         FigureCanvasAgg(figure)
         draw(figure)
         svg, png = io.BytesIO(), io.BytesIO()
-        figure.savefig(svg, format="svg", metadata=_NO_METADATA)
+        figure.savefig(svg, format="svg", metadata=NO_METADATA)
         figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
     return Drawing(svg.getvalue(), png.getvalue())

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provenance.report.evaluation import Drawing
+from provenance.report.printed import GRID, NO_METADATA, STYLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_TEXT, _GRID, _FOUND, _OUTRANKING = "#22272c", "#dfe3e7", "#16466f", "#c25e1c"
+_FOUND, _OUTRANKING = "#16466f", "#c25e1c"
 _WIDTH, _DPI = 7.2, 200
 # Inches: a row of the figure, and what stands above and below the rows.
 _ROW, _FRAME = 0.24, 1.5
-_NO_METADATA = dict.fromkeys(("Date", "Creator", "Type", "Format"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +53,12 @@ def draw_sensitivity(lines: Sequence[ShareLine], target: float, *, plants: int, 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    settings: dict[Any, Any] = {
-        "svg.hashsalt": "provenance",
-        "font.size": 10,
-        "text.color": _TEXT,
-        "axes.labelcolor": _TEXT,
-        "xtick.color": _TEXT,
-        "ytick.color": _TEXT,
-        "axes.edgecolor": _TEXT,
-    }
-    with mpl.rc_context(settings):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH, _FRAME + _ROW * len(lines)), layout="constrained")
         FigureCanvasAgg(figure)
         _draw(figure, lines, target, plants, found)
         svg, png = io.BytesIO(), io.BytesIO()
-        figure.savefig(svg, format="svg", metadata=_NO_METADATA)
+        figure.savefig(svg, format="svg", metadata=NO_METADATA)
         figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
     return Drawing(svg.getvalue(), png.getvalue())
 
@@ -108,7 +99,7 @@ def _draw(figure: Any, lines: Sequence[ShareLine], target: float, plants: int, f
         f"share of {plants:,} plants of a kind, each judged alone\n(no unit; bars: 95 % intervals by Wilson)"
     )
     axes.set_ylabel("kind, strength, median cosine to the original")
-    axes.grid(color=_GRID, linewidth=0.8)
+    axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -6,10 +6,11 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from provenance.report.printed import GRID, NO_METADATA, STYLE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_TEXT, _GRID = "#22272c", "#dfe3e7"
 _LOOKS: tuple[tuple[str, Any, str], ...] = (
     ("#c25e1c", (0, (6, 2)), "s"),
     ("#4f8a5b", (0, (5, 1.5, 1, 1.5)), "^"),
@@ -44,21 +45,12 @@ def draw_sweep(curves: SweepCurves, fmt: str) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    settings: dict[Any, Any] = {
-        "svg.hashsalt": "provenance",
-        "font.size": 10,
-        "text.color": _TEXT,
-        "axes.labelcolor": _TEXT,
-        "xtick.color": _TEXT,
-        "ytick.color": _TEXT,
-        "axes.edgecolor": _TEXT,
-    }
-    with mpl.rc_context(settings):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
         FigureCanvasAgg(figure)
         _draw(figure.add_subplot(), curves)
         buffer = io.BytesIO()
-        metadata = dict.fromkeys(("Date", "Creator", "Type", "Format")) if fmt == "svg" else {"Software": None}
+        metadata = NO_METADATA if fmt == "svg" else {"Software": None}
         figure.savefig(buffer, format=fmt, dpi=_DPI, metadata=metadata)
     return buffer.getvalue()
 
@@ -75,7 +67,7 @@ def _draw(axes: Any, curves: SweepCurves) -> None:
     axes.set_xlabel("alpha (no unit), T = mu + alpha x sigma")
     axes.set_ylabel(f"share (no unit), n = {curves.images:,} images")
     axes.set_ylim(-0.02, 1.02)
-    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
