@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from provenance.detection.local import content_order, matching_scores
-from provenance.detection.local_memory import scores_with_each_plant
-from provenance.detection.local_neighbors import local_nearest_scores
+from provenance.detection.scores.local import content_order, matching_scores
+from provenance.detection.scores.local_memory import scores_with_each_plant
+from provenance.detection.scores.local_neighbors import local_nearest_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,9 +25,9 @@ from provenance.detection import (
     neighborhoods,
     threshold_of_scores,
 )
-from provenance.detection.folds import folds_of
-from provenance.detection.local_memory import local_scores, referenced
-from provenance.detection.local_neighbors import local_nearest_scores
+from provenance.detection.metrics.folds import folds_of
+from provenance.detection.scores.local_memory import local_scores, referenced
+from provenance.detection.scores.local_neighbors import local_nearest_scores
 from provenance.vocabulary import Label
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from provenance.workspace import Workspace
+    from provenance import Workspace
 
 BATCH = 1000
 COPIES = 20
@@ -86,7 +86,7 @@ def _unit(vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def fill(workspace: Workspace, vectors: Vectors, generated: int, real: int, sets: int) -> list[str]:
     """Puts a release ``synthetic`` and sets ``real-0`` ... into the workspace; gives the names of the sets."""
-    from provenance.catalog import Generator
+    from provenance.records import Generator
     from provenance.vocabulary import Membership, Space
 
     space = Space("synthetic", "0" * 64, {"seed": vectors.seed}, vectors.dimension)
@@ -111,8 +111,8 @@ def _fill_dataset(
     rows: range,
     make: Callable[[int, int], np.ndarray[Any, Any]],
 ) -> None:
-    from provenance.catalog import NewImage
     from provenance.index import CollectionSpec, Points, point_id, vector_digest
+    from provenance.records import NewImage
     from provenance.vocabulary import ImageFacts, RunState
 
     catalog, index = workspace.catalog, workspace.index
@@ -156,8 +156,8 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     import faiss
     from threadpoolctl import threadpool_limits
 
+    from provenance import Workspace
     from provenance.index import neighbors_in_file
-    from provenance.workspace import Workspace
 
     faiss.omp_set_num_threads(arguments.threads)
     threadpool_limits(arguments.threads, "blas")
@@ -203,7 +203,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
 
 def _warm_audit(folder: Path, names: list[str]) -> Any:
     """A whole audit by a workspace that has just been opened; its vector files are there."""
-    from provenance.workspace import Workspace
+    from provenance import Workspace
 
     with Workspace.open(folder / "workspace") as workspace:
         return audit(workspace, names)
@@ -230,7 +230,7 @@ def check_recall(ours: Any, faiss_result: Any, queries: Any, references: Any, sa
 
 def watch_memory(arguments: argparse.Namespace, folder: Path) -> None:
     """Peak resident memory of whole audits, each in a process of its own, for growing numbers of real images."""
-    from provenance.workspace import Workspace
+    from provenance import Workspace
 
     for count in arguments.memory:
         place = folder / f"workspace-{count}"
@@ -251,7 +251,7 @@ def _memory_cases() -> Iterator[tuple[str, str]]:
 
 
 def child(place: str, subject: str, sets: int) -> None:
-    from provenance.workspace import Workspace
+    from provenance import Workspace
 
     with Workspace.open(place) as workspace:
         seconds, _, report = clock(lambda: audit(workspace, [f"real-{number}" for number in range(sets)], subject))

@@ -1,7 +1,8 @@
 """Audits whether generated medical images give away the real images they were trained on.
 
 ``import provenance`` is cheap: the names below bring their libraries when they are first used. ``Workspace`` has the
-verbs of the command line (``provenance.api``); ``run_ingest`` and ``run_audit`` with their requests are what they call.
+verbs of the command line (``provenance.service``); ``run_ingest`` and ``run_audit`` with their requests are what they
+call.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from provenance.version import __version__
 
 if TYPE_CHECKING:
-    from provenance.api import Workspace, check_run, read_embeddings
     from provenance.audit import AuditReport, AuditRequest, run_audit
     from provenance.detection import Policy
     from provenance.errors import ProvenanceError
     from provenance.ingest import IngestReport, IngestRequest, run_ingest
+    from provenance.service import Workspace, check_run, read_embeddings
 
 _HOMES = {
     "AuditReport": "provenance.audit",
@@ -24,9 +25,9 @@ _HOMES = {
     "IngestRequest": "provenance.ingest",
     "Policy": "provenance.detection",
     "ProvenanceError": "provenance.errors",
-    "Workspace": "provenance.api",
-    "check_run": "provenance.api",
-    "read_embeddings": "provenance.api",
+    "Workspace": "provenance.service",
+    "check_run": "provenance.service",
+    "read_embeddings": "provenance.service",
     "run_audit": "provenance.audit",
     "run_ingest": "provenance.ingest",
 }

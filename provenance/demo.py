@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provenance.audit import AuditReport, AuditRequest, run_audit
-from provenance.catalog import Generator
 from provenance.config import SETTINGS_FILE, load_settings
 from provenance.embedding import DEFAULT_BACKBONE
 from provenance.errors import ConflictError, EmbeddingError, SourceError, UsageError, WeightsError
 from provenance.exports import audit_rows
+from provenance.exports.report import write_report
 from provenance.ingest import IngestReport, IngestRequest, OnProgress, Progress, run_ingest
 from provenance.phantoms import (
     PHANTOM_VERSION,
@@ -35,9 +35,9 @@ from provenance.phantoms import (
     plan_release,
     planted_image,
 )
-from provenance.reporting import write_report
+from provenance.records import Generator
+from provenance.service import Workspace
 from provenance.vocabulary import IMAGE_ID_PREFIX, DatasetKind, Label, Membership
-from provenance.workspace import Workspace
 
 if TYPE_CHECKING:
     from pathlib import Path

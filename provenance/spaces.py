@@ -11,7 +11,8 @@ from provenance.vocabulary import Box, DatasetKind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from provenance.catalog import Catalog, Dataset, Member
+    from provenance.catalog import Catalog
+    from provenance.records import Dataset, Member
     from provenance.vocabulary import Resolution, Space
 
 

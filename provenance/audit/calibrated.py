@@ -21,12 +21,12 @@ from provenance.audit.exchangeability import audits_served, guarantee, shift_of
 from provenance.audit.families import Families, judge_families, summary
 from provenance.audit.features import S_NOT_USED, S_USED, features_of
 from provenance.audit.judgement import Judgement
-from provenance.audit.parts import nearest_of_other_groups
-from provenance.audit.release import Conclusion, conclude_by_established, conclude_by_members
+from provenance.audit.nearest import nearest_of_other_groups
+from provenance.audit.outcome import Conclusion, conclude_by_established, conclude_by_members
 from provenance.audit.scoring import score_reals
 from provenance.detection import SIMILARITY_TOLERANCE, Decision, calibrate_generated
 from provenance.detection.checks import group_codes
-from provenance.detection.membership import REFERENCED
+from provenance.detection.scores.membership import REFERENCED
 from provenance.errors import UsageError
 from provenance.vocabulary import Label, Outcome, Role, Subject, digest_of_json
 
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
     from provenance.audit.inputs import FrozenAudit
     from provenance.audit.scoring import ScoredReals, ScoringInputs
-    from provenance.catalog import Member
     from provenance.detection import Calibrated, ControlledVerdicts, Policy, ShiftCheck
-    from provenance.workspace import Workspace
+    from provenance.installation import Installation
+    from provenance.records import Member
 
     Floats = NDArray[np.float64]
     Rows = NDArray[np.int64]
@@ -76,7 +76,7 @@ def check_calibrated(frozen: FrozenAudit, policy: Policy) -> None:
 
 
 def judge_calibrated(
-    workspace: Workspace, frozen: FrozenAudit, policy: Policy, subjects: Sequence[SubjectEvidence], on_step: OnStep
+    workspace: Installation, frozen: FrozenAudit, policy: Policy, subjects: Sequence[SubjectEvidence], on_step: OnStep
 ) -> Judgement:
     """Verdicts with p- and q-values, and the outcome for the release; see the module."""
     if policy.subject is Subject.REAL:
@@ -84,7 +84,7 @@ def judge_calibrated(
     return _judge_generated(workspace, frozen, policy, subjects, on_step)
 
 
-def _judge_real(workspace: Workspace, frozen: FrozenAudit, policy: Policy, on_step: OnStep) -> Judgement:
+def _judge_real(workspace: Installation, frozen: FrozenAudit, policy: Policy, on_step: OnStep) -> Judgement:
     assert policy.score is not None, "filled in before: `choosing.with_score`"
     name, inputs = str(policy.score["score"]), scoring_inputs(workspace, frozen, on_step)
     on_step(f"scoring {len(inputs.pool):,} real images by {name}")
@@ -124,7 +124,7 @@ def _turned(labels: Sequence[tuple[Label, ...]]) -> list[bool]:
 
 
 def _judge_generated(
-    workspace: Workspace, frozen: FrozenAudit, policy: Policy, subjects: Sequence[SubjectEvidence], on_step: OnStep
+    workspace: Installation, frozen: FrozenAudit, policy: Policy, subjects: Sequence[SubjectEvidence], on_step: OnStep
 ) -> Judgement:
     rows = [features_of(policy.subject, subject.neighbors) for subject in subjects]
     to_used, to_not_used = (np.array([row[name] for row in rows], dtype=np.float64) for name in (S_USED, S_NOT_USED))
@@ -183,7 +183,7 @@ def own_maxima(search: VectorSearch, known: Sequence[Member], references: Sequen
 
 
 def _judgement(
-    workspace: Workspace,
+    workspace: Installation,
     frozen: FrozenAudit,
     decisions: tuple[Decision, ...],
     verdicts: Calibrated,

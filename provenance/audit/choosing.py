@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from provenance.audit.inputs import AuditRequest, FrozenAudit
     from provenance.catalog import Catalog
     from provenance.detection import Policy
+    from provenance.installation import Installation
     from provenance.vocabulary import Space
-    from provenance.workspace import Workspace
 
 
 def default_rule(catalog: Catalog, request: AuditRequest) -> RuleName:
@@ -34,7 +34,7 @@ def default_rule(catalog: Catalog, request: AuditRequest) -> RuleName:
     return RuleName.CALIBRATED if calibrated else RuleName.MU_ALPHA_SIGMA
 
 
-def with_score_space(workspace: Workspace, request: AuditRequest, on_step: Callable[[str], None]) -> AuditRequest:
+def with_score_space(workspace: Installation, request: AuditRequest, on_step: Callable[[str], None]) -> AuditRequest:
     """The request in the space that its membership score is over; only for ``calibrated`` verdicts of real images.
 
     Without a score, and for a local one, the local space that all share is taken; where there is none, patches of

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
-    from provenance.catalog import Catalog, StoredVerdict
+    from provenance.catalog import Catalog
+    from provenance.records import StoredVerdict
 
 
 @dataclass(frozen=True, slots=True)

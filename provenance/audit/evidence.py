@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from provenance.audit.parts import nearest_by_parts
+from provenance.audit.nearest import nearest_by_parts
 from provenance.audit.scoring import ScoringInputs
 from provenance.detection import Policy, Threshold, near_rounding_boundary, threshold_of_moments
 from provenance.errors import SpaceMismatchError
@@ -29,9 +29,9 @@ from provenance.vocabulary import Role, RuleName, Subject
 
 if TYPE_CHECKING:
     from provenance.audit.inputs import FrozenAudit, FrozenDataset
-    from provenance.catalog import Member
+    from provenance.installation import Installation
+    from provenance.records import Member
     from provenance.vocabulary import Space
-    from provenance.workspace import Workspace
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 Count = Callable[[str, int, int], None]
@@ -60,7 +60,7 @@ class SubjectEvidence:
 
 
 def gather(
-    workspace: Workspace, frozen: FrozenAudit, policy: Policy, on_step: Callable[[str], None]
+    workspace: Installation, frozen: FrozenAudit, policy: Policy, on_step: Callable[[str], None]
 ) -> list[SubjectEvidence]:
     """Exact neighbors of every subject, sorted by image_id.
 
@@ -96,7 +96,7 @@ def gather(
     return subjects
 
 
-def scoring_inputs(workspace: Workspace, frozen: FrozenAudit, on_step: Callable[[str], None]) -> ScoringInputs:
+def scoring_inputs(workspace: Installation, frozen: FrozenAudit, on_step: Callable[[str], None]) -> ScoringInputs:
     """What membership scores of a frozen audit are computed from, verified; reals in image_id order.
 
     Raises:
@@ -112,7 +112,7 @@ def scoring_inputs(workspace: Workspace, frozen: FrozenAudit, on_step: Callable[
 class VectorSearch:
     """Vectors and neighbors of frozen members: over a verified local file, or by asking a server."""
 
-    def __init__(self, workspace: Workspace, space: Space, on_step: Callable[[str], None]) -> None:
+    def __init__(self, workspace: Installation, space: Space, on_step: Callable[[str], None]) -> None:
         self.workspace = workspace
         self.space = space
         self.on_step = on_step
@@ -183,7 +183,7 @@ def _ranked(
     )
 
 
-def pairwise_threshold(workspace: Workspace, frozen: FrozenAudit, alpha: float) -> Threshold:
+def pairwise_threshold(workspace: Installation, frozen: FrozenAudit, alpha: float) -> Threshold:
     """T over ALL cosines between the release and the acting reals, from the collections' moments.
 
     No pair is visited: the cost does not depend on how many images there are (``provenance.index.moments``).

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from provenance.audit.inputs import FrozenAudit
     from provenance.audit.scoring import ScoringInputs
-    from provenance.catalog import Catalog, Member
+    from provenance.catalog import Catalog
+    from provenance.records import Member
 
 
 def shift_of(catalog: Catalog, frozen: FrozenAudit, inputs: ScoringInputs, seed: int) -> ShiftCheck:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from provenance.audit.again import frozen_again
 from provenance.audit.evidence import scoring_inputs
+from provenance.audit.refreezing import frozen_again
 from provenance.audit.scoring import is_local_score, score_reals
-from provenance.detection.local_neighbors import speaking_parts
+from provenance.detection.scores.local_neighbors import speaking_parts
 from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError, UsageError
 from provenance.spaces import grid_of
 from provenance.vocabulary import RuleName, Subject
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from provenance.audit.inputs import FrozenAudit
-    from provenance.catalog import AuditRecord, Member
+    from provenance.installation import Installation
+    from provenance.records import AuditRecord, Member
     from provenance.vocabulary import Box
-    from provenance.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def can_be_explained(audit: AuditRecord) -> bool:
 
 
 def explain(
-    workspace: Workspace,
+    workspace: Installation,
     audit: AuditRecord,
     image_keys: Sequence[str],
     on_step: Callable[[str], None] | None = None,
@@ -158,7 +158,7 @@ def explain(
 
 
 def explain_image(
-    workspace: Workspace, image_key: str, on_step: Callable[[str], None] | None = None
+    workspace: Installation, image_key: str, on_step: Callable[[str], None] | None = None
 ) -> ExplainedImage | None:
     """Why the latest verdict on a real image by a local score is what it is; ``None`` where there is no such verdict.
 

@@ -15,8 +15,9 @@ from provenance.vocabulary import DatasetKind, Membership, Role, Space
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from provenance.catalog import Catalog, Dataset, Member
+    from provenance.catalog import Catalog
     from provenance.duplicates import TwinReport
+    from provenance.records import Dataset, Member
 
 ROLE_OF_MEMBERSHIP = {
     Membership.USED: Role.USED,

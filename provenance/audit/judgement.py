@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from provenance.audit.evidence import SubjectEvidence
     from provenance.audit.inputs import FrozenAudit
     from provenance.detection import Decision, Policy, Threshold
-    from provenance.workspace import Workspace
+    from provenance.installation import Installation
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +43,4 @@ class Rule(NamedTuple):
     """How audits apply a rule: refuse what it can't judge, then judge."""
 
     check: Callable[[FrozenAudit, Policy], None]
-    judge: Callable[[Workspace, FrozenAudit, Policy, Sequence[SubjectEvidence], Callable[[str], None]], Judgement]
+    judge: Callable[[Installation, FrozenAudit, Policy, Sequence[SubjectEvidence], Callable[[str], None]], Judgement]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from provenance.audit.inputs import FrozenAudit
-    from provenance.workspace import Workspace
+    from provenance.installation import Installation
 
     OnStep = Callable[[str], None]
 
@@ -49,7 +49,7 @@ def _check_nothing(_frozen: FrozenAudit, _policy: Policy) -> None:
 
 
 def _judge_by_threshold(
-    workspace: Workspace, frozen: FrozenAudit, policy: Policy, subjects: Sequence[SubjectEvidence], _on_step: OnStep
+    workspace: Installation, frozen: FrozenAudit, policy: Policy, subjects: Sequence[SubjectEvidence], _on_step: OnStep
 ) -> Judgement:
     """Rule ``mu-alpha-sigma``: seed paper, eqs. 2-4."""
     if policy.subject is Subject.REAL:
@@ -82,7 +82,7 @@ def _judge_by_threshold(
     return Judgement(tuple(decisions), threshold.value, basis, threshold, settings, tuple(notes))
 
 
-def _threshold(workspace: Workspace, frozen: FrozenAudit, policy: Policy, population: Sequence[float]) -> Threshold:
+def _threshold(workspace: Installation, frozen: FrozenAudit, policy: Policy, population: Sequence[float]) -> Threshold:
     if policy.population is Population.PAIRWISE:
         return pairwise_threshold(workspace, frozen, policy.alpha)
     return threshold_of_scores(population, policy.alpha)
@@ -116,7 +116,11 @@ def _check_model(frozen: FrozenAudit, policy: Policy) -> None:
 
 
 def _judge_by_model(
-    _workspace: Workspace, _frozen: FrozenAudit, policy: Policy, subjects: Sequence[SubjectEvidence], _on_step: OnStep
+    _workspace: Installation,
+    _frozen: FrozenAudit,
+    policy: Policy,
+    subjects: Sequence[SubjectEvidence],
+    _on_step: OnStep,
 ) -> Judgement:
     """Rule ``logistic``: seed paper, 4.5. The score is the probability, the threshold its cutoff."""
     model = policy.model

@@ -17,9 +17,9 @@ import numpy as np
 
 from provenance.audit.scoring import is_local_score, one_thread, score_reals, takes_k, whole_scores
 from provenance.detection import neighborhoods
-from provenance.detection.local_memory import SINGLE, SPREAD, scores_with_each_plant
-from provenance.detection.membership import REFERENCED
-from provenance.detection.neighborhoods import fixed_point
+from provenance.detection.scores.local_memory import SINGLE, SPREAD, scores_with_each_plant
+from provenance.detection.scores.membership import REFERENCED
+from provenance.detection.scores.neighborhoods import fixed_point
 from provenance.index import available_threads
 
 if TYPE_CHECKING:

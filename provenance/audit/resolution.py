@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from provenance.audit.inputs import AuditRequest, FrozenAudit
-    from provenance.catalog import Catalog, Dataset
+    from provenance.catalog import Catalog
     from provenance.ingest import Progress
+    from provenance.installation import Installation
+    from provenance.records import Dataset
     from provenance.vocabulary import Resolution, Space
-    from provenance.workspace import Workspace
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-def with_matched_space(workspace: Workspace, request: AuditRequest, on_step: Callable[[str], None]) -> AuditRequest:
+def with_matched_space(workspace: Installation, request: AuditRequest, on_step: Callable[[str], None]) -> AuditRequest:
     """The request in the space in which every image is first brought to the release's native resolution.
 
     Vectors that are missing there are made from the recorded sources; where none is, no backbone is loaded.
@@ -55,7 +56,7 @@ def with_matched_space(workspace: Workspace, request: AuditRequest, on_step: Cal
 
 
 def embed_missing(
-    workspace: Workspace, datasets: Sequence[Dataset], space: Space, way_out: str, on_step: Callable[[str], None]
+    workspace: Installation, datasets: Sequence[Dataset], space: Space, way_out: str, on_step: Callable[[str], None]
 ) -> None:
     """Give every image of some datasets its vector in a space, from the recorded sources.
 

@@ -19,15 +19,15 @@ from provenance.audit.inputs import AuditRequest, FrozenAudit, FrozenDataset, fr
 from provenance.audit.judging import rule_of
 from provenance.audit.resolution import resolution_notes, resolution_settings, with_matched_space
 from provenance.audit.twins import twin_counts, twin_notes, twin_settings, with_twins
-from provenance.catalog import AuditDataset, AuditRecord, NeighborRecord, VerdictRecord
 from provenance.ingest import image_ids_digest
+from provenance.records import AuditDataset, AuditRecord, NeighborRecord, VerdictRecord
 from provenance.version import __version__
 from provenance.vocabulary import Role, digest_of_json
 
 if TYPE_CHECKING:
     from provenance.audit.judgement import Judgement
     from provenance.detection import Decision, Policy
-    from provenance.workspace import Workspace
+    from provenance.installation import Installation
 
 VERDICT_VERSION = 1
 """Version of the canonical form that ``verdict_digest`` is taken over."""
@@ -52,7 +52,7 @@ class AuditReport:
     notes: tuple[str, ...]
 
 
-def run_audit(workspace: Workspace, request: AuditRequest, on_step: OnStep | None = None) -> AuditReport:
+def run_audit(workspace: Installation, request: AuditRequest, on_step: OnStep | None = None) -> AuditReport:
     """Judge a release, or the real images by it, and record every verdict in one transaction.
 
     Raises:
@@ -79,7 +79,7 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _run_audit(workspace: Workspace, request: AuditRequest, on_step: OnStep | None) -> AuditReport:
+def _run_audit(workspace: Installation, request: AuditRequest, on_step: OnStep | None) -> AuditReport:
     started_at, clock = datetime.now(UTC), time.monotonic()
     on_step = on_step or (lambda _step: None)
     rule, policy = rule_of(request.policy), request.policy
@@ -145,7 +145,7 @@ def verdict_digest(frozen: FrozenAudit, policy: Policy, basis: Mapping[str, Any]
 
 
 def _settings(
-    workspace: Workspace, frozen: FrozenAudit, subjects: Sequence[SubjectEvidence], judged: Judgement
+    workspace: Installation, frozen: FrozenAudit, subjects: Sequence[SubjectEvidence], judged: Judgement
 ) -> dict[str, Any]:
     return {
         "search": "exact",

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provenance.detection import SCORES, combine_by_rank, membership_scores, neighborhoods
-from provenance.detection.combination import RANK_AVERAGE
-from provenance.detection.local import Matching, matching_scores
-from provenance.detection.local_memory import COPY_FROM, COPY_WEIGHT, local_scores, referenced
-from provenance.detection.local_neighbors import local_nearest_scores
-from provenance.detection.membership import REFERENCED
+from provenance.detection.scores.combination import RANK_AVERAGE
+from provenance.detection.scores.local import Matching, matching_scores
+from provenance.detection.scores.local_memory import COPY_FROM, COPY_WEIGHT, local_scores, referenced
+from provenance.detection.scores.local_neighbors import local_nearest_scores
+from provenance.detection.scores.membership import REFERENCED
 from provenance.errors import SpaceMismatchError, UsageError
 from provenance.index import available_threads
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from provenance.detection import Neighborhoods
-    from provenance.detection.local import LocalScores
+    from provenance.detection.scores.local import LocalScores
 
     Floats = NDArray[np.float64]
     Vectors = NDArray[np.float32]

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from provenance.audit.inputs import AuditRequest, FrozenAudit
-    from provenance.catalog import Member
     from provenance.ingest import Progress
+    from provenance.installation import Installation
+    from provenance.records import Member
     from provenance.vocabulary import Space
-    from provenance.workspace import Workspace
 
 
 def with_twins(
-    workspace: Workspace, frozen: FrozenAudit, request: AuditRequest, on_step: Callable[[str], None]
+    workspace: Installation, frozen: FrozenAudit, request: AuditRequest, on_step: Callable[[str], None]
 ) -> FrozenAudit:
     """The frozen audit with its twins, left out of the not-used images where the request says so.
 
@@ -62,7 +62,7 @@ def with_twins(
 
 
 def _in_whole_space(
-    workspace: Workspace, frozen: FrozenAudit
+    workspace: Installation, frozen: FrozenAudit
 ) -> tuple[Space, tuple[Member, ...], tuple[Member, ...]] | None:
     """The used and the not-used images with their vectors in the whole-image space that their sets share."""
     sets = [each.dataset for each in frozen.sets if each.role in (Role.USED, Role.NOT_USED)]

@@ -11,15 +11,8 @@ from sqlalchemy import func, select
 from provenance.catalog import tables as t
 from provenance.catalog.engine import chunked, now, upserting
 from provenance.catalog.runs import to_reject
-from provenance.catalog.values import (
-    AuditDataset,
-    AuditRecord,
-    AuditReject,
-    PolicyRecord,
-    StoredNeighbor,
-    StoredVerdict,
-)
 from provenance.errors import CatalogError, ConflictError, NotFoundError
+from provenance.records import AuditDataset, AuditRecord, AuditReject, PolicyRecord, StoredNeighbor, StoredVerdict
 from provenance.vocabulary import Label, RejectReason, Role, Subject, canonical_json
 
 if TYPE_CHECKING:
@@ -27,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from provenance.catalog.values import VerdictRecord
+    from provenance.records import VerdictRecord
 
 _AUDIT_NUMBERS = ("mu", "sigma", "alpha", "threshold", "duration_seconds")
 _AUDIT_WORDS = (

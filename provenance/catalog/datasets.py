@@ -11,8 +11,8 @@ from sqlalchemy import Select, delete, exists, func, insert, literal, or_, selec
 from provenance.catalog import tables as t
 from provenance.catalog.engine import affected, hold, now, upserting
 from provenance.catalog.events import EventKind, add_event
-from provenance.catalog.values import ContentChanges, Dataset, DatasetSummary, Generator, Seal
 from provenance.errors import ConflictError, NotFoundError
+from provenance.records import ContentChanges, Dataset, DatasetSummary, Generator, Seal
 from provenance.vocabulary import DatasetKind, Membership
 
 if TYPE_CHECKING:

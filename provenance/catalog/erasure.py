@@ -16,8 +16,8 @@ from provenance.catalog.datasets import erase_empty_groups
 from provenance.catalog.engine import hold, now
 from provenance.catalog.events import EventKind, add_event
 from provenance.catalog.pseudonyms import suppress
-from provenance.catalog.values import VectorLocation
 from provenance.errors import ConflictError, NotFoundError
+from provenance.records import VectorLocation
 from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, select, update
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import chunked, now
-from provenance.catalog.values import Member, Placement, PointRecord, VectorLocation
+from provenance.records import Member, Placement, PointRecord, VectorLocation
 from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from sqlalchemy import and_, exists, func, select
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import chunked
-from provenance.catalog.values import KnownOccurrence, PointFacts, PointRecord
+from provenance.records import KnownOccurrence, PointFacts, PointRecord
 from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from provenance.catalog.datasets import to_dataset
 from provenance.catalog.engine import chunked
 from provenance.catalog.pseudonyms import suppressed
 from provenance.catalog.recording import base_name
-from provenance.catalog.values import (
+from provenance.errors import NotFoundError
+from provenance.records import (
     HistoryEntry,
     ImageRecord,
     ImageSpace,
@@ -21,7 +22,6 @@ from provenance.catalog.values import (
     VerdictAbout,
     VerdictCiting,
 )
-from provenance.errors import NotFoundError
 from provenance.vocabulary import IMAGE_ID_PREFIX, ImageFacts, Label, PointState, Role, SourceItem, Subject
 
 if TYPE_CHECKING:

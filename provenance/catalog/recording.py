@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from provenance.catalog.values import NewImage
+    from provenance.records import NewImage
     from provenance.vocabulary import ImageFacts, SourceItem
 
 

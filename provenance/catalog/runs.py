@@ -9,8 +9,8 @@ from sqlalchemy import delete, insert, select, update
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import affected, now, upserting
-from provenance.catalog.values import RejectRecord, RunRecord
 from provenance.errors import NotFoundError
+from provenance.records import RejectRecord, RunRecord
 from provenance.vocabulary import Rejection, RejectReason, RunState
 
 if TYPE_CHECKING:

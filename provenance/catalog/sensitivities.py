@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from provenance.catalog import tables as t
 from provenance.catalog.audits import audit
 from provenance.catalog.events import EventKind, add_event
-from provenance.catalog.values import SensitivityRecord
+from provenance.records import SensitivityRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

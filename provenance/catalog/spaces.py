@@ -9,8 +9,8 @@ from sqlalchemy import or_, select, text
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import hold, now, upserting
-from provenance.catalog.values import Collection
 from provenance.errors import NotFoundError
+from provenance.records import Collection
 from provenance.vocabulary import SPACE_ID_PREFIX, Space
 
 if TYPE_CHECKING:

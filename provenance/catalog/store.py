@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from sqlalchemy.orm import Session
 
 from provenance.catalog import audits as _audits
-from provenance.catalog import copies as _copies
 from provenance.catalog import datasets as _datasets
 from provenance.catalog import erasure as _erasure
 from provenance.catalog import hashes as _hashes
@@ -25,6 +24,7 @@ from provenance.catalog import relocation as _relocation
 from provenance.catalog import runs as _runs
 from provenance.catalog import sensitivities as _sensitivities
 from provenance.catalog import spaces as _spaces
+from provenance.catalog import transfer as _transfer
 from provenance.catalog.engine import for_people, make_engine, parse_url, sqlite_file, translated, writing_engine
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL, Engine
 
-    from provenance.catalog.values import PointRecord
+    from provenance.records import PointRecord
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -119,7 +119,7 @@ class Catalog:
             CatalogError: If the catalog can't be read or the file can't be written.
         """
         with translated(self._url):
-            _copies.copy_to_file(self._engine, self._url, file)
+            _transfer.copy_to_file(self._engine, self._url, file)
 
     @property
     def catalog_uuid(self) -> str:

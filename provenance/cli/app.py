@@ -15,7 +15,7 @@ from provenance.version import __version__
 
 if TYPE_CHECKING:
     from provenance.embedding import Backbone
-    from provenance.workspace import Workspace
+    from provenance.service import Workspace
 
 app = typer.Typer(
     name="provenance",
@@ -93,7 +93,7 @@ def open_workspace(**settings: Any) -> Workspace:
     Raises:
         NotFoundError: If there is none.
     """
-    from provenance.workspace import Workspace
+    from provenance.service import Workspace
 
     return Workspace.open(state.workspace, **settings)
 
@@ -101,7 +101,8 @@ def open_workspace(**settings: Any) -> Workspace:
 def open_or_create_workspace(**settings: Any) -> Workspace:
     """The workspace of this call, made where there is none yet (and said so)."""
     from provenance.cli.output import message
-    from provenance.workspace import Workspace, is_workspace
+    from provenance.installation import is_workspace
+    from provenance.service import Workspace
 
     if not is_workspace(state.workspace):
         Workspace.create(state.workspace).close()

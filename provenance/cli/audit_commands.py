@@ -12,9 +12,9 @@ from provenance.vocabulary import Evidence, Population, RuleName, Subject
 
 if TYPE_CHECKING:
     from provenance.audit import AuditReport, Change
-    from provenance.catalog import AuditDataset, AuditRecord
-    from provenance.queries import Drift
-    from provenance.workspace import Workspace
+    from provenance.lookup import Drift
+    from provenance.records import AuditDataset, AuditRecord
+    from provenance.service import Workspace
 
 audits_app = typer.Typer(help="Look at recorded audits.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(audits_app, name="audits")
@@ -119,10 +119,10 @@ def audit(
       provenance audit gan-v2 --rule logistic --policy policy.json
     """
     from provenance.audit import AuditRequest, compare_audits, run_audit
+    from provenance.audit.policyfile import chosen_policy
     from provenance.cli.output import message, print_json
     from provenance.cli.sensitivity_command import print_sensitivity, sensitivity_of_audit
     from provenance.duplicates import DuplicateRule
-    from provenance.learning import chosen_policy
 
     twins = DuplicateRule.chosen(twin_evidence, twin_hash_distance, twin_min_similarity)
     sets = (tuple(used or ()), tuple(not_used or ()), tuple(against or ()))
@@ -388,7 +388,7 @@ def audits_show(
     """
     from provenance.cli.output import print_json, print_table, warn
     from provenance.cli.sensitivity_command import print_recorded
-    from provenance.queries import drift_of_audit
+    from provenance.lookup import drift_of_audit
 
     with open_workspace() as workspace:
         record = workspace.catalog.audit(audit_id)

@@ -23,10 +23,10 @@ from provenance.errors import UsageError
 from provenance.vocabulary import DatasetKind, Membership
 
 if TYPE_CHECKING:
-    from provenance.catalog import Generator
     from provenance.embedding import Backbone
     from provenance.ingest import IngestReport, IngestRequest
-    from provenance.workspace import Workspace
+    from provenance.records import Generator
+    from provenance.service import Workspace
 
 MODALITY_HELP = "DICOM's code of the modality: CT, MR, CR, DX, US ..."
 ModalityOption = Annotated[str, typer.Option("--modality", help=MODALITY_HELP)]
@@ -68,7 +68,7 @@ def init(
       provenance --workspace /srv/audits init --backbone efficientnet-lite0
     """
     from provenance.cli.output import message, print_json
-    from provenance.workspace import Workspace
+    from provenance.service import Workspace
 
     settings = {
         "backbone": backbone,

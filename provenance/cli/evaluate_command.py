@@ -12,7 +12,7 @@ from provenance.cli.app import JsonOption, app, open_workspace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provenance.evaluation import ComparedAudits, EvaluatedAudit, EvaluatedPart, EvaluationReport
+    from provenance.truth import ComparedAudits, EvaluatedAudit, EvaluatedPart, EvaluationReport
 
 # Names of figures as they stand in JSON -> as people read them.
 _WORDS = {
@@ -61,7 +61,7 @@ def evaluate(
       provenance evaluate 1f3c9a2b --against 77ab0c1d --json
     """
     from provenance.cli.output import message, print_json
-    from provenance.evaluation import EvaluationRequest, Resampling, read_truth, run_evaluation, write_evaluation
+    from provenance.truth import EvaluationRequest, Resampling, read_truth, run_evaluation, write_evaluation
 
     rows = tuple(read_truth(path) for path in labels or ())
     request = EvaluationRequest(tuple(audits), rows, against, Resampling(bootstrap, seed=seed), skip_unknown)

@@ -13,7 +13,7 @@ from provenance.errors import UsageError
 from provenance.vocabulary import DatasetKind
 
 if TYPE_CHECKING:
-    from provenance.catalog import DatasetSummary, RejectRecord
+    from provenance.records import DatasetSummary, RejectRecord
 
 sets_app = typer.Typer(
     help="Real sets: list, show, remove; forget an image.", no_args_is_help=True, rich_markup_mode=None
@@ -198,7 +198,7 @@ def releases_remove(name: NameArgument, yes: YesOption = False, json: JsonOption
 
 def _remove(name: str, kind: DatasetKind, *, yes: bool, json: bool) -> None:
     from provenance.cli.output import message, print_json
-    from provenance.queries import remove_dataset
+    from provenance.keeping.removal import remove_dataset
 
     with open_workspace() as workspace:
         dataset = workspace.catalog.dataset(name, kind)
@@ -227,7 +227,7 @@ def sets_forget(
       provenance sets forget 3fa1b2c4 --reason "consent withdrawn"
     """
     from provenance.cli.output import message, print_json
-    from provenance.queries import forget_image
+    from provenance.keeping.removal import forget_image
 
     with open_workspace() as workspace:
         image = workspace.catalog.resolve_image(image_id)
@@ -261,7 +261,7 @@ def relocate(
       provenance relocate /mnt/old/cohort /archive/cohort
     """
     from provenance.cli.output import message, print_json
-    from provenance.queries import relocate as run_relocate
+    from provenance.keeping.removal import relocate as run_relocate
 
     with open_workspace() as workspace:
         count = run_relocate(workspace, old, new)

@@ -19,7 +19,7 @@ from provenance.errors import ConflictError, UsageError
 from provenance.vocabulary import Subject
 
 if TYPE_CHECKING:
-    from provenance.learning import FitReport, SweepReport, TruthRequest
+    from provenance.truth import FitReport, SweepReport, TruthRequest
 
 METRICS = (
     ("precision", "precision"),
@@ -89,7 +89,7 @@ def fit(
     """
     from provenance.audit import AuditRequest, Policy
     from provenance.cli.output import message, print_json, warn
-    from provenance.learning import FitRequest, FitSettings, run_fit, write_policy
+    from provenance.truth import FitRequest, FitSettings, run_fit, write_policy
 
     _require_free(output, force=force)
     settings = FitSettings(c=c, standardise=standardise, held_out_share=held_out, seed=seed, cutoff=cutoff)
@@ -182,7 +182,7 @@ def sweep(
       provenance sweep 1f3c9a2b --control 77ab01c2 --json
     """
     from provenance.cli.output import message, print_json, warn
-    from provenance.learning import SweepRequest, figure_format, run_sweep, write_sweep_csv, write_sweep_figure
+    from provenance.truth import SweepRequest, figure_format, run_sweep, write_sweep_csv, write_sweep_figure
 
     for file in (output, figure):
         _require_free(file, force=force)
@@ -208,7 +208,7 @@ def sweep(
 
 
 def _sweep_document(report: SweepReport, output: Path | None, figure: Path | None) -> dict[str, Any]:
-    from provenance.learning import sweep_rows
+    from provenance.truth import sweep_rows
 
     best = report.sweep.best
     return {
@@ -234,7 +234,7 @@ def _sweep_document(report: SweepReport, output: Path | None, figure: Path | Non
 
 def _print_sweep(report: SweepReport) -> None:
     from provenance.cli.output import print_facts, print_table
-    from provenance.learning import sweep_rows
+    from provenance.truth import sweep_rows
 
     columns = ("threshold", "precision", "recall", "f1", "accuracy", "kappa", "auc")
     print_table(
@@ -278,7 +278,7 @@ def _grid(text: str) -> tuple[float, ...]:
 
 
 def _truth(control: tuple[str, ...], labels: Path | None, *, skip_unknown: bool) -> TruthRequest:
-    from provenance.learning import TruthRequest, read_truth
+    from provenance.truth import TruthRequest, read_truth
 
     if skip_unknown and labels is None:
         raise UsageError("--skip-unknown goes with --labels")

@@ -22,8 +22,8 @@ from provenance.cli.app import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from provenance.queries import ImageView, Neighbor
-    from provenance.workspace import Workspace
+    from provenance.lookup import ImageView, Neighbor
+    from provenance.service import Workspace
 
 ImageArgument = Annotated[
     str,
@@ -54,7 +54,7 @@ def show(
     from provenance.audit import explain_image
     from provenance.cli.explanation import print_explanation
     from provenance.cli.output import message, print_json
-    from provenance.queries import show_image
+    from provenance.lookup import show_image
 
     with open_workspace() as workspace:
         view = show_image(workspace, image_id)
@@ -166,7 +166,7 @@ def history(image_id: ImageArgument, json: JsonOption = False) -> None:
       provenance history 3fa1b2c4
     """
     from provenance.cli.output import print_json, print_table
-    from provenance.queries import history_of
+    from provenance.lookup import history_of
 
     with open_workspace() as workspace:
         image, entries = history_of(workspace, image_id)
@@ -210,7 +210,7 @@ def neighbors(
       provenance neighbors ./suspicious.png --top-k 5
     """
     from provenance.cli.output import print_json, print_table, short
-    from provenance.queries import neighbors_of_file, neighbors_of_image
+    from provenance.lookup import neighbors_of_file, neighbors_of_image
 
     names = tuple(dataset or ())
     with open_workspace() as workspace:

@@ -29,7 +29,7 @@ def report(
       provenance report 1f3c9a2b -o report.html --cases 40 --force
     """
     from provenance.cli.output import message, print_json, warn
-    from provenance.reporting import write_report
+    from provenance.exports.report import write_report
 
     with open_workspace() as workspace:
         written = write_report(workspace, workspace.catalog.audit(audit_id), output, cases=cases, replace=force)

@@ -11,7 +11,7 @@ from provenance.cli.app import BackboneFileOption, JsonOption, WeightsOption, ap
 
 if TYPE_CHECKING:
     from provenance.sensitivity import SensitivityReport, SensitivityRequest
-    from provenance.workspace import Workspace
+    from provenance.service import Workspace
 
 
 @app.command()

@@ -28,8 +28,8 @@ from provenance.vocabulary import DatasetKind
 if TYPE_CHECKING:
     from provenance.errors import ProvenanceError
     from provenance.ingest import EmbedReport
-    from provenance.reconcile import CollectionCheck, ReconcileReport
-    from provenance.watch import WatchBatch
+    from provenance.ingest.watch import WatchBatch
+    from provenance.keeping.reconcile import CollectionCheck, ReconcileReport
 
 _ROWS = 20
 
@@ -63,7 +63,7 @@ def watch(
     from provenance.cli.interrupt import stop_on_interrupt
     from provenance.cli.output import message, warn
     from provenance.ingest import IngestRequest
-    from provenance.watch import watch as run_watch
+    from provenance.ingest.watch import watch as run_watch
 
     request = IngestRequest(
         sources=(folder,),
@@ -216,7 +216,7 @@ def reconcile(
       provenance reconcile --check-only --json
     """
     from provenance.cli.output import print_json, progress_bar
-    from provenance.reconcile import reconcile as run_reconcile
+    from provenance.keeping.reconcile import reconcile as run_reconcile
 
     given = {"name": backbone, "backbone_file": backbone_file, "weights": weights}
     chosen = {word: value for word, value in given.items() if value is not None}
@@ -310,8 +310,8 @@ def backup(
     Example:
       provenance backup /backups/provenance-2026-01.zip
     """
-    from provenance.backup import backup as run_backup
     from provenance.cli.output import message, print_json, progress_bar
+    from provenance.keeping.backup import backup as run_backup
 
     with open_workspace() as workspace, progress_bar("backup") as on_progress:
         report = run_backup(workspace, file, on_progress)
@@ -338,8 +338,8 @@ def restore(
     Example:
       provenance --workspace /srv/audits restore /backups/provenance-2026-01.zip
     """
-    from provenance.backup import restore as run_restore
     from provenance.cli.output import message, print_json, progress_bar
+    from provenance.keeping.backup import restore as run_restore
 
     with open_or_create_workspace() as workspace, progress_bar("restore") as on_progress:
         report = run_restore(workspace, file, on_progress)

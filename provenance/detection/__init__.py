@@ -3,21 +3,15 @@
 scikit-learn and scipy are imported by the functions that need them.
 """
 
-from provenance.detection.bootstrap import Estimate, Resampling
-from provenance.detection.calibration import Calibrated, calibrate, conformal_p_values, smallest_rejection
-from provenance.detection.combination import ScoreChoice, choose_score, combine_by_logistic, combine_by_rank
-from provenance.detection.comparison import Comparison, McNemar, compare, mcnemar
-from provenance.detection.curves import Histogram, RocCurve, histogram, roc_points
-from provenance.detection.data_copying import DataCopying, data_copying
-from provenance.detection.euclidean import (
-    DistanceCheck,
-    NearestCheck,
-    check_by_distance,
-    check_nearest,
-    cosine_of_distance,
-    distance_of_cosine,
-)
-from provenance.detection.evaluation import (
+from provenance.detection.calibrated.conformal import Calibrated, calibrate, conformal_p_values, smallest_rejection
+from provenance.detection.calibrated.negative_control import ControlledVerdicts, calibrate_generated
+from provenance.detection.calibrated.pvalues import Calibration, calibration_of_p_values
+from provenance.detection.calibrated.shift import Appearance, ShiftCheck, check_shift
+from provenance.detection.metrics.bootstrap import Estimate, Resampling
+from provenance.detection.metrics.classification import Metrics, metrics_of, true_positive_rate_at
+from provenance.detection.metrics.comparison import Comparison, McNemar, compare, mcnemar
+from provenance.detection.metrics.curves import Histogram, RocCurve, histogram, roc_points
+from provenance.detection.metrics.evaluation import (
     FPR_LEVELS,
     ChanceBand,
     Evaluation,
@@ -27,21 +21,11 @@ from provenance.detection.evaluation import (
     evaluate,
     evaluate_strata,
 )
-from provenance.detection.logistic import PAPER_FEATURES, FitSettings, LogisticFit, LogisticModel, fit_logistic
-from provenance.detection.membership import SCORES, membership_scores
-from provenance.detection.metrics import Metrics, metrics_of, true_positive_rate_at
-from provenance.detection.negative_control import ControlledVerdicts, calibrate_generated
-from provenance.detection.neighborhoods import (
-    NearestLists,
-    Neighborhoods,
-    nearest_lists,
-    neighborhoods,
-    similarities_to,
-)
-from provenance.detection.planting import JudgedPlants, judge_as_generated, judge_as_real
+from provenance.detection.plants.judging import JudgedPlants, judge_as_generated, judge_as_real
+from provenance.detection.plants.sensitivity import Detected, Plant, Sensitivity, plants_needed, sensitivity_of
 from provenance.detection.policies import policy_from_json
-from provenance.detection.pvalues import Calibration, calibration_of_p_values
-from provenance.detection.release_test import PermutationTest, ReleaseTest, judge_release
+from provenance.detection.release.data_copying import DataCopying, data_copying
+from provenance.detection.release.membership_test import PermutationTest, ReleaseTest, judge_release
 from provenance.detection.rules import (
     DECIMALS,
     SIMILARITY_TOLERANCE,
@@ -55,9 +39,25 @@ from provenance.detection.rules import (
     threshold_of_moments,
     threshold_of_scores,
 )
-from provenance.detection.sensitivity import Detected, Plant, Sensitivity, plants_needed, sensitivity_of
-from provenance.detection.shift import Appearance, ShiftCheck, check_shift
-from provenance.detection.sweep import (
+from provenance.detection.scores.combination import ScoreChoice, choose_score, combine_by_logistic, combine_by_rank
+from provenance.detection.scores.membership import SCORES, membership_scores
+from provenance.detection.scores.neighborhoods import (
+    NearestLists,
+    Neighborhoods,
+    nearest_lists,
+    neighborhoods,
+    similarities_to,
+)
+from provenance.detection.seed.euclidean import (
+    DistanceCheck,
+    NearestCheck,
+    check_by_distance,
+    check_nearest,
+    cosine_of_distance,
+    distance_of_cosine,
+)
+from provenance.detection.seed.logistic import PAPER_FEATURES, FitSettings, LogisticFit, LogisticModel, fit_logistic
+from provenance.detection.seed.sweep import (
     PAPER_ALPHAS,
     AdaptiveAlpha,
     AlphaFold,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from provenance.detection.logistic import LogisticModel
 from provenance.detection.rules import Policy
+from provenance.detection.seed.logistic import LogisticModel
 from provenance.errors import UsageError
 from provenance.vocabulary import Population, RuleName, Subject
 

@@ -15,7 +15,7 @@ from provenance.vocabulary import POLICY_ID_PREFIX, Label, Population, RuleName,
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from provenance.detection.logistic import LogisticModel
+    from provenance.detection.seed.logistic import LogisticModel
 
 DECIMALS = 9
 """mu, sigma and T enter decisions and digests rounded to this many decimals."""

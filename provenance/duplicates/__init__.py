@@ -8,7 +8,7 @@ their embeddings are close. Both are asked for by default, either on request.
 No table of all pairs is ever held: hashes are compared block by block, vectors only for the pairs that remain.
 """
 
-from provenance.duplicates.looks import Looks, looks_of
+from provenance.duplicates.hashing import Looks, looks_of
 from provenance.duplicates.report import (
     DuplicateImage,
     DuplicatePair,

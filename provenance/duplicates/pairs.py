@@ -13,10 +13,10 @@ from provenance.vocabulary import Evidence, Space
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from provenance.catalog import Member
-    from provenance.duplicates.looks import Looks
+    from provenance.duplicates.hashing import Looks
     from provenance.duplicates.rule import DuplicateRule
-    from provenance.workspace import Workspace
+    from provenance.installation import Installation
+    from provenance.records import Member
 
 RowArray = np.ndarray[Any, np.dtype[np.int64]]
 HashArray = np.ndarray[Any, np.dtype[np.uint64]]
@@ -77,7 +77,7 @@ class PairSearch:
     """
 
     def __init__(
-        self, workspace: Workspace, space: Space, rule: DuplicateRule, left: Looks, right: Looks | None
+        self, workspace: Installation, space: Space, rule: DuplicateRule, left: Looks, right: Looks | None
     ) -> None:
         self._workspace = workspace
         self._space = space

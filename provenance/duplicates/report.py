@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.duplicates.looks import looks_of
+from provenance.duplicates.hashing import looks_of
 from provenance.duplicates.pairs import UNKNOWN, PairSearch
 from provenance.duplicates.rule import DuplicateRule
 from provenance.errors import ConflictError, SpaceMismatchError, UsageError
@@ -17,11 +17,11 @@ from provenance.vocabulary import DatasetKind, Membership, Rejection
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from provenance.catalog import Dataset, Member
-    from provenance.duplicates.looks import Looks
+    from provenance.duplicates.hashing import Looks
     from provenance.ingest import OnProgress
+    from provenance.installation import Installation
+    from provenance.records import Dataset, Member
     from provenance.vocabulary import Space
-    from provenance.workspace import Workspace
 
 MAX_PAIRS = 200_000
 """More pairs than this are an error: nobody reads them, and limits that give them are too loose."""
@@ -132,7 +132,7 @@ class DuplicateReport:
 
 
 def find_duplicates(
-    workspace: Workspace, request: DuplicateRequest, on_progress: OnProgress | None = None
+    workspace: Installation, request: DuplicateRequest, on_progress: OnProgress | None = None
 ) -> DuplicateReport:
     """Look for the same bytes, the same pixels and near-duplicates within sets and across them.
 
@@ -188,7 +188,7 @@ class _Duplicates:
 
     def __init__(
         self,
-        workspace: Workspace,
+        workspace: Installation,
         space: Space,
         rule: DuplicateRule,
         by_set: Sequence[tuple[Dataset, Sequence[Member]]],
@@ -288,7 +288,7 @@ def _claim_of(one: Dataset) -> int:
 
 
 def _part_of(looks: Looks, rows: Sequence[int]) -> Looks:
-    from provenance.duplicates.looks import Looks
+    from provenance.duplicates.hashing import Looks
 
     place = np.array(rows, dtype=np.int64)
     return Looks(

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.duplicates.looks import looks_of
+from provenance.duplicates.hashing import looks_of
 from provenance.duplicates.pairs import UNKNOWN, PairSearch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provenance.catalog import Member
-    from provenance.duplicates.looks import Looks
+    from provenance.duplicates.hashing import Looks
     from provenance.duplicates.rule import DuplicateRule
     from provenance.ingest import OnProgress
+    from provenance.installation import Installation
+    from provenance.records import Member
     from provenance.vocabulary import Space
-    from provenance.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class TwinReport:
 
 
 def find_twins(
-    workspace: Workspace,
+    workspace: Installation,
     space: Space,
     rule: DuplicateRule,
     *,

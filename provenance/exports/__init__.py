@@ -19,7 +19,6 @@ from provenance.exports.datasets import (
 )
 from provenance.exports.duplicates import DUPLICATE_COLUMNS, duplicate_row, export_duplicates_csv
 from provenance.exports.export import Exported, write_export
-from provenance.exports.files import replace_file
 from provenance.exports.imageclef import RunFile, export_run_file, id_of_name, run_file
 from provenance.exports.runfile import (
     RunFileCheck,
@@ -57,7 +56,6 @@ __all__ = [
     "ids_at",
     "open_embeddings",
     "read_embeddings_parquet",
-    "replace_file",
     "run_file",
     "similarity_rows",
     "write_export",

@@ -9,15 +9,15 @@ import json
 from datetime import UTC
 from typing import IO, TYPE_CHECKING, Any
 
-from provenance.exports.files import replace_file, writable
+from provenance.files import replace_file, writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from provenance.catalog import AuditRecord, StoredNeighbor, StoredVerdict
+    from provenance.installation import Installation
+    from provenance.records import AuditRecord, StoredNeighbor, StoredVerdict
     from provenance.vocabulary import Role
-    from provenance.workspace import Workspace
 
     _Acting = tuple[Role, str]
 
@@ -43,7 +43,7 @@ EMPTY_WHERE_UNKNOWN = ("subject_id", "name", "nearest_id", "nearest_name", "near
 ROWS_AT_ONCE = 1000
 
 
-def audit_rows(workspace: Workspace, audit: AuditRecord) -> Iterator[dict[str, Any]]:
+def audit_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
     """One row a verdict, in image_id order; the nearest is the closest neighbor of any role.
 
     Images that were forgotten since have empty ids and names.
@@ -52,7 +52,7 @@ def audit_rows(workspace: Workspace, audit: AuditRecord) -> Iterator[dict[str, A
         yield row
 
 
-def audit_records(workspace: Workspace, audit: AuditRecord) -> Iterator[dict[str, Any]]:
+def audit_records(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
     """The rows of ``audit_rows`` with their audit's id first and all their evidence last.
 
     ``neighbors`` is a list by role and rank of ``{role, rank, image_id, name, similarity}``. What is empty in
@@ -64,7 +64,7 @@ def audit_records(workspace: Workspace, audit: AuditRecord) -> Iterator[dict[str
         yield {"audit_id": audit.audit_id, **row, "neighbors": neighbors}
 
 
-def export_audit_csv(workspace: Workspace, audit: AuditRecord, target: Path) -> int:
+def export_audit_csv(workspace: Installation, audit: AuditRecord, target: Path) -> int:
     """Write an audit's verdicts as CSV (UTF-8, RFC 4180, header line); gives the number of rows.
 
     Floats are written with all their digits; a missing value is empty.
@@ -87,7 +87,7 @@ def export_audit_csv(workspace: Workspace, audit: AuditRecord, target: Path) -> 
     return replace_file(target, write)
 
 
-def export_audit_jsonl(workspace: Workspace, audit: AuditRecord, target: Path) -> int:
+def export_audit_jsonl(workspace: Installation, audit: AuditRecord, target: Path) -> int:
     """Write an audit as JSON Lines (UTF-8): one object a verdict with all its evidence; gives their number.
 
     Keys as in ``audit_records``; a missing value is ``null``.
@@ -106,7 +106,7 @@ def export_audit_jsonl(workspace: Workspace, audit: AuditRecord, target: Path) -
     return replace_file(target, write)
 
 
-def export_audit_parquet(workspace: Workspace, audit: AuditRecord, target: Path) -> int:
+def export_audit_parquet(workspace: Installation, audit: AuditRecord, target: Path) -> int:
     """Write an audit as Parquet: one row a verdict, its neighbors as a list of structs; gives the row count.
 
     Columns as in ``audit_records``; similarities, scores and thresholds are float64. The file's metadata holds the
@@ -132,7 +132,7 @@ def export_audit_parquet(workspace: Workspace, audit: AuditRecord, target: Path)
 
 
 def _rows_with_neighbors(
-    workspace: Workspace, audit: AuditRecord, *, every_name: bool = False
+    workspace: Installation, audit: AuditRecord, *, every_name: bool = False
 ) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Each verdict's row and its neighbors; of these only the closest has its name, or all with ``every_name``."""
     catalog = workspace.catalog
@@ -148,7 +148,7 @@ def _rows_with_neighbors(
         yield _row(verdict, _closest(listed), names), [_neighbor(n, names) for n in listed]
 
 
-def _names_in_roles(workspace: Workspace, audit: AuditRecord, wanted: set[_Acting]) -> dict[_Acting, str]:
+def _names_in_roles(workspace: Installation, audit: AuditRecord, wanted: set[_Acting]) -> dict[_Acting, str]:
     """Names by role and image: the same bytes may stand in a real set and in the release under two names."""
     datasets: dict[Role, list[str]] = {}
     for row in workspace.catalog.audit_datasets(audit.audit_id):
@@ -221,7 +221,7 @@ def _audit_schema() -> Any:
     return pa.schema([*columns, pa.field("neighbors", pa.list_(neighbor))])
 
 
-def _audit_metadata(workspace: Workspace, audit: AuditRecord) -> dict[str, str]:
+def _audit_metadata(workspace: Installation, audit: AuditRecord) -> dict[str, str]:
     names = ("audit_id", "subject", "rule", "policy_id", "space_id", "release_digest", "verdict_digest")
     figures = ("mu", "sigma", "alpha", "population_count", "threshold", "software_version", "duration_seconds")
     facts = {name: str(getattr(audit, name)) for name in names}

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from provenance.errors import SourceError, SpaceMismatchError, UsageError
-from provenance.exports.files import replace_file, writable
+from provenance.files import replace_file, writable
 from provenance.spaces import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from provenance.catalog import Dataset, Member
+    from provenance.installation import Installation
+    from provenance.records import Dataset, Member
     from provenance.vocabulary import Space
-    from provenance.workspace import Workspace
 
 ROWS_AT_ONCE = 1000
 
@@ -30,7 +30,7 @@ class EmbeddingStream:
     each iteration starts anew over the same images.
     """
 
-    workspace: Workspace
+    workspace: Installation
     dataset: Dataset
     space: Space
     members: Sequence[Member]
@@ -84,7 +84,7 @@ class EmbeddingStream:
 
 
 def open_embeddings(
-    workspace: Workspace, dataset: Dataset, space: str | None = None, *, rows_at_once: int = ROWS_AT_ONCE
+    workspace: Installation, dataset: Dataset, space: str | None = None, *, rows_at_once: int = ROWS_AT_ONCE
 ) -> EmbeddingStream:
     """The indexed images of a set or release with their vectors, to be read batch by batch.
 
@@ -104,7 +104,7 @@ def open_embeddings(
     return EmbeddingStream(workspace, dataset, chosen, workspace.catalog.members(dataset.dataset_id, key), rows_at_once)
 
 
-def export_dataset_parquet(workspace: Workspace, dataset: Dataset, target: Path, space: str | None = None) -> int:
+def export_dataset_parquet(workspace: Installation, dataset: Dataset, target: Path, space: str | None = None) -> int:
     """Write a set or release as Parquet, batch by batch (see ``EmbeddingStream``); gives the row count.
 
     Raises:
@@ -148,7 +148,7 @@ def read_embeddings_parquet(source: Path, *, rows_at_once: int = ROWS_AT_ONCE) -
         raise SourceError(f"{source} can't be read as Parquet: {error}") from error
 
 
-def _collection(workspace: Workspace, dataset: Dataset, space: str | None) -> tuple[str, Space]:
+def _collection(workspace: Installation, dataset: Dataset, space: str | None) -> tuple[str, Space]:
     collections = {c.space_id: c.collection_key for c in workspace.catalog.collections_of(dataset.dataset_id)}
     if space is not None:
         chosen = workspace.catalog.space(space)

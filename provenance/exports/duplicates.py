@@ -6,7 +6,7 @@ import csv
 import io
 from typing import IO, TYPE_CHECKING, Any
 
-from provenance.exports.files import replace_file, writable
+from provenance.files import replace_file, writable
 
 if TYPE_CHECKING:
     from pathlib import Path

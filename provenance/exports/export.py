@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from provenance.catalog import Dataset
 from provenance.errors import NotFoundError, UsageError
 from provenance.exports.audits import export_audit_csv, export_audit_jsonl, export_audit_parquet
 from provenance.exports.datasets import export_dataset_parquet
 from provenance.exports.imageclef import RunFile, export_run_file
 from provenance.exports.similarities import export_similarities
+from provenance.records import Dataset
 from provenance.vocabulary import ExportFormat
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from provenance.catalog import AuditRecord
-    from provenance.workspace import Workspace
+    from provenance.installation import Installation
+    from provenance.records import AuditRecord
 
 _HEX = frozenset("0123456789abcdef")
 
@@ -31,7 +31,7 @@ class Exported:
 
 
 def write_export(
-    workspace: Workspace,
+    workspace: Installation,
     what: str,
     target: Path,
     fmt: ExportFormat,
@@ -73,7 +73,7 @@ def write_export(
     return Exported(write(workspace, found, target))
 
 
-def _audit_or_dataset(workspace: Workspace, what: str) -> AuditRecord | Dataset:
+def _audit_or_dataset(workspace: Installation, what: str) -> AuditRecord | Dataset:
     try:
         return workspace.catalog.dataset(what)
     except NotFoundError as no_dataset:
@@ -83,7 +83,9 @@ def _audit_or_dataset(workspace: Workspace, what: str) -> AuditRecord | Dataset:
             raise (no_audit if set(what.strip().lower()) <= _HEX else no_dataset) from None
 
 
-def _write_dataset(workspace: Workspace, dataset: Dataset, target: Path, fmt: ExportFormat, space: str | None) -> int:
+def _write_dataset(
+    workspace: Installation, dataset: Dataset, target: Path, fmt: ExportFormat, space: str | None
+) -> int:
     if fmt is not ExportFormat.PARQUET:
         raise UsageError(
             f"{dataset.name} is a {dataset.kind.value}; --format {fmt} takes an audit id",

@@ -11,15 +11,15 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from provenance.errors import ConflictError, NotFoundError, UsageError
-from provenance.exports.files import replace_file
+from provenance.files import replace_file
 from provenance.vocabulary import Label, Role, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from provenance.catalog import AuditDataset, AuditRecord, StoredVerdict
-    from provenance.workspace import Workspace
+    from provenance.installation import Installation
+    from provenance.records import AuditDataset, AuditRecord, StoredVerdict
 
 VALUE_OF_LABEL = {
     Label.USED: 1,
@@ -67,7 +67,7 @@ def id_of_name(name: str) -> str:
     return _EXTENSION.sub("", PurePosixPath(name.replace("\\", "/")).name)
 
 
-def run_file(workspace: Workspace, audit: AuditRecord, chosen: str | None = None) -> RunFile:
+def run_file(workspace: Installation, audit: AuditRecord, chosen: str | None = None) -> RunFile:
     """The run file of an audit; a row for each name that a judged image has in the chosen sets, or in the release.
 
     Args:
@@ -107,7 +107,7 @@ def run_file(workspace: Workspace, audit: AuditRecord, chosen: str | None = None
     return RunFile(_rows(judged), set_names, tuple(sorted(unjudged)), forgotten, audit.subject, undecided)
 
 
-def export_run_file(workspace: Workspace, audit: AuditRecord, target: Path, chosen: str | None = None) -> RunFile:
+def export_run_file(workspace: Installation, audit: AuditRecord, target: Path, chosen: str | None = None) -> RunFile:
     """Write the run file of an audit (see ``run_file``); gives what was written.
 
     Raises:

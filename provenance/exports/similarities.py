@@ -7,15 +7,15 @@ import io
 from typing import IO, TYPE_CHECKING, Any
 
 from provenance.exports.audits import audit_records
-from provenance.exports.files import replace_file
+from provenance.files import replace_file
 from provenance.vocabulary import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from provenance.catalog import AuditRecord
-    from provenance.workspace import Workspace
+    from provenance.installation import Installation
+    from provenance.records import AuditRecord
 
 _ROLES = (Role.USED, Role.NOT_USED, Role.AGAINST, Role.RELEASE)
 SIMILARITY_COLUMNS = (
@@ -27,7 +27,7 @@ SIMILARITY_COLUMNS = (
 """For each role S, its nearest image's id and name: ``s_used`` is S_u, ``s_not_used`` S_n, ``s_release`` S(r)."""
 
 
-def similarity_rows(workspace: Workspace, audit: AuditRecord) -> Iterator[dict[str, Any]]:
+def similarity_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
     """One row a judged image, in image_id order, with columns ``SIMILARITY_COLUMNS``.
 
     A generated image has a similarity for each role of the audit's sets, a real one for the release alone; the others
@@ -44,7 +44,7 @@ def similarity_rows(workspace: Workspace, audit: AuditRecord) -> Iterator[dict[s
         yield row
 
 
-def export_similarities(workspace: Workspace, audit: AuditRecord, target: Path) -> int:
+def export_similarities(workspace: Installation, audit: AuditRecord, target: Path) -> int:
     """Write ``similarity_rows`` as CSV (UTF-8, RFC 4180, header line); gives the number of rows.
 
     Floats are written with all their digits; a missing value is empty.

@@ -6,7 +6,7 @@ in any process, into pixels and facts, or into the rejection that says what was 
 
 from provenance.images.decode import PIXEL_DIGEST_VERSION, Decoded, decode, pixel_digest
 from provenance.images.entries import BadInput, Source
-from provenance.images.looks import HASH_BITS, PERCEPTUAL_HASH, hash_known, perceptual_hash
+from provenance.images.perceptual import HASH_BITS, PERCEPTUAL_HASH, hash_known, perceptual_hash
 from provenance.images.plants import (
     DEFAULT_KINDS,
     PlantKind,

@@ -8,11 +8,11 @@ from provenance.index.contract import (
     Points,
     VectorIndex,
     checked_vectors,
-    open_index,
     point_id,
     vector_digest,
 )
 from provenance.index.moments import Moments, MomentsCache, direct_pairwise, member_key, needs_direct, pairwise
+from provenance.index.opening import open_index
 from provenance.index.ranges import pairs_in_file
 from provenance.index.rescoring import similarities
 from provenance.index.search import available_threads, neighbors_by_engine, neighbors_in_file

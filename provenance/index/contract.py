@@ -14,13 +14,11 @@ import json
 import re
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
-from urllib.parse import urlsplit
 
 import numpy as np
 
-from provenance.errors import UsageError, VectorStoreError
+from provenance.errors import VectorStoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -255,55 +253,3 @@ def no_collection(key: str) -> VectorStoreError:
 def other_shape(spec: CollectionSpec, found: tuple[int, int]) -> VectorStoreError:
     """The error of every engine for a collection that exists with another ``(parts, dimension)``."""
     return VectorStoreError(f"collection {spec.key} exists with (parts, dimension) = {found}, not {spec.shape}")
-
-
-def open_index(
-    url: str,
-    *,
-    api_key: str | None = None,
-    allow_insecure: bool = False,
-    lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
-    shard_number: int | None = None,
-    replication_factor: int | None = None,
-    timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
-) -> VectorIndex:
-    """Opens the vector store a URL names; a local one is made where there is none.
-
-    Args:
-        url: ``local:PATH`` (Qdrant Edge, in process), ``http(s)://...`` or ``grpc(s)://...`` (a Qdrant server or
-            cluster), ``memory:`` (the NumPy oracle; ``memory:NAME`` is the same store each time in one process).
-        api_key: For a server.
-        allow_insecure: Whether a server beyond this machine may be spoken to without TLS or without a key.
-        lock_timeout_seconds: How long to wait for a local store that another process holds.
-        shard_number: Of collections that are made on a server.
-        replication_factor: Likewise.
-        timeout_seconds: Of one request to a server.
-
-    Raises:
-        UsageError: If the URL names no engine.
-        StoreLockedError: If another process holds the local store.
-        VectorStoreError: If the store can't be opened, or the server is refused as insecure.
-    """
-    scheme, _, rest = url.partition(":")
-    if scheme == "local" and rest:
-        from provenance.index.edge import EdgeIndex
-
-        return EdgeIndex(Path(rest).expanduser(), lock_timeout_seconds=lock_timeout_seconds)
-    if scheme == "memory":
-        from provenance.index.memory import MemoryIndex
-
-        return MemoryIndex.named(rest)
-    if scheme in {"http", "https", "grpc", "grpcs"} and urlsplit(url).hostname:
-        from provenance.index.server import ServerIndex
-
-        return ServerIndex.connect(
-            url,
-            api_key=api_key,
-            allow_insecure=allow_insecure,
-            shard_number=shard_number,
-            replication_factor=replication_factor,
-            timeout_seconds=timeout_seconds,
-        )
-    raise UsageError(
-        f"{url!r} names no vector index", hint="use local:PATH, http(s)://HOST:PORT, grpc(s)://HOST:PORT or memory:"
-    )

@@ -4,7 +4,6 @@
 ``recorded`` makes vectors from what is on record, and ``writing`` holds the order of writes for all of them.
 """
 
-from provenance.catalog import Generator
 from provenance.ingest.known import KnownFiles
 from provenance.ingest.recorded import EmbedReport, Reembedding, run_embed
 from provenance.ingest.request import (
@@ -17,6 +16,7 @@ from provenance.ingest.request import (
 )
 from provenance.ingest.run import IngestRun, recorded_run, run_ingest
 from provenance.ingest.writing import Writer, payload_of
+from provenance.records import Generator
 
 __all__ = [
     "EmbedReport",

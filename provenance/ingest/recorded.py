@@ -28,10 +28,10 @@ from provenance.vocabulary import Rejection, RejectReason
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
 
-    from provenance.catalog import VectorLocation
     from provenance.embedding import Backbone
+    from provenance.installation import Installation
+    from provenance.records import VectorLocation
     from provenance.vocabulary import SourceItem
-    from provenance.workspace import Workspace
 
 CHUNK = 64
 """Images that are looked up, or copied, at once."""
@@ -60,7 +60,7 @@ class EmbedReport:
 
 
 def run_embed(
-    workspace: Workspace,
+    workspace: Installation,
     name: str,
     backbone: Backbone,
     on_progress: OnProgress | None = None,
@@ -125,7 +125,7 @@ class Reembedding:
             bits of a vector may differ).
     """
 
-    workspace: Workspace
+    workspace: Installation
     writer: Writer
     backbone: Backbone | None
     on_progress: OnProgress | None

@@ -14,7 +14,8 @@ from provenance.vocabulary import DatasetKind, Membership, Rejection
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from provenance.catalog import Catalog, Dataset, Generator
+    from provenance.catalog import Catalog
+    from provenance.records import Dataset, Generator
 
 
 @dataclass(frozen=True, slots=True)

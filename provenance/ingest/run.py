@@ -27,10 +27,11 @@ from provenance.vocabulary import DatasetKind, PointState, Rejection, RejectReas
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
-    from provenance.catalog import Catalog, Dataset
+    from provenance.catalog import Catalog
     from provenance.embedding import Backbone
+    from provenance.installation import Installation
+    from provenance.records import Dataset
     from provenance.vocabulary import Space
-    from provenance.workspace import Workspace
 
 COUNTS = ("read", "added", "embedded", "copied", "known", "repeated", "rejected")
 CHUNK = 16
@@ -63,7 +64,7 @@ class _Planned:
 
 
 def run_ingest(
-    workspace: Workspace,
+    workspace: Installation,
     request: IngestRequest,
     backbone: Backbone,
     on_progress: OnProgress | None = None,
@@ -113,7 +114,7 @@ def recorded_run(
     catalog.finish_run(run_id, RunState.INTERRUPTED if is_interrupted() else RunState.FINISHED, dict(counts))
 
 
-def preparation_of(workspace: Workspace, backbone: Backbone) -> PreparationSettings:
+def preparation_of(workspace: Installation, backbone: Backbone) -> PreparationSettings:
     """How images are prepared for a backbone under the workspace's limits."""
     settings = workspace.settings
     return PreparationSettings(
@@ -128,7 +129,7 @@ def preparation_of(workspace: Workspace, backbone: Backbone) -> PreparationSetti
 class IngestRun:
     """One run: the state that its batches share."""
 
-    workspace: Workspace
+    workspace: Installation
     request: IngestRequest
     backbone: Backbone
     dataset: Dataset

@@ -16,8 +16,9 @@ from provenance.index import Points, point_id, vector_digest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provenance.catalog import Catalog, NewImage, PointFacts
+    from provenance.catalog import Catalog
     from provenance.index import VectorIndex
+    from provenance.records import NewImage, PointFacts
     from provenance.vocabulary import ImageFacts, Space
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
@@ -38,7 +39,7 @@ class Writer:
         self, facts: ImageFacts, items: Sequence[Any] = (), group: str | None = None, vector: FloatArray | None = None
     ) -> NewImage:
         """What is to be recorded of an image; without a vector only its names and its membership."""
-        from provenance.catalog import NewImage
+        from provenance.records import NewImage
 
         digest = None if vector is None else vector_digest(vector)
         return NewImage(facts, list(items), group, point_id(facts.image_id, self.space.space_id), digest)

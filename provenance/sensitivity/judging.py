@@ -16,7 +16,7 @@ from provenance.audit.calibrated import own_maxima
 from provenance.audit.evidence import VectorSearch, scoring_inputs
 from provenance.audit.features import NEAREST, NEAREST_MEAN, S_NOT_USED, S_USED
 from provenance.audit.inputs import CANDIDATES
-from provenance.audit.parts import concatenated, nearest_by_parts
+from provenance.audit.nearest import concatenated, nearest_by_parts
 from provenance.audit.planted_scores import scores_with_plants
 from provenance.audit.scoring import one_thread
 from provenance.detection import (
@@ -29,7 +29,7 @@ from provenance.detection import (
     threshold_of_moments,
     threshold_of_scores,
 )
-from provenance.detection.neighborhoods import fixed_point
+from provenance.detection.scores.neighborhoods import fixed_point
 from provenance.errors import UsageError
 from provenance.sensitivity.values import Reach
 from provenance.vocabulary import Label, Population, Role, RuleName, Subject
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from provenance.catalog import Member
     from provenance.detection import JudgedPlants
+    from provenance.installation import Installation
+    from provenance.records import Member
     from provenance.sensitivity.planting import EmbeddedPlants
     from provenance.sensitivity.replay import ReplayedAudit
-    from provenance.workspace import Workspace
 
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]
@@ -69,7 +69,7 @@ class Judged:
 class Bench:
     """What plants are judged with: the workspace, the audit, and who is told."""
 
-    workspace: Workspace
+    workspace: Installation
     audit: ReplayedAudit
     on_step: Callable[[str], None]
     on_judged: Tell

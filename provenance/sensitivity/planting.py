@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.audit.parts import concatenated
+from provenance.audit.nearest import concatenated
 from provenance.errors import NotFoundError, SourceError
 from provenance.images import (
     PlantKind,
@@ -32,12 +32,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from provenance.audit.inputs import FrozenDataset
-    from provenance.catalog import Catalog, Member
+    from provenance.catalog import Catalog
     from provenance.embedding import Backbone
     from provenance.images import PreparationSettings
     from provenance.ingest import OnProgress
+    from provenance.installation import Installation
+    from provenance.records import Member
     from provenance.sensitivity.values import SensitivityRequest
-    from provenance.workspace import Workspace
 
     FloatArray = NDArray[np.float32]
 
@@ -119,7 +120,7 @@ def release_format(
 class Planting:
     """Plants on their way from recorded sources to vectors."""
 
-    workspace: Workspace
+    workspace: Installation
     backbone: Backbone
     request: SensitivityRequest
     form: ReleaseFormat

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from provenance.audit.again import frozen_again
+from provenance.audit.refreezing import frozen_again
 from provenance.detection import policy_from_json
 from provenance.vocabulary import Role
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provenance.audit.inputs import FrozenAudit
-    from provenance.catalog import AuditRecord, StoredVerdict
     from provenance.detection import Policy
-    from provenance.workspace import Workspace
+    from provenance.installation import Installation
+    from provenance.records import AuditRecord, StoredVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class ReplayedAudit:
     verdicts: dict[str, StoredVerdict]
 
 
-def replayed(workspace: Workspace, audit: str, on_step: Callable[[str], None]) -> ReplayedAudit:
+def replayed(workspace: Installation, audit: str, on_step: Callable[[str], None]) -> ReplayedAudit:
     """An audit by its id, frozen again from what is on record.
 
     Raises:

@@ -22,17 +22,17 @@ from provenance.vocabulary import Label, Role, RuleName, Subject
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from provenance.catalog import Member
     from provenance.embedding import Backbone
     from provenance.ingest import OnProgress
-    from provenance.workspace import Workspace
+    from provenance.installation import Installation
+    from provenance.records import Member
 
 POSITIVE = (Label.ESTABLISHED, Label.USED)
 """Labels that count as found."""
 
 
 def run_sensitivity(
-    workspace: Workspace,
+    workspace: Installation,
     request: SensitivityRequest,
     on_progress: OnProgress | None = None,
     on_step: Callable[[str], None] | None = None,
@@ -104,7 +104,7 @@ def _copied(audit: ReplayedAudit) -> tuple[Sequence[Member], Role, int | None]:
 
 
 def _plant(
-    workspace: Workspace,
+    workspace: Installation,
     audit: ReplayedAudit,
     originals: Sequence[Member],
     backbone: Backbone,
@@ -125,7 +125,7 @@ def _plant(
 
 
 def _judge(
-    workspace: Workspace,
+    workspace: Installation,
     audit: ReplayedAudit,
     planted: EmbeddedPlants,
     on_progress: OnProgress | None,

@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING
 
 from provenance.errors import ConflictError, SourceError
-from provenance.exports import replace_file
+from provenance.files import replace_file
 from provenance.report import ShareLine, draw_sensitivity
 from provenance.sensitivity.values import ROW_COLUMNS
 from provenance.vocabulary import Subject

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from provenance import AuditRequest, IngestRequest, Workspace, run_audit, run_ingest
-from provenance.catalog import Generator
-from provenance.reporting import write_report
+from provenance.exports.report import write_report
+from provenance.records import Generator
 from provenance.vocabulary import DatasetKind, Membership
 from tests.e2e.conftest import make_workspace, save_pictures, tiny_backbone
 

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
-from provenance.catalog import Generator
 from provenance.errors import NotFoundError
 from provenance.exports import export_audit_csv, export_dataset_parquet
+from provenance.records import Generator
 from provenance.vocabulary import DatasetKind, Membership, Population, Subject
 
 if TYPE_CHECKING:

@@ -12,13 +12,14 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from provenance import AuditRequest, IngestRequest, Workspace, run_audit, run_ingest
-from provenance.backup import backup, restore
-from provenance.catalog import Generator
 from provenance.errors import CatalogError, ConflictError, SourceError, VectorStoreError
 from provenance.index import CollectionSpec, open_index
 from provenance.ingest import run_embed
-from provenance.queries import forget_image, history_of
-from provenance.reconcile import reconcile
+from provenance.keeping.backup import backup, restore
+from provenance.keeping.reconcile import reconcile
+from provenance.keeping.removal import forget_image
+from provenance.lookup import history_of
+from provenance.records import Generator
 from provenance.vocabulary import DatasetKind, Membership
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ def test_a_restore_that_was_cut_off_goes_through_the_next_time(
     def dies(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    for owner, name in ((type(restored.index), "flush"), (None, "provenance.backup.restore_from_file")):
+    for owner, name in ((type(restored.index), "flush"), (None, "provenance.keeping.backup.restore_from_file")):
         if owner is None:
             monkeypatch.setattr(name, dies)
         else:

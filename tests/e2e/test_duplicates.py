@@ -17,14 +17,14 @@ from PIL import Image
 from scipy import ndimage
 
 from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
-from provenance.catalog import Generator
 from provenance.duplicates import DuplicatePair, DuplicateRequest, DuplicateRule, find_duplicates
 from provenance.errors import ConflictError, NotFoundError, UsageError
 from provenance.exports import DUPLICATE_COLUMNS, export_duplicates_csv
 from provenance.images import PERCEPTUAL_HASH
 from provenance.ingest import image_ids_digest
+from provenance.keeping.removal import forget_image
 from provenance.phantoms import fresh_phantom, patient_slices
-from provenance.queries import forget_image
+from provenance.records import Generator
 from provenance.vocabulary import DatasetKind, Evidence, Membership, Population, Role, Subject, digest_of_json
 
 if TYPE_CHECKING:
@@ -344,7 +344,7 @@ def test_table_and_audit_from_python(filled: Workspace) -> None:
 
 
 def test_a_report_says_what_was_left_out_and_how_to_do_it_again(filled: Workspace, tmp_path: Path) -> None:
-    from provenance.reporting import write_report
+    from provenance.exports.report import write_report
 
     rule = DuplicateRule(hash_distance=3, min_similarity=0.7)
     left_out = run_audit(filled, request_for(exclude_twins=True, twin_rule=rule)).audit

@@ -12,7 +12,7 @@ import pytest
 from provenance import IngestRequest, Workspace, run_ingest
 from provenance.errors import NotFoundError, SourceError
 from provenance.ingest import run_embed
-from provenance.queries import relocate
+from provenance.keeping.removal import relocate
 from provenance.vocabulary import DatasetKind, Membership, PointState
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from sklearn import metrics as sk
 from typer.testing import CliRunner
 
 from provenance import Workspace
-from provenance.api import frames
-from provenance.catalog import AuditDataset, AuditRecord, VerdictRecord
 from provenance.cli.main import app
 from provenance.errors import ConflictError, NotFoundError, ProvenanceError, SourceError, UsageError
+from provenance.records import AuditDataset, AuditRecord, VerdictRecord
+from provenance.service import frames
 from provenance.vocabulary import Label
 from tests.e2e.conftest import save_cohort
 

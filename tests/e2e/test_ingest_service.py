@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from provenance import AuditRequest, IngestRequest, Workspace, run_audit, run_ingest
-from provenance.catalog import Generator
 from provenance.errors import ConflictError, SourceError, SpaceMismatchError
+from provenance.records import Generator
 from provenance.vocabulary import DatasetKind, Membership, PointState, RejectReason
 
 if TYPE_CHECKING:

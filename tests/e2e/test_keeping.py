@@ -13,20 +13,12 @@ from PIL import Image
 
 from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
 from provenance.audit import compare_audits
-from provenance.catalog import Generator
 from provenance.detection import FitSettings, LogisticModel
 from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError, UsageError
 from provenance.exports import audit_rows
-from provenance.queries import (
-    drift_of_audit,
-    forget_image,
-    history_of,
-    neighbors_of_file,
-    neighbors_of_image,
-    relocate,
-    remove_dataset,
-    show_image,
-)
+from provenance.keeping.removal import forget_image, relocate, remove_dataset
+from provenance.lookup import drift_of_audit, history_of, neighbors_of_file, neighbors_of_image, show_image
+from provenance.records import Generator
 from provenance.vocabulary import DatasetKind, Membership, Population, RejectReason, Role, RuleName, Subject
 
 if TYPE_CHECKING:

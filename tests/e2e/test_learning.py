@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from provenance.api import frames
 from provenance.cli.main import app
 from provenance.detection import Policy, policy_from_json
 from provenance.errors import ConflictError, NotFoundError, ProvenanceError, SourceError, SpaceMismatchError, UsageError
+from provenance.service import frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable

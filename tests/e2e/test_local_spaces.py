@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from provenance import Workspace, read_embeddings
-from provenance.backup import backup, restore
 from provenance.errors import SpaceMismatchError
-from provenance.reconcile import reconcile
+from provenance.keeping.backup import backup, restore
+from provenance.keeping.reconcile import reconcile
 
 if TYPE_CHECKING:
     from pathlib import Path

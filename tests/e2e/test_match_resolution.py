@@ -12,7 +12,7 @@ from PIL import Image
 from provenance import Workspace
 from provenance.embedding import load_backbone
 from provenance.errors import ProvenanceError, SourceError, UsageError
-from provenance.reconcile import reconcile
+from provenance.keeping.reconcile import reconcile
 from provenance.vocabulary import Membership
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from provenance import Workspace, check_run, read_embeddings
-from provenance.api import frames
 from provenance.errors import ConflictError, NotFoundError, SourceError, UsageError
+from provenance.service import frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

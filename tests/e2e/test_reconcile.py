@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
-from provenance.catalog import Generator
 from provenance.index import CollectionSpec, Points, point_id
-from provenance.queries import forget_image, remove_dataset
-from provenance.reconcile import CollectionCheck, reconcile
+from provenance.keeping.reconcile import CollectionCheck, reconcile
+from provenance.keeping.removal import forget_image, remove_dataset
+from provenance.records import Generator
 from provenance.vocabulary import DatasetKind, Membership, Population
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from provenance.catalog import Member
+    from provenance.records import Member
 
 MakeWorkspace = Callable[..., Workspace]
 

@@ -19,12 +19,12 @@ import pytest
 from PIL import Image
 
 from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
-from provenance.catalog import AuditRecord, Generator, NewImage, StoredVerdict, VerdictRecord
 from provenance.cli.main import app
 from provenance.errors import ConflictError, SourceError, UsageError
 from provenance.exports import audit_rows
-from provenance.queries import forget_image, remove_dataset
-from provenance.reporting import gather_report, write_report
+from provenance.exports.report import gather_report, write_report
+from provenance.keeping.removal import forget_image, remove_dataset
+from provenance.records import AuditRecord, Generator, NewImage, StoredVerdict, VerdictRecord
 from provenance.vocabulary import DatasetKind, ImageFacts, Label, Membership, Population, Role, Subject
 from tests.e2e.conftest import save_pictures
 

@@ -21,7 +21,7 @@ from provenance.detection import LogisticModel
 from provenance.errors import ConflictError, NotFoundError, SourceError, UsageError
 from provenance.images import PlantKind
 from provenance.images.plants import altered
-from provenance.reconcile import reconcile
+from provenance.keeping.reconcile import reconcile
 from provenance.sensitivity import SensitivityRequest, run_sensitivity
 from provenance.vocabulary import Population, RuleName, Subject
 from tests.e2e.conftest import picture, save_pictures

@@ -15,9 +15,9 @@ import pytest
 from provenance import IngestRequest, Workspace
 from provenance.errors import ConflictError, UsageError
 from provenance.index import open_index
-from provenance.queries import forget_image
+from provenance.ingest.watch import WatchBatch, watch
+from provenance.keeping.removal import forget_image
 from provenance.vocabulary import DatasetKind, Membership, RejectReason
-from provenance.watch import WatchBatch, watch
 
 if TYPE_CHECKING:
     from pathlib import Path

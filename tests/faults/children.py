@@ -29,11 +29,12 @@ DEADLINE_SECONDS = 60.0
 POLL_SECONDS = 0.005
 _PRELOADED = (
     "provenance.cli.main",
-    "provenance.workspace",
-    "provenance.reconcile",
+    "provenance.installation",
+    "provenance.keeping.reconcile",
     "provenance.audit",
     "provenance.ingest",
-    "provenance.queries",
+    "provenance.lookup",
+    "provenance.keeping.removal",
     "provenance.exports",
     "provenance.embedding.backbones",
     "provenance.embedding.pipeline",

@@ -17,9 +17,9 @@ from refusals import CATALOG, refused
 from samples import save_pictures
 
 from provenance import AuditRequest, IngestRequest, Workspace, run_audit, run_ingest
-from provenance.catalog import Generator
 from provenance.errors import CatalogError
-from provenance.reconcile import reconcile
+from provenance.keeping.reconcile import reconcile
+from provenance.records import Generator
 from provenance.vocabulary import DatasetKind, Membership
 
 if TYPE_CHECKING:

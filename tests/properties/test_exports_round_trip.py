@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from provenance import Workspace, exports, read_embeddings
-from provenance.catalog import AuditDataset, AuditRecord, Generator, NeighborRecord, NewImage, VerdictRecord
 from provenance.errors import ConflictError, SourceError, UsageError, VectorStoreError
 from provenance.index import CollectionSpec, Points, vector_digest
+from provenance.records import AuditDataset, AuditRecord, Generator, NeighborRecord, NewImage, VerdictRecord
 from provenance.vocabulary import ImageFacts, Label, Membership, Role, SourceItem, Space, Subject, digest_of_json
 
 if TYPE_CHECKING:

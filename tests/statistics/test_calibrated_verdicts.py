@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom, chisquare
 
-from provenance.detection.calibration import calibrate, conformal_p_values
-from provenance.detection.combination import combine_by_rank
-from provenance.detection.membership import SCORES, membership_scores
-from provenance.detection.negative_control import calibrate_generated
-from provenance.detection.neighborhoods import nearest_lists, neighborhoods
-from provenance.detection.pvalues import calibration_of_p_values
+from provenance.detection.calibrated.conformal import calibrate, conformal_p_values
+from provenance.detection.calibrated.negative_control import calibrate_generated
+from provenance.detection.calibrated.pvalues import calibration_of_p_values
+from provenance.detection.scores.combination import combine_by_rank
+from provenance.detection.scores.membership import SCORES, membership_scores
+from provenance.detection.scores.neighborhoods import nearest_lists, neighborhoods
 from provenance.vocabulary import Label
 
 if TYPE_CHECKING:

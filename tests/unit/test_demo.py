@@ -5,6 +5,7 @@ from math import comb
 
 import pytest
 
+from provenance import Workspace
 from provenance.demo import (
     FRESH,
     DemoRequest,
@@ -16,7 +17,6 @@ from provenance.demo import (
     run_demo,
 )
 from provenance.errors import ConflictError, SourceError, UsageError, WeightsError
-from provenance.workspace import Workspace
 
 
 def kind(name, total, used, source=None):

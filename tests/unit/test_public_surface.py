@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import provenance
-from provenance import workspace
+from provenance.installation import Installation
 
 PUBLIC = {
     "AuditReport",
@@ -78,8 +78,8 @@ def test_workspace_brings_no_torch_and_no_pandas_until_it_must() -> None:
 
 
 def test_public_workspace_is_the_workspace_and_has_the_verbs() -> None:
-    assert issubclass(provenance.Workspace, workspace.Workspace)
-    verbs = {name for name in dir(provenance.Workspace) if not name.startswith("_")} - set(dir(workspace.Workspace))
+    assert issubclass(provenance.Workspace, Installation)
+    verbs = {name for name in dir(provenance.Workspace) if not name.startswith("_")} - set(dir(Installation))
     assert verbs == {
         "audit",
         "audits",

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 import pytest
 
 from provenance.errors import SourceError
-from provenance.exports import replace_file
+from provenance.files import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path

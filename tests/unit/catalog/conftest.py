@@ -10,16 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from provenance.catalog import (
-    AuditDataset,
-    AuditRecord,
-    Catalog,
-    Dataset,
-    Generator,
-    NeighborRecord,
-    NewImage,
-    VerdictRecord,
-)
+from provenance.catalog import Catalog
+from provenance.records import AuditDataset, AuditRecord, Dataset, Generator, NeighborRecord, NewImage, VerdictRecord
 from provenance.vocabulary import ImageFacts, Label, Membership, Role, SourceItem, Space, Subject
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from provenance.catalog import NeighborRecord
 from provenance.errors import CatalogError, ConflictError, NotFoundError
+from provenance.records import NeighborRecord
 from provenance.vocabulary import Rejection, RejectReason, Role
 
 if TYPE_CHECKING:

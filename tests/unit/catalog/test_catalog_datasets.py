@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provenance.catalog import ContentChanges, Generator, VectorLocation
 from provenance.errors import ConflictError, NotFoundError
+from provenance.records import ContentChanges, Generator, VectorLocation
 from provenance.vocabulary import DatasetKind, Membership, Rejection, RejectReason, RunState, Space
 
 if TYPE_CHECKING:

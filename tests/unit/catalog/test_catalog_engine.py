@@ -185,7 +185,8 @@ class TestConcurrentWriters:
 
 WRITER = """
 import sys
-from provenance.catalog import Catalog, NewImage
+from provenance.catalog import Catalog
+from provenance.records import NewImage
 from provenance.vocabulary import ImageFacts, Membership, SourceItem, Space
 
 url, name = sys.argv[1:]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import inspect, text
 
-from provenance.catalog import VectorLocation
 from provenance.catalog.engine import make_engine, parse_url
 from provenance.catalog.pseudonyms import suppression_digests
 from provenance.errors import ConflictError, NotFoundError, UsageError
+from provenance.records import VectorLocation
 from provenance.vocabulary import PointState, Rejection, RejectReason
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provenance.catalog import Catalog, copies, require_empty, restore_from_file
+from provenance.catalog import Catalog, require_empty, restore_from_file, transfer
 from provenance.errors import CatalogError, ConflictError
 from provenance.vocabulary import PointState
 
@@ -49,7 +49,7 @@ def test_a_copy_is_of_one_moment_though_others_write(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.record([stage.image(number) for number in range(5)])
-    tables = copies._tables
+    tables = transfer._tables
 
     def written_to_meanwhile() -> Iterator[Table]:
         for number, table in enumerate(tables()):
@@ -57,7 +57,7 @@ def test_a_copy_is_of_one_moment_though_others_write(
                 stage.record([stage.image(100)])
             yield table
 
-    monkeypatch.setattr(copies, "_tables", written_to_meanwhile)
+    monkeypatch.setattr(transfer, "_tables", written_to_meanwhile)
     stage.catalog.copy_to(tmp_path / "copy")
     monkeypatch.undo()
     with Catalog.open(f"sqlite:///{tmp_path / 'copy'}") as copy:

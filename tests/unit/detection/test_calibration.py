@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provenance.detection.calibration import calibrate, conformal_p_values, smallest_rejection
+from provenance.detection.calibrated.conformal import calibrate, conformal_p_values, smallest_rejection
 from provenance.errors import UsageError
 from provenance.vocabulary import Label
 

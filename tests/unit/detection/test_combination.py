@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from provenance.detection.combination import choose_score, combine_by_logistic, combine_by_rank
+from provenance.detection.scores.combination import choose_score, combine_by_logistic, combine_by_rank
 from provenance.errors import UsageError
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, mannwhitneyu
 
-from provenance.detection.data_copying import data_copying
-from provenance.detection.neighborhoods import nearest_lists
+from provenance.detection.release.data_copying import data_copying
+from provenance.detection.scores.neighborhoods import nearest_lists
 from provenance.errors import UsageError
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from provenance.detection.local import LocalScores, Matching, matching_scores
-from provenance.detection.local_memory import local_scores, referenced, robust, scores_with_each_plant
-from provenance.detection.local_neighbors import local_nearest_scores, speaking_parts
+from provenance.detection.scores.local import LocalScores, Matching, matching_scores
+from provenance.detection.scores.local_memory import local_scores, referenced, robust, scores_with_each_plant
+from provenance.detection.scores.local_neighbors import local_nearest_scores, speaking_parts
 from provenance.errors import UsageError
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -107,7 +107,7 @@ def test_threads_share_the_positions_and_change_not_one_bit() -> None:
 def test_blocks_of_the_release_change_nothing_that_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     pool, release = made_up(n=40, m=200)
     whole = matching_scores(pool, release).contributions
-    monkeypatch.setattr("provenance.detection.local.RELEASE_BLOCK", 7)
+    monkeypatch.setattr("provenance.detection.scores.local.RELEASE_BLOCK", 7)
     np.testing.assert_allclose(matching_scores(pool, release).contributions, whole, atol=1e-5)
 
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from provenance.detection.membership import SCORES, membership_scores
-from provenance.detection.neighborhoods import fixed_point, nearest_lists, neighborhoods, similarities_to
+from provenance.detection.scores.membership import SCORES, membership_scores
+from provenance.detection.scores.neighborhoods import fixed_point, nearest_lists, neighborhoods, similarities_to
 from provenance.errors import UsageError
 
 K = 4

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from provenance.detection.negative_control import calibrate_generated
+from provenance.detection.calibrated.negative_control import calibrate_generated
 from provenance.errors import UsageError
 from provenance.vocabulary import Label
 

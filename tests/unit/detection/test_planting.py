@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from provenance.detection import calibrate, calibrate_generated
-from provenance.detection.planting import judge_as_generated, judge_as_real
+from provenance.detection.plants.judging import judge_as_generated, judge_as_real
 from provenance.errors import UsageError
 from provenance.vocabulary import Label
 

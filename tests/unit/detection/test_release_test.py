@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from provenance.detection.release_test import judge_release
+from provenance.detection.release.membership_test import judge_release
 from provenance.errors import UsageError
 from provenance.vocabulary import Outcome
 

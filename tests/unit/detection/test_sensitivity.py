@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from provenance.detection.sensitivity import Plant, plants_needed, sensitivity_of, wilson_interval
+from provenance.detection.plants.sensitivity import Plant, plants_needed, sensitivity_of, wilson_interval
 from provenance.errors import UsageError
 
 

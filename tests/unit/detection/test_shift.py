@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from provenance.detection.shift import Appearance, check_shift, holm
+from provenance.detection.calibrated.shift import Appearance, check_shift, holm
 from provenance.errors import UsageError
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provenance.errors import SourceError, UsageError
-from provenance.evaluation import read_truth, truth_of_mapping
+from provenance.truth import read_truth, truth_of_mapping
 
 if TYPE_CHECKING:
     from pathlib import Path

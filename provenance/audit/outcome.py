@@ -1,0 +1,149 @@
+"""The outcome of a calibrated audit: release test of real images with what stands beside it, and its sentence.
+
+One statistic, declared beforehand, decides. With used and not-used sets: the AUC of the membership score, tested by
+permutation of groups. With unknown sets alone: whether any image is established (Benjamini-Hochberg controls the chance
+of that at q where nothing was used). Of generated images: whether any is established as a copy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.audit.nearest import rounded_neighbors
+from provenance.detection import NearestLists, ReleaseTest, Resampling, data_copying, judge_release
+from provenance.detection.checks import group_codes
+from provenance.detection.release.membership_test import NO_SENSITIVITY
+from provenance.vocabulary import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from provenance.audit.scoring import ScoredReals, ScoringInputs
+    from provenance.detection import Policy
+
+NEAREST_REALS = 50
+"""Places of the lists over which labels are permuted: none of them holds a member once in 2^50 permutations."""
+
+COPYING_PERMUTATIONS = 999
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What an audit concludes for its release.
+
+    Attributes:
+        outcome: Leak established, not established, or inconclusive.
+        reason: Why, in a sentence or two of plain language.
+        facts: The statistics behind it, as JSON values.
+    """
+
+    outcome: Outcome
+    reason: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As an audit records it."""
+        return {"outcome": self.outcome.value, "outcome_reason": self.reason, **self.facts}
+
+
+def conclude_by_members(
+    policy: Policy,
+    inputs: ScoringInputs,
+    scored: ScoredReals,
+    members: NDArray[np.int64],
+    non_members: NDArray[np.int64],
+    *,
+    established: int,
+) -> Conclusion:
+    """Claimed members against known non-members, with attribution share, C_T and AuthPct beside.
+
+    Where the test sees no leak, and images are established all the same (a few copies among many used images do not
+    move the AUC), the two do not agree, and the outcome is inconclusive.
+
+    Args:
+        policy: Level, permutations, seed.
+        inputs: Vectors and groups of the pool.
+        scored: Its scores.
+        members: Rows of images claimed used.
+        non_members: Rows of images known not used.
+        established: How many images the same audit established.
+    """
+    rows = np.concatenate([members, non_members])
+    flags = np.arange(len(rows)) < len(members)
+    groups = [inputs.groups[row] for row in rows.tolist()]
+    test = judge_release(
+        scored.scores[rows],
+        flags,
+        groups=groups,
+        control_scores=None if scored.control is None else scored.control[rows],
+        level=policy.level,
+        permutations=policy.permutations,
+        resampling=Resampling(seed=policy.seed),
+        seed=policy.seed,
+    )
+    facts = {
+        "release_test": test.to_json(),
+        "data_copying": _copying(policy, inputs, rows, flags),
+    }
+    outcome, reason = _reconciled(test, established)
+    return Conclusion(outcome, reason, facts)
+
+
+def _reconciled(test: ReleaseTest, established: int) -> tuple[Outcome, str]:
+    if not established or test.outcome is Outcome.LEAK_ESTABLISHED:
+        return test.outcome, test.reason
+    images = "1 image is" if established == 1 else f"{established:,} images are"
+    first = test.reason.removeprefix("Inconclusive: ").removesuffix(NO_SENSITIVITY).strip()
+    return Outcome.INCONCLUSIVE, (
+        f"Inconclusive: the images claimed used do not give the release away as a whole, and yet {images} established: "
+        f"look at them. The release test: {first}"
+    )
+
+
+def _copying(
+    policy: Policy, inputs: ScoringInputs, rows: NDArray[np.int64], flags: NDArray[np.bool_]
+) -> dict[str, Any]:
+    order = np.argsort(rows)  # image_id order: equal similarities stand in it
+    reals, known = inputs.pool[rows[order]], flags[order]
+    groups = [inputs.groups[row] for row in rows[order].tolist()]
+    codes, count = group_codes(groups, len(rows))
+    if count < 2:
+        return {"reason": "not computed: all reals are of one group"}
+    to_release = rounded_neighbors(inputs.release, reals, NEAREST_REALS)
+    to_reals = rounded_neighbors(reals, reals, NEAREST_REALS, codes, codes)
+    found = data_copying(
+        NearestLists(*to_release),
+        NearestLists(*to_reals),
+        known,
+        groups=groups,
+        permutations=COPYING_PERMUTATIONS,
+        seed=policy.seed,
+    )
+    return found.to_json()
+
+
+def conclude_by_established(established: int, subjects: str, reason: str, q: float, *, undecided: bool) -> Conclusion:
+    """Where there are no claimed members to compare: any established image is a leak.
+
+    Args:
+        established: How many are.
+        subjects: What they are, in words, such as "real images".
+        reason: The reason of the verdicts.
+        q: Level of the false discovery rate.
+        undecided: Whether the verdicts are inconclusive as a whole.
+    """
+    if established:
+        what = f"1 of the {subjects} is" if established == 1 else f"{established:,} of the {subjects} are"
+        return Conclusion(
+            Outcome.LEAK_ESTABLISHED,
+            f"{what} established at a false discovery rate of {q:g}: the release leaks training data. Had it used none "
+            f"of the images, chance would say so in at most {100 * q:g} % of audits.",
+        )
+    if undecided:
+        return Conclusion(Outcome.INCONCLUSIVE, reason)
+    return Conclusion(Outcome.LEAK_NOT_ESTABLISHED, f"{reason} {NO_SENSITIVITY}")

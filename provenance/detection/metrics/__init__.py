@@ -1,0 +1,1 @@
+"""How good labels and scores are where truth is known, with intervals."""

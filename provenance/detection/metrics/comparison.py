@@ -1,0 +1,138 @@
+"""Two audits on the same images: McNemar's test, and the paired bootstrap of the differences. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from provenance.detection.checks import group_codes, same_length
+from provenance.detection.metrics.bootstrap import Estimate, Resampling, interval, resample
+from provenance.detection.metrics.classification import metrics_of
+from provenance.detection.metrics.evaluation import ALL_EQUAL, ONE_CLASS, checked_judgement, supporting_groups
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from provenance.detection.checks import Flags, Groups, Numbers
+    from provenance.detection.metrics.bootstrap import Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """McNemar's exact test: are the audits wrong equally often?
+
+    Attributes:
+        first_only: Images that only the first audit labels rightly.
+        second_only: Images that only the second one labels rightly.
+        p_value: Two-sided, Binomial(first_only + second_only, 1/2); 1 where the audits never differ.
+        independent: Whether every image is a group of its own. If not, the test is too easily significant:
+            read the paired bootstrap.
+    """
+
+    first_only: int
+    second_only: int
+    p_value: float
+    independent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two audits on the same images with the same truth.
+
+    Attributes:
+        n: Images.
+        groups: Groups they belong to.
+        mcnemar: On the labels.
+        accuracy_difference: First minus second, with the interval of a paired bootstrap by group; an interval
+            that holds 0 shows no difference.
+        auc_difference: The same for the AUC.
+        resampling: Resamples, level and seed.
+    """
+
+    n: int
+    groups: int
+    mcnemar: McNemar
+    accuracy_difference: Estimate
+    auc_difference: Estimate
+    resampling: Resampling
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes as JSON values."""
+        return asdict(self)
+
+
+def compare(
+    truth: Flags,
+    first: tuple[Flags, Numbers],
+    second: tuple[Flags, Numbers],
+    *,
+    groups: Groups | None = None,
+    resampling: Resampling | None = None,
+) -> Comparison:
+    """McNemar (1947) and paired bootstrap. Each resample draws the same groups for both audits.
+
+    Args:
+        truth: Whether each image was used, shape (n,).
+        first: Labels and scores of the first audit, in the order of ``truth``.
+        second: Of the second, on the same images in the same order.
+        groups: Patient or study of each image.
+        resampling: How the bootstrap is run.
+
+    Raises:
+        UsageError: If there are no images, lengths differ, or a score is not finite.
+    """
+    resampling = resampling or Resampling()
+    known, one = checked_judgement(truth, *first)
+    _, two = checked_judgement(truth, *second)
+    codes, count = group_codes(groups, len(known))
+    resampled = resample(known, [one, two], codes, resampling)
+    supports = supporting_groups(known, one.labels, codes)
+    return Comparison(
+        n=len(known),
+        groups=count,
+        mcnemar=mcnemar(one.labels == known, two.labels == known, independent=count == len(known)),
+        accuracy_difference=_difference("accuracy", known, (one, two), resampled, supports, resampling.level),
+        auc_difference=_difference("auc", known, (one, two), resampled, supports, resampling.level),
+        resampling=resampling,
+    )
+
+
+def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_], *, independent: bool = True) -> McNemar:
+    """McNemar's exact test from scipy's binomial test.
+
+    Args:
+        first_right: Whether the first audit labels each image rightly, shape (n,).
+        second_right: The same of the second.
+        independent: Passed on.
+
+    Raises:
+        UsageError: If lengths differ.
+    """
+    from scipy.stats import binomtest
+
+    same_length(second_right, len(first_right), "the second audit")
+    first_only = int((first_right & ~second_right).sum())
+    second_only = int((~first_right & second_right).sum())
+    differing = first_only + second_only
+    p_value = float(binomtest(first_only, differing, 0.5).pvalue) if differing else 1.0
+    return McNemar(first_only, second_only, p_value, independent)
+
+
+def _difference(
+    name: str,
+    truth: NDArray[np.bool_],
+    pair: tuple[Judgement, Judgement],
+    resampled: list[dict[str, NDArray[np.float64]]],
+    supports: dict[str, int],
+    level: float,
+) -> Estimate:
+    first, second = (getattr(metrics_of(truth, each.labels, each.scores), name) for each in pair)
+    if first is None or second is None:
+        return Estimate(None, reason=ONE_CLASS if truth.all() or not truth.any() else ALL_EQUAL)
+    if supports[name] < 2:
+        return Estimate(first - second, reason="no interval: fewer than two groups bear on it")
+    ends = interval(resampled[0][name] - resampled[1][name], level)
+    if ends is None:
+        return Estimate(first - second, reason="no interval: undefined in more than half of the resamples")
+    return Estimate(first - second, *ends)

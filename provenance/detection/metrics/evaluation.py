@@ -1,0 +1,320 @@
+"""Evaluation against truth: metrics with intervals, chance beside accuracy, strata, and values for figures. Pure.
+
+"Used" is the positive class. What can't be said is an ``Estimate`` without a value and with a reason, never NaN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.detection.checks import checked_flags, checked_scores, group_codes, same_length
+from provenance.detection.metrics.bootstrap import Estimate, Judgement, Resampling, interval, resample
+from provenance.detection.metrics.classification import Metrics, metrics_of, true_positive_rate_at
+from provenance.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from provenance.detection.checks import Flags, Groups, Numbers
+
+FPR_LEVELS = (0.01, 0.001)
+"""False-positive rates at which the true-positive rate is reported."""
+
+ONE_CLASS = "not estimable: one class only"
+ALL_EQUAL = "not estimable: all scores are equal"
+
+
+@dataclass(frozen=True, slots=True)
+class ChanceBand:
+    """What accuracy a guess would have: exact binomial, n independent images.
+
+    Attributes:
+        chance: Accuracy of always calling the more frequent class: max(share used, 1 - share used).
+        low: Lower end of the central band of a guesser's accuracy.
+        high: Upper end; an accuracy within the band is no better than guessing.
+        p_value: P(a guesser is right as often or more often), one-sided.
+        independent: Whether every image is a group of its own. If not, the images of a group stand or fall
+            together, and the true band is wider.
+    """
+
+    chance: float
+    low: float
+    high: float
+    p_value: float
+    independent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TprAtFpr:
+    """Share of the used images found where at most ``fpr`` of the not-used ones are called used."""
+
+    fpr: float
+    tpr: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One audit against truth.
+
+    Attributes:
+        metrics: Counts and figures without intervals.
+        groups: How many groups the images belong to.
+        accuracy: With its interval; precision, recall, f1, kappa and auc likewise.
+        tpr_at_fpr: One for each level asked for.
+        chance: Beside the accuracy; ``None`` with one class only.
+        resampling: Resamples, level and seed of the intervals.
+        one_class_resamples: Resamples without a used, or without a not-used image: left out of the intervals
+            that need both.
+    """
+
+    metrics: Metrics
+    groups: int
+    accuracy: Estimate
+    precision: Estimate
+    recall: Estimate
+    f1: Estimate
+    kappa: Estimate
+    auc: Estimate
+    tpr_at_fpr: tuple[TprAtFpr, ...]
+    chance: ChanceBand | None
+    resampling: Resampling
+    one_class_resamples: int
+
+    @property
+    def estimates(self) -> dict[str, Estimate]:
+        """All figures by name, in the order of a table: accuracy ... auc, ``tpr@0.01`` ..."""
+        named = {name: getattr(self, name) for name in ("accuracy", "precision", "recall", "f1", "kappa", "auc")}
+        return named | {_tpr_name(each.fpr): each.tpr for each in self.tpr_at_fpr}
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes as JSON values; ``null`` stands for what is not estimable."""
+        return {
+            "n": self.metrics.n,
+            "positives": self.metrics.positives,
+            "negatives": self.metrics.n - self.metrics.positives,
+            "groups": self.groups,
+            "confusion": {
+                name: getattr(self.metrics, name)
+                for name in ("true_positives", "false_positives", "false_negatives", "true_negatives")
+            },
+            "estimates": {name: estimate.to_json() for name, estimate in self.estimates.items()},
+            "chance": None if self.chance is None else asdict(self.chance),
+            "resampling": asdict(self.resampling) | {"one_class_resamples": self.one_class_resamples},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """A part of the images, evaluated by itself: ``by`` is generator, architecture or modality."""
+
+    by: str
+    value: str
+    evaluation: Evaluation
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes as JSON values."""
+        return {"by": self.by, "value": self.value, **self.evaluation.to_json()}
+
+
+def evaluate(
+    truth: Flags,
+    labels: Flags,
+    scores: Numbers,
+    *,
+    groups: Groups | None = None,
+    fpr_levels: Sequence[float] = FPR_LEVELS,
+    resampling: Resampling | None = None,
+) -> Evaluation:
+    """Accuracy, precision, recall, F1, kappa, AUC and TPR at low FPR, each with a bootstrap interval by group.
+
+    Point figures are scikit-learn's. An interval needs two groups or more that bear on the figure: with one, every
+    resample says the same. TPR at an FPR below 1 / (not-used images) is not estimable. At low FPR it rests on
+    a handful of not-used images, and its interval is rough.
+
+    Args:
+        truth: Whether each image was used, shape (n,).
+        labels: Whether each was labelled used (of a three-valued rule: ``established``).
+        scores: The score behind each label, higher = more likely used.
+        groups: Patient or study of each image; ``None`` in a place: a group of its own.
+        fpr_levels: In (0, 1).
+        resampling: How the bootstrap is run.
+
+    Raises:
+        UsageError: If there are no images, lengths differ, a score is not finite, or a level is not in (0, 1).
+    """
+    resampling = resampling or Resampling()
+    known, judgement = checked_judgement(truth, labels, scores)
+    levels = _checked_levels(fpr_levels)
+    codes, count = group_codes(groups, len(known))
+    metrics = metrics_of(known, judgement.labels, judgement.scores)
+    values = {name: getattr(metrics, name) for name in ("accuracy", "precision", "recall", "f1", "kappa", "auc")}
+    values |= {_tpr_name(level): true_positive_rate_at(known, judgement.scores, level) for level in levels}
+    resampled = resample(known, [judgement], codes, resampling, levels)[0]
+    supports = supporting_groups(known, judgement.labels, codes)
+    estimates = {
+        name: _estimate(value, resampled[name], supports.get(name, supports["auc"]), resampling.level)
+        if value is not None
+        else Estimate(None, reason=_why_undefined(name, metrics, judgement.scores))
+        for name, value in values.items()
+    }
+    return Evaluation(
+        metrics=metrics,
+        groups=count,
+        accuracy=estimates["accuracy"],
+        precision=estimates["precision"],
+        recall=estimates["recall"],
+        f1=estimates["f1"],
+        kappa=estimates["kappa"],
+        auc=estimates["auc"],
+        tpr_at_fpr=tuple(TprAtFpr(level, estimates[_tpr_name(level)]) for level in levels),
+        chance=_chance_of(metrics, resampling.level, independent=count == metrics.n),
+        resampling=resampling,
+        one_class_resamples=int(np.isnan(resampled["auc"]).sum()),
+    )
+
+
+def evaluate_strata(
+    truth: Flags,
+    labels: Flags,
+    scores: Numbers,
+    strata: Mapping[str, Sequence[str | None]],
+    *,
+    groups: Groups | None = None,
+    fpr_levels: Sequence[float] = FPR_LEVELS,
+    resampling: Resampling | None = None,
+) -> tuple[Stratum, ...]:
+    """The same evaluation for each value of each stratum (seed paper, section 3: per generator and modality).
+
+    Args:
+        truth: As in ``evaluate``; ``labels``, ``scores``, ``groups``, ``fpr_levels`` and ``resampling`` likewise.
+        labels: Labelled used or not.
+        scores: Behind the labels.
+        strata: Name ("generator", "architecture", "modality") -> value of each image; ``None`` or empty is
+            shown as "unknown".
+        groups: Of each image.
+        fpr_levels: In (0, 1).
+        resampling: How the bootstrap is run.
+
+    Returns:
+        In the order of ``strata``, values sorted; a stratum of one class has figures that are not estimable.
+
+    Raises:
+        UsageError: As in ``evaluate``.
+    """
+    known, judgement = checked_judgement(truth, labels, scores)
+    rows = []
+    for by, column in strata.items():
+        same_length(column, len(known), by)
+        values = np.array([value or "unknown" for value in column])
+        for value in sorted(set(values.tolist())):
+            part = np.flatnonzero(values == value)
+            evaluation = evaluate(
+                known[part],
+                judgement.labels[part],
+                judgement.scores[part],
+                groups=None if groups is None else [groups[row] for row in part.tolist()],
+                fpr_levels=fpr_levels,
+                resampling=resampling,
+            )
+            rows.append(Stratum(by, value, evaluation))
+    return tuple(rows)
+
+
+def chance_band(correct: int, n: int, chance: float, *, level: float = 0.95, independent: bool = True) -> ChanceBand:
+    """Exact binomial band of a guesser's accuracy, and P(X >= correct) for X ~ Binomial(n, chance); from scipy.
+
+    Args:
+        correct: Images labelled rightly.
+        n: Images.
+        chance: A guesser's accuracy, in (0, 1).
+        level: Of the central band.
+        independent: Passed on.
+
+    Raises:
+        UsageError: If ``correct`` is not in 0..n, n is 0, or ``chance`` or ``level`` is not in (0, 1).
+    """
+    from scipy import stats
+
+    if not (0 <= correct <= n and n > 0):
+        raise UsageError(f"{correct} of {n} images can't be right")
+    if not (0 < chance < 1 and 0 < level < 1):
+        raise UsageError("chance and level lie between 0 and 1")
+    low, high = stats.binom.interval(level, n, chance)
+    p_value = stats.binomtest(correct, n, chance, alternative="greater").pvalue
+    return ChanceBand(chance, float(low) / n, float(high) / n, float(p_value), independent)
+
+
+def checked_judgement(truth: Flags, labels: Flags, scores: Numbers) -> tuple[NDArray[np.bool_], Judgement]:
+    """Truth and what an audit said, as arrays of one length.
+
+    Raises:
+        UsageError: If there are no images, lengths differ, or a score is not finite.
+    """
+    known, said = checked_flags(truth, "truth"), checked_flags(labels, "labels")
+    same_length(said, len(known), "labels")
+    return known, Judgement(said, checked_scores(scores, "scores", len(known)))
+
+
+def supporting_groups(truth: NDArray[np.bool_], labels: NDArray[np.bool_], codes: NDArray[np.int64]) -> dict[str, int]:
+    """How many groups bear on each figure: for kappa and AUC, the class that has fewer."""
+
+    def holding(rows: NDArray[np.bool_]) -> int:
+        return len(np.unique(codes[rows]))
+
+    both = min(holding(truth), holding(~truth))
+    return {
+        "accuracy": len(np.unique(codes)),
+        "precision": holding(labels),
+        "recall": holding(truth),
+        "f1": holding(truth | labels),
+        "kappa": both,
+        "auc": both,
+    }
+
+
+def _estimate(value: float, resampled: NDArray[np.float64], support: int, level: float) -> Estimate:
+    if support < 2:
+        return Estimate(value, reason="no interval: fewer than two groups bear on it")
+    ends = interval(resampled, level)
+    if ends is None:
+        return Estimate(value, reason="no interval: undefined in more than half of the resamples")
+    return Estimate(value, *ends)
+
+
+def _why_undefined(name: str, metrics: Metrics, scores: NDArray[np.float64]) -> str:
+    if name == "precision":
+        return "not estimable: nothing is labelled used"
+    if name == "recall":
+        return "not estimable: no image was used"
+    if name == "f1":
+        return "not estimable: nothing was used and nothing is labelled used"
+    if metrics.positives in (0, metrics.n):
+        return ONE_CLASS
+    if scores.min() == scores.max():
+        return ALL_EQUAL
+    negatives = metrics.n - metrics.positives
+    return f"not estimable: {negatives} not-used images can't show a false-positive rate this low"
+
+
+def _chance_of(metrics: Metrics, level: float, *, independent: bool) -> ChanceBand | None:
+    share = metrics.positives / metrics.n
+    if share in (0, 1):
+        return None
+    correct = metrics.true_positives + metrics.true_negatives
+    return chance_band(correct, metrics.n, max(share, 1 - share), level=level, independent=independent)
+
+
+def _checked_levels(fpr_levels: Sequence[float]) -> tuple[float, ...]:
+    levels = tuple(float(level) for level in fpr_levels)
+    if not all(0 < level < 1 for level in levels) or len(set(levels)) < len(levels):
+        raise UsageError("every false-positive rate lies between 0 and 1 and stands once")
+    return levels
+
+
+def _tpr_name(level: float) -> str:
+    return f"tpr@{level:g}"

@@ -1,0 +1,1 @@
+"""What an audit would have seen: planted copies judged one at a time, and the shares found."""

@@ -1,0 +1,200 @@
+"""Three statistics of copying that stand beside the release test, each with its permutation distribution. Pure.
+
+T are the reals claimed used (members), P the others. For each generated g, r(g) is its nearest real.
+
+    attribution  share of g with r(g) in T. Never against a binomial law: a few hub images attract most g, so the g
+                 are not independent.
+    C_T          (Meehan, Chaudhuri & Dasgupta 2020) Mann-Whitney z of the distances to T: with n distances d(p) of P
+                 and m distances d(g),
+                     U = #{(p, g): d(g) > d(p)} + #{equal} / 2        Z = (U - nm/2) / sqrt(nm (n + m + 1) / 12)
+                 averaged over cells with weights #P(cell) / n; cells with fewer than ``MIN_IN_CELL`` of either are
+                 left out. Far below 0: generated images lie closer to T than fresh reals do.
+    AuthPct      (Alaa et al. 2022) share of g that are authentic: with t the member nearest to g and t' the member
+                 of another group nearest to t, g is authentic iff d(g, t) > d(t, t'). Low: copies.
+
+The textbook law of Z takes the g as independent, and that of AuthPct is not known. So each is recomputed with the
+label "member" permuted over the reals' groups, everything else held: one-sided p-values, exact under the hypothesis
+that membership does not matter. Assumptions as in ``release_test``. Own groups are left out of real-to-real distances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.detection.checks import checked_flags, group_codes
+from provenance.detection.release.membership_test import PermutationTest, permutation_test_by_group
+from provenance.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from provenance.detection.checks import Flags, Groups
+    from provenance.detection.scores.neighborhoods import NearestLists
+
+    Floats = NDArray[np.float64]
+    Codes = NDArray[np.int64]
+    Cells = tuple[Codes, Codes]
+
+MIN_IN_CELL = 10
+
+
+@dataclass(frozen=True, slots=True)
+class DataCopying:
+    """The three statistics.
+
+    Attributes:
+        attribution: Share of generated images whose nearest real is a member; p for great shares.
+        c_t: Meehan's C_T; p for small values.
+        auth_pct: Alaa's AuthPct as a share in [0, 1]; p for small values.
+        hubs: How many reals are the nearest of half of the generated images.
+        truncated: Share of nearest lists without a member in the observed labelling: their last place stands in.
+        mixed_groups: Groups with members and others: permuted image by image is not allowed, so there is no test.
+    """
+
+    attribution: PermutationTest
+    c_t: PermutationTest
+    auth_pct: PermutationTest
+    hubs: int
+    truncated: float
+    mixed_groups: int
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes as JSON values."""
+        return {
+            "attribution": self.attribution.to_json(),
+            "c_t": self.c_t.to_json(),
+            "auth_pct": self.auth_pct.to_json(),
+            "hubs": self.hubs,
+            "truncated": self.truncated,
+            "mixed_groups": self.mixed_groups,
+        }
+
+
+def data_copying(
+    release: NearestLists,
+    reals: NearestLists,
+    members: Flags,
+    *,
+    groups: Groups | None = None,
+    cells: Cells | None = None,
+    permutations: int = 999,
+    seed: int = 0,
+) -> DataCopying:
+    """Attribution share, C_T and AuthPct with their permutation distributions; formulas and sources in the module.
+
+    Labels are permuted over lists of nearest reals, so that no distance is computed again. A list of 50 holds no
+    member once in 2^50 permutations when half of the reals are members.
+
+    Args:
+        release: The nearest reals of each generated image, indices into the reals.
+        reals: The nearest other reals of each real, own group left out.
+        members: Whether each real is claimed used; shape (n,).
+        groups: Of the reals; ``None`` in a place: a group of its own.
+        cells: Of each real and each generated image, whole numbers that were found without the labels (k-means on
+            all reals); ``None``: one cell.
+        permutations: Where there are more assignments, so many are drawn.
+        seed: Of the draws.
+
+    Raises:
+        UsageError: If lengths differ or an index lies outside the reals.
+    """
+    known = checked_flags(members, "members")
+    n = len(known)
+    if len(reals.index) != n or max(release.index.max(), reals.index.max()) >= n:
+        raise UsageError(f"the nearest lists do not belong to {n} reals")
+    codes, count = group_codes(groups, n)
+    of_members = np.bincount(codes, weights=known, minlength=count)
+    mixed = int(((of_members > 0) & (of_members < np.bincount(codes, minlength=count))).sum())
+    first = release.index[:, 0]
+    attracted = np.sort(np.bincount(first, minlength=n))[::-1]
+    hubs = int(np.searchsorted(np.cumsum(attracted), len(first) / 2) + 1)
+    missing = np.r_[~known[release.index].any(axis=1), ~known[reals.index].any(axis=1)].mean()
+    why = f"{mixed} groups hold members and others" if mixed else ""
+    if known.all() or not known.any():
+        why = "all reals are of one kind"
+    if why:
+        none = PermutationTest(None, reason=why)
+        return DataCopying(none, none, none, hubs, float(missing), mixed)
+    world = _World(release, reals, codes, _checked_cells(cells, n, len(first)))
+    counts = np.bincount(codes[first], minlength=count)
+
+    def share(chosen: Codes) -> Floats:
+        of: Floats = counts[chosen].sum(axis=-1) / len(first)
+        return of
+
+    def tested(statistic: Any, *, greater: bool) -> PermutationTest:
+        return permutation_test_by_group(statistic, known, codes, permutations, seed, greater=greater)
+
+    return DataCopying(
+        attribution=tested(share, greater=True),
+        c_t=tested(world.each(world.c_t), greater=False),
+        auth_pct=tested(world.each(world.auth_pct), greater=False),
+        hubs=hubs,
+        truncated=float(missing),
+        mixed_groups=mixed,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    release: NearestLists
+    reals: NearestLists
+    codes: Codes
+    cells: Cells
+
+    def each(self, statistic: Any) -> Any:
+        # scipy asks for many assignments at once: rows of codes of member groups.
+        def of_assignments(chosen: Codes) -> Floats:
+            rows = chosen.reshape(-1, chosen.shape[-1])
+            values = [statistic(np.isin(self.codes, row)) for row in rows]
+            return np.array(values).reshape(chosen.shape[:-1])
+
+        return of_assignments
+
+    def c_t(self, members: NDArray[np.bool_]) -> float:
+        fresh = np.flatnonzero(~members)
+        to_reals, to_release = _to_members(self.reals, members)[1][fresh], _to_members(self.release, members)[1]
+        real_cells, release_cells = self.cells[0][fresh], self.cells[1]
+        total = weight = 0.0
+        for cell in np.unique(real_cells).tolist():
+            one, two = to_reals[real_cells == cell], to_release[release_cells == cell]
+            if min(len(one), len(two)) >= MIN_IN_CELL or len(np.unique(self.cells[0])) == 1:
+                total += len(one) * _mann_whitney_z(one, two)
+                weight += len(one)
+        return total / weight if weight else 0.0
+
+    def auth_pct(self, members: NDArray[np.bool_]) -> float:
+        nearest, similarity = _to_members(self.release, members)
+        # Closer = greater similarity: authentic iff g is farther from t than t is from its nearest member.
+        return float((similarity < _to_members(self.reals, members)[1][nearest]).mean())
+
+
+def _to_members(lists: NearestLists, members: NDArray[np.bool_]) -> tuple[Codes, Floats]:
+    # The first member of each list; where it has none, its last place.
+    is_member = members[lists.index]
+    place = np.where(is_member.any(axis=1), is_member.argmax(axis=1), lists.index.shape[1] - 1)
+    rows = np.arange(len(place))
+    return lists.index[rows, place], lists.similarity[rows, place]
+
+
+def _mann_whitney_z(reals: Floats, release: Floats) -> float:
+    # Of distances, from similarities: a greater distance is a smaller similarity.
+    from scipy.stats import rankdata
+
+    n, m = len(reals), len(release)
+    if min(n, m) == 0:
+        return 0.0
+    ranks = rankdata(-np.concatenate([release, reals]))[:m]
+    u = ranks.sum() - m * (m + 1) / 2
+    return float((u - n * m / 2) / np.sqrt(n * m * (n + m + 1) / 12))
+
+
+def _checked_cells(cells: Cells | None, reals: int, release: int) -> Cells:
+    if cells is None:
+        return np.zeros(reals, dtype=np.int64), np.zeros(release, dtype=np.int64)
+    if (len(cells[0]), len(cells[1])) != (reals, release):
+        raise UsageError(f"cells are needed for {reals} reals and {release} generated images")
+    return cells

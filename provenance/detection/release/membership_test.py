@@ -1,0 +1,318 @@
+"""Release test: does the release leak its training data? One statistic, declared beforehand, decides. Pure.
+
+    AUC = P(score of a claimed member > score of a known non-member) + P(equal) / 2
+
+Null hypothesis: scores do not depend on membership, so that which groups are called members is exchangeable. The
+p-value is the share of assignments of that label to groups, as many members each time, whose AUC is as great or
+greater (one-sided; scipy's ``permutation_test``: all assignments where they are few, else a random sample with the
+observed one counted in). It is exact for any number of groups; the 95 % interval is a bootstrap by group and is not.
+
+Assumptions: scores were computed, chosen and combined without the labels that are permuted; member and non-member
+groups are draws from one population, except for the training. A difference in mix between the two (more of one
+scanner among the members) shows as well: the same test with scores against a release that saw neither
+(``control_scores``) guards against that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.detection.checks import checked_flags, checked_scores, group_codes
+from provenance.detection.metrics.bootstrap import Estimate, Judgement, Resampling, interval, resample
+from provenance.detection.rules import DECIMALS
+from provenance.errors import UsageError
+from provenance.vocabulary import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from provenance.detection.checks import Flags, Groups, Numbers
+
+    Floats = NDArray[np.float64]
+    Codes = NDArray[np.int64]
+
+BATCH_NUMBERS = 2_000_000
+
+NO_SENSITIVITY = (
+    "It is not known how small a leak this test would have seen, so this is no finding that there is none; a "
+    "measured sensitivity tells which single copies would have been found."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PermutationTest:
+    """A statistic and its law when labels are permuted over groups.
+
+    Attributes:
+        value: Observed; ``None``: not estimable.
+        null_mean: Mean over permutations; ``None`` likewise.
+        null_low: 2.5 % quantile; ``null_high`` the 97.5 % one.
+        p_value: One-sided, in (0, 1]; 1 where there is no value.
+        smallest_p: The smallest p-value that so many groups and permutations can give.
+        permutations: How many assignments were looked at.
+        reason: Why there is no value, or no test of it; empty where there are both.
+    """
+
+    value: float | None
+    null_mean: float | None = None
+    null_low: float | None = None
+    null_high: float | None = None
+    p_value: float = 1.0
+    smallest_p: float = 1.0
+    permutations: int = 0
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseTest:
+    """The conclusion for a release.
+
+    Attributes:
+        outcome: leak_established, leak_not_established or inconclusive.
+        reason: One or two sentences of plain language.
+        auc: With its interval.
+        permutation: Of the AUC.
+        control: The same test against a release that saw none of the images; ``None`` without.
+        members: Member images; ``non_members`` likewise.
+        member_groups: Their groups; ``non_member_groups`` likewise.
+        mixed_groups: Groups with images of both kinds, left out.
+        level: Of the test.
+        resampling: Of the interval.
+        sensitivity: The sentence that goes with it; empty: not measured.
+    """
+
+    outcome: Outcome
+    reason: str
+    auc: Estimate
+    permutation: PermutationTest
+    control: PermutationTest | None
+    members: int
+    non_members: int
+    member_groups: int
+    non_member_groups: int
+    mixed_groups: int
+    level: float
+    resampling: Resampling
+    sensitivity: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes as JSON values."""
+        return asdict(self) | {"outcome": self.outcome.value}
+
+
+def judge_release(
+    scores: Numbers,
+    members: Flags,
+    *,
+    groups: Groups | None = None,
+    control_scores: Numbers | None = None,
+    level: float = 0.05,
+    permutations: int = 9999,
+    resampling: Resampling | None = None,
+    sensitivity: str = "",
+    seed: int = 0,
+) -> ReleaseTest:
+    """Test a release; statistic, assumptions and source in the module.
+
+    ``inconclusive`` where the smallest attainable p-value is above the level, all scores are equal, one class has no
+    group of its own, the control test is significant as well, or members score lower than non-members, by as much as
+    would be a leak the other way round (sets that were swapped, or that differ in more than their use).
+
+    Args:
+        scores: Of reals, higher = more likely used, shape (n,); compared at 9 decimals.
+        members: Whether each is claimed to be used; the others are known not to be.
+        groups: Patient or study; ``None`` in a place: a group of its own. Groups of both kinds are left out.
+        control_scores: The same score of the same images against a release of a generator that saw none of them.
+        level: Of the one-sided test.
+        permutations: Where there are more assignments than this, so many are drawn.
+        resampling: Of the interval.
+        sensitivity: What leak would have been found, as a sentence (see ``sensitivity``); empty: not measured.
+        seed: Of the permutations.
+
+    Raises:
+        UsageError: If there are no images, lengths differ, a score is not finite, the level is not in (0, 1), or
+            there are no permutations.
+    """
+    if not 0 < level < 1:
+        raise UsageError(f"the level lies between 0 and 1, not {level}")
+    resampling = resampling or Resampling()
+    known = checked_flags(members, "members")
+    values = np.round(checked_scores(scores, "scores", len(known)), DECIMALS)
+    codes, pure = _pure(known, groups)
+    known_, values_, codes_ = known[pure], values[pure], _renumbered(codes[pure])
+    observed = auc_test(values_, known_, codes_, permutations, seed)
+    control = None
+    if control_scores is not None:
+        others = np.round(checked_scores(control_scores, "control scores", len(known)), DECIMALS)
+        control = auc_test(others[pure], known_, codes_, permutations, seed)
+    outcome, reason = _conclusion(observed, control, level, sensitivity)
+    return ReleaseTest(
+        outcome=outcome,
+        reason=reason,
+        auc=_interval(observed, values_, known_, codes_, resampling),
+        permutation=observed,
+        control=control,
+        members=int(known_.sum()),
+        non_members=int((~known_).sum()),
+        member_groups=len(np.unique(codes_[known_])),
+        non_member_groups=len(np.unique(codes_[~known_])),
+        mixed_groups=len(np.unique(codes[~pure])),
+        level=level,
+        resampling=resampling,
+        sensitivity=sensitivity,
+    )
+
+
+def auc_test(
+    scores: Floats, members: NDArray[np.bool_], codes: Codes, permutations: int = 9999, seed: int = 0
+) -> PermutationTest:
+    """Permutation test by group of the AUC; every group of one kind.
+
+    Args:
+        scores: Shape (n,).
+        members: Shape (n,).
+        codes: Group of each, 0 to groups - 1.
+        permutations: As in ``judge_release``.
+        seed: As in ``judge_release``.
+    """
+    from scipy.stats import rankdata
+
+    if not members.any() or members.all():
+        return PermutationTest(None, reason="there are no groups of one of the two kinds to compare")
+    if scores.min() == scores.max():
+        return PermutationTest(None, reason="all scores are equal, so that they tell nothing apart")
+    rank_sums = np.bincount(codes, weights=rankdata(scores))
+    sizes = np.bincount(codes)
+
+    def auc(chosen: Codes) -> Floats:
+        n = sizes[chosen].sum(axis=-1)
+        auc_of: Floats = (rank_sums[chosen].sum(axis=-1) - n * (n + 1) / 2) / (n * (len(scores) - n))
+        return auc_of
+
+    return permutation_test_by_group(auc, members, codes, permutations, seed)
+
+
+def permutation_test_by_group(
+    statistic: Callable[[Codes], Floats],
+    members: NDArray[np.bool_],
+    codes: Codes,
+    permutations: int,
+    seed: int,
+    *,
+    greater: bool = True,
+) -> PermutationTest:
+    """Permute the label "member" over groups, by scipy's ``permutation_test``.
+
+    Args:
+        statistic: From the codes of the member groups, shape (..., K), to values, shape (...).
+        members: Of each image; every group of one kind, both kinds there.
+        codes: Group of each image, 0 to groups - 1.
+        permutations: Where there are more assignments, so many are drawn.
+        seed: Of the draws.
+        greater: Whether great values speak against the null hypothesis.
+
+    Raises:
+        UsageError: If ``permutations`` is below 1.
+    """
+    from scipy.stats import permutation_test
+
+    if permutations < 1:
+        raise UsageError(f"a permutation test needs one permutation or more, not {permutations}")
+    of_group = np.zeros(int(codes.max()) + 1, dtype=np.bool_)
+    of_group[codes] = members
+    chosen, others = np.flatnonzero(of_group), np.flatnonzero(~of_group)
+    if min(len(chosen), len(others)) < 2:
+        return PermutationTest(float(statistic(chosen)), reason="one of the two kinds has a single group only")
+    assignments = math.comb(len(of_group), len(chosen))
+
+    def of_members(first: Codes, second: Codes, axis: int) -> Floats:
+        return statistic(np.moveaxis(first, axis, -1))
+
+    result = permutation_test(
+        (chosen, others),
+        of_members,
+        permutation_type="independent",
+        vectorized=True,
+        n_resamples=permutations,
+        batch=max(1, BATCH_NUMBERS // len(of_group)),
+        alternative="greater" if greater else "less",
+        rng=np.random.default_rng(seed),
+    )
+    low, high = np.quantile(result.null_distribution, [0.025, 0.975])
+    exhaustive = assignments <= permutations
+    return PermutationTest(
+        value=float(result.statistic),
+        null_mean=float(result.null_distribution.mean()),
+        null_low=float(low),
+        null_high=float(high),
+        p_value=min(1.0, float(result.pvalue)),
+        smallest_p=1 / assignments if exhaustive else 1 / (1 + permutations),
+        permutations=assignments if exhaustive else permutations,
+    )
+
+
+def _pure(members: NDArray[np.bool_], groups: Groups | None) -> tuple[Codes, NDArray[np.bool_]]:
+    codes, count = group_codes(groups, len(members))
+    of_members = np.bincount(codes, weights=members, minlength=count)
+    mixed = (of_members > 0) & (of_members < np.bincount(codes, minlength=count))
+    return codes, ~mixed[codes]
+
+
+def _renumbered(codes: Codes) -> Codes:
+    return np.unique(codes, return_inverse=True)[1].astype(np.int64)
+
+
+def _interval(
+    test: PermutationTest, scores: Floats, members: NDArray[np.bool_], codes: Codes, resampling: Resampling
+) -> Estimate:
+    if test.value is None:
+        return Estimate(None, reason=f"not estimable: {test.reason}")
+    if min(len(np.unique(codes[members])), len(np.unique(codes[~members]))) < 2:
+        return Estimate(test.value, reason="no interval: fewer than two groups bear on it")
+    drawn = resample(members, [Judgement(members, scores)], codes, resampling)[0]["auc"]
+    ends = interval(drawn, resampling.level)
+    if ends is None:
+        return Estimate(test.value, reason="no interval: undefined in more than half of the resamples")
+    return Estimate(test.value, *ends)
+
+
+def _conclusion(
+    test: PermutationTest, control: PermutationTest | None, level: float, sensitivity: str
+) -> tuple[Outcome, str]:
+    if test.reason:
+        return Outcome.INCONCLUSIVE, f"Inconclusive: {test.reason}."
+    if test.smallest_p > level:
+        return Outcome.INCONCLUSIVE, (
+            f"Inconclusive: with so few groups the smallest p-value that can come out is {test.smallest_p:.3g}, "
+            f"above the level {level:g}."
+        )
+    shown = f"AUC {test.value:.2f}, p = {test.p_value:.2g}, level {level:g}"
+    if 1 - test.p_value + test.smallest_p <= level:
+        return Outcome.INCONCLUSIVE, (
+            f"Inconclusive: images claimed used score LOWER than images known not used, by more than chance allows "
+            f"({shown}). Were the two sets taken for one another, or do they differ in more than their use?"
+        )
+    if test.p_value > level:
+        return Outcome.LEAK_NOT_ESTABLISHED, (
+            f"Images claimed used do not score higher than images known not used by more than chance allows "
+            f"({shown}). {sensitivity or NO_SENSITIVITY}"
+        )
+    if control is not None and control.p_value <= level:
+        return Outcome.INCONCLUSIVE, (
+            f"Inconclusive: images claimed used score higher ({shown}), but they do so as well against a release "
+            f"that saw none of them (p = {control.p_value:.2g}): the two sets differ in more than their use."
+        )
+    return Outcome.LEAK_ESTABLISHED, (
+        f"Images claimed used score higher than images known not used, more than chance allows ({shown}): "
+        "the release leaks which images it was trained on, if the two sets are alike but for their use."
+    )

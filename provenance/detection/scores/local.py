@@ -1,0 +1,345 @@
+"""Local membership scores: does a real image's affinity to the release exceed what other reals foretell? Pure.
+
+Descriptors are ``(n, parts, dim)``: one unit vector for each fixed position (patch, feature-map cell, token) of an
+image; a whole-image space has one part. Positions are scored one by one and never compared with each other.
+
+The score ``matching`` ("explaining away") at one position, for a real x of the pool, the release G:
+
+    k(a, b) = exp((cos(a, b) - 1) / tau)                       a kernel: how alike two patches are
+    f(x)    = mean over g in G of k(x, g)                      x's affinity to the release
+    p(x)    = k_x' (K + ridge I)^-1 f                          its prediction from the pool without x's group
+    v(x)    = k(x, x) + ridge - k_x' (K + ridge I)^-1 k_x      the prediction's variance, up to a factor
+    c(x)    = (f(x) - p(x)) / sqrt(v(x))                       the standardised residual
+
+with K and k_x over the reals of other groups. Were the release a mixture of kernels around some reals, f would be K
+times the mixture's weights, and c(x) is x's weight up to scale: kernel mean matching (Huang 2006; Gretton 2009) with
+the leave-one-group-out residual of kriging (Dubrule 1983). Difference-of-neighbors scores ask how many generated
+patches are near x; this one asks for what no other real explains. c is z-scored over the pool (over each block of a
+large one) at each position and averaged over positions.
+
+Assumptions: labels are never used, and all images of the pool are treated alike, so that calibration and subjects
+stay exchangeable (images known to be used may and should be in the pool beside them). The release was made at the
+descriptors' resolution and orientation: a generator that turns or shifts what it remembers is not seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.detection.checks import group_codes
+from provenance.detection.scores.positions import each_position
+from provenance.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from provenance.detection.checks import Groups
+
+    Floats = NDArray[np.float64]
+    Descriptors = NDArray[np.float32]
+    Rows = NDArray[np.int64]
+    Progress = Callable[[int, int], None]
+
+TAU = 0.5
+RIDGE = 0.01
+POOL_BLOCK = 4000
+RELEASE_BLOCK = 1024
+SCORE_DECIMALS = 6
+UNIT_TOLERANCE = 1e-3
+FLAT = 1e-7
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """The parameters of the score ``matching``.
+
+    Attributes:
+        tau: Width of the kernel, in cosines; 0.3 to 1 work alike, below 0.2 it sees single neighbors only.
+        ridge: Added to the kernel's diagonal, whose own value is 1; 0.001 to 0.1 work alike.
+        pool_block: Reals that explain one another at once. A larger pool is dealt by group into blocks of at most
+            so many: the memory for one position grows with its square, the time with its cube. Larger sees more: a
+            training image in another block explains nothing away.
+        seed: Which deal.
+    """
+
+    tau: float = TAU
+    ridge: float = RIDGE
+    pool_block: int = POOL_BLOCK
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse parameters that give no score.
+
+        Raises:
+            UsageError: If tau or ridge is not positive and finite, or a block holds fewer than two images.
+        """
+        for name in ("tau", "ridge"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value > 0):
+                raise UsageError(
+                    f"{name} is {value}; it must be a positive number", hint="0.5 and 0.01 are the defaults"
+                )
+        if self.pool_block < 2:
+            raise UsageError(f"pool_block is {self.pool_block}; it must be 2 or more")
+
+    def to_json(self) -> dict[str, Any]:
+        """The parameters as JSON values, for a policy."""
+        return {"tau": self.tau, "ridge": self.ridge, "pool_block": self.pool_block, "seed": self.seed}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalScores:
+    """Scores of all images of a pool; higher: rather used.
+
+    Attributes:
+        score: ``(n,)`` from the mean of the contributions over positions, rounded to 6 decimals.
+        contributions: ``(n, parts)`` what each position speaks for membership, z-scored over the pool; 0 at
+            positions where all images are alike.
+        copy: ``(n,)`` what was added for being a copy (local_memory.py); 0 in scores of one kind.
+    """
+
+    score: Floats
+    contributions: Floats
+    copy: Floats
+
+
+def matching_scores(
+    pool: Descriptors,
+    release: Descriptors,
+    groups: Groups | None = None,
+    *,
+    matching: Matching | None = None,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> LocalScores:
+    """The score ``matching`` of every image of the pool against a release (module docstring).
+
+    The order of pool and release, and the number of threads, do not change a bit of the result; block sizes change it
+    by less than 1e-5.
+
+    Args:
+        pool: ``(n, parts, dim)`` unit vectors: calibration, subjects and known used images together.
+        release: ``(m, parts, dim)`` unit vectors of the generated images.
+        groups: Patient or study of each pool image; ``None`` (or an entry ``None``): a group of its own.
+        matching: Parameters; the defaults if ``None``.
+        threads: Positions worked at at once; memory grows with them.
+        progress: Called with positions done and positions in all.
+
+    Raises:
+        UsageError: If an array is empty, misshapen, not finite or not of unit vectors, if there are fewer than two
+            groups, or if no position tells any two pool images apart.
+    """
+    matching = matching or Matching()
+    check_descriptors(pool, "pool")
+    check_descriptors(release, "release", like=pool)
+    codes = checked_groups(groups, len(pool))
+    order, release_order = content_order(pool), content_order(release)
+    blocks = dealt(codes, groups, order, matching)
+
+    def column(part: int) -> Floats:
+        generated = part_of(release, release_order, part)
+        found = np.empty(len(pool))
+        for rows in blocks:
+            real = part_of(pool, rows, part)
+            raw = residuals(real, affinity(real, generated, matching.tau), codes[rows], matching)
+            found[rows] = standardised(raw)
+        return found
+
+    columns = each_position(column, pool.shape[1], threads=threads, progress=progress)
+    contributions = np.stack(list(columns), axis=1)
+    return scores_of(contributions)
+
+
+def scores_of(contributions: Floats) -> LocalScores:
+    """Standardised contributions and their mean over positions.
+
+    Raises:
+        UsageError: If every position is constant over the pool.
+    """
+    if not contributions.any():
+        raise UsageError(
+            "all similarities are equal: no position tells one image of the pool from another",
+            hint="are these images blank, or all the same?",
+        )
+    score = np.round(contributions.mean(axis=1), SCORE_DECIMALS) + 0.0
+    return LocalScores(score=score, contributions=contributions, copy=np.zeros(len(score)))
+
+
+def standardised(raw: Floats) -> Floats:
+    """Columns with mean 0 and standard deviation 1 (ddof 0); columns that are constant up to rounding become 0."""
+    centred = raw - raw.mean(axis=0)
+    spread = centred.std(axis=0)
+    greatest = np.maximum(raw.max(axis=0), -raw.min(axis=0))
+    flat = spread <= FLAT * np.maximum(greatest, FLAT)
+    centred /= np.where(flat, 1.0, spread)
+    return np.where(flat, 0.0, centred) if np.any(flat) else centred
+
+
+def affinity(real: Descriptors, generated: Descriptors, tau: float) -> Floats:
+    """``(n,)`` mean kernel of each real to the generated ones, in blocks of the latter."""
+    total = np.zeros(len(real))
+    for start in range(0, len(generated), RELEASE_BLOCK):
+        total += kernel(real, generated[start : start + RELEASE_BLOCK], tau).sum(axis=1)
+    return total / len(generated)
+
+
+def kernel(left: Descriptors, right: Descriptors, tau: float) -> Floats:
+    """``exp((cos - 1) / tau)`` for all pairs: float32 products, float64 from there on."""
+    return kernel_of((left @ right.T).astype(np.float64), tau)
+
+
+def kernel_of(similarity: Floats, tau: float) -> Floats:
+    """``exp((cos - 1) / tau)`` in the place of the cosines themselves."""
+    np.clip(similarity, -1.0, 1.0, out=similarity)
+    similarity -= 1.0
+    similarity /= tau
+    return np.exp(similarity, out=similarity)
+
+
+def residuals(real: Descriptors, affinities: Floats, codes: Rows, matching: Matching) -> Floats:
+    """Standardised leave-one-group-out residuals ``(n,)`` of the affinities at one position."""
+    root = root_of_inverse(real, matching)
+    return standardise_residuals(root, root.T @ (root @ affinities), codes)
+
+
+def root_of_inverse(real: Descriptors, matching: Matching) -> Floats:
+    """Lower triangular M with M'M = ``(K + ridge I)^-1`` of the reals at one position, by Cholesky.
+
+    Raises:
+        UsageError: If the ridge is too small for images so alike.
+    """
+    from scipy.linalg.lapack import dtrtri
+
+    root = dtrtri(cholesky_of(real, matching), lower=1, overwrite_c=1)[0]
+    return np.asarray(root, dtype=np.float64)
+
+
+def cholesky_of(real: Descriptors, matching: Matching) -> Floats:
+    """Lower triangular L with LL' = K + ridge I of the reals at one position; what is above it is not cleared.
+
+    Raises:
+        UsageError: If the ridge is too small for images so alike.
+    """
+    from scipy.linalg.lapack import dpotrf
+
+    gram = kernel(real, real, matching.tau)
+    gram.flat[:: len(gram) + 1] = 1.0 + matching.ridge
+    factor, failed = dpotrf(gram.T, lower=1, overwrite_a=1)
+    if failed:
+        raise UsageError(
+            f"ridge {matching.ridge} is too small: the images are too alike to be told apart",
+            hint="give a larger ridge",
+        )
+    return np.asarray(factor, dtype=np.float64)
+
+
+def standardise_residuals(root: Floats, weights: Floats, codes: Rows) -> Floats:
+    """From the weights ``H f`` to residuals without the own group, over their standard deviation.
+
+    With H = M'M the inverse and B a group, the residuals of B without B are ``H_BB^-1 w_B`` and their covariance is
+    ``H_BB^-1`` (block inversion); for a group of one, ``w / sqrt(h)``.
+
+    Args:
+        root: ``(n, n)`` M.
+        weights: ``(n,)`` or ``(n, p)``, one column for each release.
+        codes: ``(n,)`` groups.
+    """
+    single = np.sqrt(np.einsum("ij,ij->j", root, root))
+    out: Floats = weights / (single if weights.ndim == 1 else single[:, None])
+    for rows in groups_of_many(codes):
+        covariance = np.linalg.inv(root[:, rows].T @ root[:, rows])
+        deviation = np.sqrt(np.diag(covariance))
+        own = covariance @ weights[rows]
+        out[rows] = own / (deviation if weights.ndim == 1 else deviation[:, None])
+    return out
+
+
+def groups_of_many(codes: Rows) -> Iterator[Rows]:
+    """The rows of each group of two or more."""
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order])) + 1
+    return (rows for rows in np.split(order, starts) if len(rows) > 1)
+
+
+def dealt(codes: Rows, groups: Groups | None, order: Rows, matching: Matching) -> list[Rows]:
+    """The pool in blocks of about equal size, whole groups each; one block if it is small enough.
+
+    Groups are dealt by a keyed hash of their name, or of nothing but chance for those without (by content order), never
+    by their place in the pool. A group larger than a block makes its block larger.
+
+    Raises:
+        UsageError: If a block would hold a single group: nothing could explain its images.
+    """
+    count = -(-len(codes) // matching.pool_block)
+    if count == 1:
+        return [order]
+    names = [None] * len(codes) if groups is None else list(groups)
+    members: dict[int, list[int]] = {}
+    keys: dict[int, bytes] = {}
+    for place, row in enumerate(order.tolist()):
+        code = int(codes[row])
+        members.setdefault(code, []).append(row)
+        name = f"place {place}" if names[row] is None else f"group {names[row]}"
+        keys.setdefault(code, hashlib.sha256(f"{matching.seed}|{name}".encode()).digest())
+    blocks: list[list[int]] = [[] for _ in range(count)]
+    held = [0] * count
+    for code in sorted(members, key=lambda code: keys[code]):
+        smallest = min(range(count), key=lambda block: len(blocks[block]))
+        blocks[smallest] += members[code]
+        held[smallest] += 1
+    if min(held) < 2:
+        raise UsageError("a block of the pool holds fewer than two groups", hint="give a larger pool_block")
+    return [np.array(block, dtype=np.int64) for block in blocks]
+
+
+def part_of(descriptors: Descriptors, rows: Rows, part: int) -> Descriptors:
+    """The vectors of some images at one position, contiguous float32."""
+    return np.ascontiguousarray(descriptors[:, part][rows], dtype=np.float32)
+
+
+def content_order(descriptors: Descriptors) -> Rows:
+    """Rows in the order of their bytes' digests: the same whatever order they came in (equal rows change nothing)."""
+    digests = [hashlib.sha256(np.ascontiguousarray(row).tobytes()).digest() for row in descriptors]
+    return np.array(sorted(range(len(digests)), key=digests.__getitem__), dtype=np.int64)
+
+
+def check_descriptors(descriptors: Descriptors, name: str, like: Descriptors | None = None) -> None:
+    """Refuse what is not a set of unit vectors by image and position, image by image.
+
+    Raises:
+        UsageError: If it is empty, misshapen, unlike ``like`` in positions or dimension, not finite, or not of unit
+            length.
+    """
+    if descriptors.ndim != 3 or 0 in descriptors.shape:
+        empty = "holds no images" if len(descriptors) == 0 else f"has the shape {descriptors.shape}"
+        raise UsageError(f"{name} {empty}; local scores take (images, positions, numbers)")
+    if like is not None and descriptors.shape[1:] != like.shape[1:]:
+        raise UsageError(
+            f"{name} has {descriptors.shape[1:]} positions and numbers, the pool {like.shape[1:]}",
+            hint="embed both in the same space",
+        )
+    for row, image in enumerate(descriptors):
+        lengths = np.linalg.norm(np.asarray(image, dtype=np.float32), axis=1)
+        if not (np.abs(lengths - 1.0) <= UNIT_TOLERANCE).all():
+            raise UsageError(f"{name}: image {row} has a vector that is not finite or not of unit length")
+
+
+def checked_groups(groups: Groups | None, length: int) -> Rows:
+    """Group codes of the pool.
+
+    Raises:
+        UsageError: If there are fewer than two groups.
+    """
+    codes, count = group_codes(groups, length)
+    if count < 2:
+        raise UsageError(
+            "the pool has fewer than two groups: without its own group, no image has a reference",
+            hint="add images of other patients that are known not to be used",
+        )
+    return codes

@@ -1,0 +1,446 @@
+"""The report of an audit: gathers what is on record and what the sources still show, and writes the page.
+
+Verdicts come from the catalog; no vector is read. Thumbnails are read again from the recorded sources and checked
+by their digest: an image that is gone, changed or forgotten is shown as such.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from provenance.audit import distance_sentence
+from provenance.errors import ConflictError, SourceError, UsageError
+from provenance.exports.report_calibrated import calibrated_part, heat_maps
+from provenance.files import replace_file
+from provenance.images import PreparationSettings, Prepared, read_known
+from provenance.lookup import drift_of_audit
+from provenance.report import (
+    Case,
+    DatasetLine,
+    GeneratorLine,
+    Neighborhood,
+    Picture,
+    RejectLine,
+    ReportContent,
+    RoleLine,
+    Series,
+    SpaceLine,
+    render,
+)
+from provenance.version import __version__
+from provenance.vocabulary import DatasetKind, Label, Role, RuleName, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from provenance.installation import Installation
+    from provenance.records import AuditRecord, AuditReject, Dataset, ImageRecord, Member, StoredNeighbor, StoredVerdict
+    from provenance.report import HeatMap
+    from provenance.vocabulary import Space
+
+DEFAULT_CASES = 12
+MAX_REJECTS = 200
+THUMBNAIL_SIZE = 224
+_SMALLEST_PERCENT = 4
+_CANDIDATES = {Subject.GENERATED: (Role.USED, Role.AGAINST), Subject.REAL: (Role.RELEASE,)}
+_PARAMETER_FLAGS = {
+    "--alpha": "alpha",
+    "--population": "population",
+    "--score": "score",
+    "--fdr": "q",
+    "--top-k": "top_k",
+}
+_FLAGS = {Role.USED: "--used", Role.NOT_USED: "--not-used", Role.AGAINST: "--against"}
+_CLAIMS = {
+    Role.USED: "of real images claimed used",
+    Role.NOT_USED: "of real images claimed not used",
+    Role.AGAINST: "of real images of unknown use",
+}
+_LEFT_OUT = ("excluded_overlap", "claimed_otherwise", "not_used_with_twins", "excluded_twins")
+_COUNTS = ("subjects", "used", "not_used", "near_threshold", "rejected", *_LEFT_OUT)
+_FILE_BACKBONES = ("onnx:", "torchscript:")
+_ROLE_ORDER = (Role.RELEASE, Role.USED, Role.NOT_USED, Role.AGAINST)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenReport:
+    """What was written.
+
+    Attributes:
+        audit_id: The audit it is about.
+        cases: Cases shown.
+        pictures_missing: Images of these cases that the sources don't show any more.
+    """
+
+    path: Path
+    audit_id: str
+    size_bytes: int
+    cases: int
+    pictures_missing: int
+
+
+def write_report(
+    workspace: Installation, audit: AuditRecord, target: Path, *, cases: int = DEFAULT_CASES, replace: bool = False
+) -> WrittenReport:
+    """Write the report of an audit as one self-contained HTML file.
+
+    Args:
+        workspace: Where the audit is on record.
+        audit: The audit.
+        target: The file; written beside it and renamed, so that it is whole.
+        cases: How many of the closest pairs to show.
+        replace: Whether a file that is there may be replaced.
+
+    Raises:
+        ConflictError: If the file is there and may not be replaced.
+        SourceError: If it can't be written.
+        UsageError: If ``cases`` is negative.
+    """
+    target = target.expanduser().absolute()
+    if target.is_dir():
+        raise SourceError(f"{target} is a folder, not a file", hint="give -o the name of a file")
+    if target.exists() and not replace:
+        raise ConflictError(f"{target} is there already", hint="give -o another name, or --force to replace it")
+    content = gather_report(workspace, audit, cases=cases)
+    data = render(content).encode("utf-8")
+    replace_file(target, lambda file: file.write(data))
+    pictures = [picture for case in content.cases for picture in _pictures(case)]
+    missing = sum(picture.png is None for picture in pictures)
+    return WrittenReport(target, audit.audit_id, len(data), len(content.cases), missing)
+
+
+def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = DEFAULT_CASES) -> ReportContent:
+    """Everything that the report of an audit says, from the catalog and the recorded sources.
+
+    Raises:
+        UsageError: If ``cases`` is negative.
+    """
+    if cases < 0:
+        raise UsageError(f"the number of cases must be 0 or more, not {cases}")
+    catalog = workspace.catalog
+    verdicts = catalog.verdicts(audit.audit_id)
+    parameters, space = catalog.policy(audit.policy_id).parameters, catalog.space(audit.space_id)
+    known = {d.dataset_id: d for d in map(catalog.dataset_by_id, _dataset_ids(workspace, audit))}
+    datasets = _dataset_lines(workspace, audit, known)
+    rejects = catalog.audit_rejects(audit.audit_id)
+    reader = _CaseReader(workspace, audit)
+    closest = _closest(verdicts, cases)
+    heat, not_explained = heat_maps(workspace, audit, [each.image_key for each in closest], reader.generated)
+    calibrated = calibrated_part(workspace, audit, verdicts, list(known))
+    return ReportContent(
+        audit_id=audit.audit_id,
+        release=next(row.name for row in datasets if row.role is Role.RELEASE),
+        generator=_generator_line(known[audit.dataset_id]),
+        subject=audit.subject,
+        rule=audit.rule,
+        policy_id=audit.policy_id,
+        parameters=parameters,
+        space=_space_line(space),
+        search=str(audit.settings.get("search", "exact")),
+        index=str(audit.settings.get("index", "vector")),
+        catalog_uuid=catalog.catalog_uuid,
+        verdict_digest=audit.verdict_digest,
+        software_version=audit.software_version,
+        audited_at=audit.audited_at,
+        duration_seconds=audit.duration_seconds,
+        mu=audit.mu,
+        sigma=audit.sigma,
+        alpha=audit.alpha,
+        population_count=audit.population_count,
+        threshold=audit.threshold,
+        counts={name: int(audit.counts.get(name, 0)) for name in _COUNTS},
+        datasets=datasets,
+        series=score_series(
+            audit.subject,
+            verdicts,
+            probabilities=audit.rule == RuleName.LOGISTIC,
+            score=str(parameters.get("score", "")),
+        ),
+        by_role=_labels_by_role(verdicts) if audit.subject is Subject.REAL else (),
+        cases=tuple(reader.case(rank, each, heat.get(each.image_key)) for rank, each in enumerate(closest, start=1)),
+        reject_reasons=dict(sorted(Counter(reject.reason.value for reject in rejects).items())),
+        rejects=tuple(map(_reject_line, rejects[:MAX_REJECTS])),
+        compare_command=audit_command(audit, parameters, datasets, compare=True),
+        audit_command=audit_command(audit, parameters, datasets),
+        ingest_commands=tuple(ingest_command(known[i], space) for i in _dataset_ids(workspace, audit)),
+        report_version=__version__,
+        euclidean=distance_sentence(audit.settings) or "",
+        policy_file=_policy_file(audit, parameters) if audit.rule == RuleName.LOGISTIC else "",
+        calibrated=calibrated,
+        not_explained=not_explained,
+    )
+
+
+def _policy_file(audit: AuditRecord, parameters: Mapping[str, Any]) -> str:
+    """The policy as `--policy` reads it."""
+    document = {"policy_id": audit.policy_id, "rule": audit.rule, "parameters": dict(parameters)}
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def score_series(
+    subject: Subject, verdicts: Sequence[StoredVerdict], *, probabilities: bool = False, score: str = ""
+) -> tuple[Series, ...]:
+    """The scores by kind: S_u, S_n and the unknown sets' for generated images; S(r) by claim for real ones.
+
+    Of a fitted model the probabilities, of a calibrated audit its membership ``score``, likewise by claim for real
+    images.
+    """
+    if probabilities and subject is Subject.GENERATED:
+        return (Series("P(used)", "of generated images", tuple(v.score for v in verdicts if v.score is not None)),)
+    if subject is Subject.REAL:
+        found = [
+            Series(
+                "P(used)" if probabilities else f"score {score}" if score else "S(r)",
+                words,
+                tuple(v.score for v in verdicts if v.subject_role is role and v.score is not None),
+            )
+            for role, words in _CLAIMS.items()
+        ]
+    else:
+        kinds = (
+            ("S_u", "to the nearest used image", [v.s_used for v in verdicts]),
+            ("S_unknown", "to the nearest unknown image", [v.s_against for v in verdicts]),
+            ("S_n", "to the nearest not used image", [v.s_not_used for v in verdicts]),
+        )
+        found = [Series(symbol, words, tuple(s for s in scores if s is not None)) for symbol, words, scores in kinds]
+    return tuple(series for series in found if series.values)
+
+
+def audit_command(
+    audit: AuditRecord, parameters: Mapping[str, Any], datasets: Sequence[DatasetLine], *, compare: bool = False
+) -> str:
+    """The call that makes an audit again, with every parameter; ``compare`` lists the verdicts that differ from it."""
+    words = ["provenance", "audit"]
+    for row in datasets:
+        if row.role in _FLAGS:
+            words += _option(_FLAGS[row.role], row.name)
+    words += ["--subject", audit.subject.value, "--rule", audit.rule]
+    if audit.rule == RuleName.LOGISTIC:
+        words += ["--policy", audit.policy_id if compare else "policy.json"]
+    for flag, name in _PARAMETER_FLAGS.items():
+        if name in parameters:
+            words += _option(flag, f"{parameters[name]}")
+    if reference := audit.settings.get("reference_release"):
+        words += _option("--reference-release", str(reference["name"]))
+    words += ["--space", audit.space_id]
+    if audit.counts.get("excluded_overlap"):
+        words.append("--exclude-overlap")
+    words += _twin_options(audit.settings.get("twins", {}))
+    release = next(row.name for row in datasets if row.role is Role.RELEASE)
+    words += ["--compare", audit.audit_id] if compare else []
+    return _shell([*words, *(["--"] if release.startswith("-") else []), release])
+
+
+def _twin_options(recorded: Mapping[str, Any]) -> list[str]:
+    """How an audit looked for near-twins; nothing of it where they were not left out, because it decided nothing."""
+    if not recorded.get("excluded"):
+        return []
+    words = ["--exclude-twins"]
+    for name in ("hash_distance", "min_similarity", "evidence"):
+        words += _option("--twin-" + name.replace("_", "-"), f"{recorded[name]}")
+    return words
+
+
+def ingest_command(dataset: Dataset, space: Space) -> str:
+    """The call that brings a set or release in; sources are not part of what an audit rests on."""
+    words = ["provenance", "ingest", "IMAGES"]
+    if dataset.kind is DatasetKind.SET:
+        membership = dataset.membership.value if dataset.membership else ""
+        words += [*_option("--set", dataset.name), "--membership", membership.replace("_", "-")]
+    else:
+        words += _option("--release", dataset.name)
+        generator = dataset.generator
+        given = {
+            "--generator": generator.name if generator else "",
+            "--architecture": generator.architecture if generator else "",
+            "--generator-version": generator.version if generator else "",
+        }
+        words += [word for flag, value in given.items() if value for word in _option(flag, value)]
+    if dataset.modality:
+        words += _option("--modality", dataset.modality)
+    from_file = space.backbone.startswith(_FILE_BACKBONES)
+    return _shell([*words, *(["--backbone-file", "FILE"] if from_file else ["--backbone", space.backbone])])
+
+
+class _CaseReader:
+    """Makes cases of verdicts: neighbors and names from the catalog, thumbnails from the recorded sources."""
+
+    def __init__(self, workspace: Installation, audit: AuditRecord) -> None:
+        self.workspace, self.audit = workspace, audit
+        self.played = {row.dataset_id: row for row in workspace.catalog.audit_datasets(audit.audit_id)}
+        settings = workspace.settings
+        self.preparation = PreparationSettings(
+            size=THUMBNAIL_SIZE, max_pixels=settings.max_pixels, max_file_bytes=settings.max_file_bytes
+        )
+
+    def generated(self, member: Member) -> Picture:
+        """The picture of an image of the release."""
+        return self._picture(member.image_key, Role.RELEASE, self.workspace.catalog.image(member.image_key))
+
+    def case(self, rank: int, verdict: StoredVerdict, heat: HeatMap | None = None) -> Case:
+        stored = self.workspace.catalog.neighbors_of(self.audit.audit_id, verdict.image_key)
+        nearest = [n for n in stored.get(verdict.image_key, ()) if n.rank == 1]
+        candidates = [n for n in nearest if n.role in _CANDIDATES[self.audit.subject]]
+        # without candidates the score is the similarity to the not-used images
+        source = min(candidates or nearest, key=lambda n: (-n.similarity, n.image_id or n.image_key), default=None)
+        control = next((n for n in nearest if n.role is Role.NOT_USED and candidates), None)
+        image = self.workspace.catalog.image(verdict.image_key)
+        return Case(
+            rank=rank,
+            subject=self._picture(verdict.image_key, verdict.subject_role, image),
+            label=verdict.label,
+            score=verdict.score,
+            s_used=verdict.s_used,
+            s_not_used=verdict.s_not_used,
+            s_against=verdict.s_against,
+            near_threshold=verdict.near_threshold,
+            nearest=self._neighborhood(source, image),
+            control=self._neighborhood(control, image),
+            p_value=verdict.p_value,
+            q_value=verdict.q_value,
+            heat=heat,
+        )
+
+    def _neighborhood(self, neighbor: StoredNeighbor | None, subject: ImageRecord | None) -> Neighborhood | None:
+        if neighbor is None:
+            return None
+        image = self.workspace.catalog.image(neighbor.image_key)
+        same = ""
+        if image and subject and image.image_id == subject.image_id:
+            same = "file"
+        elif image and subject and image.facts.pixel_digest == subject.facts.pixel_digest:
+            same = "pixels"
+        return Neighborhood(self._picture(neighbor.image_key, neighbor.role, image), neighbor.similarity, same)
+
+    def _picture(self, image_key: str, role: Role, image: ImageRecord | None) -> Picture:
+        if image is None:
+            return Picture(None, "", role, (), "", "", None, 100, 100, "forgotten since")
+        catalog, facts = self.workspace.catalog, image.facts
+        ids = [row.dataset_id for row in self.played.values() if row.role is role]
+        memberships = [m for m in catalog.memberships_of(image_key) if m.dataset.dataset_id in ids]
+        png, missing = self._thumbnail(image)
+        scale = 100 / max(facts.width, facts.height)
+        return Picture(
+            image_id=image.image_id,
+            name=self._name(image_key, ids),
+            role=role,
+            datasets=tuple(self.played[m.dataset.dataset_id].name for m in memberships),
+            group=next((m.group_key for m in memberships if m.group_key), ""),
+            facts=f"{facts.width} x {facts.height} {facts.file_format}",
+            png=png,
+            width_percent=max(_SMALLEST_PERCENT, round(facts.width * scale)),
+            height_percent=max(_SMALLEST_PERCENT, round(facts.height * scale)),
+            missing=missing,
+        )
+
+    def _name(self, image_key: str, of_role: list[str]) -> str:
+        """The name it has in the role it stands in (a copy has another one in the release), else any."""
+        for ids in (of_role, list(self.played)):
+            if name := self.workspace.catalog.names_of(ids, [image_key]).get(image_key):
+                return name
+        return ""
+
+    def _thumbnail(self, image: ImageRecord) -> tuple[bytes | None, str]:
+        """The image as PNG of square pixels, or why there is none: the first place that still shows it counts."""
+        from provenance.images.encode import png_bytes
+
+        details = []
+        for item in self.workspace.catalog.occurrences_for_reading(image.image_key):
+            outcome = read_known(item.source, item.member, image.image_id, self.preparation)
+            if isinstance(outcome, Prepared):
+                pixels = outcome.pixels
+                grey = (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all()
+                return png_bytes(pixels[..., 0].copy() if grey else pixels), ""
+            changed = outcome.detail.startswith("other bytes")
+            details.append(
+                "its source holds another image now" if changed else f"its source can't be read: {outcome.detail}"
+            )
+        return None, details[0] if details else "no source is on record any more"
+
+
+def _closest(verdicts: Sequence[StoredVerdict], count: int) -> list[StoredVerdict]:
+    """The verdicts with the greatest scores, ties in image_id order."""
+    scored = [verdict for verdict in verdicts if verdict.score is not None]
+    return sorted(scored, key=lambda v: (-(v.score or 0.0), v.image_id or v.image_key))[:count]
+
+
+def _dataset_ids(workspace: Installation, audit: AuditRecord) -> list[str]:
+    rows = workspace.catalog.audit_datasets(audit.audit_id)
+    return [row.dataset_id for row in sorted(rows, key=lambda row: (_ROLE_ORDER.index(row.role), row.name))]
+
+
+def _dataset_lines(
+    workspace: Installation, audit: AuditRecord, known: Mapping[str, Dataset]
+) -> tuple[DatasetLine, ...]:
+    drift = {each.dataset.dataset_id: each for each in drift_of_audit(workspace.catalog, audit.audit_id)}
+    lines = []
+    for dataset_id, dataset in known.items():
+        now, row = drift[dataset_id], drift[dataset_id].dataset
+        lines.append(
+            DatasetLine(
+                role=row.role,
+                name=row.name,
+                modality=dataset.modality,
+                image_count=row.image_count,
+                digest=row.dataset_digest,
+                image_count_now=now.image_count_now,
+                changed=now.changed,
+            )
+        )
+    return tuple(lines)
+
+
+def _generator_line(release: Dataset) -> GeneratorLine | None:
+    made_by = release.generator
+    return GeneratorLine(made_by.name, made_by.architecture, made_by.version) if made_by else None
+
+
+def _space_line(space: Space) -> SpaceLine:
+    facts = (space.space_id, space.backbone, space.weights_sha256, space.dimension, dict(space.preprocessing))
+    return SpaceLine(*facts, space.parts)
+
+
+def _labels_by_role(verdicts: Sequence[StoredVerdict]) -> tuple[RoleLine, ...]:
+    judged = Counter(verdict.subject_role for verdict in verdicts)
+    called = (Label.USED, Label.ESTABLISHED)
+    used = Counter(verdict.subject_role for verdict in verdicts if verdict.label in called)
+    return tuple(RoleLine(role, judged[role], used[role]) for role in _ROLE_ORDER if judged[role])
+
+
+def _reject_line(reject: AuditReject) -> RejectLine:
+    known = reject.reject
+    return RejectLine(known.name if known else "", reject.reason.value, known.detail if known else "")
+
+
+def _pictures(case: Case) -> list[Picture]:
+    near = [place.picture for place in (case.nearest, case.control) if place is not None]
+    return [case.subject, *near]
+
+
+def _option(flag: str, value: str) -> list[str]:
+    """A flag with its value; in one word where the value looks like a flag itself."""
+    return [f"{flag}={value}"] if value.startswith("-") else [flag, value]
+
+
+def _shell(words: Sequence[str]) -> str:
+    """Words as one line for bash; what has no glyph is written as an escape."""
+    return " ".join(shlex.quote(word) if word.isprintable() else _escaped(word) for word in words)
+
+
+def _escaped(word: str) -> str:
+    quoted = "".join(_escape(c) for c in word)
+    return f"$'{quoted}'"
+
+
+def _escape(character: str) -> str:
+    if character in "\\'":
+        return "\\" + character
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))

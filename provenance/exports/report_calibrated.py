@@ -1,0 +1,133 @@
+"""What the report of a calibrated audit says beside: outcome, tests, established images, and heat maps of its cases."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from provenance.audit import can_be_explained, explain
+from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError
+from provenance.report import CalibratedPart, EstablishedLine, HeatCell, HeatMap, Series, SpeakingPair
+from provenance.vocabulary import Label, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from provenance.audit import Explanation, SpeakingPosition
+    from provenance.installation import Installation
+    from provenance.records import AuditRecord, Member, StoredVerdict
+    from provenance.report import Picture
+    from provenance.vocabulary import Box
+
+MAX_ESTABLISHED = 50
+PAIRS = 3
+
+
+def calibrated_part(
+    workspace: Installation, audit: AuditRecord, verdicts: Sequence[StoredVerdict], dataset_ids: Sequence[str]
+) -> CalibratedPart | None:
+    """Outcome and tests as they were recorded; ``None`` for audits by other rules."""
+    settings = audit.settings
+    if "outcome" not in settings:
+        return None
+    established = sorted(
+        (v for v in verdicts if v.label is Label.ESTABLISHED),
+        # images of unknown use first: of the claimed ones it is said already that they were used
+        key=lambda v: (v.subject_role is Role.USED, v.q_value, v.p_value, -(v.score or 0), v.image_id or v.image_key),
+    )
+    names = workspace.catalog.names_of(list(dataset_ids), [v.image_key for v in established[:MAX_ESTABLISHED]])
+    measured = workspace.catalog.sensitivities(audit.audit_id)
+    return CalibratedPart(
+        outcome=str(settings["outcome"]),
+        reason=str(settings["outcome_reason"]),
+        rule=settings["calibrated"],
+        release_test=settings.get("release_test"),
+        copying=settings.get("data_copying"),
+        shift=settings.get("shift") or {},
+        reference=(settings.get("reference_release") or {}).get("name", ""),
+        p_values=_p_values(verdicts),
+        established=tuple(
+            EstablishedLine(v.image_id, names.get(v.image_key, ""), v.subject_role, v.score, v.p_value, v.q_value)
+            for v in established[:MAX_ESTABLISHED]
+        ),
+        established_count=len(established),
+        counts={name: int(audit.counts.get(name, 0)) for name in _COUNTS},
+        sensitivity=measured[-1].result if measured else None,
+    )
+
+
+def _p_values(verdicts: Sequence[StoredVerdict]) -> tuple[Series, ...]:
+    """Claim by claim, as they were judged."""
+    found = (
+        Series("p", words, tuple(v.p_value for v in verdicts if v.subject_role is role and v.p_value is not None))
+        for role, words in _CLAIMS.items()
+    )
+    return tuple(series for series in found if series.values)
+
+
+_CLAIMS = {Role.RELEASE: "generated images", Role.USED: "claimed used", Role.AGAINST: "of unknown use"}
+_COUNTS = ("established", "not_established", "inconclusive", "calibration_images", "calibration_groups")
+
+
+def heat_maps(
+    workspace: Installation,
+    audit: AuditRecord,
+    image_keys: Sequence[str],
+    picture_of: Callable[[Member], Picture],
+) -> tuple[Mapping[str, HeatMap], str]:
+    """Heat maps of some judged images, by image_key, and why there are none ('' where there are, or can't be any).
+
+    Args:
+        workspace: Where the audit is on record.
+        audit: The audit.
+        image_keys: Of the images.
+        picture_of: Gives the picture of a generated image.
+    """
+    if not image_keys or not can_be_explained(audit):
+        return {}, ""
+    try:
+        explained = explain(workspace, audit, image_keys)
+    except (ConflictError, NotFoundError, SpaceMismatchError) as error:
+        return {}, error.message
+    return {key: _heat_map(found, picture_of) for key, found in explained.items()}, ""
+
+
+def _heat_map(found: Explanation, picture_of: Callable[[Member], Picture]) -> HeatMap:
+    largest = max((abs(position.contribution) for position in found.positions), default=0.0) or 1.0
+    across, down = (_step([_edges(p.box)[axis] for p in found.positions]) for axis in (0, 1))
+    cells = tuple(_cell(position, across, down, largest) for position in found.positions)
+    pairs = tuple(
+        SpeakingPair(number, *_edges(p.box), p.contribution, p.similarity, picture_of(p.generated))
+        for number, p in enumerate(found.strongest(PAIRS), start=1)
+    )
+    return HeatMap(
+        cells=cells, pairs=pairs, score=found.score, copy=found.copy, numbered=0 < found.columns <= _NUMBERED
+    )
+
+
+_NUMBERED = 8
+"""Columns up to which a number fits into a cell."""
+
+
+def _edges(box: Box) -> tuple[float, float, float, float]:
+    """Left, top, width and height in percent of the image."""
+    return 100 * box.left, 100 * box.top, 100 * (box.right - box.left), 100 * (box.bottom - box.top)
+
+
+def _step(starts: Sequence[float]) -> float:
+    """Distance of neighboring positions in percent; all of the image where there is one only."""
+    distinct = sorted({round(start, 6) for start in starts})
+    return min((b - a for a, b in pairwise(distinct)), default=100.0)
+
+
+def _cell(position: SpeakingPosition, across: float, down: float, largest: float) -> HeatCell:
+    left, top, width, height = _edges(position.box)
+    cell_width, cell_height = min(across, width), min(down, height)
+    return HeatCell(
+        left=left + (width - cell_width) / 2,
+        top=top + (height - cell_height) / 2,
+        width=cell_width,
+        height=cell_height,
+        contribution=position.contribution,
+        strength=max(0.0, position.contribution / largest),
+    )

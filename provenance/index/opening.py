@@ -1,0 +1,65 @@
+"""Which engine a URL names; its library is imported when its first store is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from provenance.errors import UsageError
+from provenance.index.contract import LOCK_TIMEOUT_SECONDS, REQUEST_TIMEOUT_SECONDS
+
+if TYPE_CHECKING:
+    from provenance.index.contract import VectorIndex
+
+
+def open_index(
+    url: str,
+    *,
+    api_key: str | None = None,
+    allow_insecure: bool = False,
+    lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
+    shard_number: int | None = None,
+    replication_factor: int | None = None,
+    timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
+) -> VectorIndex:
+    """Opens the vector store a URL names; a local one is made where there is none.
+
+    Args:
+        url: ``local:PATH`` (Qdrant Edge, in process), ``http(s)://...`` or ``grpc(s)://...`` (a Qdrant server or
+            cluster), ``memory:`` (the NumPy oracle; ``memory:NAME`` is the same store each time in one process).
+        api_key: For a server.
+        allow_insecure: Whether a server beyond this machine may be spoken to without TLS or without a key.
+        lock_timeout_seconds: How long to wait for a local store that another process holds.
+        shard_number: Of collections that are made on a server.
+        replication_factor: Likewise.
+        timeout_seconds: Of one request to a server.
+
+    Raises:
+        UsageError: If the URL names no engine.
+        StoreLockedError: If another process holds the local store.
+        VectorStoreError: If the store can't be opened, or the server is refused as insecure.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme == "local" and rest:
+        from provenance.index.edge import EdgeIndex
+
+        return EdgeIndex(Path(rest).expanduser(), lock_timeout_seconds=lock_timeout_seconds)
+    if scheme == "memory":
+        from provenance.index.memory import MemoryIndex
+
+        return MemoryIndex.named(rest)
+    if scheme in {"http", "https", "grpc", "grpcs"} and urlsplit(url).hostname:
+        from provenance.index.server import ServerIndex
+
+        return ServerIndex.connect(
+            url,
+            api_key=api_key,
+            allow_insecure=allow_insecure,
+            shard_number=shard_number,
+            replication_factor=replication_factor,
+            timeout_seconds=timeout_seconds,
+        )
+    raise UsageError(
+        f"{url!r} names no vector index", hint="use local:PATH, http(s)://HOST:PORT, grpc(s)://HOST:PORT or memory:"
+    )

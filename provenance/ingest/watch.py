@@ -1,0 +1,227 @@
+"""A folder that is watched: what arrives in it is ingested as soon as it is complete.
+
+A file is complete when its size and times have not changed for a while (``settle_seconds``), by the file's own times
+or by looking again and again. The index is held for a batch only, so that audits and other ingests get their turn.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+from provenance.errors import CatalogError, ProvenanceError, SourceError, UsageError, VectorStoreError
+from provenance.groups import group_rule
+from provenance.images import items_at, open_source
+from provenance.ingest import IngestRequest, IngestRun, KnownFiles
+from provenance.vocabulary import DatasetKind, Rejection, SourceItem
+
+if TYPE_CHECKING:
+    from provenance.embedding import Backbone
+    from provenance.installation import Installation
+
+SETTLE_SECONDS = 2.0
+BATCH_FILES = 64
+RESCAN_SECONDS = 60.0
+"""So long after changes the whole folder is listed again: an overrun queue of the system loses events."""
+_LONGEST_TICK_SECONDS = 0.5
+_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 2.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class WatchBatch:
+    """What one batch did; ``counts`` as in ``IngestReport``, ``image_count`` of the whole set."""
+
+    run_id: str
+    counts: dict[str, int]
+    rejections: tuple[Rejection, ...]
+    image_count: int
+
+
+OnBatch = Callable[[WatchBatch], None]
+OnProblem = Callable[[ProvenanceError, float], None]
+"""Told an error that may pass, and after how many seconds it is tried again."""
+
+
+def watch(
+    workspace: Installation,
+    request: IngestRequest,
+    backbone: Backbone,
+    on_batch: OnBatch,
+    on_problem: OnProblem,
+    *,
+    settle_seconds: float = SETTLE_SECONDS,
+    once: bool = False,
+    stop: Event | None = None,
+) -> None:
+    """Ingest what is in a folder, then what arrives, until ``stop`` is set.
+
+    Args:
+        workspace: Where to; closed between batches, so that other processes can use a local index.
+        request: One folder and the set it goes into.
+        backbone: Gives the vectors.
+        on_batch: Told after each batch.
+        on_problem: Told of a locked store or a database that is away; the batch is tried again until it goes in.
+        settle_seconds: How long a file must not have changed.
+        once: End when everything that is there has gone in; errors are raised then.
+        stop: Set by somebody else, it ends the watch after the batch in flight.
+
+    Raises:
+        UsageError: If the request is not one folder and a set.
+        SourceError: If the folder can't be listed.
+        ConflictError: If the set's name stands for something else, or an image contradicts what is on record.
+    """
+    if len(request.sources) != 1 or request.kind is not DatasetKind.SET:
+        raise UsageError("one folder is watched, and it goes into a set", hint="a release is ingested as a whole")
+    if settle_seconds < 0:
+        raise UsageError(f"settle-seconds must be 0 or more, not {settle_seconds:g}")
+    source = open_source(request.sources[0])
+    if source.kind != "folder":
+        raise UsageError(f"{request.sources[0]} is no folder", hint="use provenance ingest for a file or an archive")
+    watcher = _Watch(workspace, request, backbone, source.path, settle_seconds, stop or Event())
+    watcher.run(on_batch, on_problem, once=once)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A file that waits: as it was last seen, and since when it looks so."""
+
+    found: SourceItem | Rejection
+    since: float
+
+
+@dataclass
+class _Watch:
+    workspace: Installation
+    request: IngestRequest
+    backbone: Backbone
+    root: Path
+    settle_seconds: float
+    stop: Event
+
+    def __post_init__(self) -> None:
+        self.groups = group_rule(self.request.group_from)
+        self.waiting: dict[str, _Seen] = {}
+        self.changed: set[Path] = set()
+        self.refused: dict[str, SourceItem | Rejection] = {}
+        self.rehash = self.request.rehash
+        self.scan_at: float | None = 0.0
+        self.retry_at = self.retry_seconds = 0.0
+
+    def run(self, on_batch: OnBatch, on_problem: OnProblem, *, once: bool) -> None:
+        self.request.dataset(self.workspace.catalog)  # a name that stands for something else is told at once
+        self.workspace.close()
+        for changed in self._changes():
+            self.changed |= changed
+            try:
+                if time.monotonic() >= self.retry_at:
+                    self._look()
+                    self._take_settled(on_batch)
+            except (VectorStoreError, CatalogError) as error:
+                if once:
+                    raise
+                self._retry_later()
+                on_problem(error, self.retry_seconds)
+            finally:
+                self.workspace.close()
+            if self.stop.is_set() or (once and not self.waiting):
+                return
+
+    def _changes(self) -> Iterator[set[Path]]:
+        """The paths that changed since the last time; an empty set where nothing did for one tick."""
+        import watchfiles
+
+        tick_seconds = min(max(self.settle_seconds / 4, 0.05), _LONGEST_TICK_SECONDS)
+        tick_ms = int(tick_seconds * 1000)
+        settings = {"debounce": tick_ms, "rust_timeout": tick_ms, "yield_on_timeout": True, "stop_event": self.stop}
+        try:
+            for changes in watchfiles.watch(self.root, watch_filter=None, ignore_permission_denied=True, **settings):  # type: ignore[arg-type]
+                yield {Path(path) for _, path in changes}
+        except OSError as error:
+            raise SourceError(
+                f"{self.root} can't be watched: {error}", hint="check that the folder is there"
+            ) from error
+
+    def _look(self) -> None:
+        """Brings what waits up to date: changed files anew, the others looked at again."""
+        now = time.monotonic()
+        if self.changed and self.scan_at is None:
+            self.scan_at = now + RESCAN_SECONDS
+        again = self.changed | {Path(place) for place in self.waiting}
+        if self.scan_at is not None and now >= self.scan_at:
+            self._note(self._unknown(open_source(self.root)), now)
+            self.scan_at = None
+        for place in [place for place, seen in self.waiting.items() if isinstance(seen.found, SourceItem)]:
+            if not Path(place).exists():
+                del self.waiting[place]
+        self._note(items_at(self.root, again), now)
+        self.changed = set()
+
+    def _note(self, found: Iterable[SourceItem | Rejection], now: float) -> None:
+        for one in found:
+            if self.refused.get(one.source) == one:
+                continue
+            seen = self.waiting.get(one.source)
+            if seen is None or seen.found != one:
+                self.waiting[one.source] = _Seen(one, now)
+
+    def _is_settled(self, seen: _Seen) -> bool:
+        """Whether a file is complete: unchanged for a while, by its own times or by ours (clocks may differ)."""
+        if isinstance(seen.found, Rejection) or time.monotonic() - seen.since >= self.settle_seconds:
+            return True
+        latest_ns = max(seen.found.modified_ns, seen.found.changed_ns)
+        return time.time_ns() - latest_ns >= self.settle_seconds * 1e9
+
+    def _take_settled(self, on_batch: OnBatch) -> None:
+        settled = [seen.found for seen in self.waiting.values() if self._is_settled(seen)]
+        for start in range(0, len(settled), BATCH_FILES):
+            batch = settled[start : start + BATCH_FILES]
+            report = self._take(batch)
+            for one in batch:
+                self.waiting.pop(one.source, None)
+            self.retry_seconds = 0.0
+            self.rehash = self.rehash and bool(self.waiting)
+            if report is not None:
+                on_batch(report)
+            if self.stop.is_set():
+                return
+
+    def _take(self, batch: list[SourceItem | Rejection]) -> WatchBatch | None:
+        """Ingests one batch and lets go of the index; nothing where all of it is on record."""
+        try:
+            unknown = list(self._unknown(batch))
+            if not unknown:
+                return None
+            dataset = self.request.dataset(self.workspace.catalog)
+            run = IngestRun(self.workspace, self.request, self.backbone, dataset, self.groups, self.stop)
+            with run.recorded():
+                run.take(unknown)
+            rejected = {(one.source, one.member) for one in run.rejections}
+            self.refused.update((one.source, one) for one in unknown if (one.source, one.member) in rejected)
+            return WatchBatch(
+                run_id=run.writer.run_id,
+                counts=run.all_counts,
+                rejections=tuple(run.rejections),
+                image_count=self.workspace.catalog.image_count(dataset.dataset_id),
+            )
+        finally:
+            self.workspace.close()
+
+    def _unknown(self, found: Iterable[SourceItem | Rejection]) -> Iterator[SourceItem | Rejection]:
+        """What has to be read; told by the catalog alone, so that nobody's index is held up for it."""
+        catalog, space_id = self.workspace.catalog, self.backbone.space.space_id
+        dataset = self.request.dataset(catalog)
+        keys = [c.collection_key for c in catalog.collections_of(dataset.dataset_id) if c.space_id == space_id]
+        if self.rehash or not keys:
+            yield from found
+            return
+        groups = self.groups if self.request.group_from is not None else None
+        known = KnownFiles(catalog, dataset.dataset_id, keys[0], groups)
+        yield from (one for one, image_id in known.told_apart(found) if image_id is None)
+
+    def _retry_later(self) -> None:
+        self.retry_seconds = min(max(2 * self.retry_seconds, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)
+        self.retry_at = self.scan_at = time.monotonic() + self.retry_seconds

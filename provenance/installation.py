@@ -1,0 +1,324 @@
+"""A workspace: the folder that holds settings, and opens the catalog and the vector index that belong together."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from provenance.config import SETTINGS_FILE, Settings, load_settings
+from provenance.errors import CatalogError, ConflictError, EmbeddingError, NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from provenance.catalog import Catalog
+    from provenance.embedding import Backbone
+    from provenance.index import MomentsCache, VectorIndex
+    from provenance.vocabulary import Space
+
+DEFAULT_FOLDER = ".provenance"
+CATALOG_FILE = "catalog.sqlite3"
+_FILE_BACKBONES = ("onnx:", "torchscript:")
+
+_SETTINGS_TEXT = """\
+# Settings of this workspace. A flag or an environment variable PROVENANCE_<NAME> wins over a line here.
+# Secrets (qdrant_api_key) are read from the environment only.
+# catalog_url = "postgresql://user@host/provenance"
+# index_url = "https://qdrant.example.org:6333"
+"""
+
+
+class Installation(AbstractContextManager["Installation"]):
+    """Settings, catalog and index of one installation; opens each when it is first used.
+
+    Attributes:
+        root: The folder.
+        settings: What flags, environment and the workspace's file say.
+    """
+
+    def __init__(self, root: Path, settings: Settings) -> None:
+        self.root = root
+        self.settings = settings
+
+    @classmethod
+    def create(cls, root: Path | str, **settings: Any) -> Self:
+        """Make a workspace, or open the one that is there; given settings are written into its file.
+
+        Raises:
+            UsageError: If ``root`` is a file or can't be written, or the workspace is there and settings are given.
+        """
+        folder = Path(root).expanduser().resolve()
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file, not a folder", hint="give --workspace another place")
+        file, is_there = folder / SETTINGS_FILE, is_workspace(folder)
+        given = {name: _absolute(value) for name, value in settings.items() if value is not None}
+        if is_there and given:
+            raise UsageError(f"{folder} is a workspace already", hint=f"edit {file}")
+        loaded = load_settings(folder, **given)
+        if not is_there:
+            _write_settings(file, _SETTINGS_TEXT + "".join(map(_toml_line, given.items())))
+        workspace = cls(folder, loaded)
+        workspace.upgrade_catalog()
+        return workspace
+
+    @classmethod
+    def open(cls, root: Path | str, **settings: Any) -> Self:
+        """Open a workspace; keyword arguments go before its file and the environment.
+
+        Raises:
+            NotFoundError: If there is none.
+        """
+        folder = Path(root).expanduser().resolve()
+        if not is_workspace(folder):
+            raise NotFoundError(
+                f"no workspace at {folder}",
+                hint="make one with `provenance init`, or name one with --workspace or PROVENANCE_WORKSPACE",
+            )
+        return cls(folder, load_settings(folder, **settings))
+
+    @property
+    def catalog_url(self) -> str:
+        """Where the SQL catalog is."""
+        return self.settings.catalog_url or f"sqlite:///{self.root / CATALOG_FILE}"
+
+    @property
+    def index_url(self) -> str:
+        """Where the vector index is."""
+        return self.settings.index_url or f"local:{self.root / 'index'}"
+
+    @property
+    def exports_vectors(self) -> bool:
+        """Whether audits copy vectors into a local file (in-process engines), or ask the server."""
+        return self.index_url.startswith(("local:", "memory:"))
+
+    @property
+    def vector_folder(self) -> Path:
+        """Cache of immutable vector files; may be deleted at any time."""
+        return self.root / "vectors"
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The SQL catalog. The workspace's own file is made where there is none; another place is not."""
+        from provenance.catalog import Catalog
+
+        self._refuse_lost_catalog()
+        return Catalog.open(self.catalog_url, create=not self.settings.catalog_url)
+
+    def upgrade_catalog(self) -> tuple[str | None, str]:
+        """Bring the catalog to this software's schema, an empty database too; gives the revisions before and after."""
+        from provenance.catalog import upgrade
+
+        self._refuse_lost_catalog()
+        return upgrade(self.catalog_url)
+
+    def catalog_revisions(self) -> tuple[str | None, str]:
+        """The catalog's schema revision (``None``: empty), and the one this software needs."""
+        from provenance.catalog import current_revision, head_revision
+
+        return current_revision(self.catalog_url), head_revision()
+
+    @cached_property
+    def index(self) -> VectorIndex:
+        """The vector index, locked for this process and bound to the catalog.
+
+        Raises:
+            ConflictError: If one of the two belongs to another.
+        """
+        catalog = self.catalog  # first: a workspace never holds an index without its catalog
+        index = self._open_index()
+        try:
+            self._bind(catalog, index)
+        except BaseException:
+            index.close()
+            raise
+        return index
+
+    def adopt_empty_index(self) -> bool:
+        """Bind the catalog to the store that is there now, if it holds nothing: the one it belonged to is lost.
+
+        Whoever calls this fills the store from what is on record. Gives whether the catalog was bound anew.
+        """
+        if "index" in self.__dict__:
+            return False
+        with self._open_index() as index:
+            if self.catalog.bound_store() in (None, index.store_uuid) or index.collections():
+                return False
+            self.catalog.rebind_store(index.store_uuid)
+        return True
+
+    def _open_index(self) -> VectorIndex:
+        from provenance.index import open_index
+
+        key = self.settings.qdrant_api_key
+        return open_index(
+            self.index_url,
+            api_key=key.get_secret_value() if key else None,
+            allow_insecure=self.settings.allow_insecure_index,
+            lock_timeout_seconds=self.settings.lock_timeout_seconds,
+            timeout_seconds=self.settings.index_timeout_seconds,
+            shard_number=self.settings.shard_number,
+            replication_factor=self.settings.replication_factor,
+        )
+
+    def _bind(self, catalog: Catalog, index: VectorIndex) -> None:
+        bound = catalog.bound_store()
+        if bound == index.store_uuid:
+            return
+        held = set(index.collections())
+        if bound is not None and not held:
+            raise ConflictError(
+                f"the vector index at {self.index_url} is new and empty, and this catalog belongs to index {bound}",
+                hint=f"check the index URL, or put that index back in its place; if it is lost, `provenance reconcile"
+                f"{' --adopt-index' if self.settings.index_url else ''}` makes its vectors again from the recorded "
+                "sources",
+            )
+        # a server may hold the collections of several catalogs; a folder is one catalog's own
+        if bound is None and self.exports_vectors and held:
+            known = {live.collection_key for live in catalog.live_collections()} | set(catalog.dropped_collections())
+            if unknown := held - known:
+                raise ConflictError(
+                    f"the vector index at {self.index_url} belongs to another catalog: it holds "
+                    f"collection {min(unknown)}, which is not on record here",
+                    hint="give the catalog that it belongs to (lost? restore it from a backup), or another index URL",
+                )
+        catalog.bind_store(index.store_uuid)
+
+    def _refuse_lost_catalog(self) -> None:
+        """A catalog is made before its index: an index in the workspace without one has lost it.
+
+        Raises:
+            CatalogError: If so. A new catalog in its place would know nothing of what was recorded.
+        """
+        file = self.root / CATALOG_FILE
+        if self.settings.catalog_url or not (self.root / "index" / "store.json").exists():
+            return
+        if not file.exists() or not file.stat().st_size:
+            raise CatalogError(
+                f"the catalog {file} is {'empty' if file.exists() else 'gone'}, and its vector index is still there",
+                hint="put the file back, or restore a backup into a new workspace",
+            )
+
+    @cached_property
+    def moments(self) -> MomentsCache:
+        """Moments of each collection; a cache that can be rebuilt."""
+        from provenance.index import MomentsCache
+
+        return MomentsCache(self.root / "moments")
+
+    def load_backbone(self, **overrides: Any) -> Backbone:
+        """The backbone of the settings, with ``overrides`` where not ``None``.
+
+        Args:
+            overrides: ``name``, ``backbone_file``, ``weights``, ``match_resolution``, ``parts``, ``on_progress``.
+
+        Raises:
+            WeightsError: If its weights can't be had; the hint names the ways out.
+        """
+        from provenance.embedding import load_backbone
+
+        given = {name: value for name, value in overrides.items() if value is not None}
+        chosen = {**self._default_backbone(given), **given}
+        return load_backbone(
+            chosen.pop("name", None),
+            weights_dir=self.settings.weights_dir,
+            device=self.settings.device,
+            batch_size=self.settings.batch_size,
+            threads=self.settings.threads,
+            **chosen,
+        )
+
+    def backbone_of(self, space: Space, **choice: Any) -> Backbone:
+        """The backbone whose space it is: by ``choice`` (name, backbone_file, weights), else by the space's name.
+
+        Raises:
+            EmbeddingError: If it can't be had, or another one was loaded.
+        """
+        is_file = space.backbone.startswith(_FILE_BACKBONES)
+        choice = choice or ({} if is_file else {"name": space.whole_backbone})
+        if is_file and "parts" in space.preprocessing:
+            choice = {**choice, "parts": space.whole_backbone.rpartition(":")[2]}
+        try:
+            backbone = self.load_backbone(**choice)
+        except EmbeddingError as error:
+            message = f"backbone {space.backbone} can't be loaded: {error.message}"
+            raise EmbeddingError(message, hint=error.hint) from error
+        backbone = backbone.at_resolution(space.matched_resolution)
+        if backbone.space.space_id != space.space_id:
+            raise EmbeddingError(
+                f"backbone {space.backbone} of {space.space_id[:18]} is needed, and {backbone.space.backbone} "
+                f"of {backbone.space.space_id[:18]} was loaded",
+                hint="give --backbone, --backbone-file or --weights, or set them for the workspace",
+            )
+        return backbone
+
+    def _default_backbone(self, given: dict[str, Any]) -> dict[str, Any]:
+        """What the settings say of the backbone, as far as the call did not choose another one."""
+        settings = self.settings
+        if "backbone_file" in given:
+            return {}
+        if "name" in given:
+            same = given["name"].partition("@")[0] == settings.backbone.partition("@")[0]
+            return {"weights": settings.weights} if same else {}
+        if settings.backbone_file:
+            return {"backbone_file": settings.backbone_file}
+        return {"name": settings.backbone, "weights": settings.weights}
+
+    def close(self) -> None:
+        """Release the index and the database; the workspace can be used again afterwards."""
+        for name in ("index", "catalog"):
+            resource = self.__dict__.pop(name, None)
+            if resource is not None:
+                resource.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def is_workspace(folder: Path) -> bool:
+    """Whether a folder holds a workspace.
+
+    Raises:
+        UsageError: If it can't be told, as the folder is closed to us.
+    """
+    try:
+        return (folder / SETTINGS_FILE).is_file()
+    except OSError as error:
+        raise UsageError(
+            f"the workspace {folder} can't be entered: {error.strerror or error}", hint="check its permissions"
+        ) from error
+
+
+def _write_settings(file: Path, text: str) -> None:
+    """Whole or not at all: half of them would be a workspace with other settings."""
+    unfinished = file.with_name(file.name + ".unfinished")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(file)
+    except OSError as error:
+        raise UsageError(
+            f"the workspace {file.parent} can't be made: {error.strerror or error}",
+            hint="give --workspace another place, or mend the permissions or the room of this one",
+        ) from error
+
+
+def _absolute(value: Any) -> Any:
+    """Paths are kept absolute: a workspace is used from many folders."""
+    return value.expanduser().resolve() if isinstance(value, Path) else value
+
+
+def _toml_line(setting: tuple[str, Any]) -> str:
+    name, value = setting
+    if isinstance(value, bool):
+        return f"{name} = {str(value).lower()}\n"
+    if isinstance(value, int | float):
+        return f"{name} = {value}\n"
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'{name} = "{text}"\n'

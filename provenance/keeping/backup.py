@@ -1,0 +1,362 @@
+"""One file that holds a whole installation: the catalog, its vectors, and a manifest of their digests.
+
+The file is a zip archive:
+
+    catalog.sqlite3      the catalog at one moment, of whatever database it is
+    vectors/<key>        one collection: for each point its UUID (16 bytes), then its little-endian float32 vectors
+    manifest.json        digest and size of each of these, and what they are
+
+It holds names, paths and the key of the pseudonyms: it is as confidential as the workspace itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import uuid
+import zipfile
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.catalog import Catalog, head_revision, require_empty, restore_from_file, upgrade_copy
+from provenance.errors import ConflictError, SourceError, VectorStoreError
+from provenance.index import CollectionSpec, Points, vector_digest
+from provenance.ingest import Progress, payload_of
+from provenance.keeping.reconcile import reconcile
+from provenance.version import __version__
+from provenance.vocabulary import PointState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from provenance.index import VectorIndex
+    from provenance.ingest import OnProgress
+    from provenance.installation import Installation
+    from provenance.keeping.reconcile import ReconcileReport
+    from provenance.records import Collection
+    from provenance.vocabulary import Space
+
+FORMAT, VERSION = "provenance-backup", 1
+CATALOG_ENTRY, MANIFEST_ENTRY, VECTORS_FOLDER = "catalog.sqlite3", "manifest.json", "vectors/"
+MARKER_FILE = "restoring.json"
+_POINTS = 256
+_BLOCK_BYTES = 2**20
+_UUID_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What a backup holds."""
+
+    file: Path
+    size_bytes: int
+    catalog_uuid: str
+    collections: int
+    vectors: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """What was restored, and what the comparison of catalog and index says of it."""
+
+    file: Path
+    catalog_uuid: str
+    collections: int
+    vectors: int
+    backed_up_at: datetime
+    reconciled: ReconcileReport
+
+
+def backup(workspace: Installation, file: Path, on_progress: OnProgress | None = None) -> BackupReport:
+    """Write catalog and vectors into one file, which appears whole or not at all.
+
+    The catalog may be in use. A local index is held meanwhile; on a server others may go on.
+
+    Args:
+        workspace: What to back up.
+        file: The new file.
+        on_progress: Told how many vectors are in it.
+
+    Raises:
+        ConflictError: If the file exists.
+        SourceError: If it can't be written.
+        VectorStoreError: If a vector is missing or damaged: a backup is whole, or there is none.
+    """
+    target = file.expanduser().absolute()
+    if target.exists():
+        raise ConflictError(f"{target} exists", hint="a backup is never overwritten: give another name")
+    index = workspace.index
+    with _writing(target), tempfile.TemporaryDirectory(dir=target.parent, prefix=".backup-") as folder:
+        copy, unfinished = Path(folder) / CATALOG_ENTRY, Path(folder) / "archive"
+        workspace.catalog.copy_to(copy)
+        with unfinished.open("xb") as stream:
+            os.fchmod(stream.fileno(), 0o600)
+            with zipfile.ZipFile(stream, "w") as archive:
+                manifest = _Packing(archive, index, on_progress).pack(copy)
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.rename(target)
+        _sync_folder(target.parent)
+    counts = [collection["count"] for collection in manifest["collections"]]
+    moment = datetime.fromisoformat(manifest["created_at"])
+    uuid_of_catalog = manifest["catalog"]["uuid"]
+    return BackupReport(target, target.stat().st_size, uuid_of_catalog, len(counts), sum(counts), moment)
+
+
+class _Packing:
+    """A backup while it is written."""
+
+    def __init__(self, archive: zipfile.ZipFile, index: VectorIndex, on_progress: OnProgress | None) -> None:
+        self.archive = archive
+        self.index = index
+        self.on_progress = on_progress
+        self.files: dict[str, dict[str, Any]] = {}
+        self.done = 0
+        self.total = 0
+
+    def pack(self, copy: Path) -> dict[str, Any]:
+        with copy.open("rb") as stream:
+            self._add(CATALOG_ENTRY, iter(lambda: stream.read(_BLOCK_BYTES), b""), zipfile.ZIP_DEFLATED)
+        with Catalog.open(f"sqlite:///{copy}") as frozen:
+            spaces = {space.space_id: space for space in frozen.spaces()}
+            live = frozen.live_collections()
+            self.total = sum(frozen.image_count(collection.dataset_id) for collection in live)
+            collections = [self._collection(frozen, each, spaces[each.space_id]) for each in live]
+            manifest = {
+                "format": FORMAT,
+                "version": VERSION,
+                "software_version": __version__,
+                "created_at": datetime.now(UTC).isoformat(),
+                "catalog": {"uuid": frozen.catalog_uuid, "revision": head_revision()},
+                "collections": collections,
+                "files": self.files,
+            }
+        self.archive.writestr(MANIFEST_ENTRY, json.dumps(manifest, indent=2), zipfile.ZIP_DEFLATED)
+        return manifest
+
+    def _add(self, name: str, blocks: Iterator[bytes], compression: int = zipfile.ZIP_STORED) -> None:
+        digest, size = hashlib.sha256(), 0
+        entry = zipfile.ZipInfo(name, datetime.now(UTC).timetuple()[:6])
+        entry.compress_type = compression
+        entry.external_attr = 0o600 << 16
+        with self.archive.open(entry, "w", force_zip64=True) as stream:
+            for block in blocks:
+                stream.write(block)
+                digest.update(block)
+                size += len(block)
+        self.files[name] = {"sha256": digest.hexdigest(), "size_bytes": size}
+
+    def _collection(self, frozen: Catalog, collection: Collection, space: Space) -> dict[str, Any]:
+        before = self.done
+        self._add(f"{VECTORS_FOLDER}{collection.collection_key}", self._vectors(frozen, collection, space))
+        return {
+            "key": collection.collection_key,
+            "dataset": frozen.dataset_by_id(collection.dataset_id).name,
+            "space_id": space.space_id,
+            "dimension": space.dimension,
+            "parts": space.parts,
+            "count": self.done - before,
+        }
+
+    def _vectors(self, frozen: Catalog, collection: Collection, space: Space) -> Iterator[bytes]:
+        key = collection.collection_key
+        indexed = (point for point in frozen.points_of(key) if point.state is PointState.INDEXED)
+        for chunk in _chunks(indexed, _POINTS):
+            found = self.index.get(key, [point.point_id for point in chunk])
+            vectors = dict(zip(found.ids, found.vectors, strict=True))
+            for point in chunk:
+                vector = vectors.get(point.point_id)
+                if vector is None or vector_digest(vector) != point.vector_sha256:
+                    raise VectorStoreError(
+                        f"the vector of image {point.image_id} in collection {key} is "
+                        f"{'missing' if vector is None else 'damaged'}: no backup was written",
+                        hint="run `provenance reconcile`, then the backup again",
+                    )
+                yield uuid.UUID(point.point_id).bytes + np.ascontiguousarray(vector, dtype="<f4").tobytes()
+            self.done += len(chunk)
+            if self.on_progress is not None:
+                self.on_progress(Progress("backup", self.done, self.total))
+
+
+def restore(workspace: Installation, file: Path, on_progress: OnProgress | None = None) -> RestoreReport:
+    """Bring a backup into an empty workspace, and compare catalog and index.
+
+    Everything in the file is checked against the manifest before anything is written. The catalog comes last: a
+    restore that was cut off leaves an empty workspace, and the next one goes through.
+
+    Args:
+        workspace: An empty one, with either kind of database and of index.
+        file: A backup.
+        on_progress: Told how many vectors are in the index.
+
+    Raises:
+        SourceError: If the file is no undamaged backup.
+        ConflictError: If the workspace's catalog or index holds anything.
+    """
+    source = file.expanduser().absolute()
+    require_empty(workspace.catalog_url)
+    workspace.upgrade_catalog()
+    with _opened(source) as archive, _writing(workspace.root):
+        manifest = _checked_manifest(archive, source)
+        with tempfile.TemporaryDirectory(dir=workspace.root, prefix=".restore-") as folder:
+            copy = Path(folder) / CATALOG_ENTRY
+            with archive.open(CATALOG_ENTRY) as packed, copy.open("xb") as plain:
+                for block in iter(lambda: packed.read(_BLOCK_BYTES), b""):
+                    plain.write(block)
+            upgrade_copy(copy)
+            _claim_index(workspace, [collection["key"] for collection in manifest["collections"]])
+            with Catalog.open(f"sqlite:///{copy}") as frozen:
+                count = _Unpacking(archive, workspace.index, frozen, on_progress).unpack(manifest["collections"])
+            workspace.close()
+            restore_from_file(workspace.catalog_url, copy)
+    (workspace.root / MARKER_FILE).unlink()
+    return RestoreReport(
+        file=source,
+        catalog_uuid=manifest["catalog"]["uuid"],
+        collections=len(manifest["collections"]),
+        vectors=count,
+        backed_up_at=datetime.fromisoformat(manifest["created_at"]),
+        reconciled=reconcile(workspace),
+    )
+
+
+def _claim_index(workspace: Installation, keys: list[str]) -> None:
+    """Makes sure that the index holds nothing of anybody's; takes out what a restore that was cut off left.
+
+    Raises:
+        ConflictError: If it holds collections of this backup that another restore, or the original, put there.
+    """
+    marker = workspace.root / MARKER_FILE
+    mine = set(json.loads(marker.read_text())["collections"]) if marker.exists() else set()
+    index = workspace.index
+    present = set(index.collections())
+    in_the_way = (present if workspace.exports_vectors else present & set(keys)) - mine
+    if in_the_way:
+        raise ConflictError(
+            f"the vector index {workspace.index_url} is not empty: it holds collection {min(in_the_way)}",
+            hint="restore into a new workspace, or with another index URL",
+        )
+    for key in sorted(present & mine):
+        index.drop(key)
+    marker.write_text(json.dumps({"collections": keys}))
+
+
+class _Unpacking:
+    """A backup's vectors on their way into an index."""
+
+    def __init__(
+        self, archive: zipfile.ZipFile, index: VectorIndex, frozen: Catalog, on_progress: OnProgress | None
+    ) -> None:
+        self.archive = archive
+        self.index = index
+        self.frozen = frozen
+        self.on_progress = on_progress
+        self.done = 0
+
+    def unpack(self, collections: list[Mapping[str, Any]]) -> int:
+        """Gives how many vectors went in."""
+        total = sum(collection["count"] for collection in collections)
+        for collection in collections:
+            spec = CollectionSpec(collection["key"], collection["dimension"], collection["parts"])
+            self.index.create(spec)
+            with self.archive.open(f"{VECTORS_FOLDER}{spec.key}") as stream:
+                for ids, vectors in _points_in(stream, spec):
+                    self._put(spec.key, ids, vectors)
+                    if self.on_progress is not None:
+                        self.on_progress(Progress("restore", self.done, total))
+            self.index.flush(spec.key)
+        return self.done
+
+    def _put(self, key: str, ids: list[str], vectors: Any) -> None:
+        facts = self.frozen.point_facts(key, ids)
+        for point, vector in zip(ids, vectors, strict=True):
+            if point not in facts or facts[point].vector_sha256 != vector_digest(vector):
+                raise SourceError(f"point {point} of collection {key} is not what the backup's catalog says")
+        self.index.upsert(key, Points(ids, vectors, [payload_of(facts[point]) for point in ids]))
+        self.done += len(ids)
+
+
+def _points_in(stream: IO[bytes], spec: CollectionSpec) -> Iterator[tuple[list[str], Any]]:
+    row = np.dtype([("id", f"V{_UUID_BYTES}"), ("vectors", "<f4", spec.shape)])
+    while block := stream.read(row.itemsize * _POINTS):
+        rows = np.frombuffer(block, dtype=row)
+        yield [str(uuid.UUID(bytes=bytes(each))) for each in rows["id"]], np.ascontiguousarray(rows["vectors"])
+
+
+def _checked_manifest(archive: zipfile.ZipFile, source: Path) -> dict[str, Any]:
+    """The manifest, if everything it lists is there with its digest and nothing else is."""
+    damaged = f"{source} is damaged: "
+    try:
+        manifest: dict[str, Any] = json.loads(archive.read(MANIFEST_ENTRY))
+    except (KeyError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise SourceError(f"{source} is no backup: it has no sound manifest", hint="give a file of `backup`") from error
+    if manifest.get("format") != FORMAT:
+        raise SourceError(f"{source} is no backup of provenance")
+    if manifest["version"] != VERSION or manifest["catalog"]["revision"] > head_revision():
+        raise SourceError(f"{source} was made by newer software ({manifest['software_version']})")
+    listed = {*manifest["files"], MANIFEST_ENTRY}
+    if sorted(archive.namelist()) != sorted(listed):
+        odd = sorted(set(archive.namelist()) ^ listed) or ["an entry stands twice"]
+        raise SourceError(f"{damaged}its manifest and its content differ: {odd[0]}", hint="use another backup")
+    for name, stated in manifest["files"].items():
+        if _digest_of(archive, name) != stated["sha256"]:
+            raise SourceError(f"{damaged}{name} has another digest than its manifest", hint="use another backup")
+    return manifest
+
+
+def _digest_of(archive: zipfile.ZipFile, name: str) -> str:
+    """The digest of an entry; empty where it can't be read to its end."""
+    digest = hashlib.sha256()
+    try:
+        with archive.open(name) as stream:
+            for block in iter(lambda: stream.read(_BLOCK_BYTES), b""):
+                digest.update(block)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+        return ""
+    return digest.hexdigest()
+
+
+def _opened(source: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(source)
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise SourceError(f"{source} can't be read as a backup: {reason}", hint="use another backup") from error
+
+
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(
+            f"{target} can't be written: {error.strerror or error}", hint="check the folder and the room on its disk"
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _chunks(values: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    chunk: list[Any] = []
+    for value in values:
+        chunk.append(value)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,250 @@
+"""Questions by image id, and the keeping of what is on record: neighbors, show, history, remove, forget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.errors import SourceError, SpaceMismatchError, UsageError
+from provenance.images import PreparationSettings, open_source, prepare
+from provenance.index import load_vectors, neighbors_by_engine
+from provenance.ingest import image_ids_digest
+from provenance.spaces import is_plain
+from provenance.vocabulary import PointState, Rejection, Space
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from provenance.catalog import Catalog
+    from provenance.embedding import Backbone
+    from provenance.installation import Installation
+    from provenance.records import (
+        AuditDataset,
+        Collection,
+        Dataset,
+        HistoryEntry,
+        ImageRecord,
+        ImageSpace,
+        Member,
+        MembershipRecord,
+        OccurrenceRecord,
+        VerdictAbout,
+        VerdictCiting,
+    )
+
+FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """One known image near the one that was asked about; rank 1 is the closest."""
+
+    rank: int
+    similarity: float
+    image_id: str
+    name: str
+    dataset: str
+    kind: str
+    group_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageView:
+    """Everything on record about one image."""
+
+    image: ImageRecord
+    occurrences: tuple[OccurrenceRecord, ...]
+    memberships: tuple[MembershipRecord, ...]
+    spaces: tuple[ImageSpace, ...]
+    verdicts_about: tuple[VerdictAbout, ...]
+    verdicts_citing: tuple[VerdictCiting, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How a dataset of an audit differs now from what the audit saw."""
+
+    dataset: AuditDataset
+    image_count_now: int | None
+    changed: bool
+
+
+def show_image(workspace: Installation, text: str) -> ImageView:
+    """Everything on record about one image.
+
+    Args:
+        workspace: Where to look.
+        text: Image id, a unique prefix of 8 or more hex digits, or a unique file name.
+
+    Raises:
+        NotFoundError: If it is unknown or not unique.
+    """
+    catalog = workspace.catalog
+    image = catalog.resolve_image(text)
+    key = image.image_key
+    return ImageView(
+        image,
+        tuple(catalog.occurrences_of(key)),
+        tuple(catalog.memberships_of(key)),
+        tuple(catalog.spaces_of(key)),
+        tuple(catalog.verdicts_about(key)),
+        tuple(catalog.verdicts_citing(key)),
+    )
+
+
+def history_of(workspace: Installation, text: str) -> tuple[ImageRecord, list[HistoryEntry]]:
+    """Everything that ever happened to an image, in order.
+
+    Raises:
+        NotFoundError: If it is unknown or not unique.
+    """
+    image = workspace.catalog.resolve_image(text)
+    return image, workspace.catalog.history_of(image.image_key)
+
+
+def neighbors_of_image(
+    workspace: Installation, text: str, *, datasets: Sequence[str] = (), top_k: int = 10, space: str | None = None
+) -> list[Neighbor]:
+    """Exact nearest images of a known image, itself left out.
+
+    Args:
+        workspace: Where to look.
+        text: Image id, prefix or name.
+        datasets: Names of sets and releases to look in; none: all that share the space.
+        top_k: How many.
+        space: Backbone name or space id where the image is embedded in several.
+
+    Raises:
+        NotFoundError: If the image or a dataset is unknown.
+        SpaceMismatchError: If the image has no vector in the space, or several spaces and none was chosen.
+    """
+    image = workspace.catalog.resolve_image(text)
+    indexed = [s for s in workspace.catalog.spaces_of(image.image_key) if s.state is PointState.INDEXED]
+    place = _place_in_space(workspace.catalog, indexed, space)
+    chosen = workspace.catalog.space(place.space_id)
+    vector = load_vectors(
+        workspace.index,
+        [(place.collection_key, place.point_id, place.vector_sha256)],
+        parts=chosen.parts,
+        dimension=chosen.dimension,
+    )
+    return _nearest(workspace, vector, chosen, datasets, top_k, leave_out=image.image_id)
+
+
+def neighbors_of_file(
+    workspace: Installation, path: Path, backbone: Backbone, *, datasets: Sequence[str] = (), top_k: int = 10
+) -> list[Neighbor]:
+    """Exact nearest known images of a file that need not be known; nothing is recorded.
+
+    Raises:
+        SourceError: If the file is no image.
+        SpaceMismatchError: If nothing on record is embedded in the backbone's space.
+    """
+    known = {space.space_id for space in workspace.catalog.spaces()}
+    if backbone.space.space_id not in known:
+        listed = ", ".join(sorted({space.backbone for space in workspace.catalog.spaces()})) or "nothing"
+        raise SpaceMismatchError(
+            f"nothing is embedded in the space of {backbone.space.backbone} with these weights",
+            hint=f"on record: {listed}; choose with --backbone, --backbone-file or --weights",
+        )
+    vector = _embed_file(workspace, path, backbone)
+    return _nearest(workspace, vector, backbone.space, datasets, top_k, leave_out=None)
+
+
+def _embed_file(workspace: Installation, path: Path, backbone: Backbone) -> FloatArray:
+    settings = workspace.settings
+    preparation = PreparationSettings(
+        size=backbone.input_size,
+        match_resolution=backbone.space.matched_resolution,
+        max_pixels=settings.max_pixels,
+        max_file_bytes=settings.max_file_bytes,
+    )
+    item = next(iter(open_source(path, max_file_bytes=settings.max_file_bytes)), None)
+    outcome = item if item is None or isinstance(item, Rejection) else prepare(item, preparation)
+    if outcome is None or isinstance(outcome, Rejection):
+        detail = outcome.detail if outcome else "it is empty"
+        raise SourceError(f"{path} can't be read as an image: {detail}", hint="give one image file")
+    vectors = backbone.embed(outcome.pixels[None])
+    if not np.isfinite(vectors).all():
+        raise SourceError(f"{path}: backbone {backbone.space.backbone} gives no finite vector for it")
+    return vectors
+
+
+def _place_in_space(catalog: Catalog, places: Sequence[ImageSpace], wanted: str | None) -> ImageSpace:
+    if wanted is not None:
+        space_id = catalog.space(wanted).space_id
+        places = [place for place in places if place.space_id == space_id]
+    if len({place.space_id for place in places}) > 1:
+        places = [place for place in places if is_plain(catalog.space(place.space_id))] or places
+    spaces = {place.space_id: place.backbone for place in places}
+    if not spaces:
+        raise SpaceMismatchError(
+            "this image has no vector in that space", hint="provenance show IMAGE_ID lists its spaces"
+        )
+    if len(spaces) > 1:
+        listed = ", ".join(f"{name} ({space_id[:18]})" for space_id, name in spaces.items())
+        raise SpaceMismatchError(f"this image is embedded in several spaces: {listed}", hint="choose one with --space")
+    return places[0]
+
+
+def _nearest(
+    workspace: Installation,
+    vector: FloatArray,
+    space: Space,
+    names: Sequence[str],
+    top_k: int,
+    leave_out: str | None,
+) -> list[Neighbor]:
+    if top_k < 1:
+        raise UsageError(f"top-k must be 1 or more, not {top_k}")
+    if space.parts != 1:
+        raise SpaceMismatchError(f"{space.backbone} gives {space.parts} parts an image; neighbors compare whole images")
+    found: list[tuple[float, Member, Dataset]] = []
+    for dataset, collection in _collections(workspace.catalog, space, names):
+        members = [
+            m
+            for m in workspace.catalog.members(dataset.dataset_id, collection.collection_key)
+            if m.image_id != leave_out
+        ]
+        rank = {m.point_id: row for row, m in enumerate(members)}
+        digests = {m.point_id: m.vector_sha256 for m in members}
+        if not members:
+            continue
+        rows, values = neighbors_by_engine(
+            workspace.index, [collection.collection_key], vector, top_k, rank, digests=digests
+        )
+        found += [(float(v), members[int(r)], dataset) for r, v in zip(rows[0], values[0], strict=True) if r >= 0]
+    found.sort(key=lambda row: (-row[0], row[1].image_id, row[2].name))
+    return [_neighbor(workspace.catalog, rank, *row) for rank, row in enumerate(found[:top_k], start=1)]
+
+
+def _neighbor(catalog: Catalog, rank: int, similarity: float, member: Member, dataset: Dataset) -> Neighbor:
+    name = catalog.names_of([dataset.dataset_id], [member.image_key]).get(member.image_key, "")
+    return Neighbor(rank, similarity, member.image_id, name, dataset.name, dataset.kind.value, member.group_key)
+
+
+def _collections(catalog: Catalog, space: Space, names: Sequence[str]) -> list[tuple[Dataset, Collection]]:
+    datasets = [catalog.dataset(name) for name in names] or [summary.dataset for summary in catalog.datasets()]
+    pairs = [(d, c) for d in datasets for c in catalog.collections_of(d.dataset_id) if c.space_id == space.space_id]
+    lacking = {d.name for d in datasets} - {d.name for d, _ in pairs}
+    if names and lacking:
+        raise SpaceMismatchError(
+            f"not embedded in {space.backbone}: {', '.join(sorted(lacking))}", hint="choose another --space"
+        )
+    return pairs
+
+
+def drift_of_audit(catalog: Catalog, audit_id: str) -> list[Drift]:
+    """For each dataset of an audit: whether it holds other images now. A removed dataset has no count."""
+    drifts = []
+    live = {summary.dataset.dataset_id for summary in catalog.datasets()}
+    for row in catalog.audit_datasets(audit_id):
+        if row.dataset_id not in live:
+            drifts.append(Drift(row, None, changed=True))
+            continue
+        ids = catalog.member_ids(row.dataset_id)
+        drifts.append(Drift(row, len(ids), changed=image_ids_digest(ids) != row.dataset_digest))
+    return drifts

@@ -1,0 +1,15 @@
+"""The Python API: a workspace whose verbs are the command line's, and whose tables are pandas DataFrames.
+
+    with Workspace.open(".provenance") as ws:
+        ws.ingest("./generated", release="gan-v2", generator="chest-gan")
+        report = ws.audit("gan-v2", used=["chest-used"], not_used=["chest-not-used"])
+        ws.verdicts(report).sort_values("score", ascending=False).head()
+
+Similarities, scores and thresholds are cosines (no unit, -1 to 1; higher is closer); times are UTC; sizes are bytes.
+Every method raises ``ProvenanceError``'s subclasses alone: each has ``message``, ``hint`` and ``exit_code``.
+"""
+
+from provenance.service.files import check_run, read_embeddings
+from provenance.service.workspace import Workspace
+
+__all__ = ["Workspace", "check_run", "read_embeddings"]

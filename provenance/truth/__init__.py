@@ -1,0 +1,58 @@
+"""What is measured against known truth, and what is learnt from it.
+
+``labels`` (rows of labels) -> ``matching`` (which image each is about) -> ``judged`` (what audits said) ->
+``evaluating`` (figures with intervals, parts, comparison) -> ``evaluation_files``. ``known`` (recorded scores with
+their truth) -> ``fitting`` (a model, kept as a policy file) and ``sweeping`` (the grid of alphas) -> ``sweep_files``.
+Reads recorded audits alone; nothing is recorded.
+"""
+
+from provenance.audit.policyfile import policy_document
+from provenance.detection import PAPER_ALPHAS, FitSettings, Resampling
+from provenance.truth.evaluating import run_evaluation
+from provenance.truth.evaluation_files import write_evaluation
+from provenance.truth.evaluations import (
+    METRIC_COLUMNS,
+    ComparedAudits,
+    EvaluatedAudit,
+    EvaluatedPart,
+    EvaluationReport,
+    EvaluationRequest,
+)
+from provenance.truth.fitting import FitReport, FitRequest, run_fit, write_policy
+from provenance.truth.judged import CALLED_USED
+from provenance.truth.known import TruthRequest
+from provenance.truth.labels import TruthRow, read_truth, truth_of_mapping
+from provenance.truth.sweep_files import SWEEP_COLUMNS, figure_format, sweep_rows, write_sweep_csv, write_sweep_figure
+from provenance.truth.sweeping import SweepReport, SweepRequest, run_sweep
+
+__all__ = [
+    "CALLED_USED",
+    "METRIC_COLUMNS",
+    "PAPER_ALPHAS",
+    "SWEEP_COLUMNS",
+    "ComparedAudits",
+    "EvaluatedAudit",
+    "EvaluatedPart",
+    "EvaluationReport",
+    "EvaluationRequest",
+    "FitReport",
+    "FitRequest",
+    "FitSettings",
+    "Resampling",
+    "SweepReport",
+    "SweepRequest",
+    "TruthRequest",
+    "TruthRow",
+    "figure_format",
+    "policy_document",
+    "read_truth",
+    "run_evaluation",
+    "run_fit",
+    "run_sweep",
+    "sweep_rows",
+    "truth_of_mapping",
+    "write_evaluation",
+    "write_policy",
+    "write_sweep_csv",
+    "write_sweep_figure",
+]

@@ -1,0 +1,180 @@
+"""An evaluation as files: JSON, the table as CSV, the values behind the figures, and the figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+from provenance.detection import histogram, roc_points
+from provenance.errors import ConflictError, SourceError
+from provenance.files import replace_file
+from provenance.report import Curve, Drawing, Series, draw_calibration, draw_histogram, draw_roc
+from provenance.truth.evaluations import METRIC_COLUMNS
+from provenance.vocabulary import RuleName, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from provenance.detection import Estimate, Evaluation
+    from provenance.truth.evaluations import EvaluatedAudit, EvaluationReport, Sample
+    from provenance.truth.judged import JudgedAudit
+
+REPORT_FILE, METRICS_FILE, CURVES_FILE = "evaluation.json", "metrics.csv", "curves.json"
+MAX_CURVES, LONGEST_NAME = 6, 24
+
+_AXES: dict[str, str] = {
+    RuleName.MU_ALPHA_SIGMA: "greatest cosine similarity (no unit; 1 = same direction)",
+    RuleName.LOGISTIC: "probability of 'used' by the fitted model (no unit)",
+}
+
+
+def write_evaluation(report: EvaluationReport, folder: Path, *, replace: bool = False) -> tuple[Path, ...]:
+    """Write ``evaluation.json``, ``metrics.csv``, ``curves.json`` and the figures into a folder, which is made.
+
+    With several audits there is a histogram (and a calibration) for each, under its id; ROC curves share a figure (the
+    first six). What can't be drawn (an ROC curve of one class) is left out. Equal reports give equal bytes.
+
+    Raises:
+        ConflictError: If a file is there and may not be replaced.
+        SourceError: If the folder or a file can't be written.
+    """
+    contents = dict(_contents(report))
+    folder = folder.expanduser().absolute()
+    present = [name for name in contents if (folder / name).exists()]
+    if present and not replace:
+        raise ConflictError(
+            f"{folder / present[0]} is there already", hint="give -o another folder, or --force to replace its files"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SourceError(f"{folder} can't be made: {error.strerror or error}", hint="give -o another place") from error
+    for name, data in contents.items():
+        _write(folder / name, data)
+    return tuple(folder / name for name in contents)
+
+
+def _write(target: Path, data: bytes) -> None:
+    replace_file(target, lambda file: file.write(data))
+
+
+def _contents(report: EvaluationReport) -> Iterator[tuple[str, bytes]]:
+    yield REPORT_FILE, _json(report.to_json())
+    yield METRICS_FILE, _metrics_csv(report)
+    yield CURVES_FILE, _json(_curve_values(report))
+    for name, drawing in _drawings(report):
+        yield f"{name}.svg", drawing.svg
+        yield f"{name}.png", drawing.png
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _metrics_csv(report: EvaluationReport) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, METRIC_COLUMNS)
+    writer.writeheader()
+    for row in report.metric_rows():
+        writer.writerow({name: "" if value is None else value for name, value in row.items()})
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _curve_values(report: EvaluationReport) -> list[dict[str, Any]]:
+    return [
+        {
+            "audit_id": audit.judged.audit.audit_id,
+            "roc": roc_points(audit.sample.truth, audit.sample.scores).to_json() if _rankable(audit.sample) else None,
+            "histogram": histogram({s.symbol or s.words: s.values for s in _series(audit)}).to_json(),
+            "calibration": None if audit.calibration is None else audit.calibration.to_json(),
+        }
+        for audit in report.audits
+    ]
+
+
+def _drawings(report: EvaluationReport) -> Iterator[tuple[str, Drawing]]:
+    several, level = len(report.audits) > 1, report.resampling.level
+    for audit in report.audits:
+        suffix = f"_{audit.judged.short_id}" if several else ""
+        record = audit.judged.audit
+        axis = _AXES.get(record.rule, "score (no unit)")
+        yield f"histogram{suffix}", draw_histogram(_series(audit), axis, record.threshold, record.mu)
+        if audit.calibration is not None:
+            found = audit.calibration
+            label = f"{found.n:,} not-used groups; D = {found.distance:.3f}, p = {_p(found.p_value)}"
+            yield f"calibration{suffix}", draw_calibration(found.ecdf_p, found.ecdf_share, label)
+    curves = [
+        (_curve(a.judged, a.sample, a.evaluation, named=several), a.sample)
+        for a in report.audits
+        if _rankable(a.sample)
+    ]
+    yield from _roc("roc", curves, level)
+    if report.comparison is not None:
+        compared = report.comparison
+        sides = zip((compared.first, compared.second), compared.samples, compared.evaluations, strict=True)
+        yield from _roc(
+            "roc_compared", [(_curve(*side, named=True), side[1]) for side in sides if _rankable(side[1])], level
+        )
+
+
+def _roc(name: str, curves: Sequence[tuple[Curve, Sample]], level: float) -> Iterator[tuple[str, Drawing]]:
+    if not curves:
+        return
+    shown = [curve for curve, _ in curves[:MAX_CURVES]]
+    negatives = max(int((~sample.truth).sum()) for _, sample in curves[:MAX_CURVES])
+    title = f"AUC [{level:.0%} bootstrap interval by group]; number of images"
+    yield name, draw_roc(shown, title=title)
+    yield f"{name}_log", draw_roc(shown, title=title, logarithmic=True, resolution=1 / negatives)
+
+
+def _rankable(sample: Sample) -> bool:
+    return bool(sample.truth.any() and not sample.truth.all() and not sample.unscored)
+
+
+def _curve(judged: JudgedAudit, sample: Sample, evaluation: Evaluation, *, named: bool) -> Curve:
+    points = roc_points(sample.truth, sample.scores)
+    metrics = evaluation.metrics
+    negatives = metrics.n - metrics.positives
+    who = f"{_shortened(judged.release_name)}, {judged.audit.rule} ({judged.short_id})\n" if named else ""
+    return Curve(
+        label=f"{who}AUC {_with_interval(evaluation.auc)}; {metrics.positives:,} used, {negatives:,} not used",
+        fpr=points.fpr,
+        tpr=points.tpr,
+        operating_point=(metrics.false_positives / negatives, metrics.true_positives / metrics.positives),
+    )
+
+
+def _with_interval(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "not estimable"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f} (no interval)"
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def _series(audit: EvaluatedAudit) -> tuple[Series, ...]:
+    """Of generated images S_u and S_n over all verdicts (the paper's figure 2); else the scores by truth."""
+    judged = audit.judged
+    verdicts = [image.verdict for image in judged.images]
+    if judged.audit.subject is Subject.GENERATED and judged.audit.rule == RuleName.MU_ALPHA_SIGMA:
+        used = tuple(v.s_used for v in verdicts if v.s_used is not None)
+        not_used = tuple(v.s_not_used for v in verdicts if v.s_not_used is not None)
+        named = (Series("S_u", "to used images", used), Series("S_n", "to not-used images", not_used))
+    else:
+        truth, scores = audit.sample.truth, audit.sample.scores
+        named = (
+            Series("", "images that were used", tuple(scores[truth].tolist())),
+            Series("", "images that were not used", tuple(scores[~truth].tolist())),
+        )
+    return tuple(series for series in named if series.values)
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"

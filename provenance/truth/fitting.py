@@ -1,0 +1,179 @@
+"""``provenance fit``: the logistic rule's model from images with known truth (seed paper, 4.5)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from provenance.audit import FEATURES, AuditRequest, Policy, run_audit
+from provenance.audit.policyfile import policy_document
+from provenance.detection import FitSettings, LogisticFit, fit_logistic
+from provenance.errors import NotFoundError, UsageError
+from provenance.files import replace_file
+from provenance.truth.known import Known, KnownImage, TruthRequest, known_images
+from provenance.version import __version__
+from provenance.vocabulary import DatasetKind, RuleName, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from provenance.installation import Installation
+    from provenance.records import AuditRecord
+
+_HEX = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """What to fit on, and how.
+
+    Attributes:
+        what: Audits (ids), or releases, which are audited first.
+        control: Audits or releases of generators that did not use the used sets.
+        truth: Where else truth comes from (its ``control`` is this request's).
+        features: Names of the scores, in the model's order; empty: all that the subject has.
+        settings: See ``FitSettings``.
+        template: For releases: sets, subject, space and top_k of their audits, by the seed rule.
+    """
+
+    what: tuple[str, ...]
+    control: tuple[str, ...] = ()
+    truth: TruthRequest = field(default_factory=TruthRequest)
+    features: tuple[str, ...] = ()
+    settings: FitSettings = field(default_factory=FitSettings)
+    template: AuditRequest = field(default_factory=lambda: AuditRequest(""))
+
+
+@dataclass(frozen=True, slots=True)
+class FitReport:
+    """A fitted model as a policy, with how it does.
+
+    Attributes:
+        policy: What ``provenance audit --policy`` applies.
+        fit: Metrics on the training part and on the held-out one.
+        known: The images it was fitted on, and where their truth is from.
+        notes: What a person should know.
+    """
+
+    policy: Policy
+    fit: LogisticFit
+    known: Known
+    notes: tuple[str, ...]
+
+    @property
+    def fitted(self) -> dict[str, Any]:
+        """What stands in the policy file beside the policy: what it was fitted on, and its metrics."""
+        labelled = self.known.labelled
+        return {
+            "truth": self.known.source,
+            "audits": [_origin(audit) for audit in self.known.audits],
+            "control": [_origin(audit) for audit in self.known.control],
+            "images": len(labelled),
+            "used": sum(image.used is True for image in labelled),
+            "grouped": self.fit.grouped,
+            "training": self.fit.training.to_json(),
+            "held_out": self.fit.held_out.to_json(),
+            "software_version": __version__,
+        }
+
+
+def run_fit(workspace: Installation, request: FitRequest, on_step: Callable[[str], None] | None = None) -> FitReport:
+    """Split the images with known truth, fit on the training part, measure on both (seed paper, 4.5 and table 1).
+
+    Generated images have the features S_u and S_n. Without groups the split is scikit-learn's stratified
+    ``train_test_split``; images of one group, and an image that two audits judged, stay on one side.
+
+    Raises:
+        UsageError: If truth is not known, there is one class only, too few images or groups, or a feature is missing.
+        ConflictError: If a control was audited against other sets.
+        NotFoundError: If an audit, release or labelled image is unknown.
+    """
+    on_step = on_step or (lambda _step: None)
+    if not request.what:
+        raise UsageError("nothing to fit on", hint="name an audit or a release")
+    audits = [_audit(workspace, name, request.template, on_step) for name in request.what]
+    control = [_audit(workspace, name, request.template, on_step) for name in request.control]
+    truth = replace(request.truth, control=tuple(audit.audit_id for audit in control))
+    known = known_images(workspace, audits, truth)
+    on_step(f"fitting on {len(known.labelled):,} images with known truth")
+    fit = fit_logistic(
+        _columns(known, request.features),
+        [image.used is True for image in known.labelled],
+        groups=[image.group for image in known.labelled],
+        settings=request.settings,
+    )
+    policy = Policy(
+        subject=known.subject,
+        rule=RuleName.LOGISTIC,
+        top_k=known.top_k,
+        model=fit.model,
+        space_id=audits[0].space_id,
+    )
+    return FitReport(policy, fit, known, (*known.notes, *_notes(fit, known)))
+
+
+def _audit(workspace: Installation, name: str, template: AuditRequest, on_step: Callable[[str], None]) -> AuditRecord:
+    """The audit of that id; or a new one of the release of that name, by the seed rule."""
+    try:
+        workspace.catalog.dataset(name, DatasetKind.RELEASE)
+    except NotFoundError as no_release:
+        try:
+            return workspace.catalog.audit(name)
+        except NotFoundError as no_audit:
+            raise (no_audit if set(name.strip().lower()) <= _HEX else no_release) from None
+    record = run_audit(workspace, replace(template, release=name), on_step).audit
+    on_step(f"release {name}: audit {record.audit_id[:8]} recorded")
+    return record
+
+
+def _columns(known: Known, wanted: Sequence[str]) -> Mapping[str, list[float]]:
+    names = tuple(wanted) or FEATURES[known.subject]
+    unknown = [name for name in names if name not in FEATURES[known.subject]]
+    if unknown or len(set(names)) < len(names):
+        raise UsageError(
+            f"{', '.join(unknown)}: no feature of {known.subject.value} images" if unknown else "a feature named twice",
+            hint=f"there are {', '.join(FEATURES[known.subject])}",
+        )
+    return {name: [_score(image, name, known.subject) for image in known.labelled] for name in names}
+
+
+def _score(image: KnownImage, name: str, subject: Subject) -> float:
+    score = image.features[name]
+    if score is None:
+        role = "used or unknown" if name == "s_used" else "not-used"
+        raise UsageError(
+            f"an audit has no {role} set: {name} of its {subject.value} images is missing",
+            hint="audit with --used and --not-used",
+        )
+    return score
+
+
+def _origin(audit: AuditRecord) -> dict[str, str]:
+    return {"audit_id": audit.audit_id, "verdict_digest": audit.verdict_digest}
+
+
+def _notes(fit: LogisticFit, known: Known) -> list[str]:
+    notes = []
+    if fit.held_out.auc is None:
+        notes.append("The model gives every held-out image the same probability: it has learnt nothing.")
+    elif fit.held_out.true_positives + fit.held_out.false_positives in (0, fit.held_out.n):
+        notes.append("The model gives every held-out image the same label: C or standardise may be what it lacks.")
+    if known.subject is Subject.REAL and not any(image.group for image in known.labelled):
+        notes.append(
+            "No patient or study groups are on record: images of one patient may stand on both sides of the split, "
+            "which flatters the held-out part."
+        )
+    return notes
+
+
+def write_policy(report: FitReport, target: Path) -> None:
+    """Write a fitted policy, and beside it what it was fitted on; the file is whole or not there.
+
+    Raises:
+        SourceError: If the file can't be written.
+    """
+    document = {**policy_document(report.policy), "fitted": report.fitted}
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    replace_file(target, lambda file: file.write(text.encode()))

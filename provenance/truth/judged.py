@@ -1,0 +1,136 @@
+"""What an audit said of every image that it judged, with what an evaluation needs beside the label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from provenance.vocabulary import Label, Role, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from provenance.catalog import Catalog
+    from provenance.installation import Installation
+    from provenance.records import AuditDataset, AuditRecord, Dataset, StoredVerdict
+
+CALLED_USED = frozenset({Label.USED, Label.ESTABLISHED})
+"""Labels that call an image used; every other one, ``inconclusive`` too, does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedImage:
+    """One verdict, and where its image belongs.
+
+    Attributes:
+        verdict: As recorded.
+        group: Patient or study key; ``None``: the image is its own group.
+        modality: Of the set or release that holds the image, else of the release; '' where neither states one.
+    """
+
+    verdict: StoredVerdict
+    group: str | None
+    modality: str
+
+    @property
+    def image_key(self) -> str:
+        """The catalog's key of the image."""
+        return self.verdict.image_key
+
+    @property
+    def called_used(self) -> bool:
+        """Whether the label calls it used."""
+        return self.verdict.label in CALLED_USED
+
+    @property
+    def claimed(self) -> bool | None:
+        """The audit's own claim: used, not used, or ``None`` (unknown, or generated)."""
+        return {Role.USED: True, Role.NOT_USED: False}.get(self.verdict.subject_role)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedAudit:
+    """An audit with everything it judged, by image_id.
+
+    Attributes:
+        audit: The record.
+        release: The audited release.
+        datasets: The datasets whose images it judged, in the role they played.
+        images: One for each verdict.
+        removed: Names of those datasets that were removed since: their names and groups are gone.
+    """
+
+    audit: AuditRecord
+    release: Dataset
+    release_name: str
+    datasets: tuple[AuditDataset, ...]
+    images: tuple[JudgedImage, ...]
+    removed: tuple[str, ...]
+
+    @property
+    def short_id(self) -> str:
+        """The first digits of its id."""
+        return self.audit.audit_id[:8]
+
+    @property
+    def rule_key(self) -> tuple[str, str]:
+        """Scores are comparable between audits that have this in common: policy and space."""
+        return self.audit.policy_id, self.audit.space_id
+
+    @property
+    def generator(self) -> str:
+        """Name of the generator, with its version where there is one."""
+        made_by = self.release.generator
+        return "" if made_by is None else " ".join(word for word in (made_by.name, made_by.version) if word)
+
+    @property
+    def architecture(self) -> str:
+        """Of the generator; '' where not known."""
+        return "" if self.release.generator is None else self.release.generator.architecture
+
+
+def judged_audit(workspace: Installation, audit: AuditRecord) -> JudgedAudit:
+    """Read an audit's verdicts with groups and modalities, from the catalog alone.
+
+    An image with several groups (in several sets) has the first of them; so has its modality.
+    """
+    catalog = workspace.catalog
+    played = catalog.audit_datasets(audit.audit_id)
+    wanted = {Role.RELEASE} if audit.subject is Subject.GENERATED else set(Role) - {Role.RELEASE}
+    datasets = tuple(row for row in played if row.role in wanted)
+    release = catalog.dataset_by_id(audit.dataset_id)
+    groups, modalities, present = _belonging(catalog, datasets)
+    return JudgedAudit(
+        audit=audit,
+        release=release,
+        release_name=next((row.name for row in played if row.role is Role.RELEASE), release.name),
+        datasets=datasets,
+        images=tuple(
+            JudgedImage(
+                verdict, groups.get(verdict.image_key), modalities.get(verdict.image_key, "") or release.modality
+            )
+            for verdict in catalog.verdicts(audit.audit_id)
+        ),
+        removed=tuple(sorted({row.name for row in datasets if row.dataset_id not in present})),
+    )
+
+
+def _belonging(
+    catalog: Catalog, datasets: Sequence[AuditDataset]
+) -> tuple[Mapping[str, str], Mapping[str, str], set[str]]:
+    """Groups and modalities by image_key, and the ids of the datasets that still hold images."""
+    ordered = sorted(datasets, key=lambda row: (row.name, row.dataset_id))
+    modality = {row.dataset_id: catalog.dataset_by_id(row.dataset_id).modality for row in ordered}
+    place = {row.dataset_id: number for number, row in enumerate(ordered)}
+    groups: dict[str, str] = {}
+    modalities: dict[str, str] = {}
+    present = set()
+    for image_key, dataset_id, group_key in sorted(
+        catalog.placements(list(place)), key=lambda found: place[found.dataset_id]
+    ):
+        present.add(dataset_id)
+        if group_key is not None:
+            groups.setdefault(image_key, group_key)
+        if modality[dataset_id]:
+            modalities.setdefault(image_key, modality[dataset_id])
+    return groups, modalities, present

@@ -1,0 +1,165 @@
+"""``provenance sweep``: the seed rule over a grid of alphas, against truth (seed paper, 4.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from provenance.detection import (
+    PAPER_ALPHAS,
+    AdaptiveAlpha,
+    Metrics,
+    Sweep,
+    adaptive_alpha,
+    checked_alphas,
+    metrics_of,
+    population_of_maxima,
+    sweep_alphas,
+    threshold_of_moments,
+    threshold_of_scores,
+)
+from provenance.errors import UsageError
+from provenance.truth.known import Known, KnownImage, TruthRequest, known_images
+from provenance.vocabulary import Population, RuleName, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provenance.detection.seed.sweep import ThresholdAt
+    from provenance.installation import Installation
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRequest:
+    """What to sweep over.
+
+    Attributes:
+        audit: Id of the audit whose scores are judged again.
+        truth: Where truth comes from.
+        alphas: The grid.
+        adaptive: Whether to choose alpha by cross-validation too.
+        folds: Of the cross-validation.
+        seed: Of its shuffle.
+    """
+
+    audit: str
+    truth: TruthRequest = field(default_factory=TruthRequest)
+    alphas: tuple[float, ...] = PAPER_ALPHAS
+    adaptive: bool = False
+    folds: int = 5
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """A sweep and what to compare it with.
+
+    Attributes:
+        known: The images, and where their truth is from.
+        population: What mu and sigma are over.
+        sweep: One row for each alpha.
+        all_used: Metrics of calling every image used: the mark to beat.
+        adaptive: Alpha by cross-validation; ``None`` where it was not asked for.
+        notes: What a person should know.
+    """
+
+    known: Known
+    population: Population
+    sweep: Sweep
+    all_used: Metrics
+    adaptive: AdaptiveAlpha | None
+    notes: tuple[str, ...]
+
+    @property
+    def beats_all_used(self) -> bool:
+        """Whether the best alpha has a greater F1 than calling everything used."""
+        return self.sweep.best is not None and (self.sweep.best.metrics.f1 or 0.0) > self.sweep.f1_of_all_used
+
+    @property
+    def conclusion(self) -> str:
+        """The best F1 beside that of calling everything used, in a sentence."""
+        mark = f"F1 {self.sweep.f1_of_all_used:.3f}"
+        best = self.sweep.best
+        if best is None:
+            return f"No alpha labels a used image as used. Calling every image used has {mark}."
+        named = f"alpha {best.alpha:g} has the best F1, {best.metrics.f1:.3f}"
+        if self.beats_all_used:
+            return f"{named}; calling every image used has {mark}."
+        return f"{named}, and no alpha beats calling every image used, which has {mark}."
+
+
+def run_sweep(workspace: Installation, request: SweepRequest) -> SweepReport:
+    """Judge the recorded scores of an audit again at every alpha, and measure the labels against truth.
+
+    At each alpha the labels are those of ``provenance audit --alpha``: mu and sigma are over every image that the
+    audit judged, with known truth or not (with a control: over the images of both audits together). Cross-validation
+    takes them from the training part of each fold.
+
+    Raises:
+        UsageError: If the grid is wrong, truth is not known or of one class, or there are too few images or groups.
+        ConflictError: If a control was audited against other sets.
+        NotFoundError: If an audit or labelled image is unknown.
+    """
+    alphas = checked_alphas(request.alphas)
+    audit = workspace.catalog.audit(request.audit)
+    known = known_images(workspace, [audit], request.truth)
+    population = _population(workspace, known)
+    scores, others = _scores(known, known.labelled)
+    truth = [image.used is True for image in known.labelled]
+    threshold_at = _threshold_at(known, population)
+    sweep = sweep_alphas(scores, truth, alphas, s_not_used=others, threshold_at=threshold_at)
+    adaptive = None
+    if request.adaptive:
+        adaptive = adaptive_alpha(
+            scores,
+            truth,
+            alphas,
+            s_not_used=others,
+            groups=[image.group for image in known.labelled],
+            folds=request.folds,
+            seed=request.seed,
+            threshold_at=threshold_at if population is Population.PAIRWISE else None,
+        )
+    return SweepReport(known, population, sweep, metrics_of(truth, [True] * len(truth)), adaptive, known.notes)
+
+
+def _population(workspace: Installation, known: Known) -> Population:
+    """What the audit took mu and sigma over; the maxima for audits by another rule."""
+    audit = known.audits[0]
+    if audit.rule != RuleName.MU_ALPHA_SIGMA:
+        return Population.MAXIMA
+    population = Population(workspace.catalog.policy(audit.policy_id).parameters["population"])
+    if population is Population.PAIRWISE and known.control:
+        raise UsageError(
+            "mu and sigma over all pairs are those of one audit, and a control has its own",
+            hint="sweep an audit with --population maxima",
+        )
+    return population
+
+
+def _threshold_at(known: Known, population: Population) -> ThresholdAt:
+    audit = known.audits[0]
+    if population is Population.PAIRWISE:
+        mu, sigma, n = audit.mu, audit.sigma, audit.population_count
+        assert mu is not None and sigma is not None and n is not None, "the seed rule records them"  # noqa: PT018
+        return lambda alpha: threshold_of_moments(mu, sigma, n, alpha)
+    scores, others = _scores(known, known.images)
+    everything = population_of_maxima(scores, others or [])
+    return lambda alpha: threshold_of_scores(everything, alpha)
+
+
+def _scores(known: Known, images: Sequence[KnownImage]) -> tuple[list[float], list[float] | None]:
+    """S_u and S_n of generated images, S(r) and nothing of real ones."""
+    if not images:
+        raise UsageError("no image with known truth", hint="give --labels")
+    if known.subject is Subject.REAL:
+        return [_there(image.features["nearest"]) for image in images], None
+    scores = [_there(image.features["s_used"]) for image in images]
+    others = [score for image in images if (score := image.features["s_not_used"]) is not None]
+    return scores, others or None
+
+
+def _there(score: float | None) -> float:
+    if score is None:
+        raise UsageError("the audit has no used or unknown set: no alpha labels anything used", hint="give --used")
+    return score
