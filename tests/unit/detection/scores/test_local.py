@@ -15,7 +15,7 @@ from provenance.detection.scores.local_memory import local_scores, referenced, r
 from provenance.detection.scores.local_neighbors import local_nearest_scores, speaking_parts
 from provenance.errors import UsageError
 
-DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
+DATA = Path(__file__).resolve().parents[5] / "shared" / "data"
 
 
 def unit(values: Any) -> Any:
