@@ -8,12 +8,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
 
-from provenance.errors import SourceError
+from provenance.errors import ConflictError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 T = TypeVar("T")
+
+
+ANOTHER_NAME = "give -o another name, or --force to replace it"
+ANOTHER_FOLDER = "give -o another folder, or --force to replace its files"
+
+
+def require_free(*targets: Path | None, replace: bool, hint: str = ANOTHER_NAME) -> None:
+    """Refuse to write over what is there, before anything long is begun; ``None`` is a file that nobody asked for.
+
+    Raises:
+        ConflictError: If one of the targets is there and may not be replaced.
+    """
+    present = [target for target in targets if target is not None and target.exists()]
+    if present and not replace:
+        raise ConflictError(f"{present[0]} is there already", hint=hint)
 
 
 def replace_file(target: Path, write: Callable[[IO[bytes]], T]) -> T:
@@ -38,6 +53,30 @@ def replace_file(target: Path, write: Callable[[IO[bytes]], T]) -> T:
         raise SourceError(
             f"{target} can't be written: {getattr(error, 'strerror', None) or error}", hint="give -o another place"
         ) from error
+
+
+def write_files(folder: Path, contents: Mapping[str, bytes], *, replace: bool) -> tuple[Path, ...]:
+    """Write a set of files into a folder, which is made; gives their paths.
+
+    Raises:
+        ConflictError: If one of them is there and may not be replaced.
+        SourceError: If the folder or a file can't be written.
+    """
+    folder = folder.expanduser().absolute()
+    targets = {folder / name: data for name, data in contents.items()}
+    require_free(*targets, replace=replace, hint=ANOTHER_FOLDER)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SourceError(f"{folder} can't be made: {error.strerror or error}", hint="give -o another place") from error
+    for target, data in targets.items():
+        write_bytes(target, data)
+    return tuple(targets)
+
+
+def write_bytes(target: Path, data: bytes) -> int:
+    """Make or replace a file (see ``replace_file``); gives the number of its bytes."""
+    return replace_file(target, lambda file: file.write(data))
 
 
 @contextmanager

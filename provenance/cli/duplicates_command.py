@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
-from provenance.errors import ConflictError
+from provenance.files import require_free
 from provenance.vocabulary import Evidence
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def duplicates(
     from provenance.duplicates import DuplicateRequest, DuplicateRule, find_duplicates
     from provenance.exports import export_duplicates_csv
 
-    if output is not None and output.exists() and not force:
-        raise ConflictError(f"{output} is there already", hint="give -o another name, or --force to replace it")
+    require_free(output, replace=force)
     request = DuplicateRequest(tuple(sets), DuplicateRule.chosen(evidence, hash_distance, min_similarity), space)
     with open_workspace() as workspace, progress_bar("reading") as on_progress:
         report = find_duplicates(workspace, request, on_progress)

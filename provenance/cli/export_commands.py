@@ -10,6 +10,7 @@ import typer
 
 from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
 from provenance.errors import ConflictError
+from provenance.files import require_free
 from provenance.vocabulary import ExportFormat, Subject
 
 if TYPE_CHECKING:
@@ -45,8 +46,7 @@ def export(
     from provenance.cli.output import message, print_json
     from provenance.exports import write_export
 
-    if output.exists() and not force:
-        raise ConflictError(f"{output} is there already", hint="give -o another name, or --force to replace it")
+    require_free(output, replace=force)
     with open_workspace() as workspace:
         exported = write_export(workspace, what, output, fmt, set_name=set_name, space=space)
     run = exported.run_file

@@ -15,12 +15,14 @@ from provenance.cli.audit_commands import (
     NotUsedOption,
     UsedOption,
 )
-from provenance.errors import ConflictError, UsageError
+from provenance.errors import UsageError
+from provenance.files import require_free
 from provenance.vocabulary import Subject
 
 if TYPE_CHECKING:
     from provenance.truth import FitReport, SweepReport, TruthRequest
 
+_ANOTHER_NAME = "give another name, or --force to replace it"
 METRICS = (
     ("precision", "precision"),
     ("recall", "recall"),
@@ -91,7 +93,7 @@ def fit(
     from provenance.cli.output import message, print_json, warn
     from provenance.truth import FitRequest, FitSettings, run_fit, write_policy
 
-    _require_free(output, force=force)
+    require_free(output, replace=force, hint=_ANOTHER_NAME)
     settings = FitSettings(c=c, standardise=standardise, held_out_share=held_out, seed=seed, cutoff=cutoff)
     sets = (tuple(used or ()), tuple(not_used or ()), tuple(against or ()))
     policy = Policy(subject=subject, top_k=top_k)
@@ -184,8 +186,7 @@ def sweep(
     from provenance.cli.output import message, print_json, warn
     from provenance.truth import SweepRequest, figure_format, run_sweep, write_sweep_csv, write_sweep_figure
 
-    for file in (output, figure):
-        _require_free(file, force=force)
+    require_free(output, figure, replace=force, hint=_ANOTHER_NAME)
     if figure is not None:
         figure_format(figure)
     truth = _truth(tuple(control or ()), labels, skip_unknown=skip_unknown)
@@ -283,8 +284,3 @@ def _truth(control: tuple[str, ...], labels: Path | None, *, skip_unknown: bool)
     if skip_unknown and labels is None:
         raise UsageError("--skip-unknown goes with --labels")
     return TruthRequest(control, None if labels is None else read_truth(labels), skip_unknown)
-
-
-def _require_free(file: Path | None, *, force: bool) -> None:
-    if file is not None and file.exists() and not force:
-        raise ConflictError(f"{file} is there already", hint="give another name, or --force to replace it")

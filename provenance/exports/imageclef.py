@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from provenance.errors import ConflictError, NotFoundError, UsageError
-from provenance.files import replace_file
+from provenance.files import write_bytes
 from provenance.vocabulary import Label, Role, Subject
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def export_run_file(workspace: Installation, audit: AuditRecord, target: Path, c
         SourceError: If the file can't be written.
     """
     made = run_file(workspace, audit, chosen)
-    replace_file(target, lambda file: file.write(made.content))
+    write_bytes(target, made.content)
     return made
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provenance.audit import distance_sentence
-from provenance.errors import ConflictError, SourceError, UsageError
+from provenance.errors import SourceError, UsageError
 from provenance.exports.report_calibrated import calibrated_part, heat_maps
-from provenance.files import replace_file
+from provenance.files import require_free, write_bytes
 from provenance.images import PreparationSettings, Prepared, read_known
 from provenance.lookup import drift_of_audit
 from provenance.report import (
@@ -105,11 +105,10 @@ def write_report(
     target = target.expanduser().absolute()
     if target.is_dir():
         raise SourceError(f"{target} is a folder, not a file", hint="give -o the name of a file")
-    if target.exists() and not replace:
-        raise ConflictError(f"{target} is there already", hint="give -o another name, or --force to replace it")
+    require_free(target, replace=replace)
     content = gather_report(workspace, audit, cases=cases)
     data = render(content).encode("utf-8")
-    replace_file(target, lambda file: file.write(data))
+    write_bytes(target, data)
     pictures = [picture for case in content.cases for picture in _pictures(case)]
     missing = sum(picture.png is None for picture in pictures)
     return WrittenReport(target, audit.audit_id, len(data), len(content.cases), missing)

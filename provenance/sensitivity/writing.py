@@ -7,8 +7,7 @@ import io
 import json
 from typing import TYPE_CHECKING
 
-from provenance.errors import ConflictError, SourceError
-from provenance.files import replace_file
+from provenance import files
 from provenance.report import ShareLine, draw_sensitivity
 from provenance.sensitivity.values import ROW_COLUMNS
 from provenance.vocabulary import Subject
@@ -29,11 +28,7 @@ def require_free(folder: Path, *, replace: bool = False) -> None:
     Raises:
         ConflictError: If one is there and may not be replaced.
     """
-    present = [name for name in FILES if (folder / name).exists()]
-    if present and not replace:
-        raise ConflictError(
-            f"{folder / present[0]} is there already", hint="give -o another folder, or --force to replace its files"
-        )
+    files.require_free(*(folder / name for name in FILES), replace=replace, hint=files.ANOTHER_FOLDER)
 
 
 def write_sensitivity(report: SensitivityReport, folder: Path, *, replace: bool = False) -> tuple[Path, ...]:
@@ -43,18 +38,10 @@ def write_sensitivity(report: SensitivityReport, folder: Path, *, replace: bool 
         ConflictError: If a file is there and may not be replaced.
         SourceError: If the folder or a file can't be written.
     """
-    folder = folder.expanduser().absolute()
-    require_free(folder, replace=replace)
     drawing = drawn(report)
     text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     contents = (text.encode("utf-8", "backslashreplace"), _rows(report), drawing.svg, drawing.png)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SourceError(f"{folder} can't be made: {error.strerror or error}", hint="give -o another place") from error
-    for name, data in zip(FILES, contents, strict=True):
-        _write(folder / name, data)
-    return tuple(folder / name for name in FILES)
+    return files.write_files(folder, dict(zip(FILES, contents, strict=True)), replace=replace)
 
 
 def drawn(report: SensitivityReport) -> Drawing:
@@ -66,10 +53,6 @@ def drawn(report: SensitivityReport) -> Drawing:
     word = "established" if report.reach is not None else "labelled used"
     found = f"{word} ({'the planted image' if report.subject == Subject.GENERATED else 'the image it copies'})"
     return draw_sensitivity(lines, report.result.target, plants=max(row.plants for row in report.rows), found=found)
-
-
-def _write(target: Path, data: bytes) -> None:
-    replace_file(target, lambda file: file.write(data))
 
 
 def _rows(report: SensitivityReport) -> bytes:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from provenance.errors import ConflictError
+from provenance.files import require_free
 from provenance.service import frames
 from provenance.service.questions import Questions, names_of_call
+from provenance.service.words import ANOTHER_FILE
 from provenance.vocabulary import Subject
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class FitResult:
         """
         from provenance.truth import write_policy
 
-        target = _free(file, overwrite=overwrite)
+        target = Path(file)
+        require_free(target, replace=overwrite, hint=ANOTHER_FILE)
         write_policy(self.report, target)
         return target
 
@@ -109,10 +111,10 @@ class SweepResult:
         """
         from provenance.truth import write_sweep_csv, write_sweep_figure
 
-        if csv is not None:
-            write_sweep_csv(self.report, _free(csv, overwrite=overwrite))
-        if figure is not None:
-            write_sweep_figure(self.report, _free(figure, overwrite=overwrite))
+        for target, write in ((csv, write_sweep_csv), (figure, write_sweep_figure)):
+            if target is not None:
+                require_free(Path(target), replace=overwrite, hint=ANOTHER_FILE)
+                write(self.report, Path(target))
 
 
 class Learning(Questions):
@@ -248,10 +250,3 @@ def _truth(control: tuple[str, ...], labels: Labels | None, *, skip_unknown: boo
     if labels is not None:
         rows = truth_of_mapping(labels) if isinstance(labels, Mapping) else read_truth(Path(labels))
     return TruthRequest(control, rows, skip_unknown)
-
-
-def _free(file: Place, *, overwrite: bool) -> Path:
-    target = Path(file)
-    if target.exists() and not overwrite:
-        raise ConflictError(f"{target} is there already", hint="give another name, or overwrite=True")
-    return target

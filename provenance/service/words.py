@@ -8,6 +8,7 @@ from typing import TypeVar
 from provenance.errors import UsageError
 from provenance.vocabulary import ExportFormat, RuleName
 
+ANOTHER_FILE = "give another name, or overwrite=True"
 W = TypeVar("W", bound=StrEnum)
 
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provenance.errors import ConflictError, UsageError
+from provenance.errors import UsageError
+from provenance.files import require_free
 from provenance.service.questions import names_of_call
 from provenance.service.sensitivities import Measuring
-from provenance.service.words import word_of
+from provenance.service.words import ANOTHER_FILE, word_of
 from provenance.vocabulary import DatasetKind, ExportFormat, Membership, Population, RuleName, Subject
 
 if TYPE_CHECKING:
@@ -254,8 +255,7 @@ class Workspace(Measuring):
         from provenance.exports import write_export
 
         target = Path(file)
-        if target.exists() and not overwrite:
-            raise ConflictError(f"{target} is there already", hint="give another name, or overwrite=True")
+        require_free(target, replace=overwrite, hint=ANOTHER_FILE)
         named = what if isinstance(what, str) else self._audit(what).audit_id
         chosen = word_of(ExportFormat, format)
         return write_export(self, named, target, chosen, set_name=set, space=space).row_count

@@ -8,8 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from provenance.detection import histogram, roc_points
-from provenance.errors import ConflictError, SourceError
-from provenance.files import replace_file
+from provenance.files import write_files
 from provenance.report import Curve, Drawing, Series, draw_calibration, draw_histogram, draw_roc
 from provenance.truth.evaluations import METRIC_COLUMNS
 from provenance.vocabulary import RuleName, Subject
@@ -41,24 +40,7 @@ def write_evaluation(report: EvaluationReport, folder: Path, *, replace: bool = 
         ConflictError: If a file is there and may not be replaced.
         SourceError: If the folder or a file can't be written.
     """
-    contents = dict(_contents(report))
-    folder = folder.expanduser().absolute()
-    present = [name for name in contents if (folder / name).exists()]
-    if present and not replace:
-        raise ConflictError(
-            f"{folder / present[0]} is there already", hint="give -o another folder, or --force to replace its files"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SourceError(f"{folder} can't be made: {error.strerror or error}", hint="give -o another place") from error
-    for name, data in contents.items():
-        _write(folder / name, data)
-    return tuple(folder / name for name in contents)
-
-
-def _write(target: Path, data: bytes) -> None:
-    replace_file(target, lambda file: file.write(data))
+    return write_files(folder, dict(_contents(report)), replace=replace)
 
 
 def _contents(report: EvaluationReport) -> Iterator[tuple[str, bytes]]:

@@ -10,7 +10,7 @@ from provenance.audit import FEATURES, AuditRequest, Policy, run_audit
 from provenance.audit.policyfile import policy_document
 from provenance.detection import FitSettings, LogisticFit, fit_logistic
 from provenance.errors import NotFoundError, UsageError
-from provenance.files import replace_file
+from provenance.files import write_bytes
 from provenance.truth.known import Known, KnownImage, TruthRequest, known_images
 from provenance.version import __version__
 from provenance.vocabulary import DatasetKind, RuleName, Subject
@@ -176,4 +176,4 @@ def write_policy(report: FitReport, target: Path) -> None:
     """
     document = {**policy_document(report.policy), "fitted": report.fitted}
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    replace_file(target, lambda file: file.write(text.encode()))
+    write_bytes(target, text.encode())

@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from provenance.errors import UsageError
-from provenance.files import replace_file
+from provenance.files import write_bytes
 from provenance.report import SweepCurves, draw_sweep
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def write_sweep_csv(report: SweepReport, target: Path) -> int:
     rows = sweep_rows(report)
     for row in rows:
         writer.writerow({name: _cell(value) for name, value in row.items()})
-    replace_file(target, lambda file: file.write(text.getvalue().encode()))
+    write_bytes(target, text.getvalue().encode())
     return len(rows)
 
 
@@ -108,7 +108,7 @@ def write_sweep_figure(report: SweepReport, target: Path) -> None:
         images=report.all_used.n,
     )
     image = draw_sweep(curves, figure_format(target))
-    replace_file(target, lambda file: file.write(image))
+    write_bytes(target, image)
 
 
 def figure_format(target: Path) -> str:
