@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from provenance.errors import ConflictError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
 
@@ -77,6 +80,48 @@ def write_files(folder: Path, contents: Mapping[str, bytes], *, replace: bool) -
 def write_bytes(target: Path, data: bytes) -> int:
     """Make or replace a file (see ``replace_file``); gives the number of its bytes."""
     return replace_file(target, lambda file: file.write(data))
+
+
+def json_bytes(value: Any) -> bytes:
+    """A value as a JSON file holds it: indented, UTF-8, a line feed last."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write rows as CSV, one at a time (UTF-8, RFC 4180, header line); gives their number.
+
+    Floats are written with all their digits; a missing value is empty; the parts of a list are joined by ``;``.
+
+    Raises:
+        SourceError: If the file can't be written.
+    """
+    return replace_file(target, lambda file: _put_csv(file, columns, rows))
+
+
+def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """What ``write_csv`` writes."""
+    file = io.BytesIO()
+    _put_csv(file, columns, rows)
+    return file.getvalue()
+
+
+def _put_csv(file: IO[bytes], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> int:
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="", write_through=True)
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    count = 0
+    for count, row in enumerate(rows, start=1):  # noqa: B007 the last one is their number
+        writer.writerow([_cell(row[column]) for column in columns])
+    text.detach()
+    return count
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return ";".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @contextmanager

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 from datetime import UTC
 from typing import IO, TYPE_CHECKING, Any
 
-from provenance.files import replace_file, writable
+from provenance.files import replace_file, writable, write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -65,26 +63,8 @@ def audit_records(workspace: Installation, audit: AuditRecord) -> Iterator[dict[
 
 
 def export_audit_csv(workspace: Installation, audit: AuditRecord, target: Path) -> int:
-    """Write an audit's verdicts as CSV (UTF-8, RFC 4180, header line); gives the number of rows.
-
-    Floats are written with all their digits; a missing value is empty.
-
-    Raises:
-        SourceError: If the file can't be written.
-    """
-
-    def write(file: IO[bytes]) -> int:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        writer = csv.DictWriter(text, AUDIT_COLUMNS)
-        writer.writeheader()
-        count = 0
-        for row in audit_rows(workspace, audit):
-            writer.writerow({name: _cell(value) for name, value in row.items()})
-            count += 1
-        text.detach()
-        return count
-
-    return replace_file(target, write)
+    """Write an audit's verdicts as CSV (see ``write_csv``); gives the number of rows."""
+    return write_csv(target, AUDIT_COLUMNS, audit_rows(workspace, audit))
 
 
 def export_audit_jsonl(workspace: Installation, audit: AuditRecord, target: Path) -> int:
@@ -193,14 +173,6 @@ def _neighbor(neighbor: StoredNeighbor, names: Mapping[_Acting, str]) -> dict[st
 
 def _closest(neighbors: Sequence[StoredNeighbor]) -> StoredNeighbor | None:
     return min(neighbors, key=lambda n: (-n.similarity, n.image_id or n.image_key), default=None)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return repr(value) if isinstance(value, float) else str(value)
 
 
 def _audit_schema() -> Any:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from provenance.files import replace_file, writable
+from provenance.files import write_csv
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,31 +46,5 @@ def duplicate_row(pair: DuplicatePair) -> dict[str, Any]:
 
 
 def export_duplicates_csv(report: DuplicateReport, file: Path) -> int:
-    """Write every pair; several sets or memberships of an image are joined by ``;``. Gives the number of pairs.
-
-    Raises:
-        SourceError: If the file can't be written.
-    """
-
-    def write(stream: IO[bytes]) -> int:
-        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-        rows = csv.writer(text)
-        rows.writerow(DUPLICATE_COLUMNS)
-        for pair in report.pairs:
-            row = duplicate_row(pair)
-            rows.writerow([_cell(row[column]) for column in DUPLICATE_COLUMNS])
-        text.flush()
-        text.detach()
-        return len(report.pairs)
-
-    return replace_file(file, write)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return ";".join(writable(str(each)) for each in value)
-    return repr(value) if isinstance(value, float) else writable(str(value))
+    """Write every pair (see ``write_csv``); gives their number."""
+    return write_csv(file, DUPLICATE_COLUMNS, map(duplicate_row, report.pairs))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from provenance.exports.audits import audit_records
-from provenance.files import replace_file
+from provenance.files import write_csv
 from provenance.vocabulary import Role
 
 if TYPE_CHECKING:
@@ -45,27 +43,5 @@ def similarity_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dic
 
 
 def export_similarities(workspace: Installation, audit: AuditRecord, target: Path) -> int:
-    """Write ``similarity_rows`` as CSV (UTF-8, RFC 4180, header line); gives the number of rows.
-
-    Floats are written with all their digits; a missing value is empty.
-
-    Raises:
-        SourceError: If the file can't be written.
-    """
-
-    def write(file: IO[bytes]) -> int:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        writer = csv.DictWriter(text, SIMILARITY_COLUMNS)
-        writer.writeheader()
-        count = 0
-        for row in similarity_rows(workspace, audit):
-            writer.writerow({name: "" if value is None else _cell(value) for name, value in row.items()})
-            count += 1
-        text.detach()
-        return count
-
-    return replace_file(target, write)
-
-
-def _cell(value: Any) -> str:
-    return repr(value) if isinstance(value, float) else str(value)
+    """Write ``similarity_rows`` as CSV (see ``write_csv``); gives the number of rows."""
+    return write_csv(target, SIMILARITY_COLUMNS, similarity_rows(workspace, audit))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from typing import TYPE_CHECKING
 
 from provenance import files
@@ -39,8 +36,8 @@ def write_sensitivity(report: SensitivityReport, folder: Path, *, replace: bool 
         SourceError: If the folder or a file can't be written.
     """
     drawing = drawn(report)
-    text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    contents = (text.encode("utf-8", "backslashreplace"), _rows(report), drawing.svg, drawing.png)
+    rows = files.csv_bytes(ROW_COLUMNS, report.table())
+    contents = (files.json_bytes(report.to_json()), rows, drawing.svg, drawing.png)
     return files.write_files(folder, dict(zip(FILES, contents, strict=True)), replace=replace)
 
 
@@ -53,12 +50,3 @@ def drawn(report: SensitivityReport) -> Drawing:
     word = "established" if report.reach is not None else "labelled used"
     found = f"{word} ({'the planted image' if report.subject == Subject.GENERATED else 'the image it copies'})"
     return draw_sensitivity(lines, report.result.target, plants=max(row.plants for row in report.rows), found=found)
-
-
-def _rows(report: SensitivityReport) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, ROW_COLUMNS)
-    writer.writeheader()
-    for row in report.table():
-        writer.writerow({name: "" if value is None else value for name, value in row.items()})
-    return text.getvalue().encode()

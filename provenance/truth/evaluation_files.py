@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from typing import TYPE_CHECKING, Any
 
 from provenance.detection import histogram, roc_points
-from provenance.files import write_files
+from provenance.files import csv_bytes, json_bytes, write_files
 from provenance.report import Curve, Drawing, Series, draw_calibration, draw_histogram, draw_roc
 from provenance.truth.evaluations import METRIC_COLUMNS
 from provenance.vocabulary import RuleName, Subject
@@ -44,25 +41,12 @@ def write_evaluation(report: EvaluationReport, folder: Path, *, replace: bool = 
 
 
 def _contents(report: EvaluationReport) -> Iterator[tuple[str, bytes]]:
-    yield REPORT_FILE, _json(report.to_json())
-    yield METRICS_FILE, _metrics_csv(report)
-    yield CURVES_FILE, _json(_curve_values(report))
+    yield REPORT_FILE, json_bytes(report.to_json())
+    yield METRICS_FILE, csv_bytes(METRIC_COLUMNS, report.metric_rows())
+    yield CURVES_FILE, json_bytes(_curve_values(report))
     for name, drawing in _drawings(report):
         yield f"{name}.svg", drawing.svg
         yield f"{name}.png", drawing.png
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
-
-
-def _metrics_csv(report: EvaluationReport) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, METRIC_COLUMNS)
-    writer.writeheader()
-    for row in report.metric_rows():
-        writer.writerow({name: "" if value is None else value for name, value in row.items()})
-    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _curve_values(report: EvaluationReport) -> list[dict[str, Any]]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import TYPE_CHECKING, Any
 
 from provenance.errors import UsageError
-from provenance.files import write_bytes
+from provenance.files import write_bytes, write_csv
 from provenance.report import SweepCurves, draw_sweep
 
 if TYPE_CHECKING:
@@ -62,29 +60,8 @@ def _of_metrics(metrics: Metrics) -> dict[str, Any]:
 
 
 def write_sweep_csv(report: SweepReport, target: Path) -> int:
-    """Write ``sweep_rows`` as CSV (UTF-8, RFC 4180, header line); gives the number of rows.
-
-    Floats are written with all their digits; a missing value is empty.
-
-    Raises:
-        SourceError: If the file can't be written.
-    """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, SWEEP_COLUMNS)
-    writer.writeheader()
-    rows = sweep_rows(report)
-    for row in rows:
-        writer.writerow({name: _cell(value) for name, value in row.items()})
-    write_bytes(target, text.getvalue().encode())
-    return len(rows)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return repr(value) if isinstance(value, float) else str(value)
+    """Write ``sweep_rows`` as CSV (see ``write_csv``); gives the number of rows."""
+    return write_csv(target, SWEEP_COLUMNS, sweep_rows(report))
 
 
 def write_sweep_figure(report: SweepReport, target: Path) -> None:
