@@ -3,136 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from provenance.installation import Installation
 from provenance.service import frames
+from provenance.service.words import names_of_call
 from provenance.spaces import resolution_of_release
-from provenance.vocabulary import DatasetKind, Role
+from provenance.vocabulary import DatasetKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator
 
     import pandas as pd
 
-    from provenance.audit import AuditReport, ExplainedImage
     from provenance.duplicates import DuplicateRule
     from provenance.embedding import Backbone
     from provenance.ingest import OnProgress
     from provenance.lookup import ImageView
-    from provenance.records import AuditRecord, DatasetSummary
-    from provenance.service.evaluations import EvaluationResult, Labels
-
-    Audit: TypeAlias = "str | AuditRecord | AuditReport"
-    Place: TypeAlias = "str | Path"
-    Names: TypeAlias = "str | Iterable[str]"
+    from provenance.records import DatasetSummary
+    from provenance.service.words import Names, Place
 
 
 class Questions(Installation):
-    """A workspace that can be asked; ``provenance.Workspace`` adds the verbs that change it."""
-
-    def verdicts(self, audit: Audit) -> pd.DataFrame:
-        """The verdicts of an audit, one row a subject, in image_id order; from the catalog.
-
-        Args:
-            audit: Audit id or a unique beginning of it, or what ``audit`` gave.
-
-        Returns:
-            Columns ``subject_id``, ``name``, ``nearest_id``, ``nearest_name`` (string); ``role``, ``label``,
-            ``nearest_role`` (category); ``score``, ``s_used``, ``s_not_used``, ``s_against``, ``threshold``,
-            ``nearest_similarity`` (float64, cosines; NaN where the audit has none), ``p_value``, ``q_value`` (float64;
-            NaN for rules without); ``near_threshold`` (bool). Forgotten images have no ids and names.
-
-        Raises:
-            NotFoundError: If there is no such audit, or more than one.
-        """
-        from provenance.exports import audit_records
-
-        return frames.frame(frames.VERDICTS, audit_records(self, self._audit(audit)))
-
-    def evidence(self, audit: Audit) -> pd.DataFrame:
-        """The recorded neighbors of every subject of an audit: one row a neighbor, by subject, role and rank.
-
-        Returns:
-            Columns ``subject_id``, ``image_id``, ``name`` (string), ``role`` (category), ``rank`` (int64, 1 is the
-            closest of its role), ``similarity`` (float64, cosine).
-
-        Raises:
-            NotFoundError: If there is no such audit, or more than one.
-        """
-        from provenance.exports import audit_records
-
-        rows = (
-            {"subject_id": record["subject_id"], **neighbor}
-            for record in audit_records(self, self._audit(audit))
-            for neighbor in record["neighbors"]
-        )
-        return frames.frame(frames.EVIDENCE, rows)
-
-    def changes(self, before: Audit, after: Audit) -> pd.DataFrame:
-        """Every subject whose verdict differs between two audits: labels first, then scores, then who came and went.
-
-        Returns:
-            Columns ``image_id`` (string), ``change`` (category: label, score, added, gone), ``label_before``,
-            ``label_after`` (category), ``score_before``, ``score_after`` (float64).
-
-        Raises:
-            NotFoundError: If an audit is unknown.
-            UsageError: If one judged generated and the other real images.
-        """
-        from provenance.audit import compare_audits
-
-        found = compare_audits(self.catalog, self._audit(before).audit_id, self._audit(after).audit_id)
-        return frames.frame(frames.CHANGES, (frames.fields_of(change, frames.CHANGES) for change in found))
-
-    def evaluate(
-        self,
-        audit: Audit | Sequence[Audit],
-        *,
-        labels: Labels | Sequence[Labels] | None = None,
-        against: Audit | None = None,
-        bootstrap: int = 2000,
-        seed: int = 0,
-        skip_unknown: bool = False,
-        on_step: Callable[[str], None] | None = None,
-    ) -> EvaluationResult:
-        """Compare labels and scores of an audit with the truth; several audits make one table.
-
-        Args:
-            audit: Audit id or a unique beginning of it, or what ``audit`` gave; or several of these.
-            labels: CSV file with the columns name (or image_id) and used (or label), or a mapping from name or
-                image_id to truth; or one of these for each audit. ``None``: what an audit of real images claims.
-            against: Another audit to compare the one with.
-            bootstrap: Resamples behind every interval.
-            seed: Of these.
-            skip_unknown: Leave out labels of images that the audit does not know; otherwise they are an error.
-            on_step: Called with a line of text at each step.
-
-        Returns:
-            ``.metrics`` (a DataFrame), ``.comparison``, ``.notes``, ``.to_json()`` and ``.write(folder)``.
-
-        Raises:
-            NotFoundError: If an audit is unknown, or labels are about images that it does not know.
-            UsageError: If truth is neither given nor on record, or the audits don't go together.
-            ConflictError: If a name could mean several images, or images would count twice.
-            SourceError: If labels can't be read, or contradict each other.
-        """
-        from provenance.audit import AuditReport
-        from provenance.records import AuditRecord
-        from provenance.service.evaluations import EvaluationResult, truth_of
-        from provenance.truth import EvaluationRequest, Resampling, run_evaluation
-
-        several = [audit] if isinstance(audit, str | AuditRecord | AuditReport) else list(audit)
-        request = EvaluationRequest(
-            audits=tuple(self._audit(each).audit_id for each in several),
-            labels=truth_of(labels),
-            against=None if against is None else self._audit(against).audit_id,
-            resampling=Resampling(bootstrap, seed=seed),
-            skip_unknown=skip_unknown,
-        )
-        return EvaluationResult(run_evaluation(self, request, on_step))
-
-    # looking
+    """A workspace that can be asked about its sets, releases and images."""
 
     def sets(self) -> pd.DataFrame:
         """All real sets, by name.
@@ -152,17 +45,6 @@ class Questions(Installation):
             (int64, 0 while open), ``space_ids`` (tuples of str), ``created_at`` (UTC).
         """
         return frames.frame(frames.RELEASES, map(_dataset_row, self.catalog.datasets(DatasetKind.RELEASE)))
-
-    def audits(self) -> pd.DataFrame:
-        """All recorded audits, the newest first.
-
-        Returns:
-            Columns ``audit_id``, ``release``, ``verdict_digest``, ``policy_id``, ``space_id`` (string), ``used``,
-            ``not_used``, ``against`` (tuples of set names), ``subject``, ``rule`` (category), ``subject_count``,
-            ``used_count``, ``not_used_count``, ``rejected_count`` (int64), ``mu``, ``sigma``, ``alpha``, ``threshold``,
-            ``duration_seconds`` (float64), ``audited_at`` (UTC).
-        """
-        return frames.frame(frames.AUDITS, map(self._audit_row, self.catalog.audits()))
 
     def rejects(self, dataset: str) -> pd.DataFrame:
         """The inputs of a set or release that could not be read, as last seen.
@@ -189,28 +71,6 @@ class Questions(Installation):
         from provenance.lookup import show_image
 
         return show_image(self, image)
-
-    def explain(self, image: str, on_step: Callable[[str], None] | None = None) -> ExplainedImage | None:
-        """Which positions of a real image, and which generated images, speak for its use.
-
-        Of its latest verdict by a local score; computed again from the stored vectors.
-
-        Args:
-            image: Image id, 8 or more of its hex digits, or a unique file name.
-            on_step: Called with a line of text at each step, and with the reason where nothing is explained.
-
-        Returns:
-            ``.explanation.positions``, each with its box (shares of width and height), contribution (standard
-            deviations), generated image and similarity; ``None`` without such a verdict, or where release or sets hold
-            other images by now.
-
-        Raises:
-            NotFoundError: If it is unknown or not unique.
-            VectorStoreError: If a stored vector is missing or damaged.
-        """
-        from provenance.audit import explain_image
-
-        return explain_image(self, self.catalog.resolve_image(image).image_key, on_step)
 
     def history(self, image: str) -> pd.DataFrame:
         """All that happened to an image, in order.
@@ -321,33 +181,11 @@ class Questions(Installation):
         for batch in open_embeddings(self, self.catalog.dataset(dataset), space, rows_at_once=rows):
             yield frames.frame_of_batch(batch)
 
-    def _audit(self, audit: Audit) -> AuditRecord:
-        if isinstance(audit, str):
-            return self.catalog.audit(audit)
-        from provenance.audit import AuditReport
-
-        return audit.audit if isinstance(audit, AuditReport) else audit
-
     def _loaded(self, backbone: str | Backbone | None, match_resolution: str | None = None) -> Backbone:
         resolution = resolution_of_release(self.catalog, match_resolution)
         if backbone is None or isinstance(backbone, str):
             return self.load_backbone(name=backbone, match_resolution=resolution)
         return backbone if resolution is None else backbone.at_resolution(resolution)
-
-    def _audit_row(self, audit: AuditRecord) -> dict[str, Any]:
-        names: dict[Role, list[str]] = {role: [] for role in Role}
-        for dataset in self.catalog.audit_datasets(audit.audit_id):
-            names[dataset.role].append(dataset.name)
-        counts = {f"{word}_count": audit.counts[word] for word in ("used", "not_used", "rejected")}
-        sets = {role.value: tuple(names[role]) for role in (Role.USED, Role.NOT_USED, Role.AGAINST)}
-        release, subjects = ", ".join(names[Role.RELEASE]), audit.counts["subjects"]
-        known = frames.fields_of(audit, frames.AUDITS)
-        return {**known, **sets, **counts, "release": release, "subject_count": subjects}
-
-
-def names_of_call(given: Names) -> tuple[str, ...]:
-    """The names of a call: one text is one name."""
-    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _dataset_row(summary: DatasetSummary) -> dict[str, Any]:

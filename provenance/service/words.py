@@ -1,14 +1,30 @@
-"""Words of the fixed lists, as a caller spells them."""
+"""Words of a call: names of the fixed lists as a caller spells them, one or several names, audits, labels."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from provenance.errors import UsageError
 from provenance.vocabulary import ExportFormat, RuleName
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provenance.audit import AuditReport
+    from provenance.records import AuditRecord
+    from provenance.truth import TruthRow
+
+    Audit: TypeAlias = "str | AuditRecord | AuditReport"
+    Audits: TypeAlias = "Audit | Iterable[Audit] | None"
+    Place: TypeAlias = "str | Path"
+    Names: TypeAlias = "str | Iterable[str] | None"
+    Labels: TypeAlias = "str | Path | Mapping[str, object]"
+
 ANOTHER_FILE = "give another name, or overwrite=True"
+
 W = TypeVar("W", bound=StrEnum)
 
 
@@ -23,3 +39,48 @@ def word_of(kind: type[W], given: str) -> W:
     except ValueError:
         word = {ExportFormat: "format", RuleName: "rule"}.get(kind, kind.__name__.lower())
         raise UsageError(f"{given!r} is no {word}", hint=f"one of {', '.join(kind)}") from None
+
+
+def names_of_call(given: Names) -> tuple[str, ...]:
+    """The names of a call: one text is one name."""
+    return (given,) if isinstance(given, str) else tuple(given or ())
+
+
+def id_of(audit: Audit) -> str:
+    """The id of an audit as a caller names it: by its id or a beginning of it, or by what ``audit`` gave."""
+    if isinstance(audit, str):
+        return audit
+    from provenance.records import AuditRecord
+
+    return audit.audit_id if isinstance(audit, AuditRecord) else audit.audit.audit_id
+
+
+def ids_of(given: Audits) -> tuple[str, ...]:
+    """The ids of one or several audits; a text is taken as it is, because it may name a release."""
+    from provenance.audit import AuditReport
+    from provenance.records import AuditRecord
+
+    several = (given,) if isinstance(given, str | AuditRecord | AuditReport) else given or ()
+    return tuple(map(id_of, several))
+
+
+def truth_of(labels: Labels | Sequence[Labels] | None) -> tuple[tuple[TruthRow, ...], ...]:
+    """Rows of truth from what a call gave: a CSV file, a mapping, or one of these for each audit.
+
+    Raises:
+        UsageError: If it is anything else.
+        SourceError: If a file can't be read or understood.
+    """
+    from provenance.truth import read_truth, truth_of_mapping
+
+    if labels is None:
+        return ()
+    several = [labels] if isinstance(labels, str | Path | Mapping) or not isinstance(labels, Iterable) else labels
+    rows = []
+    for each in several:
+        if not isinstance(each, str | Path | Mapping):
+            raise UsageError(
+                f"labels can't be {type(each).__name__}", hint="give a CSV file, or a mapping from name or id to truth"
+            )
+        rows.append(truth_of_mapping(each) if isinstance(each, Mapping) else read_truth(Path(each)))
+    return tuple(rows)

@@ -1,0 +1,277 @@
+"""Verbs about audits: make one, look at it, compare it, explain it, write it to a file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from provenance.files import require_free
+from provenance.installation import Installation
+from provenance.service import frames
+from provenance.service.words import ANOTHER_FILE, id_of, names_of_call, word_of
+from provenance.vocabulary import ExportFormat, Population, Role, RuleName, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+
+    from provenance.audit import AuditReport, ExplainedImage, Policy
+    from provenance.duplicates import DuplicateRule
+    from provenance.records import AuditRecord
+    from provenance.service.words import Audit, Names, Place
+
+
+class Auditing(Installation):
+    """A workspace that audits."""
+
+    def audit(
+        self,
+        release: str,
+        *,
+        used: Names = (),
+        not_used: Names = (),
+        against: Names = (),
+        subject: str | Subject | None = None,
+        rule: str | RuleName | None = None,
+        alpha: float | None = None,
+        population: str | Population | None = None,
+        top_k: int | None = None,
+        score: str | None = None,
+        fdr: float | None = None,
+        reference_release: str | None = None,
+        policy: Place | Policy | None = None,
+        space: str | None = None,
+        exclude_overlap: bool = False,
+        exclude_twins: bool = False,
+        twins: DuplicateRule | None = None,
+        match_resolution: bool = False,
+        on_step: Callable[[str], None] | None = None,
+    ) -> AuditReport:
+        """Judge a release against real sets, and record every verdict with its evidence.
+
+        Args:
+            release: Name of the release.
+            used: Name or names of sets known to have been used for training.
+            not_used: Known not to have been used.
+            against: Of which it is unknown. Without any set all take part by their own membership.
+            subject: ``generated`` (default) or ``real``: which images are judged.
+            rule: ``calibrated`` (default as soon as a not-used set takes part): p-values against the images known not
+                used, and an outcome for the release; ``mu-alpha-sigma`` (default otherwise): used iff the score is
+                above T = mu + alpha * sigma (docs/method.md, eqs. 2-4); ``logistic``: used iff the probability is above
+                the policy's cutoff.
+            alpha: Of that threshold; no unit; 0.5 by default.
+            population: ``maxima`` (default) or ``pairwise``: what mu and sigma are taken over.
+            top_k: Neighbors that are kept per subject and role; 10 by default.
+            score: Membership score of ``calibrated`` verdicts of real images (``provenance.audit.score_names()``);
+                ``local`` by default, over a local space that is made where there is none; ``relative`` where
+                ``space`` is a whole-image one.
+            fdr: Level of the false discovery rate of ``calibrated``; 0.05 by default.
+            reference_release: A release whose generator was trained on other images: a control of the scores, or what a
+                ``referenced:NAME`` score subtracts.
+            policy: A policy that states all of these (``fit(...).policy``, its file, or ``policy:<hex>`` on record);
+                where one is given, the others may only repeat it.
+            space: Backbone name or space id (prefix) where the sets share several.
+            exclude_overlap: Leave images out that are claimed used and not used.
+            exclude_twins: Leave not-used images out that have a near-twin among the used ones.
+            twins: What counts as a near-twin (``provenance.duplicates.DuplicateRule``); ``None``: the default.
+            match_resolution: Judge in the space in which every image is first brought to the release's native
+                resolution; what is missing there is embedded from the recorded sources.
+            on_step: Called with a line of text at each step.
+
+        Returns:
+            The recorded audit (``.audit``; of calibrated ones with ``settings["outcome"]``), its datasets and notes;
+            ``verdicts`` makes a table of it.
+
+        Raises:
+            UsageError: If an option contradicts the policy, or a set that the rule needs is missing.
+            NotFoundError: If a name is unknown.
+            ConflictError: If the release is incomplete, or claims contradict each other.
+            SpaceMismatchError: If the datasets share no embedding space, or several and none was chosen.
+            VectorStoreError: If a stored vector is missing or damaged; nothing is recorded then.
+        """
+        from provenance.audit import AuditRequest, run_audit
+        from provenance.audit.policyfile import chosen_policy
+        from provenance.duplicates import DuplicateRule
+
+        request = AuditRequest(
+            release,
+            names_of_call(used),
+            names_of_call(not_used),
+            names_of_call(against),
+            space=space,
+            exclude_overlap=exclude_overlap,
+            exclude_twins=exclude_twins,
+            twin_rule=DuplicateRule() if twins is None else twins,
+            match_resolution=match_resolution,
+            reference_release=reference_release,
+        )
+        chosen = chosen_policy(
+            self,
+            policy,
+            subject=None if subject is None else word_of(Subject, subject),
+            rule=None if rule is None else word_of(RuleName, rule),
+            alpha=alpha,
+            population=None if population is None else word_of(Population, population),
+            top_k=top_k,
+            score=score,
+            q=fdr,
+            request=request,
+        )
+        return run_audit(self, replace(request, policy=chosen), on_step)
+
+    def verdicts(self, audit: Audit) -> pd.DataFrame:
+        """The verdicts of an audit, one row a subject, in image_id order; from the catalog.
+
+        Args:
+            audit: Audit id or a unique beginning of it, or what ``audit`` gave.
+
+        Returns:
+            Columns ``subject_id``, ``name``, ``nearest_id``, ``nearest_name`` (string); ``role``, ``label``,
+            ``nearest_role`` (category); ``score``, ``s_used``, ``s_not_used``, ``s_against``, ``threshold``,
+            ``nearest_similarity`` (float64, cosines; NaN where the audit has none), ``p_value``, ``q_value`` (float64;
+            NaN for rules without); ``near_threshold`` (bool). Forgotten images have no ids and names.
+
+        Raises:
+            NotFoundError: If there is no such audit, or more than one.
+        """
+        from provenance.exports import audit_records
+
+        return frames.frame(frames.VERDICTS, audit_records(self, self.catalog.audit(id_of(audit))))
+
+    def evidence(self, audit: Audit) -> pd.DataFrame:
+        """The recorded neighbors of every subject of an audit: one row a neighbor, by subject, role and rank.
+
+        Returns:
+            Columns ``subject_id``, ``image_id``, ``name`` (string), ``role`` (category), ``rank`` (int64, 1 is the
+            closest of its role), ``similarity`` (float64, cosine).
+
+        Raises:
+            NotFoundError: If there is no such audit, or more than one.
+        """
+        from provenance.exports import audit_records
+
+        rows = (
+            {"subject_id": record["subject_id"], **neighbor}
+            for record in audit_records(self, self.catalog.audit(id_of(audit)))
+            for neighbor in record["neighbors"]
+        )
+        return frames.frame(frames.EVIDENCE, rows)
+
+    def changes(self, before: Audit, after: Audit) -> pd.DataFrame:
+        """Every subject whose verdict differs between two audits: labels first, then scores, then who came and went.
+
+        Returns:
+            Columns ``image_id`` (string), ``change`` (category: label, score, added, gone), ``label_before``,
+            ``label_after`` (category), ``score_before``, ``score_after`` (float64).
+
+        Raises:
+            NotFoundError: If an audit is unknown.
+            UsageError: If one judged generated and the other real images.
+        """
+        from provenance.audit import compare_audits
+
+        found = compare_audits(self.catalog, id_of(before), id_of(after))
+        return frames.frame(frames.CHANGES, (frames.fields_of(change, frames.CHANGES) for change in found))
+
+    def audits(self) -> pd.DataFrame:
+        """All recorded audits, the newest first.
+
+        Returns:
+            Columns ``audit_id``, ``release``, ``verdict_digest``, ``policy_id``, ``space_id`` (string), ``used``,
+            ``not_used``, ``against`` (tuples of set names), ``subject``, ``rule`` (category), ``subject_count``,
+            ``used_count``, ``not_used_count``, ``rejected_count`` (int64), ``mu``, ``sigma``, ``alpha``, ``threshold``,
+            ``duration_seconds`` (float64), ``audited_at`` (UTC).
+        """
+        return frames.frame(frames.AUDITS, map(self._audit_row, self.catalog.audits()))
+
+    def explain(self, image: str, on_step: Callable[[str], None] | None = None) -> ExplainedImage | None:
+        """Which positions of a real image, and which generated images, speak for its use.
+
+        Of its latest verdict by a local score; computed again from the stored vectors.
+
+        Args:
+            image: Image id, 8 or more of its hex digits, or a unique file name.
+            on_step: Called with a line of text at each step, and with the reason where nothing is explained.
+
+        Returns:
+            ``.explanation.positions``, each with its box (shares of width and height), contribution (standard
+            deviations), generated image and similarity; ``None`` without such a verdict, or where release or sets hold
+            other images by now.
+
+        Raises:
+            NotFoundError: If it is unknown or not unique.
+            VectorStoreError: If a stored vector is missing or damaged.
+        """
+        from provenance.audit import explain_image
+
+        return explain_image(self, self.catalog.resolve_image(image).image_key, on_step)
+
+    def export(
+        self,
+        what: Audit,
+        file: Place,
+        *,
+        format: str | ExportFormat = ExportFormat.CSV,  # noqa: A002 - the command line's word
+        set: str | None = None,  # noqa: A002 - likewise
+        space: str | None = None,
+        overwrite: bool = False,
+    ) -> int:
+        """Write an audit, or the embeddings of a set or release, to a file; it is whole or not there.
+
+        Args:
+            what: Audit, or name of a set or release.
+            file: Where to write.
+            format: ``csv``, ``jsonl``, ``parquet``, ``imageclef`` or ``max-similarity`` (S_u and S_n with their nearest
+                images) for an audit; ``parquet`` for a set or release.
+            set: For ``imageclef``: one of the audit's sets, by name or role (against, used, not-used).
+            space: For a set or release in several spaces.
+            overwrite: Replace a file that is there.
+
+        Returns:
+            The number of rows.
+
+        Raises:
+            NotFoundError: If there is no such audit, set or release.
+            UsageError: If the form does not go with it.
+            ConflictError: If the file is there, or names can't be told apart in a run file.
+            SourceError: If the file can't be written.
+        """
+        from provenance.exports import write_export
+
+        target = Path(file)
+        require_free(target, replace=overwrite, hint=ANOTHER_FILE)
+        named = id_of(what)
+        chosen = word_of(ExportFormat, format)
+        return write_export(self, named, target, chosen, set_name=set, space=space).row_count
+
+    def report(self, audit: Audit, file: Place, *, cases: int | None = None, overwrite: bool = False) -> Path:
+        """Write an audit as one self-contained HTML page; gives the file.
+
+        Args:
+            audit: Audit id or a unique beginning of it, or what ``audit`` gave.
+            file: Where to write.
+            cases: How many of the closest pairs to show, side by side; 0 leaves real images out; ``None``: the default.
+            overwrite: Replace a file that is there.
+
+        Raises:
+            NotFoundError: If there is no such audit, or more than one.
+            ConflictError: If the file is there.
+            SourceError: If it can't be written.
+        """
+        from provenance.exports.report import DEFAULT_CASES, write_report
+
+        cases = DEFAULT_CASES if cases is None else cases
+        write_report(self, self.catalog.audit(id_of(audit)), Path(file), cases=cases, replace=overwrite)
+        return Path(file)
+
+    def _audit_row(self, audit: AuditRecord) -> dict[str, Any]:
+        names: dict[Role, list[str]] = {role: [] for role in Role}
+        for dataset in self.catalog.audit_datasets(audit.audit_id):
+            names[dataset.role].append(dataset.name)
+        counts = {f"{word}_count": audit.counts[word] for word in ("used", "not_used", "rejected")}
+        sets = {role.value: tuple(names[role]) for role in (Role.USED, Role.NOT_USED, Role.AGAINST)}
+        release, subjects = ", ".join(names[Role.RELEASE]), audit.counts["subjects"]
+        known = frames.fields_of(audit, frames.AUDITS)
+        return {**known, **sets, **counts, "release": release, "subject_count": subjects}
