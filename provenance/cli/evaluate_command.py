@@ -61,13 +61,19 @@ def evaluate(
       provenance evaluate 1f3c9a2b --against 77ab0c1d --json
     """
     from provenance.cli.output import message, print_json
-    from provenance.truth import EvaluationRequest, Resampling, read_truth, run_evaluation, write_evaluation
 
-    rows = tuple(read_truth(path) for path in labels or ())
-    request = EvaluationRequest(tuple(audits), rows, against, Resampling(bootstrap, seed=seed), skip_unknown)
     with open_workspace() as workspace:
-        report = run_evaluation(workspace, request, None if json else message)
-    files = () if output is None else write_evaluation(report, output, replace=force)
+        evaluated = workspace.evaluate(
+            audits,
+            labels=labels,
+            against=against,
+            bootstrap=bootstrap,
+            seed=seed,
+            skip_unknown=skip_unknown,
+            on_step=None if json else message,
+        )
+    report = evaluated.report
+    files = () if output is None else evaluated.write(output, overwrite=force)
     if json:
         print_json(report.to_json() | {"files": files})
         return

@@ -16,13 +16,12 @@ from provenance.cli.audit_commands import (
     UsedOption,
 )
 from provenance.errors import UsageError
-from provenance.files import require_free
 from provenance.vocabulary import Subject
 
 if TYPE_CHECKING:
-    from provenance.truth import FitReport, SweepReport, TruthRequest
+    from provenance.truth import FitReport, SweepReport
 
-_ANOTHER_NAME = "give another name, or --force to replace it"
+ANOTHER_NAME = "give another name, or --force to replace it"
 METRICS = (
     ("precision", "precision"),
     ("recall", "recall"),
@@ -89,25 +88,35 @@ def fit(
       provenance fit 1f3c9a2b --control 77ab01c2 -o policy.json
       provenance fit gan-v1 --subject real --standardise -o policy.json
     """
-    from provenance.audit import AuditRequest, Policy
     from provenance.cli.output import message, print_json, warn
-    from provenance.truth import FitRequest, FitSettings, run_fit, write_policy
+    from provenance.service import require_free
 
-    require_free(output, replace=force, hint=_ANOTHER_NAME)
-    settings = FitSettings(c=c, standardise=standardise, held_out_share=held_out, seed=seed, cutoff=cutoff)
-    sets = (tuple(used or ()), tuple(not_used or ()), tuple(against or ()))
-    policy = Policy(subject=subject, top_k=top_k)
-    request = FitRequest(
-        what=tuple(what),
-        control=tuple(control or ()),
-        truth=_truth((), labels, skip_unknown=skip_unknown),
-        features=tuple(feature or ()),
-        settings=settings,
-        template=AuditRequest("", *sets, policy, space, exclude_overlap, exclude_twins),
-    )
+    require_free(output, replace=force, hint=ANOTHER_NAME)
+    _require_labels(labels, skip_unknown=skip_unknown)
     with open_workspace() as workspace:
-        report = run_fit(workspace, request, None if json else message)
-    write_policy(report, output)
+        fitted = workspace.fit(
+            what,
+            control=control,
+            labels=labels,
+            skip_unknown=skip_unknown,
+            features=feature,
+            seed=seed,
+            held_out=held_out,
+            c=c,
+            standardise=standardise,
+            cutoff=cutoff,
+            subject=subject,
+            used=used,
+            not_used=not_used,
+            against=against,
+            top_k=top_k,
+            space=space,
+            exclude_overlap=exclude_overlap,
+            exclude_twins=exclude_twins,
+            on_step=None if json else message,
+        )
+    report = fitted.report
+    fitted.save(output, overwrite=True)
     if json:
         print_json(_fit_document(report, output))
         return
@@ -184,19 +193,23 @@ def sweep(
       provenance sweep 1f3c9a2b --control 77ab01c2 --json
     """
     from provenance.cli.output import message, print_json, warn
-    from provenance.truth import SweepRequest, figure_format, run_sweep, write_sweep_csv, write_sweep_figure
+    from provenance.service import require_free
 
-    require_free(output, figure, replace=force, hint=_ANOTHER_NAME)
-    if figure is not None:
-        figure_format(figure)
-    truth = _truth(tuple(control or ()), labels, skip_unknown=skip_unknown)
-    request = SweepRequest(audit_id, truth, _grid(alphas), adaptive, folds, seed)
+    require_free(output, figure, replace=force, hint=ANOTHER_NAME)
+    _require_labels(labels, skip_unknown=skip_unknown)
     with open_workspace() as workspace:
-        report = run_sweep(workspace, request)
-    if output is not None:
-        write_sweep_csv(report, output)
-    if figure is not None:
-        write_sweep_figure(report, figure)
+        swept = workspace.sweep(
+            audit_id,
+            alphas=_grid(alphas),
+            adaptive=adaptive,
+            folds=folds,
+            seed=seed,
+            labels=labels,
+            skip_unknown=skip_unknown,
+            control=control,
+        )
+    report = swept.report
+    swept.write(output, figure, overwrite=True)
     if json:
         print_json(_sweep_document(report, output, figure))
         return
@@ -278,9 +291,6 @@ def _grid(text: str) -> tuple[float, ...]:
         raise UsageError(f"--alphas {text!r}: not numbers with commas between", hint=f"such as {PAPER_GRID}") from error
 
 
-def _truth(control: tuple[str, ...], labels: Path | None, *, skip_unknown: bool) -> TruthRequest:
-    from provenance.truth import TruthRequest, read_truth
-
+def _require_labels(labels: Path | None, *, skip_unknown: bool) -> None:
     if skip_unknown and labels is None:
         raise UsageError("--skip-unknown goes with --labels")
-    return TruthRequest(control, None if labels is None else read_truth(labels), skip_unknown)

@@ -10,8 +10,7 @@ import typer
 from provenance.cli.app import BackboneFileOption, JsonOption, WeightsOption, app, open_workspace
 
 if TYPE_CHECKING:
-    from provenance.sensitivity import SensitivityReport, SensitivityRequest
-    from provenance.service import Workspace
+    from provenance.service import SensitivityResult, Workspace
 
 
 @app.command()
@@ -43,48 +42,50 @@ def sensitivity(
       provenance sensitivity 1f3c9a2b --plants 80 --kinds exact,blend:0.6 --json
     """
     from provenance.cli.output import message, print_json
-    from provenance.sensitivity import DEFAULT_KINDS, SensitivityRequest, kinds_named, require_free, write_sensitivity
+    from provenance.service import SensitivityResult
 
     if output is not None:
-        require_free(output, replace=force)
-    choice = {name: path for name, path in (("backbone_file", backbone_file), ("weights", weights)) if path}
-    named = kinds_named(kinds) if kinds else DEFAULT_KINDS
+        SensitivityResult.require_free(output, overwrite=force)
     with open_workspace() as workspace:
-        request = SensitivityRequest(workspace.catalog.audit(audit_id).audit_id, plants, named, seed, choice)
-        report = measured(workspace, request, quiet=json)
-    files = () if output is None else write_sensitivity(report, output, replace=force)
+        found = measured(
+            workspace,
+            audit_id,
+            plants=plants,
+            kinds=kinds,
+            seed=seed,
+            backbone_file=backbone_file,
+            weights=weights,
+            quiet=json,
+        )
+    files = () if output is None else found.write(output, overwrite=force)
     if json:
-        print_json(report.to_json() | {"files": files})
+        print_json(found.to_json() | {"files": files})
         return
-    print_sensitivity(report)
+    print_sensitivity(found)
     for file in files:
         message(f"written: {file}")
 
 
-def measured(workspace: Workspace, request: SensitivityRequest, *, quiet: bool = False) -> SensitivityReport:
+def measured(workspace: Workspace, audit_id: str, *, quiet: bool = False, **asked: Any) -> SensitivityResult:
     """The sensitivity, with progress bars; Ctrl-C ends it with nothing recorded."""
     from provenance.cli.interrupt import EXIT_CODE, stop_on_interrupt
     from provenance.cli.output import message, progress_bar
-    from provenance.sensitivity import run_sensitivity
 
+    on_step = None if quiet else message
     try:
         with stop_on_interrupt() as stop, progress_bar("plants") as on_progress:
-            report = run_sensitivity(workspace, request, on_progress, None if quiet else message, stop)
+            return workspace.sensitivity(audit_id, **asked, on_progress=on_progress, on_step=on_step, stop=stop)
     except KeyboardInterrupt:
-        report = None
-    if report is None:
         message("interrupted: nothing was recorded")
-        raise typer.Exit(EXIT_CODE)
-    return report
+        raise typer.Exit(EXIT_CODE) from None
 
 
-def sensitivity_of_audit(workspace: Workspace, audit_id: str, *, quiet: bool = False) -> SensitivityReport:
+def sensitivity_of_audit(workspace: Workspace, audit_id: str, *, quiet: bool = False) -> SensitivityResult:
     """The sensitivity of an audit that was just made, with default plants."""
     from provenance.cli.output import message
-    from provenance.sensitivity import SensitivityRequest
 
     message(f"audit {audit_id[:8]} is recorded; planting known copies")
-    return measured(workspace, SensitivityRequest(audit_id), quiet=quiet)
+    return measured(workspace, audit_id, quiet=quiet)
 
 
 def print_recorded(workspace: Workspace, audit_id: str) -> None:
@@ -101,10 +102,11 @@ def print_recorded(workspace: Workspace, audit_id: str) -> None:
         print_facts(found, title=f"sensitivity ({len(recorded):,} measured)")
 
 
-def print_sensitivity(report: SensitivityReport) -> None:
+def print_sensitivity(found: SensitivityResult) -> None:
     """Table, sentence and notes."""
     from provenance.cli.output import print_facts, print_table, warn
 
+    report = found.report
     ranked = report.outranking is not None
     columns = ("kind", "cosine", "plants", "groups", "found", "share", "95 % interval")
     print_table(

@@ -9,7 +9,9 @@ Similarities, scores and thresholds are cosines (no unit, -1 to 1; higher is clo
 Every method raises ``ProvenanceError``'s subclasses alone: each has ``message``, ``hint`` and ``exit_code``.
 """
 
+from provenance.files import require_free
 from provenance.service.files import check_run, read_embeddings
+from provenance.service.results import SensitivityResult
 from provenance.service.workspace import Workspace
 
-__all__ = ["Workspace", "check_run", "read_embeddings"]
+__all__ = ["SensitivityResult", "Workspace", "check_run", "read_embeddings", "require_free"]

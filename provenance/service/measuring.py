@@ -12,6 +12,7 @@ from provenance.vocabulary import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from threading import Event
 
     from provenance.ingest import OnProgress
     from provenance.service.words import Audit, Audits, Labels, Names, Place
@@ -75,6 +76,7 @@ class Measuring(Installation):
         weights: Place | None = None,
         on_progress: OnProgress | None = None,
         on_step: Callable[[str], None] | None = None,
+        stop: Event | None = None,
     ) -> SensitivityResult:
         """Plant known copies of used images into an audit, one at a time, and measure what share of them it finds.
 
@@ -89,6 +91,7 @@ class Measuring(Installation):
             weights: Weights file.
             on_progress: Called with ``Progress(stage, done, total)`` while plants are embedded and judged.
             on_step: Called with a line of text at each step.
+            stop: Set by somebody else, it ends the run after the batch in flight.
 
         Returns:
             ``.rows`` (a DataFrame), ``.sentence``, ``.notes``, ``.write(folder)``.
@@ -99,6 +102,7 @@ class Measuring(Installation):
             UsageError: If it has nothing to copy, or a kind is unknown.
             SourceError: If no image can be read again from where it was.
             EmbeddingError: If its backbone can't be had.
+            KeyboardInterrupt: If it was asked to stop; nothing is recorded then.
         """
         from provenance.sensitivity import (
             DEFAULT_KINDS,
@@ -117,8 +121,9 @@ class Measuring(Installation):
             seed,
             {name: Path(place) for name, place in choice.items() if place is not None},
         )
-        report = run_sensitivity(self, request, on_progress, on_step)
-        assert report is not None, "nobody asked it to stop"
+        report = run_sensitivity(self, request, on_progress, on_step, stop)
+        if report is None:
+            raise KeyboardInterrupt
         return SensitivityResult(report)
 
     def fit(

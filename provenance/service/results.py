@@ -105,6 +105,17 @@ class SensitivityResult(_Result):
 
         return list(write_sensitivity(self.report, Path(folder), replace=overwrite))
 
+    @staticmethod
+    def require_free(folder: Place, *, overwrite: bool = False) -> None:
+        """Refuse a folder that holds such files, before anything long is begun.
+
+        Raises:
+            ConflictError: If one is there and may not be replaced.
+        """
+        from provenance.sensitivity import require_free
+
+        require_free(Path(folder), replace=overwrite)
+
 
 class FitResult(_Result):
     """What ``Workspace.fit`` gives; ``report`` is everything as values."""
