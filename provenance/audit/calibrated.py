@@ -11,7 +11,6 @@ Not-used images are calibration only: no verdict is made on them, and the counts
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from provenance.detection import SIMILARITY_TOLERANCE, Decision, calibrate_gener
 from provenance.detection.checks import group_codes
 from provenance.detection.scores.membership import REFERENCED
 from provenance.errors import UsageError
+from provenance.pace import throttled
 from provenance.vocabulary import Label, Outcome, Role, Subject, digest_of_json
 
 if TYPE_CHECKING:
@@ -88,7 +88,13 @@ def _judge_real(workspace: Installation, frozen: FrozenAudit, policy: Policy, on
     assert policy.score is not None, "filled in before: `choosing.with_score`"
     name, inputs = str(policy.score["score"]), scoring_inputs(workspace, frozen, on_step)
     on_step(f"scoring {len(inputs.pool):,} real images by {name}")
-    scored = score_reals(name, inputs, k=int(policy.score.get("k", policy.top_k)), progress=_Progress(on_step))
+    say = throttled(on_step, _SECONDS_OF_SILENCE)
+
+    def progress(done: int, total: int) -> None:
+        if done < total:
+            say(f"{done:,} of {total:,} steps")
+
+    scored = score_reals(name, inputs, k=int(policy.score.get("k", policy.top_k)), progress=progress)
     role_of = {m.image_id: role for role, members in frozen.reals.items() for m in members}
     roles = np.array([role_of[m.image_id].value for m in frozen.judged_reals])
     rows_of = {role: np.flatnonzero(roles == role.value) for role in frozen.reals}
@@ -224,16 +230,3 @@ def _judgement(
             "calibration_groups": verdicts.calibration_groups,
         },
     )
-
-
-class _Progress:
-    """A line of text every few seconds."""
-
-    def __init__(self, on_step: OnStep) -> None:
-        self._on_step, self._last = on_step, time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._last >= _SECONDS_OF_SILENCE and done < total:
-            self._last = now
-            self._on_step(f"{done:,} of {total:,} steps")

@@ -6,7 +6,6 @@ images differ in native resolution, whole-image features partly measure that.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from provenance.audit.inputs import participants
 from provenance.errors import SourceError, SpaceMismatchError
 from provenance.ingest import run_embed
+from provenance.pace import throttled
 from provenance.spaces import common_space, lacking_in, native_resolution
 from provenance.vocabulary import resolution_name
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from provenance.audit.inputs import AuditRequest, FrozenAudit
     from provenance.catalog import Catalog
-    from provenance.ingest import Progress
+    from provenance.ingest import OnProgress
     from provenance.installation import Installation
     from provenance.records import Dataset
     from provenance.vocabulary import Resolution, Space
@@ -76,7 +76,7 @@ def embed_missing(
     for dataset in lacking:
         assert backbone is not None, "loaded as soon as anything lacks a vector"
         on_step(f"embedding {dataset.name} in {space.backbone}, from its recorded sources")
-        report = run_embed(workspace, dataset.name, backbone, _Lines(dataset.name, on_step))
+        report = run_embed(workspace, dataset.name, backbone, _lines(dataset.name, on_step))
         if report.unreadable:
             first = report.unreadable[0]
             raise SourceError(
@@ -87,17 +87,9 @@ def embed_missing(
             )
 
 
-class _Lines:
-    """A line of text every ten seconds."""
-
-    def __init__(self, name: str, on_step: Callable[[str], None]) -> None:
-        self._name, self._on_step, self._last = name, on_step, time.monotonic()
-
-    def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now - self._last >= _SECONDS_BETWEEN_LINES:
-            self._last = now
-            self._on_step(f"{self._name}: {progress.done:,} of {progress.total:,} images")
+def _lines(name: str, on_step: Callable[[str], None]) -> OnProgress:
+    say = throttled(on_step, _SECONDS_BETWEEN_LINES)
+    return lambda progress: say(f"{name}: {progress.done:,} of {progress.total:,} images")
 
 
 def resolution_settings(catalog: Catalog, frozen: FrozenAudit) -> dict[str, Any]:

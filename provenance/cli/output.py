@@ -144,17 +144,13 @@ def _lines(label: str) -> OnProgress:
     import time
 
     from provenance.ingest import Progress as Step
+    from provenance.pace import throttled
 
-    started = last = time.monotonic()
+    started, say = time.monotonic(), throttled(message, 10.0)
 
     def show(step: Step) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last < 10:
-            return
-        last = now
-        rate = step.done / (now - started)
+        rate = step.done / max(time.monotonic() - started, 1e-9)
         left = f", {max(step.total - step.done, 0) / rate:.0f} s left" if step.total and rate else ""
-        message(f"{label}: {step.done:,} of {step.total or '?'} images, {rate:.1f} images/s{left}")
+        say(f"{label}: {step.done:,} of {step.total or '?'} images, {rate:.1f} images/s{left}")
 
     return show

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Flags: TypeAlias = Sequence[bool] | NDArray[np.bool_]
-    Numbers: TypeAlias = Sequence[float] | NDArray[np.float64]
+    from provenance.arrays import Flags, Float64s, Int64s
+
+    FlagsLike: TypeAlias = Sequence[bool] | Flags
+    Numbers: TypeAlias = Sequence[float] | Float64s
     Groups: TypeAlias = Sequence[Hashable | None]
 
 
-def checked_flags(values: Flags, name: str) -> NDArray[np.bool_]:
+def checked_flags(values: FlagsLike, name: str) -> Flags:
     """A vector of true and false (1 and 0 are taken as such).
 
     Raises:
@@ -32,7 +34,7 @@ def checked_flags(values: Flags, name: str) -> NDArray[np.bool_]:
     return array.astype(np.bool_)
 
 
-def checked_scores(values: Numbers, name: str, length: int | None = None) -> NDArray[np.float64]:
+def checked_scores(values: Numbers, name: str, length: int | None = None) -> Float64s:
     """A vector of finite float64 numbers, of ``length`` where it is given.
 
     Raises:
@@ -61,7 +63,7 @@ def same_length(values: NDArray[np.generic] | Sequence[object], length: int | No
         raise UsageError(f"{name} has {len(values)} values for {length} images")
 
 
-def group_codes(groups: Groups | None, length: int) -> tuple[NDArray[np.int64], int]:
+def group_codes(groups: Groups | None, length: int) -> tuple[Int64s, int]:
     """Consecutive integers for groups, and how many there are; an image without a group is its own.
 
     Codes follow the sorted names of the groups, not the order of the images.
@@ -83,7 +85,7 @@ def group_codes(groups: Groups | None, length: int) -> tuple[NDArray[np.int64], 
     return codes, next_code
 
 
-def both_classes(truth: NDArray[np.bool_]) -> None:
+def both_classes(truth: Flags) -> None:
     """Refuse truth of one class only.
 
     Raises:

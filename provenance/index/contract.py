@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
-    import numpy.typing as npt
+    from provenance.arrays import Float32s
 
-    FloatArray = npt.NDArray[np.float32]
 
 NORM_TOLERANCE = 1e-4
 POINT_NAMESPACE = uuid.UUID("5b0f5ec2-4c0b-5d4e-9b8f-6a3f0f7c1d21")
@@ -77,7 +76,7 @@ class Points:
     """
 
     ids: list[str]
-    vectors: FloatArray
+    vectors: Float32s
     payloads: list[dict[str, Any]]
 
     def __len__(self) -> int:
@@ -116,7 +115,7 @@ class VectorIndex(Protocol):
         """The exact number of points."""
 
     def search(
-        self, key: str, queries: FloatArray, k: int, *, exact: bool = True, part: int = 0
+        self, key: str, queries: Float32s, k: int, *, exact: bool = True, part: int = 0
     ) -> list[list[tuple[str, float]]]:
         """The k best ``(id, score)`` of each query, by falling score; of equal scores at the cut, any.
 
@@ -155,12 +154,12 @@ def point_id(image_id: str, space_id: str) -> str:
     return str(uuid.uuid5(POINT_NAMESPACE, f"{image_id}\n{space_id}"))
 
 
-def vector_digest(vector: FloatArray) -> str:
+def vector_digest(vector: Float32s) -> str:
     """Hex sha256 over the little-endian float32 bytes of one image's ``(parts, dimension)`` vectors."""
     return hashlib.sha256(np.ascontiguousarray(vector, dtype="<f4").tobytes()).hexdigest()
 
 
-def checked_vectors(vectors: FloatArray, spec: CollectionSpec) -> FloatArray:
+def checked_vectors(vectors: Float32s, spec: CollectionSpec) -> Float32s:
     """The vectors as a C-contiguous float32 array, if the collection may hold them.
 
     Args:
@@ -227,7 +226,7 @@ def checked_points(points: Points, spec: CollectionSpec) -> Points:
     return Points(ids, vectors, points.payloads)
 
 
-def checked_queries(queries: FloatArray, k: int, part: int, spec: CollectionSpec) -> FloatArray:
+def checked_queries(queries: Float32s, k: int, part: int, spec: CollectionSpec) -> Float32s:
     """The queries as ``(n, dimension)`` float32.
 
     Raises:

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from qdrant_edge import EdgeShard
 
-    from provenance.index.contract import FloatArray
+    from provenance.arrays import Float32s
 
 STORE_VERSION = 1
 UPSERT_BATCH = 100
@@ -222,7 +222,7 @@ class EdgeIndex:
             return int(self._shard(key).count(qdrant_edge.CountRequest(exact=True)))
 
     def search(
-        self, key: str, queries: FloatArray, k: int, *, exact: bool = True, part: int = 0
+        self, key: str, queries: Float32s, k: int, *, exact: bool = True, part: int = 0
     ) -> list[list[tuple[str, float]]]:
         """See ``VectorIndex``; exact whatever is asked, as no graph is built."""
         import qdrant_edge

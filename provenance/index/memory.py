@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import ClassVar
 
-    from provenance.index.contract import FloatArray
+    from provenance.arrays import Float32s
 
 
 class MemoryStore:
@@ -34,7 +34,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.store_uuid = str(uuid.uuid4())
         self.specs: dict[str, CollectionSpec] = {}
-        self.points: dict[str, dict[str, tuple[FloatArray, dict[str, Any]]]] = {}
+        self.points: dict[str, dict[str, tuple[Float32s, dict[str, Any]]]] = {}
 
 
 class MemoryIndex:
@@ -98,7 +98,7 @@ class MemoryIndex:
         return len(self._points(key))
 
     def search(
-        self, key: str, queries: FloatArray, k: int, *, exact: bool = True, part: int = 0
+        self, key: str, queries: Float32s, k: int, *, exact: bool = True, part: int = 0
     ) -> list[list[tuple[str, float]]]:
         """See ``VectorIndex``; always exact, in float64 rounded to float32."""
         del exact
@@ -140,6 +140,6 @@ class MemoryIndex:
             raise no_collection(key)
         return spec
 
-    def _points(self, key: str) -> dict[str, tuple[FloatArray, dict[str, Any]]]:
+    def _points(self, key: str) -> dict[str, tuple[Float32s, dict[str, Any]]]:
         self._spec(key)
         return self._open_store().points[key]

@@ -26,12 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
-    import numpy.typing as npt
+    from provenance.arrays import Float32s, Float64s
 
-    FloatArray = npt.NDArray[np.float32]
-    DoubleArray = npt.NDArray[np.float64]
     Members = Sequence[tuple[str, str]]
-    Fetch = Callable[[list[str]], FloatArray]
+    Fetch = Callable[[list[str]], Float32s]
 
 SIGMA_FLOOR = 1e-4
 DECIMALS = 9
@@ -50,8 +48,8 @@ class Moments:
     """
 
     n: int
-    s: DoubleArray
-    gram: DoubleArray
+    s: Float64s
+    gram: Float64s
 
     @classmethod
     def zero(cls, dimension: int) -> Moments:
@@ -59,7 +57,7 @@ class Moments:
         return cls(0, np.zeros(dimension), np.zeros((dimension, dimension)))
 
     @classmethod
-    def from_vectors(cls, vectors: FloatArray) -> Moments:
+    def from_vectors(cls, vectors: Float32s) -> Moments:
         """The moments of float32 vectors ``(n, 1, d)`` or ``(n, d)``."""
         moments = cls.zero(vectors.shape[-1])
         moments.add(vectors)
@@ -70,11 +68,11 @@ class Moments:
         """Length of one vector."""
         return len(self.s)
 
-    def add(self, vectors: FloatArray) -> None:
+    def add(self, vectors: Float32s) -> None:
         """Takes in vectors ``(n, 1, d)`` or ``(n, d)``."""
         self._change(vectors, 1)
 
-    def remove(self, vectors: FloatArray) -> None:
+    def remove(self, vectors: Float32s) -> None:
         """Takes out vectors that were taken in before; without the last one it is exactly zero again."""
         self._change(vectors, -1)
 
@@ -90,7 +88,7 @@ class Moments:
             return self._emptied(self.n - other.n)
         return Moments(self.n - other.n, self.s - other.s, self.gram - other.gram)
 
-    def _change(self, vectors: FloatArray, sign: int) -> None:
+    def _change(self, vectors: Float32s, sign: int) -> None:
         flat = _flat(vectors)
         if flat.shape[1] != self.dimension:
             raise VectorStoreError(f"moments of dimension {self.dimension} take no vectors of shape {vectors.shape}")
@@ -141,7 +139,7 @@ def needs_direct(mean: float, variance: float, *, tolerance: float = 1e-12) -> b
     return any(abs(abs(value) * 10**DECIMALS % 1.0 - 0.5) <= margin * 10**DECIMALS for value, margin in margins)
 
 
-def direct_pairwise(a: FloatArray, b: FloatArray) -> tuple[float, float]:
+def direct_pairwise(a: Float32s, b: Float32s) -> tuple[float, float]:
     """Mean and sigma (ddof = 0) of all cosines, by visiting every pair: two passes, centred, block by block.
 
     Args:
@@ -153,7 +151,7 @@ def direct_pairwise(a: FloatArray, b: FloatArray) -> tuple[float, float]:
     """
     first, second = _flat(a), _flat(b)
     pairs = _pairs(len(first), len(second))
-    products: DoubleArray = first.sum(axis=0, dtype=np.float64) * second.sum(axis=0, dtype=np.float64)
+    products: Float64s = first.sum(axis=0, dtype=np.float64) * second.sum(axis=0, dtype=np.float64)
     mean = math.fsum(products.tolist()) / pairs
     shifts: list[float] = []
     squares: list[float] = []
@@ -200,7 +198,7 @@ class MomentsCache:
             self._save(collection_key, moments, wanted.keys())
         return moments
 
-    def forget(self, collection_key: str, point_id: str, vector_sha256: str, vector: FloatArray) -> None:
+    def forget(self, collection_key: str, point_id: str, vector_sha256: str, vector: Float32s) -> None:
         """Takes one member's vector ``(1, d)`` or ``(d,)`` out of the file at once; nothing where it isn't in."""
         flat = np.asarray(vector).reshape(1, -1)
         moments, held = self._load(collection_key, flat.shape[1])
@@ -268,7 +266,7 @@ def member_key(point_id: str, vector_sha256: str) -> bytes:
     return hashlib.sha256(f"{point_id}|{vector_sha256}".encode()).digest()[:16]
 
 
-def _flat(vectors: FloatArray) -> FloatArray:
+def _flat(vectors: Float32s) -> Float32s:
     flat = vectors[:, 0] if vectors.ndim == 3 and vectors.shape[1] == 1 else vectors
     if flat.ndim != 2:
         raise VectorStoreError(f"moments are of whole-image vectors (n, 1, d), not {vectors.shape}")

@@ -16,18 +16,15 @@ from provenance.index.search import score_margin
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy.typing as npt
+    from provenance.arrays import Float32s, Float64s, Int64s
 
-    FloatArray = npt.NDArray[np.float32]
-    DoubleArray = npt.NDArray[np.float64]
-    RowArray = npt.NDArray[np.int64]
 
 PAIR_BLOCK = 1024
 
 
 def pairs_in_file(
-    left: FloatArray, right: FloatArray | None, min_similarity: float, *, block: int = PAIR_BLOCK
-) -> Iterator[tuple[RowArray, RowArray, DoubleArray]]:
+    left: Float32s, right: Float32s | None, min_similarity: float, *, block: int = PAIR_BLOCK
+) -> Iterator[tuple[Int64s, Int64s, Float64s]]:
     """Every pair whose similarity is at least ``min_similarity``, block by block.
 
     Args:
@@ -65,7 +62,7 @@ def pairs_in_file(
                 yield a[keep], b[keep], exact[keep]
 
 
-def _flat(vectors: FloatArray) -> FloatArray:
+def _flat(vectors: Float32s) -> Float32s:
     if vectors.ndim != 3 or vectors.shape[1] != 1 or vectors.dtype != np.float32:
         raise VectorStoreError(f"vectors must be float32 (n, 1, d), not {vectors.dtype} {vectors.shape}")
     return np.asarray(vectors)[:, 0]

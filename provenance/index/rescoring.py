@@ -18,15 +18,14 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    FloatArray = npt.NDArray[np.float32]
-    DoubleArray = npt.NDArray[np.float64]
-    RowArray = npt.NDArray[np.int64]
+    from provenance.arrays import Float32s, Float64s, Int64s
+
 
 _BLOCK_VALUES = 2**15  # products held at a time: a few arrays of this size stay in the processor's cache
 _HUGE = 2.0**1000  # sums of absolute terms from here on could overflow on the way
 
 
-def similarities(a: FloatArray, b: FloatArray) -> DoubleArray:
+def similarities(a: Float32s, b: Float32s) -> Float64s:
     """The cosine similarity of row i of ``a`` with row i of ``b``, for unit vectors.
 
     Args:
@@ -39,11 +38,11 @@ def similarities(a: FloatArray, b: FloatArray) -> DoubleArray:
     Raises:
         VectorStoreError: If shapes or types differ, or a value is not finite.
     """
-    clipped: DoubleArray = np.clip(dot_products(a, b), -1.0, 1.0)
+    clipped: Float64s = np.clip(dot_products(a, b), -1.0, 1.0)
     return clipped
 
 
-def dot_products(a: FloatArray, b: FloatArray) -> DoubleArray:
+def dot_products(a: Float32s, b: Float32s) -> Float64s:
     """As ``similarities`` without the clipping: equal to ``math.fsum`` of the products bit for bit."""
     if a.shape != b.shape or a.ndim != 2:
         raise VectorStoreError(f"similarities need two arrays of one shape (n, d), not {a.shape} and {b.shape}")
@@ -51,7 +50,7 @@ def dot_products(a: FloatArray, b: FloatArray) -> DoubleArray:
     return _dots(a, rows, b, rows)
 
 
-def similarities_of_pairs(a: FloatArray, a_rows: RowArray, b: FloatArray, b_rows: RowArray) -> DoubleArray:
+def similarities_of_pairs(a: Float32s, a_rows: Int64s, b: Float32s, b_rows: Int64s) -> Float64s:
     """``similarities`` of ``a[a_rows]`` and ``b[b_rows]``, which are never held as a whole.
 
     Raises:
@@ -59,11 +58,11 @@ def similarities_of_pairs(a: FloatArray, a_rows: RowArray, b: FloatArray, b_rows
     """
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or a_rows.shape != b_rows.shape:
         raise VectorStoreError(f"no pairs between arrays of shapes {a.shape} and {b.shape}")
-    clipped: DoubleArray = np.clip(_dots(a, a_rows, b, b_rows), -1.0, 1.0)
+    clipped: Float64s = np.clip(_dots(a, a_rows, b, b_rows), -1.0, 1.0)
     return clipped
 
 
-def exact_sums(terms: DoubleArray) -> DoubleArray:
+def exact_sums(terms: Float64s) -> Float64s:
     """The correctly rounded sum of each row of ``(n, m)`` float64 terms; equal to ``math.fsum`` bit for bit.
 
     Raises:
@@ -88,7 +87,7 @@ class _PartialSums:
         self._low = np.zeros(rows)
         self._absolute = np.zeros(rows)
 
-    def add(self, first: int, terms: DoubleArray, scratch: DoubleArray) -> None:
+    def add(self, first: int, terms: Float64s, scratch: Float64s) -> None:
         """Takes the rows from ``first`` on; ``scratch``, of the shape of ``terms``, is overwritten."""
         block = slice(first, first + len(terms))
         absolute = np.abs(terms, out=scratch).sum(axis=1)
@@ -102,7 +101,7 @@ class _PartialSums:
         np.subtract(terms, scratch, out=scratch)
         self._low[block] = scratch.sum(axis=1)
 
-    def rounded(self, terms_of: Callable[[int], DoubleArray], count: int) -> DoubleArray:
+    def rounded(self, terms_of: Callable[[int], Float64s], count: int) -> Float64s:
         """The correctly rounded sums.
 
         Where the second part leaves open to which float64 the sum rounds, ``math.fsum`` adds up ``terms_of(row)``.
@@ -117,7 +116,7 @@ class _PartialSums:
         return total
 
 
-def _dots(a: FloatArray, a_rows: RowArray, b: FloatArray, b_rows: RowArray) -> DoubleArray:
+def _dots(a: Float32s, a_rows: Int64s, b: Float32s, b_rows: Int64s) -> Float64s:
     if a.dtype != np.float32 or b.dtype != np.float32:
         raise VectorStoreError(f"similarities need float32 arrays, not {a.dtype} and {b.dtype}")
     dimension = a.shape[1]
@@ -136,13 +135,13 @@ def _dots(a: FloatArray, a_rows: RowArray, b: FloatArray, b_rows: RowArray) -> D
     return parts.rounded(lambda row: np.multiply(a[a_rows[row]], b[b_rows[row]], dtype=np.float64), dimension)
 
 
-def _exponents(absolute: DoubleArray) -> npt.NDArray[np.int32]:
+def _exponents(absolute: Float64s) -> npt.NDArray[np.int32]:
     """An e per number with 2^e above it, with room for its own rounding; below the overflow of what is made of it."""
     exponents: npt.NDArray[np.int32] = np.minimum(np.frexp(absolute)[1] + 1, 1002)
     return exponents
 
 
-def _two_sum(x: DoubleArray, y: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+def _two_sum(x: Float64s, y: Float64s) -> tuple[Float64s, Float64s]:
     """The rounded sum and its exact error (Knuth, TAOCP 2, 4.2.2, theorem B)."""
     total = x + y
     y_part = total - x

@@ -28,15 +28,12 @@ from provenance.index.rescoring import similarities_of_pairs
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import numpy.typing as npt
     from threadpoolctl import ThreadpoolController
 
+    from provenance.arrays import Float32s, Float64s, Int64s
     from provenance.index.contract import VectorIndex
 
-    FloatArray = npt.NDArray[np.float32]
-    DoubleArray = npt.NDArray[np.float64]
-    RowArray = npt.NDArray[np.int64]
-    Locate = Callable[[RowArray], RowArray]
+    Locate = Callable[[Int64s], Int64s]
 
 QUERY_BLOCK = 1024
 REFERENCE_BLOCK = 2048
@@ -55,15 +52,15 @@ def score_margin(dimension: int, unit_roundoff: float = 2.0**-24) -> float:
 
 
 def neighbors_in_file(
-    queries: FloatArray,
-    references: FloatArray,
+    queries: Float32s,
+    references: Float32s,
     k: int,
     *,
-    skip: RowArray | None = None,
+    skip: Int64s | None = None,
     threads: int | None = None,
     query_block: int = QUERY_BLOCK,
     reference_block: int = REFERENCE_BLOCK,
-) -> tuple[RowArray, DoubleArray]:
+) -> tuple[Int64s, Float64s]:
     """The k nearest references of each query, by blocked matrix products. Memory does not grow with either.
 
     Args:
@@ -129,13 +126,13 @@ def _blas() -> ThreadpoolController:
 def neighbors_by_engine(
     index: VectorIndex,
     keys: Sequence[str],
-    queries: FloatArray,
+    queries: Float32s,
     k: int,
     rank: Mapping[str, int],
     *,
-    skip: RowArray | None = None,
+    skip: Int64s | None = None,
     digests: Mapping[str, str] | None = None,
-) -> tuple[RowArray, DoubleArray]:
+) -> tuple[Int64s, Float64s]:
     """As ``neighbors_in_file``, by the exact search of an engine over several collections that act as one.
 
     The engine is asked for more than k, and for twice as many as long as its last score is within the margin.
@@ -170,18 +167,18 @@ def neighbors_by_engine(
 class _Shortlist:
     """The candidates of one block of queries, sieved as they come, settled exactly at the end or when too many wait."""
 
-    def __init__(self, queries: FloatArray, k: int, vectors: FloatArray, locate: Locate) -> None:
+    def __init__(self, queries: Float32s, k: int, vectors: Float32s, locate: Locate) -> None:
         self._queries = queries
         self._k = k
         self._vectors = vectors
         self._locate = locate
         self._margin = score_margin(queries.shape[1])
         self._best = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        self._waiting: list[tuple[RowArray, RowArray, FloatArray]] = []
+        self._waiting: list[tuple[Int64s, Int64s, Float32s]] = []
         self._count = 0
         self._settled = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float64))
 
-    def offer(self, scores: FloatArray, first_row: int, left_out: RowArray) -> None:
+    def offer(self, scores: Float32s, first_row: int, left_out: Int64s) -> None:
         """Takes float32 scores ``(queries, references)`` of the references from ``first_row`` on; may change them."""
         _leave_out(scores, left_out - first_row)
         filled = bool(np.isfinite(self._best).all())
@@ -196,11 +193,11 @@ class _Shortlist:
         if self._count > PENDING_PAIRS:
             self._settle()
 
-    def add(self, query: RowArray, row: RowArray) -> None:
+    def add(self, query: Int64s, row: Int64s) -> None:
         """Takes candidates that were sieved elsewhere."""
         self._waiting.append((query, row, np.ones(len(row), dtype=np.float32)))
 
-    def settled(self) -> tuple[RowArray, DoubleArray]:
+    def settled(self) -> tuple[Int64s, Float64s]:
         """Rows and similarities ``(queries, k)`` of everything taken so far."""
         self._settle()
         rows, found = _empty_result(len(self._queries), self._k)
@@ -209,7 +206,7 @@ class _Shortlist:
         rows[query, place], found[query, place] = row, similarity
         return rows, found
 
-    def _floor(self) -> FloatArray:
+    def _floor(self) -> Float32s:
         """The score below which nothing can be among the k best, per query; rounded downwards, never minus infinity.
 
         Similarities are clipped, scores are not: all that may be clipped to -1 are equal there, so that once the
@@ -217,21 +214,21 @@ class _Shortlist:
         """
         kth = np.clip(self._best.min(axis=1).astype(np.float64), -1.0, 1.0) - self._margin
         lowered = np.where(kth > -1.0, kth, _LOWEST).astype(np.float32)
-        floor: FloatArray = np.nextafter(lowered, np.float32(-np.inf))
+        floor: Float32s = np.nextafter(lowered, np.float32(-np.inf))
         return floor
 
-    def _improve(self, scores: FloatArray) -> None:
+    def _improve(self, scores: Float32s) -> None:
         together = np.concatenate([self._best, scores], axis=1)
         self._best = np.partition(together, together.shape[1] - self._k, axis=1)[:, -self._k :]
 
-    def _improve_by(self, query: RowArray, values: FloatArray) -> None:
+    def _improve_by(self, query: Int64s, values: Float32s) -> None:
         """As ``_improve`` by the few scores of a block that reach the floor."""
         place = _places(query)
         padded = np.full((len(self._queries), int(place.max(initial=-1)) + 1), -np.inf, dtype=np.float32)
         padded[query, place] = values
         self._improve(padded)
 
-    def _wait(self, query: RowArray, row: RowArray, values: FloatArray) -> None:
+    def _wait(self, query: Int64s, row: Int64s, values: Float32s) -> None:
         keep = values >= self._floor()[query]
         self._waiting.append((query[keep], row[keep], values[keep]))
         self._count += int(keep.sum())
@@ -258,7 +255,7 @@ class _EngineBlock:
     """A block of queries put to an engine."""
 
     def __init__(
-        self, index: VectorIndex, queries: FloatArray, k: int, rank: Mapping[str, int], left_out: RowArray
+        self, index: VectorIndex, queries: Float32s, k: int, rank: Mapping[str, int], left_out: Int64s
     ) -> None:
         self._index = index
         self._queries = queries
@@ -290,9 +287,7 @@ class _EngineBlock:
             limit *= 2
         return [{row: score for row, score in scores.items() if score >= self._floor(scores)} for scores in known]
 
-    def vectors(
-        self, candidates: list[dict[int, float]], digests: Mapping[str, str] | None
-    ) -> tuple[FloatArray, Locate]:
+    def vectors(self, candidates: list[dict[int, float]], digests: Mapping[str, str] | None) -> tuple[Float32s, Locate]:
         """The vectors of all candidates, fetched once and verified, and where among them those of given rows are."""
         wanted = sorted({row for scores in candidates for row in scores})
         held = np.empty((len(wanted), self._queries.shape[1]), dtype=np.float32)
@@ -323,7 +318,7 @@ class _EngineBlock:
         return sorted(scores.values(), reverse=True)[self._k - 1] - self._margin
 
 
-def _verify(key: str, ids: list[str], vectors: FloatArray, digests: Mapping[str, str]) -> None:
+def _verify(key: str, ids: list[str], vectors: Float32s, digests: Mapping[str, str]) -> None:
     for point, vector in zip(ids, vectors, strict=True):
         if vector_digest(vector) != digests[point]:
             raise VectorStoreError(
@@ -331,36 +326,36 @@ def _verify(key: str, ids: list[str], vectors: FloatArray, digests: Mapping[str,
             )
 
 
-def _places(groups: RowArray) -> RowArray:
+def _places(groups: Int64s) -> Int64s:
     """0, 1, 2 ... within each run of equal numbers of a sorted array."""
     starts = np.searchsorted(groups, groups, side="left")
     return np.arange(len(groups), dtype=np.int64) - starts
 
 
-def _best_of(query: RowArray, row: RowArray, similarity: DoubleArray, k: int) -> tuple[RowArray, RowArray, DoubleArray]:
+def _best_of(query: Int64s, row: Int64s, similarity: Float64s, k: int) -> tuple[Int64s, Int64s, Float64s]:
     """The first k of each query by (-similarity, row), sorted."""
     order = np.lexsort((row, -similarity, query))
     order = order[_places(query[order]) < k]
     return query[order], row[order], similarity[order]
 
 
-def _empty_result(queries: int, k: int) -> tuple[RowArray, DoubleArray]:
+def _empty_result(queries: int, k: int) -> tuple[Int64s, Float64s]:
     return np.full((queries, k), -1, dtype=np.int64), np.full((queries, k), np.nan)
 
 
-def _checked_queries(queries: FloatArray, dimension: int, k: int) -> FloatArray:
+def _checked_queries(queries: Float32s, dimension: int, k: int) -> Float32s:
     if k < 1:
         raise VectorStoreError(f"no search for the {k} nearest")
     return checked_vectors(queries, CollectionSpec("queries", max(1, dimension)))[:, 0]
 
 
-def _flat_references(references: FloatArray) -> FloatArray:
+def _flat_references(references: Float32s) -> Float32s:
     if references.ndim != 3 or references.shape[1] != 1 or references.dtype != np.float32:
         raise VectorStoreError(f"references must be float32 (m, 1, d), not {references.dtype} {references.shape}")
     return np.asarray(references)[:, 0]
 
 
-def _checked_skip(skip: RowArray | None, queries: int) -> RowArray:
+def _checked_skip(skip: Int64s | None, queries: int) -> Int64s:
     if skip is None:
         return np.full(queries, -1, dtype=np.int64)
     if skip.shape != (queries,):
@@ -368,7 +363,7 @@ def _checked_skip(skip: RowArray | None, queries: int) -> RowArray:
     return skip.astype(np.int64)
 
 
-def _leave_out(scores: FloatArray, columns: RowArray) -> None:
+def _leave_out(scores: Float32s, columns: Int64s) -> None:
     """Takes one column per query out of the running, where it lies in this block."""
     inside = np.flatnonzero((columns >= 0) & (columns < scores.shape[1]))
     scores[inside, columns[inside]] = -np.inf

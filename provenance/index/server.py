@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from qdrant_client import QdrantClient
 
-    from provenance.index.contract import FloatArray
+    from provenance.arrays import Float32s
 
 PREFIX = "provenance_"
 STORE_COLLECTION = "provenance-store"
@@ -220,7 +220,7 @@ class ServerIndex:
         return int(self._call("count", PREFIX + key, exact=True).count)
 
     def search(
-        self, key: str, queries: FloatArray, k: int, *, exact: bool = True, part: int = 0
+        self, key: str, queries: Float32s, k: int, *, exact: bool = True, part: int = 0
     ) -> list[list[tuple[str, float]]]:
         """See ``VectorIndex``."""
         from qdrant_client import models

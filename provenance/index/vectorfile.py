@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    import numpy.typing as npt
-
+    from provenance.arrays import Flags, Float32s
     from provenance.index.contract import VectorIndex
 
-    FloatArray = npt.NDArray[np.float32]
     Located = tuple[str, str, str]
 
 SUFFIX = ".f32"
@@ -43,7 +41,7 @@ def content_digest(space_id: str, members: Iterable[tuple[str, str]]) -> str:
     return digest.hexdigest()
 
 
-def load_vectors(index: VectorIndex, located: Sequence[Located], *, parts: int, dimension: int) -> FloatArray:
+def load_vectors(index: VectorIndex, located: Sequence[Located], *, parts: int, dimension: int) -> Float32s:
     """The vectors of points of several collections, each verified against its digest.
 
     Args:
@@ -81,12 +79,12 @@ def ensure_vector_file(
     folder: Path,
     digest: str,
     vector_digests: Sequence[str],
-    fetch: Callable[[int, int], FloatArray],
+    fetch: Callable[[int, int], Float32s],
     *,
     parts: int,
     dimension: int,
     threads: int | None = None,
-) -> FloatArray:
+) -> Float32s:
     """The vector file of a content digest as a read-only memory map; made if it isn't there or is damaged.
 
     Args:
@@ -157,8 +155,8 @@ def _fill(
     key: str,
     rows: list[int],
     located: Sequence[Located],
-    vectors: FloatArray,
-    found: npt.NDArray[np.bool_],
+    vectors: Float32s,
+    found: Flags,
 ) -> None:
     points = index.get(key, list(dict.fromkeys(located[row][1] for row in rows)))
     if points.vectors.shape[1:] != vectors.shape[1:]:
@@ -171,7 +169,7 @@ def _fill(
             found[row] = True
 
 
-def _first_damaged(vectors: FloatArray, vector_digests: Sequence[str], threads: int | None = None) -> int | None:
+def _first_damaged(vectors: Float32s, vector_digests: Sequence[str], threads: int | None = None) -> int | None:
     """The first row that is not what its digest says; hashing lets go of the interpreter, so that threads share it."""
     if not vectors.size:
         return None
@@ -194,7 +192,7 @@ def _first_damaged(vectors: FloatArray, vector_digests: Sequence[str], threads: 
 
 def _opened(
     file: Path, shape: tuple[int, int, int], vector_digests: Sequence[str], threads: int | None
-) -> FloatArray | None:
+) -> Float32s | None:
     """The verified memory map; ``None`` where there is no such file or it is not what its name says."""
     row_bytes = 4 * shape[1] * shape[2]
     if not file.is_file() or file.stat().st_size != shape[0] * row_bytes:
@@ -211,7 +209,7 @@ def _write(
     file: Path,
     shape: tuple[int, int, int],
     vector_digests: Sequence[str],
-    fetch: Callable[[int, int], FloatArray],
+    fetch: Callable[[int, int], Float32s],
     threads: int | None,
 ) -> None:
     """Writes beside the file, verifies on the way, and puts it in place whole."""

@@ -43,12 +43,8 @@ from provenance.vocabulary import Label
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Flags, Float64s, Int64s
     from provenance.detection.checks import Groups, Numbers
-
-    Floats = NDArray[np.float64]
-    Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +87,7 @@ class Calibrated:
         return asdict(self) | {"labels": [label.value for label in self.labels], "established": self.established}
 
 
-def conformal_p_values(scores: Numbers, calibration: Numbers, calibration_groups: Groups | None = None) -> Floats:
+def conformal_p_values(scores: Numbers, calibration: Numbers, calibration_groups: Groups | None = None) -> Float64s:
     """p(x) of every image (see the module), rounded to 9 decimals; float64 (n,).
 
     Args:
@@ -107,19 +103,19 @@ def conformal_p_values(scores: Numbers, calibration: Numbers, calibration_groups
     return np.round(unrounded_p_values(subjects, known, calibration_groups), DECIMALS)
 
 
-def unrounded_p_values(subjects: Floats, known: Floats, calibration_groups: Groups | None) -> Floats:
+def unrounded_p_values(subjects: Float64s, known: Float64s, calibration_groups: Groups | None) -> Float64s:
     """``conformal_p_values`` before rounding, of scores that were checked and rounded: for decisions."""
     codes, groups = group_codes(calibration_groups, len(known))
     return weighted_p_values(subjects, known, 1 / np.bincount(codes)[codes], groups)
 
 
-def weighted_p_values(subjects: Floats, known: Floats, weights: Floats, groups: int) -> Floats:
+def weighted_p_values(subjects: Float64s, known: Float64s, weights: Float64s, groups: int) -> Float64s:
     """``unrounded_p_values`` with the weight of each calibration image, 1 / size of its group, and G given."""
     order = np.lexsort((weights, known))
     # Sums from the greatest score down: at_or_above[i] is the weight of all from place i on.
     at_or_above = np.append(np.cumsum(weights[order][::-1])[::-1], 0.0)
     above = at_or_above[np.searchsorted(known[order], subjects, side="left")]
-    p_values: Floats = np.minimum((1 + above) / (groups + 1), 1.0)
+    p_values: Float64s = np.minimum((1 + above) / (groups + 1), 1.0)
     return p_values
 
 
@@ -166,7 +162,7 @@ def calibrate(
 
 
 def decide_by_p_values(
-    p_values: Floats,
+    p_values: Float64s,
     groups: Groups | None,
     calibration_groups: int,
     q: float,
@@ -214,7 +210,7 @@ def smallest_rejection(subject_groups: int, calibration_groups: int, q: float) -
     return math.ceil(Fraction(subject_groups) / (Fraction(repr(float(q))) * (calibration_groups + 1)))
 
 
-def rejection_plan(sizes: Codes, g: int, q: float) -> tuple[int, int]:
+def rejection_plan(sizes: Int64s, g: int, q: float) -> tuple[int, int]:
     """k_min, and the number of calibration groups with which every subject group can be rejected alone.
 
     Args:
@@ -232,7 +228,7 @@ def rejection_plan(sizes: Codes, g: int, q: float) -> tuple[int, int]:
     return max(m + 1, smallest_rejection(m, g, q)), sufficient
 
 
-def _q_values(adjusted: Floats, codes: Codes) -> Floats:
+def _q_values(adjusted: Float64s, codes: Int64s) -> Float64s:
     # Of each image: the least q with n p(x) <= q R(q) / m, where R(q) groups are rejected at level q.
     from scipy.stats import false_discovery_control
 
@@ -247,12 +243,12 @@ def _q_values(adjusted: Floats, codes: Codes) -> Floats:
         np.maximum(levels, part[:, None] * m / ranks).min(axis=1)
         for part in (distinct[start : start + chunk] for start in range(0, len(distinct), chunk))
     ]
-    q_values: Floats = np.minimum(np.round(np.concatenate(found)[places], DECIMALS), 1.0)
+    q_values: Float64s = np.minimum(np.round(np.concatenate(found)[places], DECIMALS), 1.0)
     return q_values
 
 
 def _labels(
-    rejected: NDArray[np.bool_], codes: Codes, g: int, q: float, plan: tuple[int, int], blind: str
+    rejected: Flags, codes: Int64s, g: int, q: float, plan: tuple[int, int], blind: str
 ) -> tuple[tuple[Label, ...], str]:
     (k_min, sufficient), m = plan, int(codes.max()) + 1
     everywhere = (Label.INCONCLUSIVE,) * len(codes)
@@ -280,7 +276,7 @@ def _labels(
     )
 
 
-def blindness(values: Floats, known: Floats, g: int) -> str:
+def blindness(values: Float64s, known: Float64s, g: int) -> str:
     """Why scores tell nothing apart, in words; empty: they do."""
     if g < 2:
         return "the calibration images belong to one group only, and one group shows no spread"
@@ -289,9 +285,7 @@ def blindness(values: Floats, known: Floats, g: int) -> str:
     return ""
 
 
-def without_shared(
-    groups: Groups | None, calibration_groups: Groups | None, n: int, c: int
-) -> tuple[NDArray[np.bool_], list[str]]:
+def without_shared(groups: Groups | None, calibration_groups: Groups | None, n: int, c: int) -> tuple[Flags, list[str]]:
     """Which of c calibration images are of groups without one of the n subjects, and warnings."""
     kept, warnings, lone = np.ones(c, dtype=np.bool_), [], 0
     for name, given, length in (("subjects", groups, n), ("calibration images", calibration_groups, c)):
@@ -312,7 +306,7 @@ def without_shared(
     return kept, warnings
 
 
-def _rounded(values: Numbers | Sequence[float], name: str) -> Floats:
+def _rounded(values: Numbers | Sequence[float], name: str) -> Float64s:
     return np.round(checked_scores(values, name), DECIMALS)
 
 

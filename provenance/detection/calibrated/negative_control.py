@@ -34,8 +34,7 @@ from provenance.detection.rules import DECIMALS
 from provenance.vocabulary import Label
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Float64s
     from provenance.detection.checks import Groups, Numbers
 
 UNLIKE_SIZES = 1.5
@@ -153,5 +152,5 @@ def _label(test: Label, closeness: Label, control: Label) -> Label:
     return Label.ESTABLISHED if both else Label.INCONCLUSIVE
 
 
-def _rounded(values: Numbers) -> NDArray[np.float64]:
+def _rounded(values: Numbers) -> Float64s:
     return np.round(checked_scores(values, "scores"), DECIMALS)

@@ -11,11 +11,9 @@ from provenance.detection.checks import checked_scores
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Float64s, Int64s
     from provenance.detection.checks import Numbers
 
-    Floats = NDArray[np.float64]
 
 ON_GRID = 1e-9
 CHUNK_NUMBERS = 2_000_000
@@ -112,7 +110,7 @@ def calibration_of_p_values(
     )
 
 
-def _continuous(values: Floats) -> tuple[float, float, float, float]:
+def _continuous(values: Float64s) -> tuple[float, float, float, float]:
     from scipy.stats import kstest
 
     both, above = kstest(values, "uniform"), kstest(values, "uniform", alternative="greater")
@@ -120,7 +118,7 @@ def _continuous(values: Floats) -> tuple[float, float, float, float]:
 
 
 def _discrete(
-    ranks: NDArray[np.int64], steps: int, shared: bool, simulations: int, seed: int
+    ranks: Int64s, steps: int, shared: bool, simulations: int, seed: int
 ) -> tuple[float, float, float, float]:
     distance, excess = (float(value[0]) for value in _distances(ranks[None, :], steps))
     rng = np.random.default_rng(seed)
@@ -137,7 +135,7 @@ def _discrete(
     return distance, excess, (1 + as_far) / (1 + simulations), (1 + as_high) / (1 + simulations)
 
 
-def _shared_ranks(rng: np.random.Generator, size: int, n: int, steps: int) -> NDArray[np.int64]:
+def _shared_ranks(rng: np.random.Generator, size: int, n: int, steps: int) -> Int64s:
     # Conformal ranks 1 + #(calibration >= score) of n scores against one sample of steps - 1, size times over.
     order = rng.random((size, n + steps - 1)).argsort(axis=1)
     is_calibration = order >= n
@@ -145,7 +143,7 @@ def _shared_ranks(rng: np.random.Generator, size: int, n: int, steps: int) -> ND
     return 1 + greater[~is_calibration].reshape(size, n)
 
 
-def _distances(ranks: NDArray[np.int64], steps: int) -> tuple[Floats, Floats]:
+def _distances(ranks: Int64s, steps: int) -> tuple[Float64s, Float64s]:
     size, n = ranks.shape
     places = (ranks - 1) + np.arange(size)[:, None] * steps
     counts = np.bincount(places.ravel(), minlength=size * steps).reshape(size, steps)

@@ -27,11 +27,8 @@ from provenance.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Float32s, Float64s, Int64s
     from provenance.detection.checks import Groups, Numbers
-
-    Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class Appearance:
     modalities: Sequence[str] | None = None
     pixels: Numbers | None = None
     intensities: Numbers | None = None
-    vectors: NDArray[np.float32] | None = None
+    vectors: Float32s | None = None
     groups: Groups | None = None
 
 
@@ -148,7 +145,7 @@ def _modalities_of_groups(side: Appearance) -> Counter[str]:
     return Counter(min(counts, key=lambda name: (-counts[name], name)) for counts in by_group)
 
 
-def _numbers(one: NDArray[np.float64], two: NDArray[np.float64]) -> tuple[float, str]:
+def _numbers(one: Float64s, two: Float64s) -> tuple[float, str]:
     from scipy.stats import ks_2samp
 
     with warnings.catch_warnings():
@@ -189,25 +186,25 @@ def _distance(calibration: Appearance, subjects: Appearance, permutations: int, 
     )
 
 
-def _means(values: Numbers, side: Appearance, name: str) -> NDArray[np.float64]:
+def _means(values: Numbers, side: Appearance, name: str) -> Float64s:
     checked = checked_scores(values, name)
     codes, groups = _codes(side, len(checked), name)
-    means: NDArray[np.float64] = np.bincount(codes, weights=checked, minlength=groups) / np.bincount(codes)
+    means: Float64s = np.bincount(codes, weights=checked, minlength=groups) / np.bincount(codes)
     return means
 
 
-def _mean_vectors(side: Appearance) -> NDArray[np.float64]:
+def _mean_vectors(side: Appearance) -> Float64s:
     vectors = np.asarray(side.vectors, dtype=np.float64)
     if vectors.ndim != 2 or vectors.size == 0 or not np.isfinite(vectors).all():
         raise UsageError("the shift check needs finite vectors (n, dimension), one or more a side")
     codes, groups = _codes(side, len(vectors), "vectors")
     sums = np.zeros((groups, vectors.shape[1]))
     np.add.at(sums, codes, vectors)
-    means: NDArray[np.float64] = sums / np.bincount(codes)[:, None]
+    means: Float64s = sums / np.bincount(codes)[:, None]
     return means
 
 
-def _codes(side: Appearance, length: int, name: str) -> tuple[Codes, int]:
+def _codes(side: Appearance, length: int, name: str) -> tuple[Int64s, int]:
     if not length:
         raise UsageError(f"{name}: no values to compare")
     if side.groups is not None:

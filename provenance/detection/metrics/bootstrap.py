@@ -17,9 +17,8 @@ from provenance.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from provenance.arrays import Flags, Float64s, Int64s
 
-    Floats = NDArray[np.float64]
 
 CHUNK_NUMBERS = 2_000_000
 """Weights that are in memory at a time: 16 MB an array."""
@@ -71,17 +70,17 @@ class Resampling:
 class Judgement:
     """What one audit said of the images, in their order: labels (used or not), and the scores behind them."""
 
-    labels: NDArray[np.bool_]
-    scores: NDArray[np.float64]
+    labels: Flags
+    scores: Float64s
 
 
 def resample(
-    truth: NDArray[np.bool_],
+    truth: Flags,
     judgements: Sequence[Judgement],
-    codes: NDArray[np.int64],
+    codes: Int64s,
     resampling: Resampling,
     fpr_levels: Sequence[float] = (),
-) -> list[dict[str, Floats]]:
+) -> list[dict[str, Float64s]]:
     """Every metric in every resample, the same draws for all judgements.
 
     Args:
@@ -98,7 +97,7 @@ def resample(
     rng = np.random.default_rng(resampling.seed)
     groups = int(codes.max()) + 1
     step = max(1, CHUNK_NUMBERS // max(len(truth), groups))
-    chunks: list[list[dict[str, Floats]]] = []
+    chunks: list[list[dict[str, Float64s]]] = []
     for start in range(0, resampling.resamples, step):
         counts = _draw(rng, min(step, resampling.resamples - start), groups)
         chunks.append([_metrics(truth, judgement, codes, counts, fpr_levels) for judgement in judgements])
@@ -108,7 +107,7 @@ def resample(
     ]
 
 
-def interval(values: Floats, level: float) -> tuple[float, float] | None:
+def interval(values: Float64s, level: float) -> tuple[float, float] | None:
     """Percentile interval over the resamples that define the metric; ``None`` where fewer than half do."""
     usable = values[np.isfinite(values)]
     if 2 * len(usable) < len(values):
@@ -117,7 +116,7 @@ def interval(values: Floats, level: float) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _draw(rng: np.random.Generator, resamples: int, groups: int) -> Floats:
+def _draw(rng: np.random.Generator, resamples: int, groups: int) -> Float64s:
     # How often each group was drawn; a row of counts is a resample.
     drawn = rng.integers(0, groups, size=(resamples, groups))
     drawn += np.arange(resamples)[:, None] * groups
@@ -125,20 +124,18 @@ def _draw(rng: np.random.Generator, resamples: int, groups: int) -> Floats:
 
 
 def _metrics(
-    truth: NDArray[np.bool_],
+    truth: Flags,
     judgement: Judgement,
-    codes: NDArray[np.int64],
-    counts: Floats,
+    codes: Int64s,
+    counts: Float64s,
     fpr_levels: Sequence[float],
-) -> dict[str, Floats]:
+) -> dict[str, Float64s]:
     with np.errstate(divide="ignore", invalid="ignore"):
         of_labels = _metrics_of_labels(truth, judgement.labels, codes, counts)
         return of_labels | _metrics_of_scores(truth, judgement.scores, codes, counts, fpr_levels)
 
 
-def _metrics_of_labels(
-    truth: NDArray[np.bool_], labels: NDArray[np.bool_], codes: NDArray[np.int64], counts: Floats
-) -> dict[str, Floats]:
+def _metrics_of_labels(truth: Flags, labels: Flags, codes: Int64s, counts: Float64s) -> dict[str, Float64s]:
     cells = [truth & labels, ~truth & labels, truth & ~labels, ~truth & ~labels]
     by_group = [np.bincount(codes, weights=cell, minlength=counts.shape[1]) for cell in cells]
     tp, fp, fn, tn = (counts @ column for column in by_group)
@@ -156,12 +153,12 @@ def _metrics_of_labels(
 
 
 def _metrics_of_scores(
-    truth: NDArray[np.bool_],
-    scores: NDArray[np.float64],
-    codes: NDArray[np.int64],
-    counts: Floats,
+    truth: Flags,
+    scores: Float64s,
+    codes: Int64s,
+    counts: Float64s,
     fpr_levels: Sequence[float],
-) -> dict[str, Floats]:
+) -> dict[str, Float64s]:
     # Weighted ROC curve: rows are resamples, columns the distinct scores in ascending order.
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])

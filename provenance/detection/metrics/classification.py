@@ -11,9 +11,8 @@ import numpy as np
 from provenance.detection.checks import checked_flags, checked_scores, same_length
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from provenance.detection.checks import Flags, Numbers
+    from provenance.arrays import Flags, Float64s
+    from provenance.detection.checks import FlagsLike, Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class Metrics:
         return asdict(self)
 
 
-def metrics_of(truth: Flags, labels: Flags, scores: Numbers | None = None) -> Metrics:
+def metrics_of(truth: FlagsLike, labels: FlagsLike, scores: Numbers | None = None) -> Metrics:
     """The metrics of the seed paper's table 1, and kappa and AUC, computed by scikit-learn.
 
     Args:
@@ -93,7 +92,7 @@ def metrics_of(truth: Flags, labels: Flags, scores: Numbers | None = None) -> Me
     )
 
 
-def true_positive_rate_at(truth: Flags, scores: Numbers, fpr_level: float) -> float | None:
+def true_positive_rate_at(truth: FlagsLike, scores: Numbers, fpr_level: float) -> float | None:
     """Greatest share of used images above a threshold that at most ``fpr_level`` of the not-used ones exceed.
 
     Points of the ROC curve only, nothing interpolated (Carlini 2022, "Membership inference attacks from first
@@ -114,12 +113,12 @@ def true_positive_rate_at(truth: Flags, scores: Numbers, fpr_level: float) -> fl
     return float(tpr[fpr <= fpr_level].max())
 
 
-def rankable(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> bool:
+def rankable(truth: Flags, scores: Float64s) -> bool:
     """Whether a ranking by these scores can be judged: two classes, and scores that differ."""
     return bool(truth.any() and not truth.all() and scores.min() != scores.max())
 
 
-def _auc(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> float | None:
+def _auc(truth: Flags, scores: Float64s) -> float | None:
     from sklearn.metrics import roc_auc_score
 
     return float(roc_auc_score(truth, scores)) if rankable(truth, scores) else None

@@ -11,10 +11,8 @@ from provenance.detection.metrics.classification import metrics_of
 from provenance.detection.metrics.evaluation import ALL_EQUAL, ONE_CLASS, checked_judgement, supporting_groups
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from provenance.detection.checks import Flags, Groups, Numbers
+    from provenance.arrays import Flags, Float64s
+    from provenance.detection.checks import FlagsLike, Groups, Numbers
     from provenance.detection.metrics.bootstrap import Judgement
 
 
@@ -63,9 +61,9 @@ class Comparison:
 
 
 def compare(
-    truth: Flags,
-    first: tuple[Flags, Numbers],
-    second: tuple[Flags, Numbers],
+    truth: FlagsLike,
+    first: tuple[FlagsLike, Numbers],
+    second: tuple[FlagsLike, Numbers],
     *,
     groups: Groups | None = None,
     resampling: Resampling | None = None,
@@ -98,7 +96,7 @@ def compare(
     )
 
 
-def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_], *, independent: bool = True) -> McNemar:
+def mcnemar(first_right: Flags, second_right: Flags, *, independent: bool = True) -> McNemar:
     """McNemar's exact test from scipy's binomial test.
 
     Args:
@@ -121,9 +119,9 @@ def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_], *, 
 
 def _difference(
     name: str,
-    truth: NDArray[np.bool_],
+    truth: Flags,
     pair: tuple[Judgement, Judgement],
-    resampled: list[dict[str, NDArray[np.float64]]],
+    resampled: list[dict[str, Float64s]],
     supports: dict[str, int],
     level: float,
 ) -> Estimate:

@@ -14,7 +14,7 @@ from provenance.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from provenance.detection.checks import Flags, Numbers
+    from provenance.detection.checks import FlagsLike, Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Histogram:
         return {"edges": list(self.edges), "counts": {name: list(row) for name, row in self.counts.items()}}
 
 
-def roc_points(truth: Flags, scores: Numbers) -> RocCurve:
+def roc_points(truth: FlagsLike, scores: Numbers) -> RocCurve:
     """ROC curve (seed paper, figure 3) from scikit-learn's ``roc_curve``.
 
     Raises:

@@ -18,9 +18,8 @@ from provenance.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
-    from provenance.detection.checks import Flags, Groups, Numbers
+    from provenance.arrays import Flags, Float64s, Int64s
+    from provenance.detection.checks import FlagsLike, Groups, Numbers
 
 FPR_LEVELS = (0.01, 0.001)
 """False-positive rates at which the true-positive rate is reported."""
@@ -122,8 +121,8 @@ class Stratum:
 
 
 def evaluate(
-    truth: Flags,
-    labels: Flags,
+    truth: FlagsLike,
+    labels: FlagsLike,
     scores: Numbers,
     *,
     groups: Groups | None = None,
@@ -179,8 +178,8 @@ def evaluate(
 
 
 def evaluate_strata(
-    truth: Flags,
-    labels: Flags,
+    truth: FlagsLike,
+    labels: FlagsLike,
     scores: Numbers,
     strata: Mapping[str, Sequence[str | None]],
     *,
@@ -249,7 +248,7 @@ def chance_band(correct: int, n: int, chance: float, *, level: float = 0.95, ind
     return ChanceBand(chance, float(low) / n, float(high) / n, float(p_value), independent)
 
 
-def checked_judgement(truth: Flags, labels: Flags, scores: Numbers) -> tuple[NDArray[np.bool_], Judgement]:
+def checked_judgement(truth: FlagsLike, labels: FlagsLike, scores: Numbers) -> tuple[Flags, Judgement]:
     """Truth and what an audit said, as arrays of one length.
 
     Raises:
@@ -260,10 +259,10 @@ def checked_judgement(truth: Flags, labels: Flags, scores: Numbers) -> tuple[NDA
     return known, Judgement(said, checked_scores(scores, "scores", len(known)))
 
 
-def supporting_groups(truth: NDArray[np.bool_], labels: NDArray[np.bool_], codes: NDArray[np.int64]) -> dict[str, int]:
+def supporting_groups(truth: Flags, labels: Flags, codes: Int64s) -> dict[str, int]:
     """How many groups bear on each figure: for kappa and AUC, the class that has fewer."""
 
-    def holding(rows: NDArray[np.bool_]) -> int:
+    def holding(rows: Flags) -> int:
         return len(np.unique(codes[rows]))
 
     both = min(holding(truth), holding(~truth))
@@ -277,7 +276,7 @@ def supporting_groups(truth: NDArray[np.bool_], labels: NDArray[np.bool_], codes
     }
 
 
-def _estimate(value: float, resampled: NDArray[np.float64], support: int, level: float) -> Estimate:
+def _estimate(value: float, resampled: Float64s, support: int, level: float) -> Estimate:
     if support < 2:
         return Estimate(value, reason="no interval: fewer than two groups bear on it")
     ends = interval(resampled, level)
@@ -286,7 +285,7 @@ def _estimate(value: float, resampled: NDArray[np.float64], support: int, level:
     return Estimate(value, *ends)
 
 
-def _why_undefined(name: str, metrics: Metrics, scores: NDArray[np.float64]) -> str:
+def _why_undefined(name: str, metrics: Metrics, scores: Float64s) -> str:
     if name == "precision":
         return "not estimable: nothing is labelled used"
     if name == "recall":

@@ -10,14 +10,13 @@ from provenance.detection.checks import both_classes, group_codes
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Flags, Int64s
     from provenance.detection.checks import Groups
 
-    Split = tuple[NDArray[np.int64], NDArray[np.int64]]
+    Split = tuple[Int64s, Int64s]
 
 
-def folds_of(truth: NDArray[np.bool_], groups: Groups | None, folds: int, seed: int) -> list[Split]:
+def folds_of(truth: Flags, groups: Groups | None, folds: int, seed: int) -> list[Split]:
     """Row numbers (training, held out) of each fold; every row is held out once.
 
     Raises:
@@ -49,7 +48,7 @@ def folds_of(truth: NDArray[np.bool_], groups: Groups | None, folds: int, seed: 
     return splits
 
 
-def split_of(truth: NDArray[np.bool_], groups: Groups | None, share: float, seed: int) -> Split:
+def split_of(truth: Flags, groups: Groups | None, share: float, seed: int) -> Split:
     """Row numbers (training, held out) of one stratified split, in scikit-learn's order; about ``share`` is held out.
 
     Without groups scikit-learn's ``train_test_split(stratify=truth)``; with groups the first fold of a
@@ -78,7 +77,7 @@ def split_of(truth: NDArray[np.bool_], groups: Groups | None, share: float, seed
     return training, held_out
 
 
-def _grouped_split(truth: NDArray[np.bool_], groups: Groups | None, folds: int, seed: int) -> Split:
+def _grouped_split(truth: Flags, groups: Groups | None, folds: int, seed: int) -> Split:
     smaller = int(min(truth.sum(), (~truth).sum()))
     splits = folds_of(truth, groups, max(2, min(folds, smaller)), seed)
     for training, held_out in splits:

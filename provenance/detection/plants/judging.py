@@ -34,13 +34,8 @@ from provenance.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Flags, Float64s, Int64s
     from provenance.detection.checks import Groups, Numbers
-
-    Floats = NDArray[np.float64]
-    Codes = NDArray[np.int64]
-    Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +53,7 @@ class JudgedPlants:
     """
 
     found: Flags
-    p_values: Floats
+    p_values: Float64s
     outranks: Flags
     k_min: int
     sufficient_groups: int
@@ -104,7 +99,7 @@ def judge_as_generated(
         same_length(second, len(first), "scores against not-used images")
     g = group_codes(calibration_groups, len(pairs[0][2]))[1]
 
-    def p_values(plants: Floats, release: Floats, known: Floats) -> tuple[Floats, Floats]:
+    def p_values(plants: Float64s, release: Float64s, known: Float64s) -> tuple[Float64s, Float64s]:
         plant_p = unrounded_p_values(plants, known, calibration_groups)
         return plant_p, unrounded_p_values(release, known, calibration_groups)
 
@@ -127,7 +122,7 @@ def judge_as_generated(
 class _Added:
     """Benjamini-Hochberg over p-values and one more: whether that one is rejected, and how many are in all."""
 
-    def __init__(self, p_values: Floats, g: int, q: float) -> None:
+    def __init__(self, p_values: Float64s, g: int, q: float) -> None:
         self._ascending = np.sort(p_values)
         self._g, self._q = g, q
         self._known: dict[float, tuple[bool, int]] = {}
@@ -143,14 +138,14 @@ class _Added:
         return self._known[p_value]
 
 
-def _rejected(ascending: Floats, q: float) -> int:
+def _rejected(ascending: Float64s, q: float) -> int:
     """How many of some ascending p-values Benjamini-Hochberg rejects, levels rounded as everywhere."""
     levels = ascending * len(ascending) / np.arange(1, len(ascending) + 1)
     below = np.flatnonzero(np.round(levels, DECIMALS) <= q)
     return int(below[-1]) + 1 if len(below) else 0
 
 
-def _sighted(plants: Floats, release: Floats, known: Floats, g: int) -> Flags:
+def _sighted(plants: Float64s, release: Float64s, known: Float64s, g: int) -> Flags:
     """For each plant: whether scores with it tell anything apart (``blindness``)."""
     if not blindness(release, known, g):
         return np.ones(len(plants), dtype=np.bool_)
@@ -159,10 +154,10 @@ def _sighted(plants: Floats, release: Floats, known: Floats, g: int) -> Flags:
 
 
 def judge_as_real(
-    scores: Iterable[Floats],
-    targets: Codes,
-    judged: Codes,
-    known: Codes,
+    scores: Iterable[Float64s],
+    targets: Int64s,
+    judged: Int64s,
+    known: Int64s,
     groups: Groups,
     *,
     q: float = 0.05,
@@ -213,12 +208,12 @@ def judge_as_real(
     return JudgedPlants(found, p_of, _smallest(p_of, g), *rejection_plan(np.sort(sizes), g, q), m, g)
 
 
-def _smallest(p_values: Floats, g: int) -> Flags:
+def _smallest(p_values: Float64s, g: int) -> Flags:
     outranks: Flags = p_values <= (1 + 1e-9) / (g + 1)
     return outranks
 
 
-def _rounded(values: Numbers, name: str) -> Floats:
+def _rounded(values: Numbers, name: str) -> Float64s:
     return np.round(checked_scores(values, name), DECIMALS)
 
 

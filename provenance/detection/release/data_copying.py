@@ -29,14 +29,11 @@ from provenance.detection.release.membership_test import PermutationTest, permut
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from provenance.detection.checks import Flags, Groups
+    from provenance.arrays import Flags, Float64s, Int64s
+    from provenance.detection.checks import FlagsLike, Groups
     from provenance.detection.scores.neighborhoods import NearestLists
 
-    Floats = NDArray[np.float64]
-    Codes = NDArray[np.int64]
-    Cells = tuple[Codes, Codes]
+    Cells = tuple[Int64s, Int64s]
 
 MIN_IN_CELL = 10
 
@@ -76,7 +73,7 @@ class DataCopying:
 def data_copying(
     release: NearestLists,
     reals: NearestLists,
-    members: Flags,
+    members: FlagsLike,
     *,
     groups: Groups | None = None,
     cells: Cells | None = None,
@@ -121,8 +118,8 @@ def data_copying(
     world = _World(release, reals, codes, _checked_cells(cells, n, len(first)))
     counts = np.bincount(codes[first], minlength=count)
 
-    def share(chosen: Codes) -> Floats:
-        of: Floats = counts[chosen].sum(axis=-1) / len(first)
+    def share(chosen: Int64s) -> Float64s:
+        of: Float64s = counts[chosen].sum(axis=-1) / len(first)
         return of
 
     def tested(statistic: Any, *, greater: bool) -> PermutationTest:
@@ -142,19 +139,19 @@ def data_copying(
 class _World:
     release: NearestLists
     reals: NearestLists
-    codes: Codes
+    codes: Int64s
     cells: Cells
 
     def each(self, statistic: Any) -> Any:
         # scipy asks for many assignments at once: rows of codes of member groups.
-        def of_assignments(chosen: Codes) -> Floats:
+        def of_assignments(chosen: Int64s) -> Float64s:
             rows = chosen.reshape(-1, chosen.shape[-1])
             values = [statistic(np.isin(self.codes, row)) for row in rows]
             return np.array(values).reshape(chosen.shape[:-1])
 
         return of_assignments
 
-    def c_t(self, members: NDArray[np.bool_]) -> float:
+    def c_t(self, members: Flags) -> float:
         fresh = np.flatnonzero(~members)
         to_reals, to_release = _to_members(self.reals, members)[1][fresh], _to_members(self.release, members)[1]
         real_cells, release_cells = self.cells[0][fresh], self.cells[1]
@@ -166,13 +163,13 @@ class _World:
                 weight += len(one)
         return total / weight if weight else 0.0
 
-    def auth_pct(self, members: NDArray[np.bool_]) -> float:
+    def auth_pct(self, members: Flags) -> float:
         nearest, similarity = _to_members(self.release, members)
         # Closer = greater similarity: authentic iff g is farther from t than t is from its nearest member.
         return float((similarity < _to_members(self.reals, members)[1][nearest]).mean())
 
 
-def _to_members(lists: NearestLists, members: NDArray[np.bool_]) -> tuple[Codes, Floats]:
+def _to_members(lists: NearestLists, members: Flags) -> tuple[Int64s, Float64s]:
     # The first member of each list; where it has none, its last place.
     is_member = members[lists.index]
     place = np.where(is_member.any(axis=1), is_member.argmax(axis=1), lists.index.shape[1] - 1)
@@ -180,7 +177,7 @@ def _to_members(lists: NearestLists, members: NDArray[np.bool_]) -> tuple[Codes,
     return lists.index[rows, place], lists.similarity[rows, place]
 
 
-def _mann_whitney_z(reals: Floats, release: Floats) -> float:
+def _mann_whitney_z(reals: Float64s, release: Float64s) -> float:
     # Of distances, from similarities: a greater distance is a smaller similarity.
     from scipy.stats import rankdata
 

@@ -30,12 +30,9 @@ from provenance.vocabulary import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
+    from provenance.arrays import Flags, Float64s, Int64s
+    from provenance.detection.checks import FlagsLike, Groups, Numbers
 
-    from provenance.detection.checks import Flags, Groups, Numbers
-
-    Floats = NDArray[np.float64]
-    Codes = NDArray[np.int64]
 
 BATCH_NUMBERS = 2_000_000
 
@@ -112,7 +109,7 @@ class ReleaseTest:
 
 def judge_release(
     scores: Numbers,
-    members: Flags,
+    members: FlagsLike,
     *,
     groups: Groups | None = None,
     control_scores: Numbers | None = None,
@@ -174,7 +171,7 @@ def judge_release(
 
 
 def auc_test(
-    scores: Floats, members: NDArray[np.bool_], codes: Codes, permutations: int = 9999, seed: int = 0
+    scores: Float64s, members: Flags, codes: Int64s, permutations: int = 9999, seed: int = 0
 ) -> PermutationTest:
     """Permutation test by group of the AUC; every group of one kind.
 
@@ -194,18 +191,18 @@ def auc_test(
     rank_sums = np.bincount(codes, weights=rankdata(scores))
     sizes = np.bincount(codes)
 
-    def auc(chosen: Codes) -> Floats:
+    def auc(chosen: Int64s) -> Float64s:
         n = sizes[chosen].sum(axis=-1)
-        auc_of: Floats = (rank_sums[chosen].sum(axis=-1) - n * (n + 1) / 2) / (n * (len(scores) - n))
+        auc_of: Float64s = (rank_sums[chosen].sum(axis=-1) - n * (n + 1) / 2) / (n * (len(scores) - n))
         return auc_of
 
     return permutation_test_by_group(auc, members, codes, permutations, seed)
 
 
 def permutation_test_by_group(
-    statistic: Callable[[Codes], Floats],
-    members: NDArray[np.bool_],
-    codes: Codes,
+    statistic: Callable[[Int64s], Float64s],
+    members: Flags,
+    codes: Int64s,
     permutations: int,
     seed: int,
     *,
@@ -235,7 +232,7 @@ def permutation_test_by_group(
         return PermutationTest(float(statistic(chosen)), reason="one of the two kinds has a single group only")
     assignments = math.comb(len(of_group), len(chosen))
 
-    def of_members(first: Codes, second: Codes, axis: int) -> Floats:
+    def of_members(first: Int64s, second: Int64s, axis: int) -> Float64s:
         return statistic(np.moveaxis(first, axis, -1))
 
     result = permutation_test(
@@ -261,19 +258,19 @@ def permutation_test_by_group(
     )
 
 
-def _pure(members: NDArray[np.bool_], groups: Groups | None) -> tuple[Codes, NDArray[np.bool_]]:
+def _pure(members: Flags, groups: Groups | None) -> tuple[Int64s, Flags]:
     codes, count = group_codes(groups, len(members))
     of_members = np.bincount(codes, weights=members, minlength=count)
     mixed = (of_members > 0) & (of_members < np.bincount(codes, minlength=count))
     return codes, ~mixed[codes]
 
 
-def _renumbered(codes: Codes) -> Codes:
+def _renumbered(codes: Int64s) -> Int64s:
     return np.unique(codes, return_inverse=True)[1].astype(np.int64)
 
 
 def _interval(
-    test: PermutationTest, scores: Floats, members: NDArray[np.bool_], codes: Codes, resampling: Resampling
+    test: PermutationTest, scores: Float64s, members: Flags, codes: Int64s, resampling: Resampling
 ) -> Estimate:
     if test.value is None:
         return Estimate(None, reason=f"not estimable: {test.reason}")

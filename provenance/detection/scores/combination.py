@@ -22,13 +22,9 @@ from provenance.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
+    from provenance.arrays import Flags, Float64s, Int64s
+    from provenance.detection.checks import FlagsLike, Groups, Numbers
 
-    from provenance.detection.checks import Flags, Groups, Numbers
-
-    Floats = NDArray[np.float64]
-    Flagged = NDArray[np.bool_]
-    Rows = NDArray[np.int64]
 
 RANK_AVERAGE = "rank-average"
 LOGISTIC = "logistic"
@@ -37,7 +33,7 @@ SETTINGS = FitSettings(c=1.0, standardise=True)
 """Scores differ in unit, so that the penalty must not see it."""
 
 
-def combine_by_rank(scores: Mapping[str, Numbers]) -> Floats:
+def combine_by_rank(scores: Mapping[str, Numbers]) -> Float64s:
     """Mean over the scores of the rank of each image, ties averaged, divided by n + 1; in (0, 1), 9 decimals.
 
     Source: Borda's count. Symmetric in the images: over a pool of calibration and subjects it keeps exchangeable
@@ -53,7 +49,7 @@ def combine_by_rank(scores: Mapping[str, Numbers]) -> Floats:
 
     matrix = _matrix(scores)
     ranks = rankdata(np.round(matrix, DECIMALS), axis=0) / (len(matrix) + 1)
-    mean: Floats = np.round(ranks.mean(axis=1), DECIMALS)
+    mean: Float64s = np.round(ranks.mean(axis=1), DECIMALS)
     return mean
 
 
@@ -72,7 +68,7 @@ class LogisticCombination:
 
 def combine_by_logistic(
     scores: Mapping[str, Numbers],
-    truth: Flags,
+    truth: FlagsLike,
     *,
     groups: Groups | None = None,
     folds: int = 5,
@@ -133,7 +129,7 @@ class ScoreChoice:
     names: tuple[str, ...]
     model: LogisticModel | None = None
 
-    def apply(self, scores: Mapping[str, Numbers]) -> Floats:
+    def apply(self, scores: Mapping[str, Numbers]) -> Float64s:
         """The chosen score of other images, from the same scores; shape (n,).
 
         Raises:
@@ -145,7 +141,7 @@ class ScoreChoice:
         offered = {name: scores[name] for name in self.names}
         matrix = _matrix(offered)
         if self.model is not None:
-            odds: Floats = np.round(self.model.log_odds(offered), DECIMALS)
+            odds: Float64s = np.round(self.model.log_odds(offered), DECIMALS)
             return odds
         return combine_by_rank(offered) if self.name == RANK_AVERAGE else matrix[:, self.names.index(self.name)]
 
@@ -156,7 +152,7 @@ class ScoreChoice:
 
 def choose_score(
     scores: Mapping[str, Numbers],
-    truth: Flags,
+    truth: FlagsLike,
     *,
     groups: Groups | None = None,
     folds: int = 5,
@@ -197,7 +193,7 @@ def choose_score(
 
 
 def _cross_validated(
-    matrix: Floats, names: tuple[str, ...], known: Flagged, groups: Groups, folds: int, seed: int
+    matrix: Float64s, names: tuple[str, ...], known: Flags, groups: Groups, folds: int, seed: int
 ) -> tuple[Candidate, ...]:
     splits = folds_of(known, groups, folds, seed)
     offered = (*names, RANK_AVERAGE, LOGISTIC) if len(names) > 1 else names
@@ -220,8 +216,8 @@ def _cross_validated(
 
 
 def _fit_and_score(
-    name: str, matrix: Floats, names: tuple[str, ...], known: Flagged, training: Rows, test: Rows
-) -> Floats:
+    name: str, matrix: Float64s, names: tuple[str, ...], known: Flags, training: Int64s, test: Int64s
+) -> Float64s:
     if name == LOGISTIC:
         model = _fit_varying(names, matrix[training], known[training])
         if model is None:
@@ -229,11 +225,11 @@ def _fit_and_score(
         return _log_odds(model, matrix[test][:, [names.index(each) for each in model.features]])
     if name == RANK_AVERAGE:
         return combine_by_rank({each: matrix[test, column] for column, each in enumerate(names)})
-    column_of: Floats = matrix[test, names.index(name)]
+    column_of: Float64s = matrix[test, names.index(name)]
     return column_of
 
 
-def _fit_varying(names: tuple[str, ...], matrix: Floats, known: Flagged) -> LogisticModel | None:
+def _fit_varying(names: tuple[str, ...], matrix: Float64s, known: Flags) -> LogisticModel | None:
     # A score without spread can't be standardised and says nothing.
     varying: list[int] = np.flatnonzero(np.ptp(matrix, axis=0) > 0).tolist()
     if not varying:
@@ -242,7 +238,7 @@ def _fit_varying(names: tuple[str, ...], matrix: Floats, known: Flagged) -> Logi
     return fit_model(tuple(kept), matrix[:, varying], known, SETTINGS)
 
 
-def _auc(truth: Flagged, scores: Floats) -> float:
+def _auc(truth: Flags, scores: Float64s) -> float:
     from sklearn.metrics import roc_auc_score
 
     if truth.all() or not truth.any():
@@ -250,17 +246,17 @@ def _auc(truth: Flagged, scores: Floats) -> float:
     return float(roc_auc_score(truth, scores))
 
 
-def _log_odds(model: LogisticModel, matrix: Floats) -> Floats:
+def _log_odds(model: LogisticModel, matrix: Float64s) -> Float64s:
     return model.log_odds({name: matrix[:, column] for column, name in enumerate(model.features)})
 
 
-def _matrix(scores: Mapping[str, Numbers]) -> Floats:
+def _matrix(scores: Mapping[str, Numbers]) -> Float64s:
     if not scores:
         raise UsageError("no scores to combine")
     first = len(next(iter(scores.values())))
     return np.stack([checked_scores(values, name, first) for name, values in scores.items()], axis=1)
 
 
-def _of_images(matrix: Floats, known: Flagged) -> None:
+def _of_images(matrix: Float64s, known: Flags) -> None:
     if len(matrix) != len(known):
         raise UsageError(f"truth has {len(known)} values for {len(matrix)} images")

@@ -37,13 +37,9 @@ from provenance.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Float32s, Float64s, Int64s
     from provenance.detection.checks import Groups
 
-    Floats = NDArray[np.float64]
-    Descriptors = NDArray[np.float32]
-    Rows = NDArray[np.int64]
     Progress = Callable[[int, int], None]
 
 TAU = 0.5
@@ -104,14 +100,14 @@ class LocalScores:
         copy: ``(n,)`` what was added for being a copy (local_memory.py); 0 in scores of one kind.
     """
 
-    score: Floats
-    contributions: Floats
-    copy: Floats
+    score: Float64s
+    contributions: Float64s
+    copy: Float64s
 
 
 def matching_scores(
-    pool: Descriptors,
-    release: Descriptors,
+    pool: Float32s,
+    release: Float32s,
     groups: Groups | None = None,
     *,
     matching: Matching | None = None,
@@ -142,7 +138,7 @@ def matching_scores(
     order, release_order = content_order(pool), content_order(release)
     blocks = dealt(codes, groups, order, matching)
 
-    def column(part: int) -> Floats:
+    def column(part: int) -> Float64s:
         generated = part_of(release, release_order, part)
         found = np.empty(len(pool))
         for rows in blocks:
@@ -156,7 +152,7 @@ def matching_scores(
     return scores_of(contributions)
 
 
-def scores_of(contributions: Floats) -> LocalScores:
+def scores_of(contributions: Float64s) -> LocalScores:
     """Standardised contributions and their mean over positions.
 
     Raises:
@@ -171,7 +167,7 @@ def scores_of(contributions: Floats) -> LocalScores:
     return LocalScores(score=score, contributions=contributions, copy=np.zeros(len(score)))
 
 
-def standardised(raw: Floats) -> Floats:
+def standardised(raw: Float64s) -> Float64s:
     """Columns with mean 0 and standard deviation 1 (ddof 0); columns that are constant up to rounding become 0."""
     centred = raw - raw.mean(axis=0)
     spread = centred.std(axis=0)
@@ -181,7 +177,7 @@ def standardised(raw: Floats) -> Floats:
     return np.where(flat, 0.0, centred) if np.any(flat) else centred
 
 
-def affinity(real: Descriptors, generated: Descriptors, tau: float) -> Floats:
+def affinity(real: Float32s, generated: Float32s, tau: float) -> Float64s:
     """``(n,)`` mean kernel of each real to the generated ones, in blocks of the latter."""
     total = np.zeros(len(real))
     for start in range(0, len(generated), RELEASE_BLOCK):
@@ -189,12 +185,12 @@ def affinity(real: Descriptors, generated: Descriptors, tau: float) -> Floats:
     return total / len(generated)
 
 
-def kernel(left: Descriptors, right: Descriptors, tau: float) -> Floats:
+def kernel(left: Float32s, right: Float32s, tau: float) -> Float64s:
     """``exp((cos - 1) / tau)`` for all pairs: float32 products, float64 from there on."""
     return kernel_of((left @ right.T).astype(np.float64), tau)
 
 
-def kernel_of(similarity: Floats, tau: float) -> Floats:
+def kernel_of(similarity: Float64s, tau: float) -> Float64s:
     """``exp((cos - 1) / tau)`` in the place of the cosines themselves."""
     np.clip(similarity, -1.0, 1.0, out=similarity)
     similarity -= 1.0
@@ -202,13 +198,13 @@ def kernel_of(similarity: Floats, tau: float) -> Floats:
     return np.exp(similarity, out=similarity)
 
 
-def residuals(real: Descriptors, affinities: Floats, codes: Rows, matching: Matching) -> Floats:
+def residuals(real: Float32s, affinities: Float64s, codes: Int64s, matching: Matching) -> Float64s:
     """Standardised leave-one-group-out residuals ``(n,)`` of the affinities at one position."""
     root = root_of_inverse(real, matching)
     return standardise_residuals(root, root.T @ (root @ affinities), codes)
 
 
-def root_of_inverse(real: Descriptors, matching: Matching) -> Floats:
+def root_of_inverse(real: Float32s, matching: Matching) -> Float64s:
     """Lower triangular M with M'M = ``(K + ridge I)^-1`` of the reals at one position, by Cholesky.
 
     Raises:
@@ -220,7 +216,7 @@ def root_of_inverse(real: Descriptors, matching: Matching) -> Floats:
     return np.asarray(root, dtype=np.float64)
 
 
-def cholesky_of(real: Descriptors, matching: Matching) -> Floats:
+def cholesky_of(real: Float32s, matching: Matching) -> Float64s:
     """Lower triangular L with LL' = K + ridge I of the reals at one position; what is above it is not cleared.
 
     Raises:
@@ -239,7 +235,7 @@ def cholesky_of(real: Descriptors, matching: Matching) -> Floats:
     return np.asarray(factor, dtype=np.float64)
 
 
-def standardise_residuals(root: Floats, weights: Floats, codes: Rows) -> Floats:
+def standardise_residuals(root: Float64s, weights: Float64s, codes: Int64s) -> Float64s:
     """From the weights ``H f`` to residuals without the own group, over their standard deviation.
 
     With H = M'M the inverse and B a group, the residuals of B without B are ``H_BB^-1 w_B`` and their covariance is
@@ -251,7 +247,7 @@ def standardise_residuals(root: Floats, weights: Floats, codes: Rows) -> Floats:
         codes: ``(n,)`` groups.
     """
     single = np.sqrt(np.einsum("ij,ij->j", root, root))
-    out: Floats = weights / (single if weights.ndim == 1 else single[:, None])
+    out: Float64s = weights / (single if weights.ndim == 1 else single[:, None])
     for rows in groups_of_many(codes):
         covariance = np.linalg.inv(root[:, rows].T @ root[:, rows])
         deviation = np.sqrt(np.diag(covariance))
@@ -260,14 +256,14 @@ def standardise_residuals(root: Floats, weights: Floats, codes: Rows) -> Floats:
     return out
 
 
-def groups_of_many(codes: Rows) -> Iterator[Rows]:
+def groups_of_many(codes: Int64s) -> Iterator[Int64s]:
     """The rows of each group of two or more."""
     order = np.argsort(codes, kind="stable")
     starts = np.flatnonzero(np.diff(codes[order])) + 1
     return (rows for rows in np.split(order, starts) if len(rows) > 1)
 
 
-def dealt(codes: Rows, groups: Groups | None, order: Rows, matching: Matching) -> list[Rows]:
+def dealt(codes: Int64s, groups: Groups | None, order: Int64s, matching: Matching) -> list[Int64s]:
     """The pool in blocks of about equal size, whole groups each; one block if it is small enough.
 
     Groups are dealt by a keyed hash of their name, or of nothing but chance for those without (by content order), never
@@ -298,18 +294,18 @@ def dealt(codes: Rows, groups: Groups | None, order: Rows, matching: Matching) -
     return [np.array(block, dtype=np.int64) for block in blocks]
 
 
-def part_of(descriptors: Descriptors, rows: Rows, part: int) -> Descriptors:
+def part_of(descriptors: Float32s, rows: Int64s, part: int) -> Float32s:
     """The vectors of some images at one position, contiguous float32."""
     return np.ascontiguousarray(descriptors[:, part][rows], dtype=np.float32)
 
 
-def content_order(descriptors: Descriptors) -> Rows:
+def content_order(descriptors: Float32s) -> Int64s:
     """Rows in the order of their bytes' digests: the same whatever order they came in (equal rows change nothing)."""
     digests = [hashlib.sha256(np.ascontiguousarray(row).tobytes()).digest() for row in descriptors]
     return np.array(sorted(range(len(digests)), key=digests.__getitem__), dtype=np.int64)
 
 
-def check_descriptors(descriptors: Descriptors, name: str, like: Descriptors | None = None) -> None:
+def check_descriptors(descriptors: Float32s, name: str, like: Float32s | None = None) -> None:
     """Refuse what is not a set of unit vectors by image and position, image by image.
 
     Raises:
@@ -330,7 +326,7 @@ def check_descriptors(descriptors: Descriptors, name: str, like: Descriptors | N
             raise UsageError(f"{name}: image {row} has a vector that is not finite or not of unit length")
 
 
-def checked_groups(groups: Groups | None, length: int) -> Rows:
+def checked_groups(groups: Groups | None, length: int) -> Int64s:
     """Group codes of the pool.
 
     Raises:

@@ -45,8 +45,9 @@ from provenance.detection.scores.positions import each_position
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
+    from provenance.arrays import Float32s, Float64s, Int64s
     from provenance.detection.checks import Groups
-    from provenance.detection.scores.local import Descriptors, Floats, Progress, Rows
+    from provenance.detection.scores.local import Progress
 
 COPY_FROM = 2.0
 COPY_WEIGHT = 4.0
@@ -56,8 +57,8 @@ SPREAD, SINGLE = "matching", "nearest"
 
 
 def local_scores(
-    pool: Descriptors,
-    release: Descriptors,
+    pool: Float32s,
+    release: Float32s,
     groups: Groups | None = None,
     *,
     matching: Matching | None = None,
@@ -89,16 +90,16 @@ def local_scores(
 
 
 def scores_with_each_plant(
-    pool: Descriptors,
-    release: Descriptors,
-    plants: Descriptors,
+    pool: Float32s,
+    release: Float32s,
+    plants: Float32s,
     groups: Groups | None = None,
     *,
     matching: Matching | None = None,
     terms: tuple[str, ...] = (SPREAD, SINGLE),
     threads: int = 1,
     progress: Progress | None = None,
-) -> Floats:
+) -> Float64s:
     """Scores of the whole pool for each plant, as if it alone had been added to the release.
 
     Args:
@@ -126,7 +127,7 @@ def scores_with_each_plant(
     order, release_order = content_order(pool), content_order(release)
     blocks = dealt(codes, groups, order, matching)
 
-    def contributions(part: int) -> dict[str, Floats]:
+    def contributions(part: int) -> dict[str, Float64s]:
         generated = part_of(release, release_order, part)
         planted = part_of(plants, np.arange(len(plants)), part)
         found = {term: np.empty((len(pool), len(plants))) for term in terms}
@@ -151,7 +152,7 @@ def scores_with_each_plant(
     means = {term: np.round(total / pool.shape[1], SCORE_DECIMALS) + 0.0 for term, total in totals.items()}
     if len(terms) == 1:
         return np.ascontiguousarray(means[terms[0]].T)
-    scores: Floats = np.round(robust(means[SPREAD]) + copy_bonus(means[SINGLE]), SCORE_DECIMALS) + 0.0
+    scores: Float64s = np.round(robust(means[SPREAD]) + copy_bonus(means[SINGLE]), SCORE_DECIMALS) + 0.0
     return np.ascontiguousarray(scores.T)
 
 
@@ -175,13 +176,13 @@ def referenced(scores: LocalScores, reference: LocalScores) -> LocalScores:
     return LocalScores(score=score, contributions=apart.contributions, copy=copy)
 
 
-def copy_bonus(nearest: Floats) -> Floats:
+def copy_bonus(nearest: Float64s) -> Float64s:
     """``4 max(0, r(nearest) - 2)`` over the first axis: 0 for all but images that have a copy in the release."""
-    bonus: Floats = COPY_WEIGHT * np.maximum(0.0, robust(nearest) - COPY_FROM)
+    bonus: Float64s = COPY_WEIGHT * np.maximum(0.0, robust(nearest) - COPY_FROM)
     return bonus
 
 
-def robust(scores: Floats) -> Floats:
+def robust(scores: Float64s) -> Float64s:
     """Scores minus their median, over 1.4826 times the median absolute deviation: a normal law's standard deviation.
 
     Over the first axis. Where more than half of the scores are equal, the standard deviation takes its place; where
@@ -193,7 +194,7 @@ def robust(scores: Floats) -> Floats:
     return np.where(spread > 0, centred / np.where(spread > 0, spread, 1.0), 0.0)
 
 
-def _to_release(real: Descriptors, generated: Descriptors, tau: float) -> tuple[Floats, Floats]:
+def _to_release(real: Float32s, generated: Float32s, tau: float) -> tuple[Float64s, Float64s]:
     """``(n,)`` ``nearest_generated`` with k = 1 and ``affinity``, of the same products."""
     closest, total = np.full(len(real), -np.inf), np.zeros(len(real))
     for start in range(0, len(generated), RELEASE_BLOCK):
@@ -204,8 +205,8 @@ def _to_release(real: Descriptors, generated: Descriptors, tau: float) -> tuple[
 
 
 def _residuals(
-    real: Descriptors, affinities: Floats, size: int, similarity: Floats, codes: Rows, matching: Matching
-) -> Floats:
+    real: Float32s, affinities: Float64s, size: int, similarity: Float64s, codes: Int64s, matching: Matching
+) -> Float64s:
     """``(n, p)`` standardised residuals at one position, one column for each plant; consumes the similarities.
 
     As ``residuals`` in local.py, with the inverse itself in place of its root: it serves many columns.
@@ -217,7 +218,7 @@ def _residuals(
     # rows of a C-ordered array are columns to BLAS: H times it, by the lower half of H alone and without a copy
     added = dsymm(1 / (size + 1), lower, kernel_of(similarity, matching.tau).T, side=1, lower=1).T
     added += dsymv(size / (size + 1), lower, affinities, lower=1)[:, None]
-    out: Floats = added / np.sqrt(diagonal)[:, None]
+    out: Float64s = added / np.sqrt(diagonal)[:, None]
     for rows in groups_of_many(codes):
         ordered = np.sort(rows)
         half = np.tril(lower[np.ix_(ordered, ordered)])
@@ -226,7 +227,7 @@ def _residuals(
     return out
 
 
-def _lower_inverse(real: Descriptors, matching: Matching) -> Floats:
+def _lower_inverse(real: Float32s, matching: Matching) -> Float64s:
     """The lower half of ``(K + ridge I)^-1`` of the reals at one position; what is above it means nothing.
 
     Raises:

@@ -25,10 +25,9 @@ from provenance.detection.scores.positions import each_position
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Float32s, Float64s, Int64s
     from provenance.detection.checks import Groups
-    from provenance.detection.scores.local import Descriptors, Floats, Progress, Rows
+    from provenance.detection.scores.local import Progress
 
 SUBJECT_BLOCK = 1024
 SIMILARITY_DECIMALS = 6
@@ -43,13 +42,13 @@ class SpeakingParts:
         similarity: ``(s, parts)`` its cosine, rounded to 6 decimals.
     """
 
-    release_row: NDArray[np.int64]
-    similarity: Floats
+    release_row: Int64s
+    similarity: Float64s
 
 
 def local_nearest_scores(
-    pool: Descriptors,
-    release: Descriptors,
+    pool: Float32s,
+    release: Float32s,
     groups: Groups | None = None,
     *,
     k: int = 30,
@@ -75,7 +74,7 @@ def local_nearest_scores(
         )
     order, release_order = content_order(pool), content_order(release)
 
-    def column(part: int) -> Floats:
+    def column(part: int) -> Float64s:
         real, generated = part_of(pool, order, part), part_of(release, release_order, part)
         raw = nearest_generated(real, generated, k) - nearest_references(real, codes[order], k)
         found = np.empty(len(pool))
@@ -87,7 +86,7 @@ def local_nearest_scores(
     return scores_of(contributions)
 
 
-def speaking_parts(pool: Descriptors, release: Descriptors, rows: Rows) -> SpeakingParts:
+def speaking_parts(pool: Float32s, release: Float32s, rows: Int64s) -> SpeakingParts:
     """For chosen images of the pool, the most similar generated part at each position.
 
     Args:
@@ -119,7 +118,7 @@ def speaking_parts(pool: Descriptors, release: Descriptors, rows: Rows) -> Speak
     return SpeakingParts(release_row=best, similarity=similarity)
 
 
-def nearest_references(real: Descriptors, codes: Rows, k: int) -> Floats:
+def nearest_references(real: Float32s, codes: Int64s, k: int) -> Float64s:
     """``(n,)`` mean cosine of each real to its k nearest of other groups, at one position."""
     means = []
     for start in range(0, len(real), SUBJECT_BLOCK):
@@ -130,27 +129,27 @@ def nearest_references(real: Descriptors, codes: Rows, k: int) -> Floats:
     return np.concatenate(means)
 
 
-def nearest_generated(real: Descriptors, generated: Descriptors, k: int) -> Floats:
+def nearest_generated(real: Float32s, generated: Float32s, k: int) -> Float64s:
     """``(n,)`` mean cosine of each real to its k nearest of the release, at one position."""
     blocks = range(0, len(real), SUBJECT_BLOCK)
     return np.concatenate([_mean_of_top(cosines(real[at : at + SUBJECT_BLOCK], generated), k) for at in blocks])
 
 
-def cosines(left: Descriptors, right: Descriptors) -> Floats:
+def cosines(left: Float32s, right: Float32s) -> Float64s:
     """Cosines of all pairs, rounded to 6 decimals."""
     return rounded_cosines((left @ right.T).astype(np.float64))
 
 
-def rounded_cosines(similarity: Floats) -> Floats:
+def rounded_cosines(similarity: Float64s) -> Float64s:
     """Cosines rounded to 6 decimals, within [-1, 1]; an array of their own."""
     rounded = np.round(similarity, SIMILARITY_DECIMALS)
     return np.clip(rounded, -1.0, 1.0, out=rounded)
 
 
-def _mean_of_top(values: Floats, k: int) -> Floats:
+def _mean_of_top(values: Float64s, k: int) -> Float64s:
     if k == 1:
-        nearest: Floats = values.max(axis=1)
+        nearest: Float64s = values.max(axis=1)
         return nearest
     top = np.sort(np.partition(values, values.shape[1] - k, axis=1)[:, -k:], axis=1)
-    means: Floats = top.mean(axis=1)
+    means: Float64s = top.mean(axis=1)
     return means

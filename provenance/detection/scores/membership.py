@@ -22,12 +22,10 @@ from provenance.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Float64s
     from provenance.detection.scores.neighborhoods import Neighborhoods
 
-    Floats = NDArray[np.float64]
-    Score = Callable[[Neighborhoods], Floats]
+    Score = Callable[[Neighborhoods], Float64s]
 
 DISTANCE_FLOOR = 1e-3
 """Distances below it are rounding of float32 vectors (cosines within 5e-7 of 1): the floor of ``density``."""
@@ -36,7 +34,7 @@ REFERENCED = "referenced:"
 """Before a score's name: that score less the same against a reference release."""
 
 
-def nearest(found: Neighborhoods) -> Floats:
+def nearest(found: Neighborhoods) -> Float64s:
     """Max over g in G of cos(x, g).
 
     Source: GAN-Leaks, full black box (Chen et al. 2020); for real subjects it is also the seed method's S(r).
@@ -45,16 +43,16 @@ def nearest(found: Neighborhoods) -> Floats:
     return found.to_release[:, 0]
 
 
-def nearest_mean(found: Neighborhoods) -> Floats:
+def nearest_mean(found: Neighborhoods) -> Float64s:
     """Mean of the k greatest cos(x, g).
 
     Source: the k-neighbor form of GAN-Leaks. Steadier than ``nearest``; a single copy weighs 1/k.
     """
-    mean: Floats = found.to_release.mean(axis=1)
+    mean: Float64s = found.to_release.mean(axis=1)
     return mean
 
 
-def relative(found: Neighborhoods) -> Floats:
+def relative(found: Neighborhoods) -> Float64s:
     """Max over g in G of cos(x, g) - max over r in R of cos(x, r).
 
     Source: difference of the distances to the closest synthetic and the closest real record (DCR). Takes out how
@@ -63,7 +61,7 @@ def relative(found: Neighborhoods) -> Floats:
     return found.to_release[:, 0] - found.to_pool[:, 0]
 
 
-def density(found: Neighborhoods) -> Floats:
+def density(found: Neighborhoods) -> Float64s:
     """Log of (density of G at x / density of R at x), both by the k-th neighbor.
 
         density_A(x) = k / (|A| V r_A(x)^(d-1))
@@ -75,11 +73,11 @@ def density(found: Neighborhoods) -> Floats:
     """
     to_release, to_pool = (_distance(values[:, -1]) for values in (found.to_release, found.to_pool))
     sizes = np.log(found.rivals) - np.log(found.release_size)
-    score: Floats = sizes + (found.dimension - 1) * (np.log(to_pool) - np.log(to_release))
+    score: Float64s = sizes + (found.dimension - 1) * (np.log(to_pool) - np.log(to_release))
     return score
 
 
-def local_share(found: Neighborhoods) -> Floats:
+def local_share(found: Neighborhoods) -> Float64s:
     """Share of G among the k nearest of x in G and R together, in steps of 1/k.
 
     Source: Data Plagiarism Index (Ward et al. 2024). Depends on |G| / |R|, which is the same for all. Neighbors that
@@ -91,11 +89,11 @@ def local_share(found: Neighborhoods) -> Floats:
     closer = (found.to_release > last).sum(axis=1)
     tied_release, tied_pool = ((values == last).sum(axis=1) for values in (found.to_release, found.to_pool))
     places = k - closer - (found.to_pool > last).sum(axis=1)
-    share: Floats = (closer + places * tied_release / (tied_release + tied_pool)) / k
+    share: Float64s = (closer + places * tied_release / (tied_release + tied_pool)) / k
     return share
 
 
-def monte_carlo(found: Neighborhoods) -> Floats:
+def monte_carlo(found: Neighborhoods) -> Float64s:
     """Share of g within eps of x; eps = median over the pool of the distance to the nearest g.
 
     Source: Hilprecht et al. 2019, with their median heuristic. Half of the pool scores 0 but for its own nearest,
@@ -104,7 +102,7 @@ def monte_carlo(found: Neighborhoods) -> Floats:
     return found.within_radius / found.release_size
 
 
-def retrieved(found: Neighborhoods) -> Floats:
+def retrieved(found: Neighborhoods) -> Float64s:
     """Share of g to which no real of another group is closer than x: how often x is retrieved as the nearest.
 
     Source: the retrieval-based entry of team VCMI to ImageCLEFmed-GAN 2023. The pool is the gallery for calibration
@@ -113,7 +111,7 @@ def retrieved(found: Neighborhoods) -> Floats:
     return found.retrieved / found.release_size
 
 
-def retrieved_rank(found: Neighborhoods) -> Floats:
+def retrieved_rank(found: Neighborhoods) -> Float64s:
     """Minus the mean rank of x among the reals of other groups, over all g, less 1 and by their number: in [-1, 0].
 
     Source and assumptions as for ``retrieved``; without its ties at 0.
@@ -138,7 +136,7 @@ SCORES: Mapping[str, Score] = MappingProxyType(
 
 def membership_scores(
     release: Neighborhoods, reference: Neighborhoods | None = None, names: Iterable[str] | None = None
-) -> dict[str, Floats]:
+) -> dict[str, Float64s]:
     """Scores of every image of a pool by name, float64 (n,), rounded to 9 decimals, all finite.
 
     ``referenced:NAME`` is NAME against the release less NAME against the reference release, of a generator trained
@@ -160,7 +158,7 @@ def membership_scores(
     return {name: _score(name, release, reference) for name in names}
 
 
-def _score(name: str, release: Neighborhoods, reference: Neighborhoods | None) -> Floats:
+def _score(name: str, release: Neighborhoods, reference: Neighborhoods | None) -> Float64s:
     plain = name.removeprefix(REFERENCED)
     if plain not in SCORES:
         raise UsageError(f"no membership score is called {name}", hint=f"there are {', '.join(SCORES)}")
@@ -172,5 +170,5 @@ def _score(name: str, release: Neighborhoods, reference: Neighborhoods | None) -
     return np.round(values, DECIMALS) + 0.0  # no -0.0
 
 
-def _distance(similarities: Floats) -> Floats:
+def _distance(similarities: Float64s) -> Float64s:
     return np.maximum(np.sqrt(np.maximum(2 - 2 * similarities, 0)), DISTANCE_FLOOR)

@@ -21,13 +21,9 @@ from provenance.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Float32s, Float64s, Int64s
     from provenance.detection.checks import Groups
 
-    Floats = NDArray[np.float64]
-    Codes = NDArray[np.int64]
-    Vectors = NDArray[np.float32]
 
 SCALE = 2.0**26
 NORM_TOLERANCE = 1e-4
@@ -51,17 +47,17 @@ class Neighborhoods:
         rank_sum: Sum over generated images of 1 + the number of reals of other groups that are closer; (n,).
     """
 
-    to_release: Floats
-    to_pool: Floats
-    rivals: Codes
+    to_release: Float64s
+    to_pool: Float64s
+    rivals: Int64s
     release_size: int
     dimension: int
     radius_similarity: float
-    within_radius: Codes
-    retrieved: Codes
-    rank_sum: Codes
+    within_radius: Int64s
+    retrieved: Int64s
+    rank_sum: Int64s
 
-    def with_planted(self, similarities: Floats, groups: Groups | None = None) -> Neighborhoods:
+    def with_planted(self, similarities: Float64s, groups: Groups | None = None) -> Neighborhoods:
         """The same after one more generated image, from its cosines to the pool alone: O(n k).
 
         The radius eps stays the one of the release without it, so that nothing else is computed again.
@@ -95,8 +91,8 @@ class NearestLists:
     Equal similarities stand in the order of the references.
     """
 
-    index: Codes
-    similarity: Floats
+    index: Int64s
+    similarity: Float64s
 
     def __post_init__(self) -> None:
         if self.index.ndim != 2 or self.index.shape != self.similarity.shape or 0 in self.index.shape:
@@ -108,7 +104,7 @@ class NearestLists:
 
 
 def neighborhoods(
-    pool: Vectors, release: Vectors, groups: Groups | None = None, *, k: int = 10, block_numbers: int = BLOCK_NUMBERS
+    pool: Float32s, release: Float32s, groups: Groups | None = None, *, k: int = 10, block_numbers: int = BLOCK_NUMBERS
 ) -> Neighborhoods:
     """Compare every real of a pool with a release and with the pool's reals of other groups.
 
@@ -149,7 +145,7 @@ def neighborhoods(
     )
 
 
-def similarities_to(pool: Vectors, image: Vectors) -> Floats:
+def similarities_to(pool: Float32s, image: Float32s) -> Float64s:
     """Cosines of one image, shape (dimension,), to every image of a pool, exact as everything here; (n,).
 
     Raises:
@@ -157,13 +153,13 @@ def similarities_to(pool: Vectors, image: Vectors) -> Floats:
     """
     reals, other = fixed_point(pool, "pool"), fixed_point(np.atleast_2d(image), "image")
     _same_dimension(reals, other)
-    similarities: Floats = np.clip(reals @ other[0], -1, 1)
+    similarities: Float64s = np.clip(reals @ other[0], -1, 1)
     return similarities
 
 
 def nearest_lists(
-    queries: Vectors,
-    references: Vectors,
+    queries: Float32s,
+    references: Float32s,
     *,
     k: int,
     query_groups: Groups | None = None,
@@ -197,7 +193,7 @@ def nearest_lists(
     return NearestLists(np.concatenate(indices), np.concatenate(similarities))
 
 
-def fixed_point(vectors: Vectors, name: str) -> Floats:
+def fixed_point(vectors: Float32s, name: str) -> Float64s:
     """Unit vectors rounded to whole multiples of 2^-26, as float64; see the module.
 
     Raises:
@@ -213,19 +209,19 @@ def fixed_point(vectors: Vectors, name: str) -> Floats:
     return np.rint(array * SCALE) / SCALE
 
 
-def _blocks(rows: Floats, columns: Floats, block_numbers: int) -> Iterator[tuple[int, Floats]]:
+def _blocks(rows: Float64s, columns: Float64s, block_numbers: int) -> Iterator[tuple[int, Float64s]]:
     step = max(1, block_numbers // len(columns))
     for start in range(0, len(rows), step):
         yield start, np.clip(rows[start : start + step] @ columns.T, -1, 1)
 
 
-def _greatest(similarities: Floats, k: int) -> Floats:
+def _greatest(similarities: Float64s, k: int) -> Float64s:
     kept = np.partition(similarities, similarities.shape[1] - k, axis=1)[:, -k:]
-    descending: Floats = np.sort(kept, axis=1)[:, ::-1]
+    descending: Float64s = np.sort(kept, axis=1)[:, ::-1]
     return descending
 
 
-def _to_pool(reals: Floats, codes: Codes, k: int, block_numbers: int) -> Floats:
+def _to_pool(reals: Float64s, codes: Int64s, k: int, block_numbers: int) -> Float64s:
     parts = []
     for start, part in _blocks(reals, reals, block_numbers):
         part[codes[start : start + len(part), None] == codes[None, :]] = -np.inf
@@ -233,7 +229,7 @@ def _to_pool(reals: Floats, codes: Codes, k: int, block_numbers: int) -> Floats:
     return np.concatenate(parts)
 
 
-def _ranks(similarities: Floats, codes: Codes) -> Codes:
+def _ranks(similarities: Float64s, codes: Int64s) -> Int64s:
     # 1 + the number of reals of other groups that are closer, in every column: rank in all less rank in the group.
     ranks = _ranks_within(similarities, np.zeros(len(codes), dtype=np.int64))
     rows = np.flatnonzero(np.bincount(codes)[codes] > 1)
@@ -242,7 +238,7 @@ def _ranks(similarities: Floats, codes: Codes) -> Codes:
     return ranks
 
 
-def _ranks_within(similarities: Floats, codes: Codes) -> Codes:
+def _ranks_within(similarities: Float64s, codes: Int64s) -> Int64s:
     # Rank 1 = greatest of the own group in each column; equal ones share the better rank. All groups at once.
     order = np.argsort(-similarities, axis=0, kind="stable")
     order = np.take_along_axis(order, np.argsort(codes[order], axis=0, kind="stable"), axis=0)
@@ -260,21 +256,21 @@ def _ranks_within(similarities: Floats, codes: Codes) -> Codes:
 
 def _shared_codes(
     query_groups: Groups | None, reference_groups: Groups | None, queries: int, references: int
-) -> tuple[Codes, Codes] | None:
+) -> tuple[Int64s, Int64s] | None:
     if query_groups is None or reference_groups is None:
         return None
     codes, _ = group_codes([*query_groups, *reference_groups], queries + references)
     return codes[:queries], codes[queries:]
 
 
-def _most_excluded(own: tuple[Codes, Codes] | None) -> int:
+def _most_excluded(own: tuple[Int64s, Int64s] | None) -> int:
     if own is None:
         return 0
     sizes = np.bincount(own[1], minlength=int(own[0].max()) + 1)
     return int(sizes[own[0]].max())
 
 
-def _same_dimension(first: Floats, second: Floats) -> None:
+def _same_dimension(first: Float64s, second: Float64s) -> None:
     if first.shape[1] != second.shape[1]:
         raise UsageError(f"vectors of {first.shape[1]} and of {second.shape[1]} numbers can't be compared")
 

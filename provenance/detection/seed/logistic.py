@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from provenance.detection.checks import Flags, Groups, Numbers
+    from provenance.detection.checks import FlagsLike, Groups, Numbers
 
 PAPER_FEATURES = ("s_used", "s_not_used")
 """S_u and S_n of a generated image (seed paper, eq. 2)."""
@@ -206,7 +206,7 @@ class LogisticFit:
 
 def fit_logistic(
     scores: Mapping[str, Numbers],
-    truth: Flags,
+    truth: FlagsLike,
     *,
     groups: Groups | None = None,
     settings: FitSettings | None = None,

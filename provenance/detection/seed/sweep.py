@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from provenance.detection.checks import Flags, Groups, Numbers
+    from provenance.detection.checks import FlagsLike, Groups, Numbers
     from provenance.detection.rules import Threshold
 
 PAPER_ALPHAS = (0.1, 0.3, 0.5, 0.7, 1.0)
@@ -136,7 +136,7 @@ def checked_alphas(alphas: Iterable[float]) -> tuple[float, ...]:
 
 def sweep_alphas(
     scores: Numbers,
-    truth: Flags,
+    truth: FlagsLike,
     alphas: Iterable[float] = PAPER_ALPHAS,
     *,
     s_not_used: Numbers | None = None,
@@ -170,7 +170,7 @@ def sweep_alphas(
 
 def adaptive_alpha(
     scores: Numbers,
-    truth: Flags,
+    truth: FlagsLike,
     alphas: Iterable[float] = PAPER_ALPHAS,
     *,
     s_not_used: Numbers | None = None,
@@ -240,7 +240,7 @@ class _Scores:
         return above if self.others is None else above & (self.values > self.others)
 
 
-def _checked(scores: Numbers, truth: Flags, s_not_used: Numbers | None) -> _Scores:
+def _checked(scores: Numbers, truth: FlagsLike, s_not_used: Numbers | None) -> _Scores:
     known = checked_flags(truth, "truth")
     values = checked_scores(scores, "scores", len(known))
     others = None if s_not_used is None else checked_scores(s_not_used, "S_n", len(known))
