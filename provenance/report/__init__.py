@@ -20,7 +20,8 @@ from provenance.report.content import (
     SpaceLine,
     SpeakingPair,
 )
-from provenance.report.evaluation import Curve, Drawing, draw_calibration, draw_histogram, draw_roc
+from provenance.report.drawing import Drawing
+from provenance.report.evaluation import Curve, draw_calibration, draw_histogram, draw_roc
 from provenance.report.page import render
 from provenance.report.sensitivity import ShareLine, draw_sensitivity
 from provenance.report.sweep import SweepCurves, draw_sweep

@@ -6,25 +6,24 @@ bytes.
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from provenance.report.drawing import TEXT, dress, for_print, whole_counts
 from provenance.report.figure import bin_edges
-from provenance.report.printed import GRID, NO_METADATA, STYLE, TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     from provenance.report.content import Series
+    from provenance.report.drawing import Drawing
 
 _MARK, _SHADE = "#000000", "#eef0f2"
 _COLOURS = ("#16466f", "#c25e1c", "#4f8a5b", "#7a4b8c", "#5c6670", "#9a7d0a")
@@ -33,16 +32,13 @@ _LINES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5, 
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 # Inches: a wide figure, the side of a square one, and what a line of its legend adds to its height.
 _WIDE, _SQUARE, _LINE = (6.8, 3.6), 4.6, 0.175
-_DPI = 200
+_SETTINGS: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+    "axes.unicode_minus": False,
+    "hatch.linewidth": 0.8,
+}
 _MAX_CURVES = len(_LINES)
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """One figure in two forms."""
-
-    svg: bytes
-    png: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +69,6 @@ def draw_histogram(series: Sequence[Series], axis: str, threshold: float | None,
     """
 
     def draw(figure: Figure) -> None:
-        from matplotlib.ticker import MaxNLocator
-
         axes = figure.add_subplot()
         edges = bin_edges([value for each in series for value in each.values])
         looks: tuple[dict[str, Any], ...] = (
@@ -88,13 +82,11 @@ def draw_histogram(series: Sequence[Series], axis: str, threshold: float | None,
             axes.axvline(mu, color=_MARK, linewidth=1, linestyle=":", label=f"mu = {mu:.4f}")
         if threshold is not None:
             axes.axvline(threshold, color=_MARK, linewidth=1.6, linestyle="--", label=f"T = {threshold:.4f}")
-        _dress(axes, axis, "images per bin (count)", grid="y")
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, steps=[1, 2, 5, 10]))
-        axes.set_ylim(bottom=0)
-        axes.ticklabel_format(axis="x", useOffset=False)
+        dress(axes, axis, "images per bin (count)", grid="y", width=0.7)
+        whole_counts(axes, steps=[1, 2, 5, 10])
         _legend(figure, axes.get_legend_handles_labels()[0], columns=2)
 
-    return _drawn(draw, _WIDE)
+    return for_print(draw, _WIDE, **_SETTINGS)
 
 
 def draw_roc(
@@ -138,10 +130,10 @@ def draw_roc(
             axes.set_ylim(-0.015, 1.015)
         axes.set_aspect("equal")
         scale = "logarithmic, no unit" if logarithmic else "no unit"
-        _dress(axes, f"false positive rate ({scale})", f"true positive rate ({scale})", grid="both")
+        dress(axes, f"false positive rate ({scale})", f"true positive rate ({scale})", grid="both", width=0.7)
         _legend(figure, handles, title)
 
-    return _drawn(draw, (_SQUARE, _SQUARE + _LINE * lines))
+    return for_print(draw, (_SQUARE, _SQUARE + _LINE * lines), **_SETTINGS)
 
 
 def draw_calibration(p_values: Sequence[float], shares: Sequence[float], label: str) -> Drawing:
@@ -163,10 +155,10 @@ def draw_calibration(p_values: Sequence[float], shares: Sequence[float], label: 
         axes.set_aspect("equal")
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.005)
-        _dress(axes, "p-value (no unit)", "share of not-used groups at or below (no unit)", grid="both")
+        dress(axes, "p-value (no unit)", "share of not-used groups at or below (no unit)", grid="both", width=0.7)
         _legend(figure, axes.get_legend_handles_labels()[0])
 
-    return _drawn(draw, (_SQUARE, _SQUARE + _LINE * (2 + label.count("\n"))))
+    return for_print(draw, (_SQUARE, _SQUARE + _LINE * (2 + label.count("\n"))), **_SETTINGS)
 
 
 def _draw_curve(axes: Axes, curve: Curve, number: int, lowest: float | None) -> Line2D:
@@ -218,15 +210,6 @@ def _plain(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text).replace("$", r"\$")
 
 
-def _dress(axes: Axes, x_name: str, y_name: str, *, grid: str) -> None:
-    axes.set_xlabel(x_name)
-    axes.set_ylabel(y_name)
-    axes.grid(axis=grid, color=GRID, linewidth=0.7)  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
 def _legend(figure: Figure, handles: Sequence[Any], title: str = "", columns: int = 1) -> None:
     legend = figure.legend(
         handles=handles,
@@ -241,27 +224,3 @@ def _legend(figure: Figure, handles: Sequence[Any], title: str = "", columns: in
         borderaxespad=0.3,
     )
     legend.get_title().set_fontstyle("italic")
-
-
-def _drawn(draw: Callable[[Figure], None], inches: tuple[float, float]) -> Drawing:
-    # Without pyplot, which keeps state for the whole process and may ask for a display.
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    settings = {
-        **STYLE,
-        "svg.fonttype": "none",
-        "font.family": "DejaVu Sans",
-        "axes.unicode_minus": False,
-        "hatch.linewidth": 0.8,
-    }
-    with mpl.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)  # shown as a box
-        figure = Figure(figsize=inches, layout="constrained")
-        FigureCanvasAgg(figure)
-        draw(figure)
-        svg, png = io.BytesIO(), io.BytesIO()
-        figure.savefig(svg, format="svg", metadata=NO_METADATA)
-        figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
-    return Drawing(svg.getvalue(), png.getvalue())

@@ -1,40 +1,27 @@
 """The figure of the report: the histogram of scores with the threshold (the seed paper's figure 2), as SVG.
 
-Colours are written as CSS variables, so that one drawing serves light, dark and print; what is told apart by
-colour is told apart by filling and line as well.
+What is told apart by colour is told apart by filling and line as well.
 """
 
 from __future__ import annotations
 
-import io
-import re
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from provenance.report.drawing import PAGE_GRID, PAGE_MARK, PAGE_SERIES, dress, for_page, legend_above, whole_counts
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from provenance.report.content import Series
 
-# Colours that the drawing is made in, and what each becomes in the page.
-TEXT, GRID, MARK = "#010203", "#010204", "#010205"
-SERIES = ("#010206", "#010207", "#010208")
-_VARIABLES = {
-    TEXT: "--fig-text",
-    GRID: "--fig-grid",
-    MARK: "--fig-mark",
-    SERIES[0]: "--fig-a",
-    SERIES[1]: "--fig-b",
-    SERIES[2]: "--fig-c",
-}
 _LINES = ("-", "-", (0, (5, 1.5, 1, 1.5)))
-_SIZE_INCHES = (9.2, 3.9)
 _MIN_BINS, _MAX_BINS = 12, 60
 _SMALLEST_WIDTH = 1e-9
 
@@ -119,79 +106,26 @@ def _svg(
     marks: Sequence[tuple[float, Mapping[str, Any]]],
 ) -> str:
     def draw(figure: Figure) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes = figure.add_subplot()
         _draw_series(axes, series, edges, counts)
         for place, look in marks:
-            axes.axvline(place, color=MARK, **look)
-        _dress(axes, axis)
+            axes.axvline(place, color=PAGE_MARK, **look)
+        dress(axes, axis, "images (count per bin)", colour=PAGE_GRID, left=False)
+        whole_counts(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=9))
+        axes.tick_params(axis="y", length=0)
+        if axes.get_legend_handles_labels()[0]:
+            legend_above(axes, size=10)
 
-    return drawn(draw, "figure-title")
-
-
-def drawn(draw: Callable[[Figure], None], title_id: str) -> str:
-    """What ``draw`` draws, as an SVG element for the page; ``title_id`` is the element that says what it is."""
-    # The figure is drawn without pyplot, which keeps state for the whole process and may ask for a display.
-    import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    settings: dict[Any, Any] = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "provenance",
-        "font.size": 11,
-        "text.color": TEXT,
-        "axes.labelcolor": TEXT,
-        "xtick.color": TEXT,
-        "ytick.color": TEXT,
-        "axes.edgecolor": TEXT,
-    }
-    with mpl.rc_context(settings):
-        figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
-        FigureCanvasSVG(figure)
-        draw(figure)
-        buffer = io.StringIO()
-        figure.savefig(
-            buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Type", "Format"))
-        )
-    return for_page(buffer.getvalue(), title_id)
+    return for_page(draw, "figure-title")
 
 
 def _draw_series(axes: Axes, series: Sequence[Series], edges: Any, counts: Sequence[Any]) -> None:
     for number, (each, count) in enumerate(zip(series, counts, strict=True)):
         label = f"{each.symbol} {each.words} (n = {len(each.values):,})"
         if number == 0:
-            axes.stairs(count, edges, fill=True, color=SERIES[0], label=label, linewidth=0)
+            axes.stairs(count, edges, fill=True, color=PAGE_SERIES[0], label=label, linewidth=0)
         else:
-            axes.stairs(count, edges, color=SERIES[number], label=label, linewidth=1.8, linestyle=_LINES[number])
-
-
-def _dress(axes: Axes, axis: str) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_xlabel(axis)
-    axes.set_ylabel("images (count per bin)")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=9))
-    axes.ticklabel_format(axis="x", useOffset=False)
-    axes.set_ylim(bottom=0)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, borderaxespad=0.2, fontsize=10)
-
-
-def for_page(svg: str, title_id: str = "figure-title") -> str:
-    """The bare element: no prolog, no metadata, colours as variables, its size left to the page."""
-    element = svg[svg.index("<svg") :].strip()
-    element = re.sub(r"\s*<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
-    _, _, inner = element.partition(">")
-    box = re.search(r'viewBox="[^"]+"', element)
-    assert box is not None, "matplotlib writes a viewBox"
-    for colour, variable in _VARIABLES.items():
-        inner = inner.replace(colour, f"var({variable})")
-    # xlink:href is the only use of a namespace; HTML knows plain href
-    inner = inner.replace("xlink:href", "href")
-    return f'<svg class="figure" role="img" aria-labelledby="{title_id}" {box.group()}>{inner}'
+            axes.stairs(count, edges, color=PAGE_SERIES[number], label=label, linewidth=1.8, linestyle=_LINES[number])

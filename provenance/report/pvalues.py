@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.report.figure import GRID, MARK, SERIES, TEXT, drawn
+from provenance.report.drawing import PAGE_GRID, PAGE_MARK, PAGE_SERIES, PAGE_TEXT, dress, for_page, legend_above
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,15 +35,14 @@ def p_value_figure(series: Sequence[Series], q: float) -> str:
         _histogram(left, np.concatenate([np.asarray(each.values) for each in series]))
         _shares(right, series, q)
 
-    return drawn(draw, "p-figure-title")
+    return for_page(draw, "p-figure-title")
 
 
 def _histogram(axes: Axes, values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
     counts, edges = np.histogram(values, np.linspace(0, 1, _BINS + 1))
-    axes.stairs(counts, edges, fill=True, color=SERIES[0], linewidth=0, label="images")
-    axes.axhline(len(values) / _BINS, color=MARK, linestyle="--", linewidth=1.4, label="uniform: no effect at all")
-    axes.set_ylabel("images (count per bin)")
-    _dress(axes)
+    axes.stairs(counts, edges, fill=True, color=PAGE_SERIES[0], linewidth=0, label="images")
+    axes.axhline(len(values) / _BINS, color=PAGE_MARK, linestyle="--", linewidth=1.4, label="uniform: no effect at all")
+    _dress(axes, "images (count per bin)")
 
 
 def _shares(axes: Axes, series: Sequence[Series], q: float) -> None:
@@ -51,20 +50,15 @@ def _shares(axes: Axes, series: Sequence[Series], q: float) -> None:
         values = np.sort(np.asarray(each.values, dtype=np.float64))
         shares = np.arange(1, len(values) + 1) / len(values)
         across, up = [0.0, *values.tolist(), 1.0], [0.0, *shares.tolist(), 1.0]
-        colour, width = SERIES[1 + number % 2], 2.2 - 1.0 * (number % 2)
+        colour, width = PAGE_SERIES[1 + number % 2], 2.2 - 1.0 * (number % 2)
         axes.step(across, up, where="post", label=each.words, color=colour, linewidth=width)
-    axes.plot([0, 1], [0, 1], color=MARK, linestyle="--", linewidth=1.4, label="uniform")
-    axes.plot([0, q], [0, 1], color=TEXT, linestyle=":", linewidth=1.6, label=f"p / q, q = {q:g}")
-    axes.set_ylabel("share of images at or below")
+    axes.plot([0, 1], [0, 1], color=PAGE_MARK, linestyle="--", linewidth=1.4, label="uniform")
+    axes.plot([0, q], [0, 1], color=PAGE_TEXT, linestyle=":", linewidth=1.6, label=f"p / q, q = {q:g}")
     axes.set_ylim(0, 1.02)
-    _dress(axes)
+    _dress(axes, "share of images at or below")
 
 
-def _dress(axes: Axes) -> None:
-    axes.set_xlabel("p-value (no unit)")
+def _dress(axes: Axes, y_name: str) -> None:
+    dress(axes, "p-value (no unit)", y_name, colour=PAGE_GRID)
     axes.set_xlim(0, 1)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, borderaxespad=0.2, fontsize=9)
+    legend_above(axes)

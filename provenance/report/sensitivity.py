@@ -5,18 +5,18 @@ For print: what is told apart by colour is told apart by marker and line as well
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provenance.report.evaluation import Drawing
-from provenance.report.printed import GRID, NO_METADATA, STYLE
+from provenance.report.drawing import dress, for_print
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from provenance.report.drawing import Drawing
+
 _FOUND, _OUTRANKING = "#16466f", "#c25e1c"
-_WIDTH, _DPI = 7.2, 200
+_WIDTH = 7.2
 # Inches: a row of the figure, and what stands above and below the rows.
 _ROW, _FRAME = 0.24, 1.5
 
@@ -49,18 +49,8 @@ def draw_sensitivity(lines: Sequence[ShareLine], target: float, *, plants: int, 
         plants: Of each kind.
         found: What "detected" means, in a few words, for the legend.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(_WIDTH, _FRAME + _ROW * len(lines)), layout="constrained")
-        FigureCanvasAgg(figure)
-        _draw(figure, lines, target, plants, found)
-        svg, png = io.BytesIO(), io.BytesIO()
-        figure.savefig(svg, format="svg", metadata=NO_METADATA)
-        figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
-    return Drawing(svg.getvalue(), png.getvalue())
+    inches = (_WIDTH, _FRAME + _ROW * len(lines))
+    return for_print(lambda figure: _draw(figure, lines, target, plants, found), inches)
 
 
 def _draw(figure: Any, lines: Sequence[ShareLine], target: float, plants: int, found: str) -> None:
@@ -95,12 +85,6 @@ def _draw(figure: Any, lines: Sequence[ShareLine], target: float, plants: int, f
     axes.set_yticks(places, [f"{line.name}   {line.similarity:.3f}" for line in lines])
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.set_xlim(-0.03, 1.03)
-    axes.set_xlabel(
-        f"share of {plants:,} plants of a kind, each judged alone\n(no unit; bars: 95 % intervals by Wilson)"
-    )
-    axes.set_ylabel("kind, strength, median cosine to the original")
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    across = f"share of {plants:,} plants of a kind, each judged alone\n(no unit; bars: 95 % intervals by Wilson)"
+    dress(axes, across, "kind, strength, median cosine to the original", grid="both")
     figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9, handlelength=2.2)

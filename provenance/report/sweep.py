@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provenance.report.printed import GRID, NO_METADATA, STYLE
+from provenance.report.drawing import dress, in_formats, legend_above
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +16,7 @@ _LOOKS: tuple[tuple[str, Any, str], ...] = (
     ("#16466f", "-", "o"),
     ("#5c6670", (0, (1, 1.2)), "D"),
 )
-_SIZE_INCHES, _DPI = (7.2, 4.0), 200
+_SIZE_INCHES = (7.2, 4.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +40,7 @@ class SweepCurves:
 
 def draw_sweep(curves: SweepCurves, fmt: str) -> bytes:
     """The figure as ``png`` or ``svg``; equal values give equal bytes."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
-        FigureCanvasAgg(figure)
-        _draw(figure.add_subplot(), curves)
-        buffer = io.BytesIO()
-        metadata = NO_METADATA if fmt == "svg" else {"Software": None}
-        figure.savefig(buffer, format=fmt, dpi=_DPI, metadata=metadata)
-    return buffer.getvalue()
+    return in_formats(lambda figure: _draw(figure.add_subplot(), curves), _SIZE_INCHES, [fmt])[0]
 
 
 def _draw(axes: Any, curves: SweepCurves) -> None:
@@ -64,13 +52,6 @@ def _draw(axes: Any, curves: SweepCurves) -> None:
     if curves.best_alpha is not None:
         best = f"best F1 (alpha = {curves.best_alpha:g})"
         axes.axvline(curves.best_alpha, color="black", linewidth=1, linestyle="--", label=best)
-    axes.set_xlabel("alpha (no unit), T = mu + alpha x sigma")
-    axes.set_ylabel(f"share (no unit), n = {curves.images:,} images")
+    dress(axes, "alpha (no unit), T = mu + alpha x sigma", f"share (no unit), n = {curves.images:,} images")
     axes.set_ylim(-0.02, 1.02)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, frameon=False, borderaxespad=0.2, fontsize=9, handlelength=3
-    )
+    legend_above(axes, columns=3, handlelength=3)
