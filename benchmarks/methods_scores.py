@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from methods_combination import choose_score, combine_by_logistic
 
 from provenance.detection import (
     SCORES,
@@ -14,8 +15,6 @@ from provenance.detection import (
     FitSettings,
     Resampling,
     calibrate,
-    choose_score,
-    combine_by_logistic,
     combine_by_rank,
     compare,
     decide_real,

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from provenance.index import MomentsCache, VectorIndex
     from provenance.vocabulary import Space
 
-DEFAULT_FOLDER = ".provenance"
 CATALOG_FILE = "catalog.sqlite3"
 _FILE_BACKBONES = ("onnx:", "torchscript:")
 

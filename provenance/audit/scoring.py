@@ -21,11 +21,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provenance.detection import SCORES, combine_by_rank, membership_scores, neighborhoods
-from provenance.detection.scores.combination import RANK_AVERAGE
 from provenance.detection.scores.local import Matching, matching_scores
 from provenance.detection.scores.local_memory import COPY_FROM, COPY_WEIGHT, local_scores, referenced
 from provenance.detection.scores.local_neighbors import local_nearest_scores
-from provenance.detection.scores.membership import REFERENCED
+from provenance.detection.scores.membership import RANK_AVERAGE, REFERENCED
 from provenance.errors import SpaceMismatchError, UsageError
 from provenance.index import available_threads
 

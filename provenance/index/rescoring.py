@@ -62,18 +62,7 @@ def similarities_of_pairs(a: Float32s, a_rows: Int64s, b: Float32s, b_rows: Int6
     return clipped
 
 
-def exact_sums(terms: Float64s) -> Float64s:
-    """The correctly rounded sum of each row of ``(n, m)`` float64 terms; equal to ``math.fsum`` bit for bit.
-
-    Raises:
-        VectorStoreError: If a term is not finite.
-    """
-    parts = _PartialSums(len(terms))
-    parts.add(0, terms, np.empty_like(terms))
-    return parts.rounded(lambda row: terms[row], terms.shape[1])
-
-
-class _PartialSums:
+class PartialSums:
     """Sums of rows of terms in two parts, the first exact, the second with a known bound of its error.
 
     After Rump, Ogita and Oishi (2008, AccSum): with 2^e above the sum of the absolute terms, adding and subtracting
@@ -123,7 +112,7 @@ def _dots(a: Float32s, a_rows: Int64s, b: Float32s, b_rows: Int64s) -> Float64s:
     most = max(1, min(len(a_rows), _BLOCK_VALUES // max(1, dimension)))
     left, right = (np.empty((most, dimension), dtype=np.float32) for _ in range(2))
     terms, scratch = (np.empty((most, dimension), dtype=np.float64) for _ in range(2))
-    parts = _PartialSums(len(a_rows))
+    parts = PartialSums(len(a_rows))
     for start in range(0, len(a_rows), most):
         block = slice(start, start + most)
         size = len(a_rows[block])

@@ -14,10 +14,10 @@ from scipy.stats import binom, chisquare
 from provenance.detection.calibrated.conformal import calibrate, conformal_p_values
 from provenance.detection.calibrated.negative_control import calibrate_generated
 from provenance.detection.calibrated.pvalues import calibration_of_p_values
-from provenance.detection.scores.combination import combine_by_rank
-from provenance.detection.scores.membership import SCORES, membership_scores
-from provenance.detection.scores.neighborhoods import nearest_lists, neighborhoods
+from provenance.detection.scores.membership import SCORES, combine_by_rank, membership_scores
+from provenance.detection.scores.neighborhoods import neighborhoods
 from provenance.vocabulary import Label
+from tests.nearest import nearest_lists
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,9 @@ from provenance.detection.metrics.bootstrap import Resampling
 from provenance.detection.release.data_copying import data_copying
 from provenance.detection.release.membership_test import judge_release
 from provenance.detection.scores.membership import membership_scores
-from provenance.detection.scores.neighborhoods import nearest_lists, neighborhoods
+from provenance.detection.scores.neighborhoods import neighborhoods
 from provenance.vocabulary import Outcome
+from tests.nearest import nearest_lists
 
 if TYPE_CHECKING:
     from collections.abc import Callable

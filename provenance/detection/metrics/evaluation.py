@@ -16,7 +16,7 @@ from provenance.detection.metrics.classification import Metrics, metrics_of, tru
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from provenance.arrays import Flags, Float64s, Int64s
     from provenance.detection.checks import FlagsLike, Groups, Numbers
@@ -107,19 +107,6 @@ class Evaluation:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Stratum:
-    """A part of the images, evaluated by itself: ``by`` is generator, architecture or modality."""
-
-    by: str
-    value: str
-    evaluation: Evaluation
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return {"by": self.by, "value": self.value, **self.evaluation.to_json()}
-
-
 def evaluate(
     truth: FlagsLike,
     labels: FlagsLike,
@@ -175,53 +162,6 @@ def evaluate(
         resampling=resampling,
         one_class_resamples=int(np.isnan(resampled["auc"]).sum()),
     )
-
-
-def evaluate_strata(
-    truth: FlagsLike,
-    labels: FlagsLike,
-    scores: Numbers,
-    strata: Mapping[str, Sequence[str | None]],
-    *,
-    groups: Groups | None = None,
-    fpr_levels: Sequence[float] = FPR_LEVELS,
-    resampling: Resampling | None = None,
-) -> tuple[Stratum, ...]:
-    """The same evaluation for each value of each stratum (seed paper, section 3: per generator and modality).
-
-    Args:
-        truth: As in ``evaluate``; ``labels``, ``scores``, ``groups``, ``fpr_levels`` and ``resampling`` likewise.
-        labels: Labelled used or not.
-        scores: Behind the labels.
-        strata: Name ("generator", "architecture", "modality") -> value of each image; ``None`` or empty is
-            shown as "unknown".
-        groups: Of each image.
-        fpr_levels: In (0, 1).
-        resampling: How the bootstrap is run.
-
-    Returns:
-        In the order of ``strata``, values sorted; a stratum of one class has figures that are not estimable.
-
-    Raises:
-        UsageError: As in ``evaluate``.
-    """
-    known, judgement = checked_judgement(truth, labels, scores)
-    rows = []
-    for by, column in strata.items():
-        same_length(column, len(known), by)
-        values = np.array([value or "unknown" for value in column])
-        for value in sorted(set(values.tolist())):
-            part = np.flatnonzero(values == value)
-            evaluation = evaluate(
-                known[part],
-                judgement.labels[part],
-                judgement.scores[part],
-                groups=None if groups is None else [groups[row] for row in part.tolist()],
-                fpr_levels=fpr_levels,
-                resampling=resampling,
-            )
-            rows.append(Stratum(by, value, evaluation))
-    return tuple(rows)
 
 
 def chance_band(correct: int, n: int, chance: float, *, level: float = 0.95, independent: bool = True) -> ChanceBand:

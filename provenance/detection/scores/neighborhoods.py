@@ -63,7 +63,7 @@ class Neighborhoods:
         The radius eps stays the one of the release without it, so that nothing else is computed again.
 
         Args:
-            similarities: Of the added image to the pool, in its order, shape (n,); see ``similarities_to``.
+            similarities: Of the added image to the pool, in its order, shape (n,), by ``fixed_point``.
             groups: As they were given for the pool.
 
         Raises:
@@ -145,54 +145,6 @@ def neighborhoods(
     )
 
 
-def similarities_to(pool: Float32s, image: Float32s) -> Float64s:
-    """Cosines of one image, shape (dimension,), to every image of a pool, exact as everything here; (n,).
-
-    Raises:
-        UsageError: As in ``neighborhoods``.
-    """
-    reals, other = fixed_point(pool, "pool"), fixed_point(np.atleast_2d(image), "image")
-    _same_dimension(reals, other)
-    similarities: Float64s = np.clip(reals @ other[0], -1, 1)
-    return similarities
-
-
-def nearest_lists(
-    queries: Float32s,
-    references: Float32s,
-    *,
-    k: int,
-    query_groups: Groups | None = None,
-    reference_groups: Groups | None = None,
-    block_numbers: int = BLOCK_NUMBERS,
-) -> NearestLists:
-    """The k nearest references of each query, own group left out where groups are given for both.
-
-    Args:
-        queries: Unit vectors, float32 (n, dimension).
-        references: Unit vectors, float32 (m, dimension).
-        k: Places of each list.
-        query_groups: Of each query; ``None`` in a place: it shares its group with nothing.
-        reference_groups: Of each reference, by the same names.
-        block_numbers: Similarities in memory at a time; plays no part in the result.
-
-    Raises:
-        UsageError: As in ``neighborhoods``.
-    """
-    asking, asked = fixed_point(queries, "queries"), fixed_point(references, "references")
-    _same_dimension(asking, asked)
-    own = _shared_codes(query_groups, reference_groups, len(asking), len(asked))
-    _checked_k(k, len(asked) - _most_excluded(own), "references")
-    indices, similarities = [], []
-    for start, part in _blocks(asking, asked, block_numbers):
-        if own is not None:
-            part[own[0][start : start + len(part), None] == own[1][None, :]] = -np.inf
-        order = np.argsort(-part, axis=1, kind="stable")[:, :k]
-        indices.append(order)
-        similarities.append(np.take_along_axis(part, order, axis=1))
-    return NearestLists(np.concatenate(indices), np.concatenate(similarities))
-
-
 def fixed_point(vectors: Float32s, name: str) -> Float64s:
     """Unit vectors rounded to whole multiples of 2^-26, as float64; see the module.
 
@@ -252,22 +204,6 @@ def _ranks_within(similarities: Float64s, codes: Int64s) -> Int64s:
     ranks = np.empty(values.shape, dtype=np.int64)
     np.put_along_axis(ranks, order, 1 + places - starts[:, None], axis=0)
     return ranks
-
-
-def _shared_codes(
-    query_groups: Groups | None, reference_groups: Groups | None, queries: int, references: int
-) -> tuple[Int64s, Int64s] | None:
-    if query_groups is None or reference_groups is None:
-        return None
-    codes, _ = group_codes([*query_groups, *reference_groups], queries + references)
-    return codes[:queries], codes[queries:]
-
-
-def _most_excluded(own: tuple[Int64s, Int64s] | None) -> int:
-    if own is None:
-        return 0
-    sizes = np.bincount(own[1], minlength=int(own[0].max()) + 1)
-    return int(sizes[own[0]].max())
 
 
 def _same_dimension(first: Float64s, second: Float64s) -> None:

@@ -40,18 +40,6 @@ def distance_of_cosine(cosines: Numbers) -> NDArray[np.float64]:
     return np.sqrt(2 - 2 * values)
 
 
-def cosine_of_distance(distances: Numbers) -> NDArray[np.float64]:
-    """Cosine 1 - d^2 / 2 of two vectors of unit length; the inverse of ``distance_of_cosine``.
-
-    Raises:
-        UsageError: If a value is not finite or not in [0, 2].
-    """
-    values = checked_scores(distances, "distances")
-    if (values < 0).any() or (values > 2).any():
-        raise UsageError("the distance of two unit vectors lies in [0, 2]")
-    return 1 - values**2 / 2
-
-
 CERTAIN_GAP = 1e-6
 """A greater cosine by this is a smaller distance, whatever float32 rounding makes of two unit vectors.
 

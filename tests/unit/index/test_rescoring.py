@@ -13,12 +13,18 @@ from hypothesis.extra import numpy as hnp
 
 from provenance.errors import VectorStoreError
 from provenance.index import similarities
-from provenance.index.rescoring import dot_products, exact_sums, similarities_of_pairs
+from provenance.index.rescoring import PartialSums, dot_products, similarities_of_pairs
 
 DoubleArray = npt.NDArray[np.float64]
 FLOATS32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 # Products of float32 never come near the limits of float64; sums of a few of these don't overflow either.
 FLOATS64 = st.floats(min_value=-1e300, max_value=1e300, allow_nan=False)
+
+
+def exact_sums(terms: DoubleArray) -> DoubleArray:
+    parts = PartialSums(len(terms))
+    parts.add(0, terms, np.empty_like(terms))
+    return parts.rounded(lambda row: terms[row], terms.shape[1])
 
 
 def fsums(terms: DoubleArray) -> DoubleArray:

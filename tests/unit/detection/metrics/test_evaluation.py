@@ -19,7 +19,6 @@ from provenance.detection import (
     chance_band,
     compare,
     evaluate,
-    evaluate_strata,
     metrics_of,
     true_positive_rate_at,
 )
@@ -234,33 +233,6 @@ def test_senseless_chances_are_refused(correct: int, n: int, chance: float) -> N
         chance_band(correct, n, chance)
 
 
-def test_strata_are_evaluated_by_themselves() -> None:
-    truth, labels, scores = drawn(90)
-    generators = [("a", "b", None)[row % 3] for row in range(90)]
-    groups = [f"{row // 2}" for row in range(90)]
-    strata = {"generator": generators, "modality": ["CT"] * 90}
-    rows = evaluate_strata(truth, labels, scores, strata, groups=groups, resampling=FEW)
-    assert [(row.by, row.value) for row in rows] == [
-        ("generator", "a"),
-        ("generator", "b"),
-        ("generator", "unknown"),
-        ("modality", "CT"),
-    ]
-    part = np.arange(1, 90, 3)
-    assert rows[1].evaluation.accuracy.value == sk.accuracy_score(truth[part], labels[part])
-    assert rows[1].evaluation.auc.value == pytest.approx(sk.roc_auc_score(truth[part], scores[part]))
-    assert rows[3].evaluation == evaluate(truth, labels, scores, groups=groups, resampling=FEW)
-    assert sum(row.evaluation.metrics.n for row in rows[:3]) == 90
-
-
-def test_a_stratum_of_one_class_does_not_stop_the_others() -> None:
-    truth, labels, scores = drawn(60)
-    by_class = ["x" if used else "y" for used in truth]
-    rows = evaluate_strata(truth, labels, scores, {"generator": by_class}, resampling=FEW)
-    assert [row.evaluation.auc.value for row in rows] == [None, None]
-    json.dumps([row.to_json() for row in rows], allow_nan=False)
-
-
 @pytest.mark.parametrize(
     ("truth", "labels", "scores", "message"),
     [
@@ -286,8 +258,6 @@ def test_senseless_calls_are_refused() -> None:
             evaluate(truth, labels, scores, fpr_levels=levels)
     with pytest.raises(UsageError, match="9 values for 10 images"):
         evaluate(truth, labels, scores, groups=["a"] * 9)
-    with pytest.raises(UsageError, match="modality has 9"):
-        evaluate_strata(truth, labels, scores, {"modality": ["CT"] * 9})
     with pytest.raises(UsageError, match="100 resamples"):
         Resampling(resamples=10)
     with pytest.raises(UsageError, match="between 0 and 1"):

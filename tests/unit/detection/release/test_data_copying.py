@@ -10,8 +10,8 @@ import pytest
 from scipy.stats import binomtest, mannwhitneyu
 
 from provenance.detection.release.data_copying import data_copying
-from provenance.detection.scores.neighborhoods import nearest_lists
 from provenance.errors import UsageError
+from tests.nearest import nearest_lists
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 
-from provenance.detection.scores.membership import SCORES, membership_scores
-from provenance.detection.scores.neighborhoods import fixed_point, nearest_lists, neighborhoods, similarities_to
+from provenance.detection.scores.membership import SCORES, combine_by_rank, membership_scores
+from provenance.detection.scores.neighborhoods import fixed_point, neighborhoods
 from provenance.errors import UsageError
 
 K = 4
@@ -108,7 +109,8 @@ def test_one_planted_image_gives_what_the_larger_release_gives(
 ) -> None:
     pool, release, groups = world
     small = neighborhoods(pool, release[:-1], groups, k=K)
-    planted = small.with_planted(similarities_to(pool, release[-1]), groups)
+    similarities = fixed_point(pool, "pool") @ fixed_point(release[-1:], "plant")[0]
+    planted = small.with_planted(similarities, groups)
     whole = neighborhoods(pool, release, groups, k=K)
     names = [name for name in SCORES if name != "monte-carlo"]  # its radius is not recomputed
     for name in names:
@@ -131,22 +133,6 @@ def test_where_all_are_equal_no_score_tells_them_apart() -> None:
     for values in membership_scores(neighborhoods(same, same[:5], k=2)).values():
         assert len(set(values.tolist())) == 1
         assert np.isfinite(values).all()
-
-
-def test_nearest_lists_leave_the_own_group_out_and_keep_the_order_of_ties() -> None:
-    pool = unit(np.random.default_rng(4), 20)
-    pool[11] = pool[2]
-    groups = [row // 2 for row in range(20)]
-    for block_numbers in (1, 50, 10_000):
-        lists = nearest_lists(
-            pool, pool, k=5, query_groups=groups, reference_groups=groups, block_numbers=block_numbers
-        )
-        cosines = pool.astype(np.float64) @ pool.astype(np.float64).T
-        for row in range(20):
-            allowed = [j for j in range(20) if groups[j] != groups[row]]
-            expected = sorted(allowed, key=lambda j: (-round(cosines[row, j], 7), j))[:5]
-            assert lists.index[row].tolist() == expected
-    assert lists.similarity[2, 0] == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -183,3 +169,15 @@ def test_unknown_scores_and_missing_references_are_named(
         membership_scores(found, neighborhoods(world[0], world[1], k=2))
     with pytest.raises(UsageError, match="31 similarities"):
         found.with_planted(np.zeros(3))
+
+
+def test_rank_average_by_hand() -> None:
+    scores = {"a": [1.0, 2.0, 2.0, 9.0], "b": [0.4, 0.3, 0.2, 0.1]}
+    expected = (rankdata(scores["a"]) + rankdata(scores["b"])) / 2 / 5
+    assert combine_by_rank(scores) == pytest.approx(expected)
+    monotone = {"a": np.exp(scores["a"]), "b": scores["b"]}
+    assert combine_by_rank(monotone).tolist() == combine_by_rank(scores).tolist()
+    with pytest.raises(UsageError, match="no scores"):
+        combine_by_rank({})
+    with pytest.raises(UsageError, match="not finite"):
+        combine_by_rank({"a": [1.0, float("nan")]})

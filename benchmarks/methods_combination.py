@@ -1,9 +1,8 @@
-"""Several membership scores made into one, and the choice among them by cross-validation. Pure.
+"""Several membership scores made into one by what is known of them, and the choice among them by cross-validation.
 
-``combine_by_rank`` looks at no label: it can be used on calibration and subjects together. A logistic combination, or
-a choice, learns from images with truth. Those images are spent: no image that shaped a score may be judged by it or
-calibrate it, or p-values promise too much. Held-out scores say how good a combination is; they come from several
-models, so that they must not be calibrated against one another.
+A logistic combination, or a choice, learns from images with truth. Those images are spent: no image that shaped a
+score may be judged by it or calibrate it, or p-values promise too much. Held-out scores say how good a combination
+is; they come from several models, so that they must not be calibrated against one another.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from provenance.detection.checks import both_classes, checked_flags, checked_scores
+from provenance.detection.checks import both_classes, checked_flags
 from provenance.detection.metrics.folds import folds_of
 from provenance.detection.rules import DECIMALS
+from provenance.detection.scores.membership import RANK_AVERAGE, combine_by_rank, score_matrix
 from provenance.detection.seed.logistic import FitSettings, LogisticModel, fit_model
 from provenance.errors import UsageError
 
@@ -26,31 +26,10 @@ if TYPE_CHECKING:
     from provenance.detection.checks import FlagsLike, Groups, Numbers
 
 
-RANK_AVERAGE = "rank-average"
 LOGISTIC = "logistic"
 
 SETTINGS = FitSettings(c=1.0, standardise=True)
 """Scores differ in unit, so that the penalty must not see it."""
-
-
-def combine_by_rank(scores: Mapping[str, Numbers]) -> Float64s:
-    """Mean over the scores of the rank of each image, ties averaged, divided by n + 1; in (0, 1), 9 decimals.
-
-    Source: Borda's count. Symmetric in the images: over a pool of calibration and subjects it keeps exchangeable
-    what is exchangeable. Each score has the same say, a useless one too. The value of an image depends on the pool.
-
-    Args:
-        scores: Columns by name, shape (n,) each, higher = more likely used.
-
-    Raises:
-        UsageError: If there are no scores, lengths differ, or a score is not finite.
-    """
-    from scipy.stats import rankdata
-
-    matrix = _matrix(scores)
-    ranks = rankdata(np.round(matrix, DECIMALS), axis=0) / (len(matrix) + 1)
-    mean: Float64s = np.round(ranks.mean(axis=1), DECIMALS)
-    return mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +67,7 @@ def combine_by_logistic(
     Raises:
         UsageError: As in ``folds_of`` and ``fit_model``.
     """
-    matrix, names = _matrix(scores), tuple(scores)
+    matrix, names = score_matrix(scores), tuple(scores)
     known = checked_flags(truth, "truth")
     _of_images(matrix, known)
     held_out = np.zeros(len(known))
@@ -139,7 +118,7 @@ class ScoreChoice:
         if missing:
             raise UsageError(f"scores are missing: {', '.join(missing)}")
         offered = {name: scores[name] for name in self.names}
-        matrix = _matrix(offered)
+        matrix = score_matrix(offered)
         if self.model is not None:
             odds: Float64s = np.round(self.model.log_odds(offered), DECIMALS)
             return odds
@@ -173,7 +152,7 @@ def choose_score(
     Raises:
         UsageError: As in ``folds_of``; if a name is taken; or a fold holds one class only.
     """
-    matrix, names = _matrix(scores), tuple(scores)
+    matrix, names = score_matrix(scores), tuple(scores)
     known = checked_flags(truth, "truth")
     _of_images(matrix, known)
     both_classes(known)
@@ -248,13 +227,6 @@ def _auc(truth: Flags, scores: Float64s) -> float:
 
 def _log_odds(model: LogisticModel, matrix: Float64s) -> Float64s:
     return model.log_odds({name: matrix[:, column] for column, name in enumerate(model.features)})
-
-
-def _matrix(scores: Mapping[str, Numbers]) -> Float64s:
-    if not scores:
-        raise UsageError("no scores to combine")
-    first = len(next(iter(scores.values())))
-    return np.stack([checked_scores(values, name, first) for name, values in scores.items()], axis=1)
 
 
 def _of_images(matrix: Float64s, known: Flags) -> None:
