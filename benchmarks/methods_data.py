@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.embedding import embed_stream, load_backbone, prepared_stream
+from provenance.embedding import Processes, load_backbone
 from provenance.errors import SourceError
 from provenance.images import PreparationSettings, open_source, prepare
-from provenance.vocabulary import SourceItem
+from provenance.vocabulary import Rejection, SourceItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from provenance.embedding import Backbone
+    from provenance.images import Outcome
 
     Vectors = NDArray[np.float32]
     Tell = Callable[[str], None]
@@ -170,13 +171,20 @@ class Embeddings:
     def _embedded(self, items: list[SourceItem], label: str) -> dict[str, Vectors]:
         space = self._backbone.space
         settings = PreparationSettings(size=self._backbone.input_size, match_resolution=space.matched_resolution)
-        prepared = prepared_stream(items, partial(prepare, settings=settings), workers=0)
+        executor = Processes(0)
+        prepared = executor.prepared(items, partial(prepare, settings=settings))
         found: dict[str, Vectors] = {}
-        for batch in embed_stream(prepared, self._backbone, wanted=lambda _: True):
+        for batch in executor.embedded(prepared, self._backbone, _pixels_of):
             for each, vector in batch:
+                if isinstance(each, Rejection):
+                    raise SourceError(f"{each.name} of {label} can't be read: {each.detail}")
                 if vector is None or not np.isfinite(vector).all():
                     raise SourceError(f"{each.item.name} of {label} has no vector")
                 found[Path(each.item.name).name] = vector
             if len(found) % 320 < len(batch):
                 self._tell(f"  {space.backbone}: {label}: {len(found)} of {len(items)}")
         return found
+
+
+def _pixels_of(outcome: Outcome) -> NDArray[np.uint8] | None:
+    return None if isinstance(outcome, Rejection) else outcome.pixels

@@ -365,7 +365,7 @@ def _write_planted(place: Path, planned: PlannedImage, used: dict[str, tuple[str
 
 def _write_image(path: Path, pixels: Pixels, jpeg_quality: int | None) -> str:
     """Store an image as PNG, or as JPEG where a quality is given. Gives its image_id."""
-    from provenance.images.encode import jpeg_bytes, png_bytes
+    from provenance.images.pixels import jpeg_bytes, png_bytes
 
     data = png_bytes(pixels) if jpeg_quality is None else jpeg_bytes(pixels, jpeg_quality)
     _write(path, data)

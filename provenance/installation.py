@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from provenance.catalog import Catalog
-    from provenance.embedding import Backbone
+    from provenance.embedding import Backbone, Executor
+    from provenance.images import PreparationSettings
     from provenance.index import MomentsCache, VectorIndex
     from provenance.vocabulary import Space
 
@@ -251,6 +252,22 @@ class Installation(AbstractContextManager["Installation"]):
                 hint="give --backbone, --backbone-file or --weights, or set them for the workspace",
             )
         return backbone
+
+    @property
+    def executor(self) -> Executor:
+        """What decodes and embeds."""
+        from provenance.embedding import Processes
+
+        return Processes(self.settings.workers)
+
+    def preparation(self, backbone: Backbone | None = None) -> PreparationSettings:
+        """How images are prepared under the limits of the settings, for a backbone where one is given."""
+        from provenance.images import PreparationSettings
+
+        limits = self.settings.max_pixels, self.settings.max_file_bytes
+        if backbone is None:
+            return PreparationSettings(max_pixels=limits[0], max_file_bytes=limits[1])
+        return PreparationSettings(backbone.input_size, backbone.space.matched_resolution, *limits)
 
     def _default_backbone(self, given: dict[str, Any]) -> dict[str, Any]:
         """What the settings say of the backbone, as far as the call did not choose another one."""

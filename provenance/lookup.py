@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from provenance.errors import SourceError, SpaceMismatchError, UsageError
-from provenance.images import PreparationSettings, open_source, prepare
+from provenance.images import open_source, prepare
 from provenance.index import load_vectors, neighbors_by_engine
 from provenance.ingest import image_ids_digest
 from provenance.spaces import is_plain
@@ -155,15 +155,8 @@ def neighbors_of_file(
 
 
 def _embed_file(workspace: Installation, path: Path, backbone: Backbone) -> FloatArray:
-    settings = workspace.settings
-    preparation = PreparationSettings(
-        size=backbone.input_size,
-        match_resolution=backbone.space.matched_resolution,
-        max_pixels=settings.max_pixels,
-        max_file_bytes=settings.max_file_bytes,
-    )
-    item = next(iter(open_source(path, max_file_bytes=settings.max_file_bytes)), None)
-    outcome = item if item is None or isinstance(item, Rejection) else prepare(item, preparation)
+    item = next(iter(open_source(path, max_file_bytes=workspace.settings.max_file_bytes)), None)
+    outcome = None if item is None else prepare(item, workspace.preparation(backbone))
     if outcome is None or isinstance(outcome, Rejection):
         detail = outcome.detail if outcome else "it is empty"
         raise SourceError(f"{path} can't be read as an image: {detail}", hint="give one image file")

@@ -196,6 +196,10 @@ class Rejection:
     detail: str
 
 
+Found = SourceItem | Rejection
+"""What a source gives for each name it holds: nothing is dropped in silence."""
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
     """Where a part lies in its image: shares of its width and height, from the upper left corner."""

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from provenance.images import PERCEPTUAL_HASH, PreparationSettings, hash_known
+from provenance.embedding import Processes
+from provenance.images import PERCEPTUAL_HASH, RecordedImage, perceptual_hash, read_again
 from provenance.ingest import Progress
-from provenance.vocabulary import Rejection, RejectReason, SourceItem
+from provenance.vocabulary import Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from provenance.images import PreparationSettings
     from provenance.ingest import OnProgress
     from provenance.installation import Installation
     from provenance.records import Member
 
 _KEPT_AT_ONCE = 256
+_Keyed = tuple[str, RecordedImage]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,20 +47,6 @@ class Looks:
 
     def __len__(self) -> int:
         return len(self.members)
-
-
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """An image and where it may be read."""
-
-    image_key: str
-    image_id: str
-    items: tuple[SourceItem, ...]
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        return self.items[0].name if self.items else self.image_id
 
 
 def looks_of(workspace: Installation, members: Sequence[Member], on_progress: OnProgress | None = None) -> Looks:
@@ -90,44 +79,40 @@ def looks_of(workspace: Installation, members: Sequence[Member], on_progress: On
 def _computed(
     workspace: Installation, members: Sequence[Member], on_progress: OnProgress | None
 ) -> tuple[dict[str, str], dict[str, Rejection]]:
-    from provenance.embedding import prepared_stream
-
     found: dict[str, str] = {}
     waiting: dict[str, str] = {}
-    settings = workspace.settings
-    preparation = PreparationSettings(max_pixels=settings.max_pixels, max_file_bytes=settings.max_file_bytes)
-    places, gone = _there(_places(workspace, members))
+    images, gone = _there(_recorded(workspace, members))
     # what is gone is said here: asking a worker for each, at every audit anew, takes longer than the search
-    unreadable = {place.image_key: _unreadable(place, ["No such file any more"]) for place in gone}
+    unreadable = {key: image.rejected(["No such file any more"] * bool(image.places)) for key, image in gone}
     # a few images are read sooner than workers are started
-    workers = settings.workers if len(places) > _KEPT_AT_ONCE else 0
-    stream = prepared_stream(places, partial(_hashed, settings=preparation), workers=workers)
-    for done, (place, outcome) in enumerate(zip(places, stream, strict=True), start=1):
+    executor = workspace.executor if len(images) > _KEPT_AT_ONCE else Processes(0)
+    stream = executor.prepared((image for _, image in images), partial(_hashed, settings=workspace.preparation()))
+    for done, ((key, _), outcome) in enumerate(zip(images, stream, strict=True), start=1):
         if isinstance(outcome, Rejection):
-            unreadable[place.image_key] = outcome
+            unreadable[key] = outcome
         else:
-            waiting[place.image_key] = outcome
-        if len(waiting) >= _KEPT_AT_ONCE or done == len(places):
+            waiting[key] = outcome
+        if len(waiting) >= _KEPT_AT_ONCE or done == len(images):
             workspace.catalog.record_perceptual_hashes(PERCEPTUAL_HASH, waiting)
             found |= waiting
             waiting = {}
         if on_progress is not None:
-            on_progress(Progress("hash", done, len(places)))
+            on_progress(Progress("hash", done, len(images)))
     return found, unreadable
 
 
-def _places(workspace: Installation, members: Sequence[Member]) -> list[_Places]:
+def _recorded(workspace: Installation, members: Sequence[Member]) -> list[_Keyed]:
     """In the order of files and archives, so that an archive is read from its beginning to its end."""
-    found = workspace.catalog.places_for_reading([member.image_key for member in members])
-    places = [_Places(m.image_key, m.image_id, tuple(found.get(m.image_key, ()))) for m in members]
-    return sorted(places, key=lambda place: [(item.source, item.member or "") for item in place.items[:1]])
+    places = workspace.catalog.places_for_reading([member.image_key for member in members])
+    images = [(m.image_key, RecordedImage(m.image_id, tuple(places.get(m.image_key, ())))) for m in members]
+    return sorted(images, key=lambda each: [(item.source, item.member or "") for item in each[1].places[:1]])
 
 
-def _there(places: list[_Places]) -> tuple[list[_Places], list[_Places]]:
+def _there(images: list[_Keyed]) -> tuple[list[_Keyed], list[_Keyed]]:
     """The images of which at least one source still exists, and the others."""
-    exists = {source: _exists(source) for source in {item.source for place in places for item in place.items}}
-    there = [any(exists[item.source] for item in place.items) for place in places]
-    return list(compress(places, there)), [place for place, kept in zip(places, there, strict=True) if not kept]
+    exists = {source: _exists(source) for source in {item.source for _, image in images for item in image.places}}
+    there = [any(exists[item.source] for item in image.places) for _, image in images]
+    return list(compress(images, there)), [each for each, kept in zip(images, there, strict=True) if not kept]
 
 
 def _exists(source: str) -> bool:
@@ -140,20 +125,7 @@ def _exists(source: str) -> bool:
     return True
 
 
-def _hashed(places: _Places, *, settings: PreparationSettings) -> str | Rejection:
-    """Runs in a worker process: the hash from the first place that still holds the image's bytes."""
-    problems = []
-    for item in places.items:
-        outcome = hash_known(item.source, item.member, places.image_id, settings)
-        if not isinstance(outcome, Rejection):
-            return outcome
-        problems.append(outcome.detail)
-    return _unreadable(places, problems)
-
-
-def _unreadable(places: _Places, problems: list[str]) -> Rejection:
-    if not places.items:
-        detail = "nothing on record says where it was"
-        return Rejection(places.image_id, "", None, 0, RejectReason.UNREADABLE, detail)
-    first, detail = places.items[0], "; ".join(dict.fromkeys(problems))
-    return Rejection(first.name, first.source, first.member, first.size_bytes, RejectReason.UNREADABLE, detail)
+def _hashed(recorded: RecordedImage, *, settings: PreparationSettings) -> str | Rejection:
+    """Runs in a worker process."""
+    reread = read_again(recorded, settings)
+    return reread if isinstance(reread, Rejection) else perceptual_hash(reread.frame.pixels)

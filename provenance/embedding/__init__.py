@@ -11,8 +11,8 @@ from provenance.embedding.backbones import (
     backbone_spec,
     load_backbone,
 )
+from provenance.embedding.executor import Embedder, Executor, Processes
 from provenance.embedding.inference import Backbone
-from provenance.embedding.pipeline import Embedder, embed_stream, prepared_stream
 
 __all__ = [
     "DEFAULT_BACKBONE",
@@ -20,9 +20,9 @@ __all__ = [
     "Backbone",
     "BackboneSpec",
     "Embedder",
+    "Executor",
+    "Processes",
     "available_backbones",
     "backbone_spec",
-    "embed_stream",
     "load_backbone",
-    "prepared_stream",
 ]

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from provenance.audit import distance_sentence
 from provenance.errors import SourceError, UsageError
 from provenance.exports.report_calibrated import calibrated_part, heat_maps
 from provenance.files import require_free, write_bytes
-from provenance.images import PreparationSettings, Prepared, read_known
+from provenance.images import OTHER_BYTES, RecordedImage, Reread, png_bytes, reading_again
 from provenance.lookup import drift_of_audit
 from provenance.report import (
     Case,
@@ -273,10 +273,7 @@ class _CaseReader:
     def __init__(self, workspace: Installation, audit: AuditRecord) -> None:
         self.workspace, self.audit = workspace, audit
         self.played = {row.dataset_id: row for row in workspace.catalog.audit_datasets(audit.audit_id)}
-        settings = workspace.settings
-        self.preparation = PreparationSettings(
-            size=THUMBNAIL_SIZE, max_pixels=settings.max_pixels, max_file_bytes=settings.max_file_bytes
-        )
+        self.preparation = replace(workspace.preparation(), size=THUMBNAIL_SIZE)
 
     def generated(self, member: Member) -> Picture:
         """The picture of an image of the release."""
@@ -347,16 +344,14 @@ class _CaseReader:
 
     def _thumbnail(self, image: ImageRecord) -> tuple[bytes | None, str]:
         """The image as PNG of square pixels, or why there is none: the first place that still shows it counts."""
-        from provenance.images.encode import png_bytes
-
+        places = self.workspace.catalog.occurrences_for_reading(image.image_key)
         details = []
-        for item in self.workspace.catalog.occurrences_for_reading(image.image_key):
-            outcome = read_known(item.source, item.member, image.image_id, self.preparation)
-            if isinstance(outcome, Prepared):
-                pixels = outcome.pixels
+        for outcome in reading_again(RecordedImage(image.image_id, tuple(places)), self.preparation):
+            if isinstance(outcome, Reread):
+                pixels = outcome.prepared(self.preparation).pixels
                 grey = (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all()
                 return png_bytes(pixels[..., 0].copy() if grey else pixels), ""
-            changed = outcome.detail.startswith("other bytes")
+            changed = outcome.detail.startswith(OTHER_BYTES)
             details.append(
                 "its source holds another image now" if changed else f"its source can't be read: {outcome.detail}"
             )

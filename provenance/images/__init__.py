@@ -4,30 +4,45 @@ A source (folder, file, list, archive) is opened as an ordered iterable of items
 in any process, into pixels and facts, or into the rejection that says what was wrong with it.
 """
 
-from provenance.images.decode import PIXEL_DIGEST_VERSION, Decoded, decode, pixel_digest
-from provenance.images.entries import BadInput, Source
-from provenance.images.perceptual import HASH_BITS, PERCEPTUAL_HASH, hash_known, perceptual_hash
+from provenance.images.decode import frames_of
+from provenance.images.entries import Source
+from provenance.images.frames import PIXEL_DIGEST_VERSION, BadInput, Frame, Pixels, pixel_digest
+from provenance.images.pixels import HASH_BITS, PERCEPTUAL_HASH, perceptual_hash, png_bytes
 from provenance.images.plants import (
     DEFAULT_KINDS,
     PlantKind,
     PlantOrder,
     Plants,
-    RecordedImage,
     ReleaseFormat,
     jpeg_tables_of,
     kinds_named,
     plants_of,
 )
-from provenance.images.prepare import PreparationSettings, Prepared, prepare, prepare_bytes, read_known
+from provenance.images.prepare import (
+    OTHER_BYTES,
+    Outcome,
+    PreparationSettings,
+    Prepared,
+    RecordedImage,
+    Reread,
+    prepare,
+    prepare_bytes,
+    prepare_frames,
+    read_again,
+    reading_again,
+)
 from provenance.images.source import items_at, layout_sources, open_source, read_item
 
 __all__ = [
     "DEFAULT_KINDS",
     "HASH_BITS",
+    "OTHER_BYTES",
     "PERCEPTUAL_HASH",
     "PIXEL_DIGEST_VERSION",
     "BadInput",
-    "Decoded",
+    "Frame",
+    "Outcome",
+    "Pixels",
     "PlantKind",
     "PlantOrder",
     "Plants",
@@ -35,9 +50,9 @@ __all__ = [
     "Prepared",
     "RecordedImage",
     "ReleaseFormat",
+    "Reread",
     "Source",
-    "decode",
-    "hash_known",
+    "frames_of",
     "items_at",
     "jpeg_tables_of",
     "kinds_named",
@@ -46,8 +61,11 @@ __all__ = [
     "perceptual_hash",
     "pixel_digest",
     "plants_of",
+    "png_bytes",
     "prepare",
     "prepare_bytes",
+    "prepare_frames",
+    "read_again",
     "read_item",
-    "read_known",
+    "reading_again",
 ]

@@ -1,42 +1,43 @@
-"""Zip and tar archives as sources: members are listed and read in place, nothing is ever unpacked to disk.
+"""Zip and tar archives: members are listed and read in place, nothing is ever unpacked to disk.
 
-A member's name is a label only. Where an archive holds a name more than once, the later members are labelled
+Zips are listed by their central directory; plain tars are listed and read by offset; compressed tars flow past in a
+stream. A member's name is a label only. Where an archive holds a name more than once, the later members are labelled
 ``name (2)``, ``name (3)`` ... in the archive's own order, so that each label finds its own bytes again.
 """
 
 from __future__ import annotations
 
-import atexit
 import bz2
 import gzip
 import lzma
+import stat
+import struct
 import tarfile
-import threading
-from collections import OrderedDict
+import zipfile
+import zlib
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, ClassVar, cast
+from typing import IO, TYPE_CHECKING, Protocol, Self, TypeVar, cast
 
-from provenance.errors import SourceError
 from provenance.images.entries import (
     ARCHIVE_SUFFIXES,
-    BadInput,
-    Source,
-    SourceKind,
-    identity_of,
-    is_unchanged,
-    text_of,
+    admitted,
+    check_size,
+    is_left_out,
+    item_from,
+    rejection_of,
 )
-from provenance.images.members import DAMAGE, Reader
-from provenance.images.tars import CompressedTarReader, TarReader
-from provenance.images.zips import ZipReader
-from provenance.vocabulary import Rejection, RejectReason, SourceItem
+from provenance.images.frames import BadInput, text_of
+from provenance.vocabulary import Found, Rejection, RejectReason, SourceItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import os
+    from collections.abc import Generator, Iterable, Iterator, Mapping
 
-_OPEN_ARCHIVES = 4
+T = TypeVar("T")
+
+_ENCRYPTED = 0x1
+_MAX_TRAILING_BYTES = 16 * 1024**2
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _Decompress = Callable[[Path], IO[bytes]]
 _COMPRESSIONS: dict[bytes, _Decompress] = {
@@ -44,6 +45,49 @@ _COMPRESSIONS: dict[bytes, _Decompress] = {
     b"BZh": cast("_Decompress", bz2.open),
     b"\xfd7zXZ\0": cast("_Decompress", lzma.open),
 }
+
+# What the readers of the standard library raise over damaged bytes: their own errors, and what slips through.
+DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    NotImplementedError,
+)
+
+
+class Reader(Protocol):
+    """One open archive.
+
+    Attributes:
+        status: The archive file as it was when it was opened.
+    """
+
+    status: os.stat_result
+
+    def count(self) -> int | None:
+        """How many items and rejections ``found`` gives; ``None`` where only reading would tell."""
+
+    def found(self) -> Iterator[Found]:
+        """The members, in order."""
+        ...
+
+    def read(self, member: str, max_file_bytes: int) -> bytes:
+        """The bytes of the member with this label.
+
+        Raises:
+            BadInput: If there is no such member, or it is too large or no file.
+        """
+        ...
+
+    def close(self) -> None:
+        """Closes the archive."""
 
 
 def is_archive(path: Path) -> bool:
@@ -53,64 +97,8 @@ def is_archive(path: Path) -> bool:
     return has_magic or path.suffix.lower() in ARCHIVE_SUFFIXES
 
 
-class ArchiveSource(Source):
-    """The members of a zip or tar archive. A compressed tar is read in a stream: its items carry their bytes.
-
-    Raises:
-        SourceError: If the archive can't be opened.
-    """
-
-    kind: ClassVar[SourceKind] = "archive"
-
-    def __init__(self, path: Path, *, max_file_bytes: int) -> None:
-        super().__init__(path)
-        self._max_file_bytes = max_file_bytes
-        with closing(self._open()) as reader:
-            self._count = reader.count()
-
-    def count(self) -> int | None:
-        """Members to expect; ``None`` for a compressed tar."""
-        return self._count
-
-    def __iter__(self) -> Iterator[SourceItem | Rejection]:
-        with closing(self._open()) as reader:
-            yield from reader.found()
-
-    def _open(self) -> Reader:
-        try:
-            return _open_reader(self.path, self._max_file_bytes)
-        except DAMAGE as error:
-            raise SourceError(
-                f"can't open the archive {self.path}: {text_of(error)}",
-                hint="Give an undamaged .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz, or unpack it and give the folder.",
-            ) from error
-
-
-def read_member(item: SourceItem, *, max_file_bytes: int) -> bytes:
-    """The bytes of an archive's member; the archive stays open in this process for the next call.
-
-    Raises:
-        BadInput: If the member can't be read or is too large, or if the archive changed since it was listed.
-    """
-    try:
-        return _archives.read(item, max_file_bytes)
-    except (*DAMAGE, RuntimeError) as error:  # RuntimeError: zipfile's word for an encrypted member
-        raise BadInput(_reason_of(error), f"in the archive: {text_of(error)}") from error
-
-
-def _reason_of(error: Exception) -> RejectReason:
-    match error:
-        case EOFError() | tarfile.ReadError():
-            return RejectReason.TRUNCATED
-        case NotImplementedError():
-            return RejectReason.UNSUPPORTED
-        case OSError(errno=int()) | RuntimeError():
-            return RejectReason.UNREADABLE
-        case _:  # an OSError without a number is the bz2 reader's word for bad data
-            return RejectReason.BROKEN
-
-
-def _open_reader(path: Path, max_file_bytes: int) -> Reader:
+def open_reader(path: Path, max_file_bytes: int) -> Reader:
+    """Opens an archive by what its first bytes say; raises one of ``DAMAGE`` where it can't."""
     head = _head(path)
     for magic, decompress in _COMPRESSIONS.items():
         if head.startswith(magic):
@@ -124,40 +112,286 @@ def _head(path: Path) -> bytes:
         return file.read(512)
 
 
-class _OpenArchives:
-    """The archives this process has open, the longest unused first. One thread reads at a time."""
+def reason_of(error: Exception) -> RejectReason:
+    """What to call a failure of reading a member."""
+    match error:
+        case EOFError() | tarfile.ReadError():
+            return RejectReason.TRUNCATED
+        case NotImplementedError():
+            return RejectReason.UNSUPPORTED
+        case OSError(errno=int()) | RuntimeError():
+            return RejectReason.UNREADABLE
+        case _:  # an OSError without a number is the bz2 reader's word for bad data
+            return RejectReason.BROKEN
+
+
+class _Labels:
+    """Gives each member a label of its own: its name, or ``name (N)`` where that was taken before."""
 
     def __init__(self) -> None:
-        self._readers: OrderedDict[str, Reader] = OrderedDict()
-        self._lock = threading.Lock()
+        self._taken: dict[str, int] = {}
 
-    def read(self, item: SourceItem, max_file_bytes: int) -> bytes:
-        path = Path(item.source)
-        with self._lock:
-            reader = self._reader(path, max_file_bytes)
-            if not is_unchanged(item, reader.status, item.size_bytes):
-                raise BadInput(RejectReason.UNREADABLE, "its archive changed after it was listed")
-            data = reader.read(cast("str", item.member), max_file_bytes)
-            if identity_of(path.stat()) != identity_of(reader.status):
-                raise BadInput(RejectReason.UNREADABLE, "its archive changed while it was read")
-        return data
+    def of(self, name: str) -> str:
+        """The next label for a member of this name."""
+        label = name
+        while label in self._taken:
+            self._taken[name] += 1
+            label = f"{name} ({self._taken[name]})"
+        self._taken[label] = 1
+        return label
+
+
+def _by_name(labelled: Iterable[tuple[str, str, T]]) -> dict[str, T]:
+    """Members by label, in the order of their names' parts; equal names keep the archive's order."""
+    ordered = sorted(labelled, key=lambda entry: _name_of(entry[1]).split("/"))
+    return {label: member for label, _, member in ordered}
+
+
+def _name_of(path: str) -> str:
+    """A member's path as a label: without empty parts and ``.``; ``..`` stays, for nothing is ever written there."""
+    return "/".join(part for part in path.split("/") if part not in ("", ".")) or path
+
+
+def _is_member_left_out(path: str) -> bool:
+    """Whether a part of the member's path is hidden or litter."""
+    return any(is_left_out(part) for part in path.split("/"))
+
+
+def _member_of(members: Mapping[str, T], label: str) -> T:
+    """The member with this label.
+
+    Raises:
+        BadInput: If there is none.
+    """
+    try:
+        return members[label]
+    except KeyError:
+        raise _no_such_member() from None
+
+
+def _no_such_member() -> BadInput:
+    """The failure of a label that the archive doesn't hold."""
+    return BadInput(RejectReason.UNREADABLE, "the archive has no such member")
+
+
+def _rejected_link(item: SourceItem) -> Rejection:
+    """The rejection of a link, device or pipe inside an archive."""
+    return rejection_of(item, RejectReason.UNSUPPORTED, "a link or device inside an archive, not a file")
+
+
+class ZipReader:
+    """An open zip archive; see ``Reader``."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.status = path.stat()
+        self._zip = zipfile.ZipFile(path)
+        labels = _Labels()
+        files = (info for info in self._zip.infolist() if not info.is_dir() and not _is_member_left_out(info.filename))
+        self._members = _by_name((labels.of(info.filename), info.filename, info) for info in files)
+
+    def count(self) -> int:
+        """How many members there are."""
+        return len(self._members)
+
+    def found(self) -> Iterator[Found]:
+        """The members, by name."""
+        for label, info in self._members.items():
+            name = _name_of(info.filename)
+            item = item_from(self.status, self._path, name, member=label, size_bytes=info.file_size)
+            if info.flag_bits & _ENCRYPTED:
+                yield rejection_of(item, RejectReason.UNREADABLE, "it is encrypted")
+            elif stat.S_ISLNK(info.external_attr >> 16):
+                yield _rejected_link(item)
+            else:
+                yield admitted(item)
+
+    def read(self, member: str, max_file_bytes: int) -> bytes:
+        """The bytes of the member with this label; its CRC is checked."""
+        info = _member_of(self._members, member)
+        check_size(info.file_size, max_file_bytes)
+        return self._zip.read(info)  # never more than file_size
 
     def close(self) -> None:
-        with self._lock:
-            while self._readers:
-                self._readers.popitem()[1].close()
-
-    def _reader(self, path: Path, max_file_bytes: int) -> Reader:
-        key = str(path)
-        reader = self._readers.pop(key, None)
-        if reader is not None and identity_of(path.stat()) != identity_of(reader.status):
-            reader.close()
-            reader = None
-        self._readers[key] = reader or _open_reader(path, max_file_bytes)
-        if len(self._readers) > _OPEN_ARCHIVES:
-            self._readers.popitem(last=False)[1].close()
-        return self._readers[key]
+        """Closes the archive."""
+        self._zip.close()
 
 
-_archives = _OpenArchives()
-atexit.register(_archives.close)
+# Named in no documentation, but what tarfile has told its own ends by since Python 3.2.
+_EndMark: type[Exception] = tarfile.EOFHeaderError  # type: ignore[attr-defined]
+_NoHeader: type[Exception] = tarfile.EmptyHeaderError  # type: ignore[attr-defined]
+_CutHeader: type[Exception] = tarfile.TruncatedHeaderError  # type: ignore[attr-defined]
+_HeaderError = tarfile.HeaderError  # the parameter of fromtarfile hides the module there
+
+
+class _NotingTarInfo(tarfile.TarInfo):
+    """Notes why a listing ended: ``tarfile`` itself takes any bad header after the first for the end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except _HeaderError as error:
+            if isinstance(tarfile, _NotingTar) and not isinstance(error, _EndMark):
+                tarfile.damage = error
+            raise
+
+
+class _NotingTar(tarfile.TarFile):
+    tarinfo = _NotingTarInfo
+    damage: Exception | None = None
+    members: list[tarfile.TarInfo]
+
+
+class TarReader:
+    """An open tar archive without compression; see ``Reader``."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.status = path.stat()
+        self._tar = _NotingTar.open(path, "r:")
+        self._damage: Exception | None = None
+        labels = _Labels()
+        self._members = _by_name((labels.of(info.name), info.name, info) for info in self._listed())
+
+    def count(self) -> int:
+        """How many members there are, and one more for damage."""
+        return len(self._members) + (self._damage is not None)
+
+    def found(self) -> Iterator[Found]:
+        """The members by name, at last the damage that ended the listing."""
+        for label, info in self._members.items():
+            item = _item_of(self.status, self._path, info, label)
+            yield admitted(item) if info.isreg() else _rejected_link(item)
+        if self._damage is not None:
+            yield _rejected_rest(self.status, self._path, self._damage)
+
+    def read(self, member: str, max_file_bytes: int) -> bytes:
+        """The bytes of the member with this label."""
+        return _bytes_of(self._tar, _member_of(self._members, member), max_file_bytes)
+
+    def close(self) -> None:
+        """Closes the archive."""
+        self._tar.close()
+
+    def _listed(self) -> Iterator[tarfile.TarInfo]:
+        try:
+            while (info := self._tar.next()) is not None:
+                if not info.isdir() and not _is_member_left_out(info.name):
+                    yield info
+        except DAMAGE as error:
+            self._damage = error
+        self._damage = self._damage or self._tar.damage
+
+
+class CompressedTarReader:
+    """A compressed tar archive, which can be read one way only: each item is found together with its bytes.
+
+    Reading by label goes on from where the last reading ended, and starts over at most once: in the archive's own
+    order, all members cost one pass.
+    """
+
+    def __init__(self, path: Path, decompress: Callable[[Path], IO[bytes]], max_file_bytes: int) -> None:
+        self._path = path
+        self._decompress = decompress
+        self._max_file_bytes = max_file_bytes
+        self.status = path.stat()
+        with decompress(path) as raw, _NotingTar.open(fileobj=raw, mode="r|"):
+            pass  # there is a tar inside: its first header is sound
+        self._position = self.found()
+        self._at_start = True
+
+    def count(self) -> None:
+        """Unknown before it is read to the end."""
+        return
+
+    def found(self) -> Generator[Found, None, None]:
+        """The members in the archive's order, with their bytes; at last the damage that ended the reading."""
+        labels = _Labels()
+        try:
+            with self._decompress(self._path) as raw, _NotingTar.open(fileobj=raw, mode="r|") as tar:
+                while (info := tar.next()) is not None:
+                    tar.members.clear()  # it would grow with the archive
+                    if not info.isdir() and not _is_member_left_out(info.name):
+                        yield self._with_bytes(tar, info, labels.of(info.name))
+                damage = tar.damage
+                _read_to_end(raw)
+        except DAMAGE as error:
+            damage = error
+        if damage is not None:
+            yield _rejected_rest(self.status, self._path, damage)
+
+    def read(self, member: str, max_file_bytes: int) -> bytes:
+        """The bytes of the member with this label."""
+        found = self._next(member)
+        if found is None and not self._at_start:
+            self._position = self.found()
+            found = self._next(member)
+        self._at_start = False
+        if found is None:
+            raise _no_such_member()
+        if isinstance(found, Rejection):
+            raise BadInput(found.reason, found.detail)
+        check_size(found.size_bytes, max_file_bytes)
+        return found.content or b""
+
+    def close(self) -> None:
+        """Closes the archive."""
+        self._position.close()
+
+    def _next(self, member: str) -> Found | None:
+        return next((found for found in self._position if found.member == member), None)
+
+    def _with_bytes(self, tar: tarfile.TarFile, info: tarfile.TarInfo, label: str) -> Found:
+        bare = _item_of(self.status, self._path, info, label)
+        if not info.isreg():
+            return _rejected_link(bare)
+        if isinstance(refused := admitted(bare), Rejection):
+            return refused
+        try:
+            content = _bytes_of(tar, info, self._max_file_bytes)
+        except BadInput as failure:
+            return rejection_of(bare, failure.reason, failure.detail)
+        except DAMAGE as error:
+            return rejection_of(bare, _reason_of_damage(error), f"in the archive: {text_of(error)}")
+        return _item_of(self.status, self._path, info, label, content)
+
+
+def _item_of(
+    status: os.stat_result, path: Path, info: tarfile.TarInfo, label: str, content: bytes | None = None
+) -> SourceItem:
+    return item_from(status, path, _name_of(info.name), member=label, size_bytes=info.size, content=content)
+
+
+def _bytes_of(tar: tarfile.TarFile, info: tarfile.TarInfo, max_file_bytes: int) -> bytes:
+    if not info.isreg():
+        raise BadInput(RejectReason.UNSUPPORTED, "a link or device inside an archive, not a file")
+    check_size(info.size, max_file_bytes)
+    file = tar.extractfile(info)
+    data = b"" if file is None else file.read()
+    if len(data) != info.size:
+        raise BadInput(RejectReason.TRUNCATED, "the archive ends within it")
+    return data
+
+
+def _read_to_end(raw: IO[bytes]) -> None:
+    """Reads past the tar's end mark, for the checksum of the compression stands behind the last byte."""
+    block = 1024**2
+    for _ in range(_MAX_TRAILING_BYTES // block):
+        if not raw.read(block):
+            return
+
+
+def _rejected_rest(status: os.stat_result, path: Path, damage: Exception) -> Rejection:
+    """The rejection, under the archive's own name, of whatever stood behind the damage."""
+    item = item_from(status, path, path.name, member=None, size_bytes=status.st_size)
+    cut = isinstance(damage, _NoHeader)
+    problem = "it ends without its end mark" if cut else text_of(damage)
+    return rejection_of(
+        item, _reason_of_damage(damage), f"the archive is damaged; the members before it were read: {problem}"
+    )
+
+
+def _reason_of_damage(error: Exception) -> RejectReason:
+    is_cut = isinstance(error, (_NoHeader, _CutHeader, EOFError)) or "unexpected end of data" in str(error)
+    return RejectReason.TRUNCATED if is_cut else RejectReason.BROKEN

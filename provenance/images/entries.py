@@ -11,7 +11,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from provenance.vocabulary import Rejection, RejectReason, SourceItem
+from provenance.images.decode import is_claimed
+from provenance.images.frames import BadInput, text_of
+from provenance.vocabulary import Found, Rejection, RejectReason, SourceItem
 
 if TYPE_CHECKING:
     import os
@@ -37,15 +39,6 @@ _OTHER_SUFFIXES = frozenset(
 _LITTER = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir"))
 
 
-class BadInput(Exception):  # noqa: N818 - it never leaves the room: ``prepare`` makes a Rejection of it
-    """An input that can't become an image, on its way to the ``Rejection`` that says so."""
-
-    def __init__(self, reason: RejectReason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-
-
 class Source(ABC):
     """A place that images come from: an iterable of items and rejections, the same each time while nothing changes.
 
@@ -66,7 +59,7 @@ class Source(ABC):
         """How many items and rejections to expect; ``None`` where only reading would tell."""
 
     @abstractmethod
-    def __iter__(self) -> Iterator[SourceItem | Rejection]: ...
+    def __iter__(self) -> Iterator[Found]: ...
 
 
 def is_left_out(name: str) -> bool:
@@ -86,12 +79,12 @@ def rejection_of(item: SourceItem, reason: RejectReason, detail: str) -> Rejecti
     )
 
 
-def admitted(item: SourceItem) -> SourceItem | Rejection:
+def admitted(item: SourceItem) -> Found:
     """The item itself, or its rejection where the name alone shows that it is no image."""
     for text in (item.name, item.source, item.member or ""):
         if text != _printable(text):
             return rejection_of(item, RejectReason.UNREADABLE, "its name is not valid Unicode: rename it")
-    suffix = PurePosixPath(item.name).suffix.lower()
+    suffix = "" if is_claimed(item.name) else PurePosixPath(item.name).suffix.lower()
     if suffix in ARCHIVE_SUFFIXES:
         detail = "an archive inside a source is not opened: ingest it as a source of its own"
         return rejection_of(item, RejectReason.UNSUPPORTED, detail)
@@ -100,7 +93,7 @@ def admitted(item: SourceItem) -> SourceItem | Rejection:
     return item
 
 
-def file_item(path: Path, name: str) -> SourceItem | Rejection:
+def file_item(path: Path, name: str) -> Found:
     """The file at ``path`` (absolute) under the label ``name``, as the directory states it."""
     try:
         status = path.stat()
@@ -155,13 +148,6 @@ def check_size(size_bytes: int, max_file_bytes: int) -> None:
     """
     if size_bytes > max_file_bytes:
         raise BadInput(RejectReason.OVERSIZED, f"{size_bytes} bytes, where the limit is {max_file_bytes}")
-
-
-def text_of(error: BaseException) -> str:
-    """What a foreign exception says, without errno and path; never empty."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
 
 
 def _inode_of(status: os.stat_result) -> int:

@@ -29,21 +29,18 @@ import numpy as np
 from PIL import Image, ImageFilter, JpegImagePlugin
 
 from provenance.errors import UsageError
-from provenance.images.decode import Decoded
-from provenance.images.encode import jpeg_bytes
-from provenance.images.entries import rejection_of
-from provenance.images.prepare import decode_known, known_bytes, resized
-from provenance.vocabulary import Rejection, RejectReason
+from provenance.images.pixels import jpeg_bytes, resized
+from provenance.images.prepare import RecordedImage, Reread, read_again
+from provenance.vocabulary import Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.random import Generator
 
+    from provenance.images.frames import Pixels
     from provenance.images.prepare import PreparationSettings
-    from provenance.vocabulary import SourceItem
 
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 UNKNOWN_QUALITY = 90
 """JPEG quality where the release's own quantisation tables can't be read."""
 
@@ -236,9 +233,9 @@ _ALTERATIONS: dict[str, Callable[[Pixels, float, Generator], Pixels]] = {
 }
 
 
-def in_release_size(image: Image.Image, form: ReleaseFormat) -> Pixels:
-    """Canonical pixels (mode L or RGB) at the release's size, grey where it is grey."""
-    brought = image.convert("L") if form.grey else image.convert("RGB")
+def in_release_size(pixels: Pixels, form: ReleaseFormat) -> Pixels:
+    """Canonical pixels at the release's size, grey where it is grey."""
+    brought = Image.fromarray(pixels).convert("L" if form.grey else "RGB")
     return np.asarray(brought.resize((form.width, form.height), _BILINEAR))
 
 
@@ -267,32 +264,15 @@ def jpeg_quality(tables: Sequence[Sequence[int]]) -> int | None:
     return None
 
 
-def jpeg_tables_of(
-    items: Sequence[SourceItem], image_id: str, settings: PreparationSettings
-) -> tuple[tuple[tuple[int, ...], ...], int]:
+def jpeg_tables_of(recorded: RecordedImage, settings: PreparationSettings) -> tuple[tuple[tuple[int, ...], ...], int]:
     """Quantisation tables and subsampling of a recorded JPEG file; empty and -1 if no place still holds it."""
-    for item in items:
-        data = known_bytes(item.source, item.member, image_id, settings)
-        if isinstance(data, Rejection):
-            continue
-        with Image.open(io.BytesIO(data)) as image:
+    reread = read_again(recorded, settings)
+    if isinstance(reread, Reread):
+        with Image.open(io.BytesIO(reread.data)) as image:
             if isinstance(image, JpegImagePlugin.JpegImageFile):
                 tables = tuple(tuple(table) for table in image.quantization.values())
                 return tables, JpegImagePlugin.get_sampling(image)
     return (), -1
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedImage:
-    """An image on record and where it may be read."""
-
-    image_id: str
-    items: tuple[SourceItem, ...]
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        return self.items[0].name if self.items else self.image_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,40 +327,25 @@ def plants_of(
     Returns:
         The plants, or a rejection if no recorded place holds the original's bytes any more.
     """
-    original = _read(order.original, settings)
+    original = read_again(order.original, settings)
     if isinstance(original, Rejection):
         return original
-    base = in_release_size(original.image, form)
+    base = in_release_size(original.frame.pixels, form)
     partner, unreadable = None, []
     for recorded in order.partners if any(kind.name == "blend" for kind in kinds) else ():
-        read = _read(recorded, settings)
-        if isinstance(read, Decoded):
-            partner = in_release_size(read.image, form)
+        read = read_again(recorded, settings)
+        if isinstance(read, Reread):
+            partner = in_release_size(read.frame.pixels, form)
             break
         unreadable.append(read)
     made = tuple(kind for kind in kinds if kind.name != "blend" or partner is not None)
     pixels = []
     for kind in made:
         plant = altered(base, kind, _noise_of(seed, order.original.image_id, kind), partner)
-        image = Image.fromarray(through_format(plant, form))
-        pixels.append(resized(Decoded(image, form.file_format, image.mode), settings.size, settings.match_resolution))
+        pixels.append(resized(through_format(plant, form), settings.size, settings.match_resolution))
     return Plants(order.original.image_id, made, tuple(pixels), tuple(unreadable))
 
 
 def _noise_of(seed: int, image_id: str, kind: PlantKind) -> Generator:
     digest = hashlib.sha256(f"{seed}|{image_id}|{kind}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16]))
-
-
-def _read(recorded: RecordedImage, settings: PreparationSettings) -> Decoded | Rejection:
-    """From the first place that still holds the image's bytes."""
-    problems = []
-    for item in recorded.items:
-        outcome = decode_known(item.source, item.member, recorded.image_id, settings)
-        if isinstance(outcome, Decoded):
-            return outcome
-        problems.append(outcome.detail)
-    detail = "; ".join(dict.fromkeys(problems)) or "nothing on record says where it was"
-    if not recorded.items:
-        return Rejection(recorded.image_id, "", None, 0, RejectReason.UNREADABLE, detail)
-    return rejection_of(recorded.items[0], RejectReason.UNREADABLE, detail)

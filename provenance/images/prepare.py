@@ -1,27 +1,30 @@
 """From an item to the pixels that a backbone is given: read, digest, decode, resize. Runs in worker processes.
 
-A bad input is a ``Rejection``; nothing here raises for one.
+A bad input is a ``Rejection``; nothing here raises for one. An image on record is read again here too: the places
+where it was found are tried in turn, and its bytes are checked against its id.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image
-
-from provenance.images.decode import DEFAULT_MAX_PIXELS, Decoded, decode, pixel_digest, rgb_array
-from provenance.images.entries import DEFAULT_MAX_FILE_BYTES, BadInput, check_size, item_from, rejection_of, text_of
+from provenance.images.decode import DEFAULT_MAX_PIXELS, frames_of
+from provenance.images.entries import DEFAULT_MAX_FILE_BYTES, check_size, item_from, rejection_of
+from provenance.images.frames import BadInput, text_of
+from provenance.images.pixels import resized
 from provenance.images.source import read_item
-from provenance.vocabulary import IMAGE_ID_PREFIX, ImageFacts, Rejection, RejectReason, SourceItem
+from provenance.vocabulary import Found, ImageFacts, Rejection, RejectReason, SourceItem
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from collections.abc import Iterator, Sequence
 
+    from provenance.images.frames import Frame, Pixels
     from provenance.vocabulary import Resolution
+
+OTHER_BYTES = "other bytes than recorded"
+"""How the detail of a rejection begins where a recorded place holds another image now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,115 +56,139 @@ class Prepared:
 
     item: SourceItem
     facts: ImageFacts
-    pixels: npt.NDArray[np.uint8]
+    pixels: Pixels
 
 
-def prepare(item: SourceItem, settings: PreparationSettings) -> Prepared | Rejection:
-    """Reads and prepares one item."""
-    try:
-        return _prepared(item, read_item(item, max_file_bytes=settings.max_file_bytes), settings)
-    except BadInput as failure:
-        return rejection_of(item, failure.reason, failure.detail)
-    except MemoryError:
-        return rejection_of(item, RejectReason.OVERSIZED, "it does not fit into memory")
+Outcome = Prepared | Rejection
+"""What becomes of an input."""
 
 
-def prepare_bytes(data: bytes, name: str, settings: PreparationSettings) -> Prepared | Rejection:
+def prepare(item: Found, settings: PreparationSettings) -> Outcome:
+    """Reads and prepares one item, of several frames the first; what the source rejected stays so."""
+    return next(_outcomes(item, settings))
+
+
+def prepare_frames(item: Found, settings: PreparationSettings) -> list[Outcome]:
+    """As ``prepare``, every frame; at last the rejection where a file is damaged behind some that could be read."""
+    return list(_outcomes(item, settings))
+
+
+def prepare_bytes(data: bytes, name: str, settings: PreparationSettings) -> Outcome:
     """Prepares an image that is in memory already, under the label ``name``."""
     return prepare(SourceItem(name, "", None, len(data), 0, 0, 0, content=data), settings)
 
 
-def read_known(source: str, member: str | None, image_id: str, settings: PreparationSettings) -> Prepared | Rejection:
-    """Reads an image again from where it was once found, and checks that it still is that image.
+@dataclass(frozen=True, slots=True)
+class RecordedImage:
+    """An image on record and where it may be read, the likeliest place first."""
 
-    Args:
-        source: Absolute path of the file or archive.
-        member: Label inside the archive; ``None`` or empty for a plain file.
-        image_id: What its bytes must digest to.
-        settings: As for ``prepare``.
+    image_id: str
+    places: tuple[SourceItem, ...]
 
-    Returns:
-        A rejection as unreadable if other bytes are found there now.
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.places[0].name if self.places else self.image_id
+
+    def rejected(self, details: Sequence[str], reason: RejectReason = RejectReason.UNREADABLE) -> Rejection:
+        """The rejection of an image that can't be had, under the first of its names."""
+        detail = "; ".join(dict.fromkeys(details)) or "nothing on record says where it was"
+        first = self.places[0] if self.places else SourceItem(self.image_id, "", None, 0, 0, 0, 0)
+        return rejection_of(first, reason, detail)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reread:
+    """An image that was read again.
+
+    Attributes:
+        item: The place that still held it.
+        data: Its file's bytes.
+        frame: The image.
     """
-    item = known_item(source, member)
-    if isinstance(item, Rejection):
-        return item
-    prepared = prepare(item, settings)
-    if isinstance(prepared, Prepared) and prepared.facts.image_id != image_id:
-        return other_bytes(item, prepared.facts.image_id, image_id)
-    return prepared
+
+    item: SourceItem
+    data: bytes
+    frame: Frame
+
+    def prepared(self, settings: PreparationSettings) -> Prepared:
+        """The same, ready for a backbone."""
+        return _prepared(self.item, self.frame, settings)
 
 
-def known_bytes(source: str, member: str | None, image_id: str, settings: PreparationSettings) -> bytes | Rejection:
-    """The bytes of an image, from where it was once found; a rejection as unreadable if other bytes are there now."""
-    item = known_item(source, member)
-    if isinstance(item, Rejection):
-        return item
-    try:
-        data = read_item(item, max_file_bytes=settings.max_file_bytes)
-        check_size(len(data), settings.max_file_bytes)
-    except BadInput as failure:
-        return rejection_of(item, failure.reason, failure.detail)
-    except MemoryError:
-        return rejection_of(item, RejectReason.OVERSIZED, "it does not fit into memory")
-    found = IMAGE_ID_PREFIX + hashlib.sha256(data).hexdigest()
-    return data if found == image_id else other_bytes(item, found, image_id)
+def read_again(recorded: RecordedImage, settings: PreparationSettings) -> Reread | Rejection:
+    """An image on record from the first place that still holds it, or why none does."""
+    details = []
+    for outcome in reading_again(recorded, settings):
+        if isinstance(outcome, Reread):
+            return outcome
+        details.append(outcome.detail)
+    return recorded.rejected(details)
 
 
-def decode_known(source: str, member: str | None, image_id: str, settings: PreparationSettings) -> Decoded | Rejection:
-    """As ``known_bytes``, decoded to canonical pixels."""
-    data = known_bytes(source, member, image_id, settings)
-    if isinstance(data, Rejection):
-        return data
-    item = SourceItem(member or Path(source).name, source, member or None, len(data), 0, 0, 0)
-    try:
-        return decode(data, max_pixels=settings.max_pixels)
-    except BadInput as failure:
-        return rejection_of(item, failure.reason, failure.detail)
-    except MemoryError:
-        return rejection_of(item, RejectReason.OVERSIZED, "it does not fit into memory")
+def reading_again(recorded: RecordedImage, settings: PreparationSettings) -> Iterator[Reread | Rejection]:
+    """What each place gives, until one gives the image: a rejection as unreadable if other bytes are there now."""
+    for place in recorded.places:
+        item = _as_it_is_now(place)
+        if isinstance(item, Rejection):
+            yield item
+            continue
+        try:
+            reread = _reread(item, recorded.image_id, settings)
+        except (BadInput, MemoryError) as error:
+            yield _rejection(item, error)
+        else:
+            yield reread
+            return
 
 
-def known_item(source: str, member: str | None) -> SourceItem | Rejection:
-    """A place where an image was once found, as it is now; a rejection as unreadable if there is nothing."""
-    path = Path(source)
-    name = member or path.name
+def _reread(item: SourceItem, image_id: str, settings: PreparationSettings) -> Reread:
+    data = _bytes_of(item, settings)
+    # what is there now may not even be an image: decoding tells that first
+    for frame in frames_of(data, item.name, max_pixels=settings.max_pixels):
+        found = frame.image_id.partition("#")[0]
+        if found != image_id.partition("#")[0]:
+            raise BadInput(RejectReason.UNREADABLE, f"{OTHER_BYTES}: {found} in place of {image_id}")
+        if frame.image_id == image_id:
+            return Reread(item, data, frame)
+    raise BadInput(RejectReason.UNREADABLE, f"it has no frame {image_id}")
+
+
+def _as_it_is_now(place: SourceItem) -> Found:
+    path = Path(place.source)
+    name = place.member or path.name
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
-        nothing = SourceItem(name, source, member or None, 0, 0, 0, 0)
+        nothing = SourceItem(name, place.source, place.member or None, 0, 0, 0, 0)
         return rejection_of(nothing, RejectReason.UNREADABLE, text_of(error))
-    return item_from(status, path, name, member=member or None, size_bytes=status.st_size)
+    return item_from(status, path, name, member=place.member or None, size_bytes=status.st_size)
 
 
-def other_bytes(item: SourceItem, found: str, recorded: str) -> Rejection:
-    """The rejection of a place that holds another image now."""
-    return rejection_of(item, RejectReason.UNREADABLE, f"other bytes than recorded: {found} in place of {recorded}")
+def _outcomes(item: Found, settings: PreparationSettings) -> Iterator[Outcome]:
+    if isinstance(item, Rejection):
+        yield item
+        return
+    try:
+        data = _bytes_of(item, settings)
+        for frame in frames_of(data, item.name, max_pixels=settings.max_pixels):
+            yield _prepared(item, frame, settings)
+    except (BadInput, MemoryError) as error:
+        yield _rejection(item, error)
 
 
-def resized(decoded: Decoded, size: int, first: Resolution | None = None) -> npt.NDArray[np.uint8]:
-    """Pillow's ``resize`` with its antialiased bilinear filter, as writable uint8 of shape (size, size, 3).
-
-    With ``first`` = (width, height) the image is brought to that size before: what it holds between the two steps are
-    the bytes that a file of that size would hold.
-    """
-    # A grey image gives the same bytes by way of one channel: the filter works on each channel by itself.
-    image = decoded.image if first is None else decoded.image.resize(first, Image.Resampling.BILINEAR)
-    small = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.require(rgb_array(small), requirements=["C", "W"])
-
-
-def _prepared(item: SourceItem, data: bytes, settings: PreparationSettings) -> Prepared:
+def _bytes_of(item: SourceItem, settings: PreparationSettings) -> bytes:
+    data = read_item(item, max_file_bytes=settings.max_file_bytes)
     check_size(len(data), settings.max_file_bytes)
-    decoded = decode(data, max_pixels=settings.max_pixels)
-    facts = ImageFacts(
-        image_id=IMAGE_ID_PREFIX + hashlib.sha256(data).hexdigest(),
-        pixel_digest=pixel_digest(decoded.rgb()),
-        width=decoded.image.width,
-        height=decoded.image.height,
-        file_format=decoded.file_format,
-        mode=decoded.mode,
-        size_bytes=len(data),
-    )
+    return data
+
+
+def _prepared(item: SourceItem, frame: Frame, settings: PreparationSettings) -> Prepared:
     bare = item if item.content is None else replace(item, content=None)
-    return Prepared(bare, facts, resized(decoded, settings.size, settings.match_resolution))
+    return Prepared(bare, frame.facts(), resized(frame.pixels, settings.size, settings.match_resolution))
+
+
+def _rejection(item: SourceItem, error: BadInput | MemoryError) -> Rejection:
+    if isinstance(error, BadInput):
+        return rejection_of(item, error.reason, error.detail)
+    return rejection_of(item, RejectReason.OVERSIZED, "it does not fit into memory")

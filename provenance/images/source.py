@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import csv
 import io
 import os
+import threading
+from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from provenance.errors import SourceError
-from provenance.images.archives import ArchiveSource, is_archive, read_member
+from provenance.images.archives import DAMAGE, Reader, is_archive, open_reader, reason_of
+from provenance.images.decode import is_claimed
 from provenance.images.entries import (
     DEFAULT_MAX_FILE_BYTES,
-    BadInput,
     Source,
     SourceKind,
     check_size,
     file_item,
+    identity_of,
     is_left_out,
     is_unchanged,
     rejection_of,
-    text_of,
 )
-from provenance.vocabulary import Rejection, RejectReason, SourceItem
+from provenance.images.frames import BadInput, text_of
+from provenance.vocabulary import Found, RejectReason, SourceItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 LAYOUT_FOLDERS = ("real_used", "real_not_used", "real_unknown", "generated")
 _CHECK_PATH = "Check the path and its permissions."
+_OPEN_ARCHIVES = 4
 _LIST_SUFFIXES = (".txt", ".lst", ".list", ".csv")
 
 
@@ -59,12 +64,12 @@ def open_source(path: Path, *, max_file_bytes: int = DEFAULT_MAX_FILE_BYTES) -> 
         raise SourceError(f"can't read {path}: {text_of(error)}", hint=_CHECK_PATH) from error
     if root.suffix.lower() in _LIST_SUFFIXES:
         return ListSource(root)
-    if is_archive(root):
+    if is_archive(root) and not is_claimed(root.name):
         return ArchiveSource(root, max_file_bytes=max_file_bytes)
     return FileSource(root)
 
 
-def items_at(root: Path, paths: Iterable[Path]) -> Iterator[SourceItem | Rejection]:
+def items_at(root: Path, paths: Iterable[Path]) -> Iterator[Found]:
     """What the folder ``root`` as a source would give for some paths below it, under the same names.
 
     Args:
@@ -114,7 +119,10 @@ def read_item(item: SourceItem, *, max_file_bytes: int = DEFAULT_MAX_FILE_BYTES)
         check_size(len(item.content), max_file_bytes)
         return item.content
     if item.member is not None:
-        return read_member(item, max_file_bytes=max_file_bytes)
+        try:
+            return _archives.read(item, max_file_bytes)
+        except (*DAMAGE, RuntimeError) as error:  # RuntimeError: zipfile's word for an encrypted member
+            raise BadInput(reason_of(error), f"in the archive: {text_of(error)}") from error
     try:
         return _read_file(item, max_file_bytes)
     except (OSError, ValueError) as error:
@@ -136,6 +144,45 @@ def _read_file(item: SourceItem, max_file_bytes: int) -> bytes:
     return data
 
 
+class _OpenArchives:
+    """The archives this process has open, the longest unused first. One thread reads at a time."""
+
+    def __init__(self) -> None:
+        self._readers: OrderedDict[str, Reader] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, item: SourceItem, max_file_bytes: int) -> bytes:
+        path = Path(item.source)
+        with self._lock:
+            reader = self._reader(path, max_file_bytes)
+            if not is_unchanged(item, reader.status, item.size_bytes):
+                raise BadInput(RejectReason.UNREADABLE, "its archive changed after it was listed")
+            data = reader.read(cast("str", item.member), max_file_bytes)
+            if identity_of(path.stat()) != identity_of(reader.status):
+                raise BadInput(RejectReason.UNREADABLE, "its archive changed while it was read")
+        return data
+
+    def close(self) -> None:
+        with self._lock:
+            while self._readers:
+                self._readers.popitem()[1].close()
+
+    def _reader(self, path: Path, max_file_bytes: int) -> Reader:
+        key = str(path)
+        reader = self._readers.pop(key, None)
+        if reader is not None and identity_of(path.stat()) != identity_of(reader.status):
+            reader.close()
+            reader = None
+        self._readers[key] = reader or open_reader(path, max_file_bytes)
+        if len(self._readers) > _OPEN_ARCHIVES:
+            self._readers.popitem(last=False)[1].close()
+        return self._readers[key]
+
+
+_archives = _OpenArchives()
+atexit.register(_archives.close)
+
+
 class FolderSource(Source):
     """All files below a folder. Links are followed, save those that lead back to a folder they are in."""
 
@@ -145,7 +192,7 @@ class FolderSource(Source):
         """Files (and unreadable folders) below the folder; lists it without opening a file."""
         return sum(1 for _ in self._walk())
 
-    def __iter__(self) -> Iterator[SourceItem | Rejection]:
+    def __iter__(self) -> Iterator[Found]:
         for path, problem in self._walk():
             name = path.relative_to(self.path).as_posix()
             if problem is None:
@@ -188,7 +235,7 @@ class FileSource(Source):
         """Always 1."""
         return 1
 
-    def __iter__(self) -> Iterator[SourceItem | Rejection]:
+    def __iter__(self) -> Iterator[Found]:
         yield file_item(self.path, self.path.name)
 
 
@@ -209,12 +256,45 @@ class ListSource(Source):
         """Distinct paths on the list."""
         return len(self._names)
 
-    def __iter__(self) -> Iterator[SourceItem | Rejection]:
+    def __iter__(self) -> Iterator[Found]:
         for name in self._names:
             path = self.path.parent / name
             with contextlib.suppress(OSError, RuntimeError, ValueError):  # file_item says what is wrong with it
                 path = path.resolve() if ".." in path.parts else path
             yield file_item(path, Path(name).as_posix())
+
+
+class ArchiveSource(Source):
+    """The members of a zip or tar archive. A compressed tar is read in a stream: its items carry their bytes.
+
+    Raises:
+        SourceError: If the archive can't be opened.
+    """
+
+    kind: ClassVar[SourceKind] = "archive"
+
+    def __init__(self, path: Path, *, max_file_bytes: int) -> None:
+        super().__init__(path)
+        self._max_file_bytes = max_file_bytes
+        with contextlib.closing(self._open()) as reader:
+            self._count = reader.count()
+
+    def count(self) -> int | None:
+        """Members to expect; ``None`` for a compressed tar."""
+        return self._count
+
+    def __iter__(self) -> Iterator[Found]:
+        with contextlib.closing(self._open()) as reader:
+            yield from reader.found()
+
+    def _open(self) -> Reader:
+        try:
+            return open_reader(self.path, self._max_file_bytes)
+        except DAMAGE as error:
+            raise SourceError(
+                f"can't open the archive {self.path}: {text_of(error)}",
+                hint="Give an undamaged .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz, or unpack it and give the folder.",
+            ) from error
 
 
 def _listed_paths(path: Path) -> list[str]:

@@ -1,11 +1,11 @@
 """The ingest service: source -> decode -> embed -> catalog and index.
 
-``request`` says what goes in, ``run`` takes it batch by batch, ``known`` tells what need not be read again,
-``recorded`` makes vectors from what is on record, and ``writing`` holds the order of writes for all of them.
+``request`` says what goes in, ``run`` takes it batch by batch, ``embed`` makes vectors from what is on record, and
+``record`` tells what need not be read again and holds the order of writes for all of them.
 """
 
-from provenance.ingest.known import KnownFiles
-from provenance.ingest.recorded import EmbedReport, Reembedding, run_embed
+from provenance.ingest.embed import EmbedReport, Reembedding, run_embed
+from provenance.ingest.record import KnownFiles, Writer, payload_of
 from provenance.ingest.request import (
     IngestReport,
     IngestRequest,
@@ -15,7 +15,6 @@ from provenance.ingest.request import (
     layout_requests,
 )
 from provenance.ingest.run import IngestRun, recorded_run, run_ingest
-from provenance.ingest.writing import Writer, payload_of
 from provenance.records import Generator
 
 __all__ = [

@@ -8,30 +8,32 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
+from itertools import chain
 from pathlib import PurePath
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.errors import ConflictError, EmbeddingError, ProvenanceError, SourceError
 from provenance.groups import GroupRule, group_rule
-from provenance.images import PreparationSettings, Prepared, open_source, prepare
+from provenance.images import Prepared, open_source, prepare_frames
 from provenance.index import CollectionSpec, load_vectors
-from provenance.ingest.known import KnownFiles
+from provenance.ingest.record import KnownFiles, Writer
 from provenance.ingest.request import IngestReport, IngestRequest, OnProgress, Progress, image_ids_digest
-from provenance.ingest.writing import FloatArray, Writer
 from provenance.version import __version__
-from provenance.vocabulary import DatasetKind, PointState, Rejection, RejectReason, RunState, SourceItem
+from provenance.vocabulary import DatasetKind, PointState, Rejection, RejectReason, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from provenance.catalog import Catalog
     from provenance.embedding import Backbone
+    from provenance.images import Outcome, Pixels
+    from provenance.ingest.record import FloatArray
     from provenance.installation import Installation
-    from provenance.records import Dataset
-    from provenance.vocabulary import Space
+    from provenance.records import Dataset, VectorLocation
+    from provenance.vocabulary import Found, SourceItem, Space
 
 COUNTS = ("read", "added", "embedded", "copied", "known", "repeated", "rejected")
 CHUNK = 16
@@ -43,24 +45,18 @@ class _Action(Enum):
     COPY = "copy"
     KNOWN = "known"
     REPEATED = "repeated"
-    REJECT = "reject"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Planned:
-    """A prepared image (or a rejection) with what is to be done about it."""
+    """A prepared image with what is to be done about it; what was rejected is planned as its ``Rejection``."""
 
+    prepared: Prepared
     action: _Action
-    prepared: Prepared | None = None
-    rejection: Rejection | None = None
-    origin: tuple[str, str, str] | None = None
+    origin: VectorLocation | None = None
 
-    @property
-    def pixels(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """Canonical pixels, uint8 (size, size, 3); what was rejected has no such attribute."""
-        if self.prepared is None:
-            raise AttributeError("a rejected input has no pixels")
-        return self.prepared.pixels
+
+_Plan = _Planned | Rejection
 
 
 def run_ingest(
@@ -112,17 +108,6 @@ def recorded_run(
             catalog.finish_run(run_id, state, dict(counts))
         raise
     catalog.finish_run(run_id, RunState.INTERRUPTED if is_interrupted() else RunState.FINISHED, dict(counts))
-
-
-def preparation_of(workspace: Installation, backbone: Backbone) -> PreparationSettings:
-    """How images are prepared for a backbone under the workspace's limits."""
-    settings = workspace.settings
-    return PreparationSettings(
-        size=backbone.input_size,
-        match_resolution=backbone.space.matched_resolution,
-        max_pixels=settings.max_pixels,
-        max_file_bytes=settings.max_file_bytes,
-    )
 
 
 @dataclass
@@ -179,13 +164,11 @@ class IngestRun:
         with recorded_run(self.catalog, self.writer.run_id, self.counts, lambda: self.interrupted):
             yield
 
-    def take(
-        self, items: Iterable[SourceItem | Rejection], on_progress: OnProgress | None = None, total: int | None = None
-    ) -> None:
+    def take(self, items: Iterable[Found], on_progress: OnProgress | None = None, total: int | None = None) -> None:
         """Takes items in, batch by batch, until they end or the run is asked to stop."""
         with closing(self._embedded(items)) as batches:
-            for planned, vectors in batches:
-                self._write(planned, vectors)
+            for batch in batches:
+                self._write(batch)
                 if on_progress is not None:
                     on_progress(Progress("ingest", self.counts["read"], total))
                 if self.stop.is_set():
@@ -203,18 +186,13 @@ class IngestRun:
         self._refuse_nothing_read()
         return self._seal() if self.request.kind is DatasetKind.RELEASE else None
 
-    def _embedded(
-        self, items: Iterable[SourceItem | Rejection]
-    ) -> Generator[tuple[list[_Planned], list[FloatArray | None]], None, None]:
-        from provenance.embedding import embed_stream, prepared_stream
+    def _embedded(self, items: Iterable[Found]) -> Generator[list[tuple[_Plan, FloatArray | None]], None, None]:
+        executor = self.workspace.executor
+        task = partial(prepare_frames, settings=self.workspace.preparation(self.backbone))
+        prepared = executor.prepared(self._unknown_items(items), task)
+        yield from executor.embedded(self._planned(chain.from_iterable(prepared)), self.backbone, _pixels_of)
 
-        task = partial(_prepare_or_pass, settings=preparation_of(self.workspace, self.backbone))
-        prepared = prepared_stream(self._unknown_items(items), task, workers=self.workspace.settings.workers)
-        planned = self._planned(prepared)
-        for batch in embed_stream(planned, self.backbone, wanted=lambda plan: plan.action is _Action.EMBED):
-            yield [plan for plan, _ in batch], [vector for _, vector in batch]
-
-    def _unknown_items(self, items: Iterable[SourceItem | Rejection]) -> Iterator[SourceItem | Rejection]:
+    def _unknown_items(self, items: Iterable[Found]) -> Iterator[Found]:
         groups = self.groups if self.request.group_from is not None else None
         known = KnownFiles(self.catalog, self.dataset.dataset_id, self.writer.collection_key, groups)
         told_apart = ((item, None) for item in items) if self.request.rehash else known.told_apart(items)
@@ -228,55 +206,50 @@ class IngestRun:
                 self.seen.add(image_id)
                 self.counts.update(("read", "known"))
 
-    def _lies_in_rejected(self, item: SourceItem | Rejection) -> bool:
+    def _lies_in_rejected(self, item: Found) -> bool:
         """Whether a folder above it could not be listed before: recording the item takes that reject back."""
         if not self.rejected_before:
             return False
         return any((str(folder), "") in self.rejected_before for folder in PurePath(item.source).parents)
 
-    def _planned(self, prepared: Iterable[Prepared | Rejection]) -> Iterator[_Planned]:
-        chunk: list[Prepared | Rejection] = []
-        for item in prepared:
-            chunk.append(item)
+    def _planned(self, prepared: Iterable[Outcome]) -> Generator[_Plan, None, None]:
+        chunk: list[Outcome] = []
+        for outcome in prepared:
+            chunk.append(outcome)
             if len(chunk) == CHUNK:
                 yield from self._plan(chunk)
                 chunk = []
         yield from self._plan(chunk)
 
-    def _plan(self, chunk: Sequence[Prepared | Rejection]) -> list[_Planned]:
-        images = [item for item in chunk if isinstance(item, Prepared)]
+    def _plan(self, chunk: Sequence[Outcome]) -> Sequence[_Plan]:
+        images = [outcome for outcome in chunk if isinstance(outcome, Prepared)]
         ids = [image.facts.image_id for image in images]
         if not ids:
-            return [_Planned(_Action.REJECT, rejection=item) for item in chunk if isinstance(item, Rejection)]
+            return [outcome for outcome in chunk if isinstance(outcome, Rejection)]
         key = self.writer.collection_key
         points = self.catalog.point_states(key, ids)
         indexed = {image_id for image_id, point in points.items() if point.state is PointState.INDEXED}
         elsewhere = self.catalog.vectors_elsewhere(self.space.space_id, ids, key)
         forgotten = self.catalog.suppressed([(image.facts.image_id, image.facts.pixel_digest) for image in images])
-        plans = []
-        for item in chunk:
-            if isinstance(item, Rejection):
-                plans.append(_Planned(_Action.REJECT, rejection=item))
-            elif item.facts.image_id in forgotten:
-                plans.append(self._reject(item, RejectReason.FORGOTTEN, "was forgotten on request; it stays out"))
+        plans: list[_Plan] = []
+        for outcome in chunk:
+            if isinstance(outcome, Rejection):
+                plans.append(outcome)
+            elif (image_id := outcome.facts.image_id) in forgotten:
+                plans.append(rejected(outcome.item, RejectReason.FORGOTTEN, "was forgotten on request; it stays out"))
             else:
-                self._refuse_change_of_sealed(item)
-                action = self._action(item.facts.image_id, indexed, elsewhere)
-                plans.append(_Planned(action, item, origin=elsewhere.get(item.facts.image_id)))
-                self.seen.add(item.facts.image_id)
+                self._refuse_change_of_sealed(outcome)
+                action = self._action(image_id, indexed, elsewhere)
+                plans.append(_Planned(outcome, action, elsewhere.get(image_id)))
+                self.seen.add(image_id)
         return plans
 
-    def _action(self, image_id: str, indexed: set[str], elsewhere: Mapping[str, tuple[str, str, str]]) -> _Action:
+    def _action(self, image_id: str, indexed: set[str], elsewhere: Mapping[str, VectorLocation]) -> _Action:
         if image_id in indexed:
             return _Action.KNOWN
         if image_id in self.seen:
             return _Action.REPEATED
         return _Action.COPY if image_id in elsewhere else _Action.EMBED
-
-    def _reject(self, prepared: Prepared, reason: RejectReason, detail: str) -> _Planned:
-        item = prepared.item
-        rejection = Rejection(item.name, item.source, item.member, item.size_bytes, reason, detail)
-        return _Planned(_Action.REJECT, rejection=rejection)
 
     def _refuse_change_of_sealed(self, prepared: Prepared) -> None:
         if self.sealed_ids is None or prepared.facts.image_id in self.sealed_ids:
@@ -289,58 +262,50 @@ class IngestRun:
             hint="other content needs another name: --release NAME",
         )
 
-    def _write(self, planned: Sequence[_Planned], vectors: Sequence[FloatArray | None]) -> None:
-        rejected: list[Rejection] = []
+    def _write(self, batch: Sequence[tuple[_Plan, FloatArray | None]]) -> None:
+        refused: list[Rejection] = []
         images: list[tuple[_Planned, FloatArray | None]] = []
-        copies = self._copied([plan for plan in planned if plan.action is _Action.COPY])
-        for plan, vector in zip(planned, vectors, strict=True):
-            outcome = self._usable(plan, vector)
+        for plan, vector in batch:
+            outcome = plan if isinstance(plan, Rejection) else self._usable(plan, vector)
             if isinstance(outcome, Rejection):
-                rejected.append(outcome)
+                refused.append(outcome)
             else:
-                images.append((plan, copies.get(id(plan), outcome)))
+                images.append((outcome, vector))
         self._record(images)
-        if rejected:
-            self.catalog.add_rejects(self.writer.run_id, self.dataset.dataset_id, rejected)
-            self.rejections.extend(rejected)
-        self._count(images, len(rejected))
+        if refused:
+            self.catalog.add_rejects(self.writer.run_id, self.dataset.dataset_id, refused)
+            self.rejections.extend(refused)
+        self._count([plan for plan, _ in images], len(refused))
 
-    def _usable(self, plan: _Planned, vector: FloatArray | None) -> FloatArray | Rejection | None:
-        if plan.rejection is not None:
-            return plan.rejection
-        assert plan.prepared is not None
+    def _usable(self, plan: _Planned, vector: FloatArray | None) -> _Plan:
         image_id = plan.prepared.facts.image_id
         if vector is not None and not np.isfinite(vector).all():
             self.unusable[image_id] = no_finite_vector(self.space)
             self.seen.discard(image_id)
         if image_id in self.unusable:
-            rejection = self._reject(plan.prepared, RejectReason.NOT_FINITE, self.unusable[image_id]).rejection
-            assert rejection is not None
-            return rejection
-        return vector
+            return rejected(plan.prepared.item, RejectReason.NOT_FINITE, self.unusable[image_id])
+        return plan
+
+    def _record(self, images: Sequence[tuple[_Planned, FloatArray | None]]) -> None:
+        copies = self._copied([plan for plan, _ in images if plan.action is _Action.COPY])
+        rows = []
+        for plan, embedded in images:
+            facts, item = plan.prepared.facts, plan.prepared.item
+            vector = copies.get(id(plan), embedded)
+            rows.append((self.writer.row(facts, [item], self.groups(item.name), vector), vector))
+        self.writer.write(rows)
 
     def _copied(self, plans: Sequence[_Planned]) -> dict[int, FloatArray]:
         """Vectors of the same images and space that another collection holds, verified by digest."""
         if not plans:
             return {}
-        vectors = load_vectors(
-            self.workspace.index,
-            [plan.origin for plan in plans if plan.origin is not None],
-            parts=self.space.parts,
-            dimension=self.space.dimension,
-        )
+        origins = [plan.origin for plan in plans if plan.origin is not None]
+        shape = {"parts": self.space.parts, "dimension": self.space.dimension}
+        vectors = load_vectors(self.workspace.index, origins, **shape)
         return {id(plan): vector for plan, vector in zip(plans, vectors, strict=True)}
 
-    def _record(self, images: Sequence[tuple[_Planned, FloatArray | None]]) -> None:
-        rows = []
-        for plan, vector in images:
-            assert plan.prepared is not None
-            facts, item = plan.prepared.facts, plan.prepared.item
-            rows.append((self.writer.row(facts, [item], self.groups(item.name), vector), vector))
-        self.writer.write(rows)
-
-    def _count(self, images: Sequence[tuple[_Planned, object]], rejected: int) -> None:
-        actions = Counter(plan.action for plan, _ in images)
+    def _count(self, images: Sequence[_Planned], rejected: int) -> None:
+        actions = Counter(plan.action for plan in images)
         self.counts["read"] += len(images) + rejected
         self.counts["rejected"] += rejected
         self.counts["embedded"] += actions[_Action.EMBED]
@@ -404,6 +369,10 @@ def no_finite_vector(space: Space) -> str:
     return f"backbone {space.backbone} gives no finite vector for it"
 
 
-def _prepare_or_pass(item: SourceItem | Rejection, *, settings: PreparationSettings) -> Prepared | Rejection:
-    """Runs in a worker process; what the source itself rejected passes through in its place."""
-    return item if isinstance(item, Rejection) else prepare(item, settings)
+def rejected(item: SourceItem, reason: RejectReason, detail: str) -> Rejection:
+    """The rejection of an image that could be read."""
+    return Rejection(item.name, item.source, item.member, item.size_bytes, reason, detail)
+
+
+def _pixels_of(plan: _Plan) -> Pixels | None:
+    return plan.prepared.pixels if isinstance(plan, _Planned) and plan.action is _Action.EMBED else None

@@ -22,6 +22,7 @@ from provenance.vocabulary import DatasetKind, Rejection, SourceItem
 if TYPE_CHECKING:
     from provenance.embedding import Backbone
     from provenance.installation import Installation
+    from provenance.vocabulary import Found
 
 SETTLE_SECONDS = 2.0
 BATCH_FILES = 64
@@ -89,7 +90,7 @@ def watch(
 class _Seen:
     """A file that waits: as it was last seen, and since when it looks so."""
 
-    found: SourceItem | Rejection
+    found: Found
     since: float
 
 
@@ -106,7 +107,7 @@ class _Watch:
         self.groups = group_rule(self.request.group_from)
         self.waiting: dict[str, _Seen] = {}
         self.changed: set[Path] = set()
-        self.refused: dict[str, SourceItem | Rejection] = {}
+        self.refused: dict[str, Found] = {}
         self.rehash = self.request.rehash
         self.scan_at: float | None = 0.0
         self.retry_at = self.retry_seconds = 0.0
@@ -160,7 +161,7 @@ class _Watch:
         self._note(items_at(self.root, again), now)
         self.changed = set()
 
-    def _note(self, found: Iterable[SourceItem | Rejection], now: float) -> None:
+    def _note(self, found: Iterable[Found], now: float) -> None:
         for one in found:
             if self.refused.get(one.source) == one:
                 continue
@@ -189,7 +190,7 @@ class _Watch:
             if self.stop.is_set():
                 return
 
-    def _take(self, batch: list[SourceItem | Rejection]) -> WatchBatch | None:
+    def _take(self, batch: list[Found]) -> WatchBatch | None:
         """Ingests one batch and lets go of the index; nothing where all of it is on record."""
         try:
             unknown = list(self._unknown(batch))
@@ -210,7 +211,7 @@ class _Watch:
         finally:
             self.workspace.close()
 
-    def _unknown(self, found: Iterable[SourceItem | Rejection]) -> Iterator[SourceItem | Rejection]:
+    def _unknown(self, found: Iterable[Found]) -> Iterator[Found]:
         """What has to be read; told by the catalog alone, so that nobody's index is held up for it."""
         catalog, space_id = self.workspace.catalog, self.backbone.space.space_id
         dataset = self.request.dataset(catalog)

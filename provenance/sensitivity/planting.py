@@ -22,7 +22,6 @@ from provenance.images import (
     plants_of,
 )
 from provenance.ingest import Progress
-from provenance.ingest.run import preparation_of
 from provenance.vocabulary import Rejection
 
 if TYPE_CHECKING:
@@ -107,8 +106,7 @@ def release_format(
     subsampling = -1
     if name == "JPEG":
         for member in release.members[:TABLES_FROM]:
-            items = catalog.occurrences_for_reading(member.image_key)
-            tables, subsampling = jpeg_tables_of(items, member.image_id, settings)
+            tables, subsampling = jpeg_tables_of(_recorded(catalog, member), settings)
             if tables:
                 break
     grey = mode.startswith("I") or mode in _GREY_MODES
@@ -170,23 +168,19 @@ class Planting:
     def _batches(
         self, originals: Sequence[Member], wanted: int
     ) -> Generator[list[tuple[_Plant, FloatArray | None]], None, None]:
-        from provenance.embedding import embed_stream
+        plants = self._plants(originals, wanted)
+        yield from self.workspace.executor.embedded(plants, self.backbone, lambda plant: plant.pixels)
 
-        yield from embed_stream(self._plants(originals, wanted), self.backbone, wanted=lambda _plant: True)
-
-    def _plants(self, originals: Sequence[Member], wanted: int) -> Iterator[_Plant]:
-        from provenance.embedding import prepared_stream
-
+    def _plants(self, originals: Sequence[Member], wanted: int) -> Generator[_Plant, None, None]:
         task = partial(
             plants_of,
             kinds=self.request.kinds,
             form=self.form,
             seed=self.request.seed,
-            settings=preparation_of(self.workspace, self.backbone),
+            settings=self.workspace.preparation(self.backbone),
         )
-        workers = self.workspace.settings.workers
-        stream = prepared_stream(self._orders(originals, wanted), task, workers=workers, look_ahead=LOOK_AHEAD)
-        with closing(stream):  # type: ignore[type-var]
+        orders = self._orders(originals, wanted)
+        with closing(self.workspace.executor.prepared(orders, task, look_ahead=LOOK_AHEAD)) as stream:
             for outcome in stream:
                 if isinstance(outcome, Rejection):
                     self.unreadable[outcome.name] = outcome
@@ -204,17 +198,14 @@ class Planting:
             if self.stop.is_set() or (self.planted >= wanted and place >= wanted):
                 return
             partners = self._partners(member) if blends else ()
-            yield PlantOrder(self._recorded(member), tuple(map(self._recorded, partners)))
+            catalog = self.workspace.catalog
+            yield PlantOrder(_recorded(catalog, member), tuple(_recorded(catalog, each) for each in partners))
 
     def _partners(self, member: Member) -> Sequence[Member]:
         digest = hashlib.sha256(f"{self.request.seed}|partners|{member.image_id}".encode()).digest()
         rng = np.random.default_rng(int.from_bytes(digest[:16]))
         chosen = rng.choice(len(self.release), min(PARTNERS, len(self.release)), replace=False)
         return [self.release[place] for place in chosen.tolist()]
-
-    def _recorded(self, member: Member) -> RecordedImage:
-        items = self.workspace.catalog.occurrences_for_reading(member.image_key)
-        return RecordedImage(member.image_id, tuple(items))
 
     def _tell(self, done: int, originals: int) -> None:
         if self.on_progress is not None:
@@ -227,6 +218,10 @@ class Planting:
             f"none of the {count:,} images that were used could be planted{why}",
             hint="if the files were moved: provenance relocate OLD NEW",
         )
+
+
+def _recorded(catalog: Catalog, member: Member) -> RecordedImage:
+    return RecordedImage(member.image_id, tuple(catalog.occurrences_for_reading(member.image_key)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,7 +11,6 @@ from provenance.audit.evidence import VectorSearch
 from provenance.detection import Plant, plants_needed, sensitivity_of
 from provenance.errors import UsageError
 from provenance.ingest import Progress
-from provenance.ingest.run import preparation_of
 from provenance.sensitivity.judging import Bench, Judged, judge_plants
 from provenance.sensitivity.planting import EmbeddedPlants, Planting, chosen_originals, release_format
 from provenance.sensitivity.replay import ReplayedAudit, replayed
@@ -114,7 +113,7 @@ def _plant(
     stop: Event,
 ) -> tuple[EmbeddedPlants | None, str, int]:
     frozen = audit.frozen
-    form, others = release_format(workspace.catalog, frozen.release, preparation_of(workspace, backbone))
+    form, others = release_format(workspace.catalog, frozen.release, workspace.preparation(backbone))
     count = min(request.plants, len(originals))
     on_step(f"planting {len(request.kinds)} kinds of copies of {count:,} images, as {form.words}")
     order = chosen_originals(originals, request.seed)

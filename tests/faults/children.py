@@ -37,7 +37,7 @@ _PRELOADED = (
     "provenance.keeping.removal",
     "provenance.exports",
     "provenance.embedding.backbones",
-    "provenance.embedding.pipeline",
+    "provenance.embedding.executor",
     "provenance.index.edge",
     "alembic.command",
     "qdrant_edge",

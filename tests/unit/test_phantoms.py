@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from provenance import phantoms
-from provenance.images.encode import jpeg_bytes, png_bytes
+from provenance.images.pixels import jpeg_bytes, png_bytes
 from provenance.phantoms import CopyKind, copied, fresh_phantom, patient_slices, plan_release, planted_image
 
 SEED = 3

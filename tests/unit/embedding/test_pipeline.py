@@ -9,8 +9,19 @@ import numpy as np
 import pytest
 import worker_functions as functions
 
-from provenance.embedding import embed_stream, load_backbone, prepared_stream
+from provenance.embedding import Processes, load_backbone
 from provenance.errors import EmbeddingError, SourceError
+
+
+def prepared_stream(items, function, *, workers, **more):
+    return Processes(workers).prepared(items, function, **more)
+
+
+def embed_stream(stream, backbone, *, wanted):
+    def pixels_of(each):
+        return each.pixels if isinstance(each, functions.Picture) and wanted(each) else None
+
+    return Processes(0).embedded(stream, backbone, pixels_of)
 
 
 def is_alive(pid):

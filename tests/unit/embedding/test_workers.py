@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import worker_functions as functions
 
-from provenance.embedding.workers import Worker, describe, signal_name
+from provenance.embedding.executor import Worker, describe, signal_name
 from provenance.errors import EmbeddingError
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_worker_that_ignores_the_signal_is_killed(monkeypatch):
-    monkeypatch.setattr("provenance.embedding.workers._END_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("provenance.embedding.executor._END_TIMEOUT_SECONDS", 0.2)
     worker = Worker(functions.wait_for_interrupts)
     assert worker.call("stubborn") == "stubborn"
     worker.end()
@@ -51,9 +51,9 @@ SCRIPT = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 import worker_functions as functions
-from provenance.embedding import prepared_stream
+from provenance.embedding import Processes
 print("main ran", flush=True)
-stream = prepared_stream(range(10**6), functions.process_facts, workers=2)
+stream = Processes(2).prepared(range(10**6), functions.process_facts)
 print(next(stream)[0], flush=True)
 {end}
 """

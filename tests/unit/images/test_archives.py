@@ -14,7 +14,7 @@ import pytest
 
 from provenance.errors import SourceError
 from provenance.images import BadInput, open_source, read_item
-from provenance.images.archives import _OPEN_ARCHIVES, _archives
+from provenance.images.source import _OPEN_ARCHIVES, _archives
 from provenance.vocabulary import Rejection, RejectReason, SourceItem
 
 if TYPE_CHECKING:

@@ -20,11 +20,12 @@ from provenance.images import (
     RecordedImage,
     jpeg_tables_of,
     kinds_named,
+    open_source,
     plants_of,
+    prepare,
 )
 from provenance.images import ReleaseFormat as Form
 from provenance.images.plants import altered, in_release_size, jpeg_quality, through_format
-from provenance.images.prepare import known_item, prepare
 from provenance.vocabulary import Rejection, SourceItem
 
 if TYPE_CHECKING:
@@ -102,31 +103,29 @@ def test_words_for_kinds_and_what_is_refused() -> None:
 def test_size_channels_and_format_of_the_release(tmp_path: Path) -> None:
     grey = Form(30, 24, True, "PNG")
     assert np.array_equal(
-        in_release_size(Image.fromarray(RGB), grey),
+        in_release_size(RGB, grey),
         np.asarray(Image.fromarray(RGB).convert("L").resize((30, 24), Image.Resampling.BILINEAR)),
     )
-    assert in_release_size(Image.fromarray(GREY), Form(30, 24, False, "PNG")).shape == (24, 30, 3)
+    assert in_release_size(GREY, Form(30, 24, False, "PNG")).shape == (24, 30, 3)
     assert through_format(GREY, grey) is GREY
     for pixels, quality in ((GREY, 61), (RGB, 83)):
         path = tmp_path / f"{quality}.jpg"
         Image.fromarray(pixels).save(path, "JPEG", quality=quality)
-        item = known_item(str(path), None)
-        assert isinstance(item, SourceItem)
-        image_id = prepare(item, PreparationSettings()).facts.image_id  # type: ignore[union-attr]
-        tables, subsampling = jpeg_tables_of([item], image_id, PreparationSettings())
+        stored = recorded(path, PreparationSettings())
+        tables, subsampling = jpeg_tables_of(stored, PreparationSettings())
         form = Form(60, 48, pixels.ndim == 2, "JPEG", tables, subsampling)
         assert jpeg_quality(tables) == quality
         assert f"quality {quality}" in form.words
         # written as the release's own files were
         assert np.array_equal(through_format(pixels, form), np.asarray(Image.open(path)))
-    assert jpeg_tables_of([item], "sha256:other", PreparationSettings()) == ((), -1)
+    assert jpeg_tables_of(RecordedImage("sha256:other", stored.places), PreparationSettings()) == ((), -1)
     assert "unknown" in Form(60, 48, True, "JPEG").words
     assert "taken as lossless" in Form(60, 48, True, "WEBP").words
     assert jpeg_quality([[7] * 64]) is None
 
 
 def recorded(path: Path, settings: PreparationSettings) -> RecordedImage:
-    item = known_item(str(path), None)
+    (item,) = open_source(path)
     assert isinstance(item, SourceItem)
     return RecordedImage(prepare(item, settings).facts.image_id, (item,))  # type: ignore[union-attr]
 
@@ -150,7 +149,7 @@ def test_plants_of_a_file_depend_on_seed_and_image_alone(tmp_path: Path) -> None
     assert np.array_equal(first.pixels[0], plants(a, both[:1]).pixels[0])  # whatever else is planted
     assert not np.array_equal(first.pixels[0], plants(a, both, seed=1).pixels[0])
     exact = plants(a, (PlantKind("exact"),)).pixels[0]
-    assert np.array_equal(exact, prepare(a.items[0], settings).pixels)  # type: ignore[union-attr]
+    assert np.array_equal(exact, prepare(a.places[0], settings).pixels)  # type: ignore[union-attr]
     noises = [plants(each, both).pixels[0].astype(int) for each in (a, b)]
     assert not np.array_equal(noises[0], 255 - noises[1])  # every image has noise of its own
 
@@ -168,7 +167,7 @@ def test_lost_files_are_named_and_a_lost_partner_costs_the_blends_only(tmp_path:
     assert isinstance(half, Plants)
     assert half.kinds == (PlantKind("exact"),)
     assert [each.name for each in half.unreadable] == ["gone.png"]
-    swapped = RecordedImage("sha256:11", there.items)
+    swapped = RecordedImage("sha256:11", there.places)
     other = plants_of(PlantOrder(swapped), kinds=kinds, form=form, seed=0, settings=settings)
     assert isinstance(other, Rejection)
     assert "other bytes" in other.detail

@@ -1,4 +1,13 @@
-"""Worker processes that run one function on one item after another.
+"""What is slow of an ingest, run ahead of its writer: decoding item by item, inference batch by batch.
+
+    executor = Processes(workers=2)
+    prepared = executor.prepared(items, prepare)
+    for batch in executor.embedded(prepared, backbone, pixels_of):
+        for each, vector in batch: ...
+
+Everything comes out in order, and memory is bounded. With ``Processes``, worker processes prepare items ahead, one
+thread runs the forward pass a batch ahead, and the caller's thread writes. Another executor (a cluster's) is another
+class with the same two methods, made by ``Installation.executor``.
 
 A worker is a plain child interpreter that speaks pickles over its standard streams. It does not import the
 caller's ``__main__`` again (so scripts need no guard), inherits no locks, sockets or threads, ends when its parent
@@ -11,17 +20,37 @@ from __future__ import annotations
 
 import os
 import pickle
+import queue
 import signal
 import subprocess
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, cast
+
+import numpy as np
 
 from provenance.errors import EmbeddingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[np.uint8]
+    Vector = NDArray[np.float32]
+
+T = TypeVar("T")
+P = TypeVar("P")
+
+LOOK_AHEAD = 64
+# Batches handed to inference before the oldest is given out: one runs, one waits for it to be done.
+_BATCHES_AHEAD = 2
+# Items that need no vector travel with the batches; so many of them go on without waiting for a full one.
+_MOST_PASSING_BY = 1024
 # Workers give way to inference: on a machine with few cores the forward pass sets the pace.
 WORKER_NICENESS = 10
 _END_TIMEOUT_SECONDS = 5.0
@@ -32,8 +61,148 @@ _ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "100000000", "MALLOC_MMAP_THRESHOLD_": "
 _BOOTSTRAP = (
     "import signal, sys, pickle; signal.signal(signal.SIGINT, signal.SIG_IGN); "
     "sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from provenance.embedding.workers import serve; serve()"
+    "from provenance.embedding.executor import serve; serve()"
 )
+
+
+class Embedder(Protocol):
+    """What an executor needs of a backbone."""
+
+    @property
+    def batch_size(self) -> int:
+        """The most images that ``embed`` takes at once."""
+
+    def embed(self, pixels: Pixels) -> Vector:
+        """uint8 (n, size, size, 3) -> float32 (n, parts, dimension)."""
+
+
+class Executor(Protocol):
+    """Runs preparing and inference, somewhere."""
+
+    def prepared(
+        self, items: Iterable[T], prepare: Callable[[T], P], *, look_ahead: int = LOOK_AHEAD
+    ) -> Generator[P, None, None]:
+        """Runs ``prepare`` on every item; results come in the order of the items, one each.
+
+        Args:
+            items: Read lazily, in the caller's thread, never more than ``look_ahead`` ahead of the results.
+            prepare: An importable function (or a ``functools.partial`` of one), which may be pickled.
+            look_ahead: Items that may be under way or waiting to be taken.
+
+        Raises:
+            EmbeddingError: If what runs it dies; the message names the item it had.
+            Exception: What ``prepare`` raised, as it would inline.
+        """
+        ...
+
+    def embedded(
+        self, stream: Iterable[P], backbone: Embedder, pixels_of: Callable[[P], Pixels | None]
+    ) -> Generator[list[tuple[P, Vector | None]], None, None]:
+        """Embeds what needs it of a stream; every input comes out exactly once, in order.
+
+        Args:
+            stream: Images and other things (rejections); closed at the end, where it can be.
+            backbone: Gives the vectors.
+            pixels_of: Asked once for every input, in order: uint8 (size, size, 3), or ``None``: it needs no vector.
+
+        Yields:
+            Lists of (input, vector) with up to ``backbone.batch_size`` vectors each. A vector is float32
+            (parts, dimension); all NaN where the network gave no usable feature: such an image is to be rejected.
+
+        Raises:
+            EmbeddingError: If the backbone fails.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """The executor of one machine.
+
+    Attributes:
+        workers: Processes that prepare; 0: the caller's thread does.
+    """
+
+    workers: int
+
+    def prepared(
+        self, items: Iterable[T], prepare: Callable[[T], P], *, look_ahead: int = LOOK_AHEAD
+    ) -> Generator[P, None, None]:
+        """See ``Executor``."""
+        if self.workers <= 0:
+            yield from map(prepare, items)
+            return
+        staff: list[Worker] = []
+        idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+
+        def run(item: T) -> P:
+            worker = idle.get()
+            try:
+                result: P = worker.call(item)
+            finally:
+                idle.put(worker)
+            return result
+
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="prepare")
+        waiting: deque[Future[P]] = deque()
+        try:
+            for item in items:
+                while len(staff) < self.workers:  # where nothing is to be done, nobody is called
+                    staff.append(Worker(prepare))
+                    idle.put(staff[-1])
+                waiting.append(pool.submit(run, item))
+                if len(waiting) >= look_ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in staff:
+                worker.end()
+            pool.shutdown(wait=True)
+            for worker in staff:
+                worker.close()
+
+    def embedded(
+        self, stream: Iterable[P], backbone: Embedder, pixels_of: Callable[[P], Pixels | None]
+    ) -> Generator[list[tuple[P, Vector | None]], None, None]:
+        """See ``Executor``; the backbone runs in a thread of its own."""
+        pool = ThreadPoolExecutor(1, thread_name_prefix="embed")
+        running: deque[Future[list[tuple[P, Vector | None]]]] = deque()
+        try:
+            for batch in _batches(stream, backbone.batch_size, pixels_of):
+                running.append(pool.submit(_embedded, batch, backbone))
+                if len(running) > _BATCHES_AHEAD:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            if isinstance(stream, Generator):
+                stream.close()
+
+
+def _batches(
+    stream: Iterable[P], batch_size: int, pixels_of: Callable[[P], Pixels | None]
+) -> Iterator[list[tuple[P, Pixels | None]]]:
+    """Cuts the stream so that a batch is complete with the last image that needs a vector."""
+    batch: list[tuple[P, Pixels | None]] = []
+    images = 0
+    for each in stream:
+        pixels = pixels_of(each)
+        batch.append((each, pixels))
+        images += pixels is not None
+        if images == batch_size or len(batch) - images >= _MOST_PASSING_BY:
+            yield batch
+            batch, images = [], 0
+    if batch:
+        yield batch
+
+
+def _embedded(batch: list[tuple[P, Pixels | None]], backbone: Embedder) -> list[tuple[P, Vector | None]]:
+    pixels = [image for _, image in batch if image is not None]
+    vectors = iter(backbone.embed(np.stack(pixels)) if pixels else ())
+    return [(each, None if image is None else next(vectors)) for each, image in batch]
 
 
 class Worker:

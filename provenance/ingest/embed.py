@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from provenance.errors import SourceError, VectorStoreError
-from provenance.images import PreparationSettings, Prepared, read_known
+from provenance.images import RecordedImage, read_again
 from provenance.index import CollectionSpec, vector_digest
-from provenance.ingest.request import OnProgress, Progress
-from provenance.ingest.run import no_finite_vector, preparation_of, recorded_run
-from provenance.ingest.writing import FloatArray, Writer
+from provenance.ingest.record import Writer
+from provenance.ingest.request import Progress
+from provenance.ingest.run import no_finite_vector, recorded_run, rejected
 from provenance.version import __version__
 from provenance.vocabulary import Rejection, RejectReason
 
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from provenance.embedding import Backbone
+    from provenance.images import Outcome, Pixels, PreparationSettings
+    from provenance.ingest.record import FloatArray
+    from provenance.ingest.request import OnProgress
     from provenance.installation import Installation
     from provenance.records import VectorLocation
-    from provenance.vocabulary import SourceItem
 
 CHUNK = 64
 """Images that are looked up, or copied, at once."""
@@ -193,39 +195,33 @@ class Reembedding:
 
     def _embedded(
         self, images: Sequence[tuple[str, str]]
-    ) -> Generator[list[tuple[_Reread, FloatArray | None]], None, None]:
-        from provenance.embedding import embed_stream, prepared_stream
-
+    ) -> Generator[list[tuple[_Again, FloatArray | None]], None, None]:
+        recorded = self._recorded(images)
         if self.backbone is None:
-            yield [(self._without_backbone(image_id, key), None) for image_id, key in images]
+            why = self.no_backbone or "no backbone is at hand"
+            yield [(_Again(each, each.rejected([why])), None) for each in recorded]
             return
-        task = partial(_reread, settings=preparation_of(self.workspace, self.backbone))
-        places = self._places(images)
-        prepared = prepared_stream(places, task, workers=self.workspace.settings.workers)
-        yield from embed_stream(prepared, self.backbone, wanted=lambda _image: True)
+        executor, task = self.workspace.executor, partial(_again, settings=self.workspace.preparation(self.backbone))
+        yield from executor.embedded(executor.prepared(recorded, task), self.backbone, _pixels_of)
 
-    def _places(self, images: Iterable[tuple[str, str]]) -> Iterator[_Places]:
+    def _recorded(self, images: Iterable[tuple[str, str]]) -> Iterator[RecordedImage]:
         for image_id, key in images:
             if self.stop.is_set():
                 self.interrupted = True
                 return
-            yield _Places(image_id, tuple(self.writer.catalog.occurrences_for_reading(key)))
+            yield RecordedImage(image_id, tuple(self.writer.catalog.occurrences_for_reading(key)))
 
-    def _without_backbone(self, image_id: str, key: str) -> _Reread:
-        items = self.writer.catalog.occurrences_for_reading(key)
-        return _Reread(image_id, rejection=_refused(image_id, items, self.no_backbone or "no backbone is at hand"))
-
-    def _write(self, batch: Sequence[tuple[_Reread, FloatArray | None]]) -> None:
+    def _write(self, batch: Sequence[tuple[_Again, FloatArray | None]]) -> None:
         rows = []
-        for reread, vector in batch:
-            rejection = reread.rejection
-            if reread.prepared is not None and (vector is None or not np.isfinite(vector).all()):
-                detail = no_finite_vector(self.writer.space)
-                rejection = _refused(reread.image_id, [reread.prepared.item], detail, RejectReason.NOT_FINITE)
-            if rejection is not None:
-                self.unreadable[reread.image_id] = rejection
-            elif reread.prepared is not None and vector is not None:
-                rows.append((self.writer.row(reread.prepared.facts, vector=vector), vector))
+        for again, vector in batch:
+            outcome = again.outcome
+            if isinstance(outcome, Rejection):
+                self.unreadable[again.recorded.image_id] = outcome
+            elif vector is None or not np.isfinite(vector).all():
+                rejection = rejected(outcome.item, RejectReason.NOT_FINITE, no_finite_vector(self.writer.space))
+                self.unreadable[again.recorded.image_id] = rejection
+            else:
+                rows.append((self.writer.row(outcome.facts, vector=vector), vector))
         self._note_changes(rows)
         self.writer.write(rows)
         self._count("embedded", len(rows))
@@ -246,50 +242,18 @@ class Reembedding:
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
-    """An image and where it may be read."""
-
-    image_id: str
-    items: tuple[SourceItem, ...]
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        return self.items[0].name if self.items else self.image_id
-
-
-@dataclass(frozen=True, slots=True)
-class _Reread:
+class _Again:
     """An image on record that was read again, or why it could not be."""
 
-    image_id: str
-    prepared: Prepared | None = None
-    rejection: Rejection | None = None
-
-    @property
-    def pixels(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """Canonical pixels, uint8 (size, size, 3); what could not be read has no such attribute."""
-        if self.prepared is None:
-            raise AttributeError("what could not be read has no pixels")
-        return self.prepared.pixels
+    recorded: RecordedImage
+    outcome: Outcome
 
 
-def _reread(places: _Places, *, settings: PreparationSettings) -> _Reread:
-    """Runs in a worker process: the first place that still holds the image's bytes."""
-    problems = []
-    for item in places.items:
-        outcome = read_known(item.source, item.member, places.image_id, settings)
-        if isinstance(outcome, Prepared):
-            return _Reread(places.image_id, prepared=outcome)
-        problems.append(outcome.detail)
-    detail = "; ".join(dict.fromkeys(problems)) or "nothing on record says where it was"
-    return _Reread(places.image_id, rejection=_refused(places.image_id, places.items, detail))
+def _again(recorded: RecordedImage, *, settings: PreparationSettings) -> _Again:
+    """Runs in a worker process."""
+    reread = read_again(recorded, settings)
+    return _Again(recorded, reread if isinstance(reread, Rejection) else reread.prepared(settings))
 
 
-def _refused(
-    image_id: str, items: Sequence[SourceItem], detail: str, reason: RejectReason = RejectReason.UNREADABLE
-) -> Rejection:
-    if not items:
-        return Rejection(image_id, "", None, 0, reason, detail)
-    first = items[0]
-    return Rejection(first.name, first.source, first.member, first.size_bytes, reason, detail)
+def _pixels_of(again: _Again) -> Pixels | None:
+    return None if isinstance(again.outcome, Rejection) else again.outcome.pixels

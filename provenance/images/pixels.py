@@ -1,0 +1,70 @@
+"""What is made of canonical pixels: another size, a file's bytes, a perceptual hash."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from provenance.images.frames import rgb_of
+
+if TYPE_CHECKING:
+    from provenance.images.frames import Pixels
+    from provenance.vocabulary import Resolution
+
+PERCEPTUAL_HASH = "phash-64-1"
+"""Name of the hash with the version of its definition; hashes of two names never meet."""
+
+HASH_BITS = 64
+
+
+def resized(pixels: Pixels, size: int, first: Resolution | None = None) -> Pixels:
+    """Pillow's ``resize`` with its antialiased bilinear filter, as writable uint8 of shape (size, size, 3).
+
+    With ``first`` = (width, height) the image is brought to that size before: what it holds between the two steps are
+    the bytes that a file of that size would hold.
+    """
+    # A grey image gives the same bytes by way of one channel: the filter works on each channel by itself.
+    image = Image.fromarray(pixels)
+    if first is not None:
+        image = image.resize(first, Image.Resampling.BILINEAR)
+    small = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.require(rgb_of(np.asarray(small)), requirements=["C", "W"])
+
+
+def perceptual_hash(pixels: Pixels) -> str:
+    """What an image looks like in 64 bits, 16 hex digits: close for close looks, whatever the format or size.
+
+    ``phash`` of the library imagehash: the canonical image in grey, 32 x 32 pixels, its discrete cosine transform, the
+    lowest 8 x 8 frequencies, one bit each for being above their median.
+    """
+    import imagehash
+
+    return str(imagehash.phash(Image.fromarray(pixels).convert("L"), hash_size=8, highfreq_factor=4))
+
+
+def png_bytes(pixels: Pixels) -> bytes:
+    """A PNG file without loss; equal pixels give equal bytes (with one version of the encoder).
+
+    Args:
+        pixels: uint8 (h, w) grey, or (h, w, 3) RGB.
+    """
+    return _encoded(pixels, "PNG")
+
+
+def jpeg_bytes(pixels: Pixels, quality: int) -> bytes:
+    """A baseline JPEG file.
+
+    Args:
+        pixels: uint8 (h, w) grey, or (h, w, 3) RGB.
+        quality: 1 (least) to 95.
+    """
+    return _encoded(pixels, "JPEG", quality=quality)
+
+
+def _encoded(pixels: Pixels, file_format: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format=file_format, **options)
+    return buffer.getvalue()

@@ -1,0 +1,139 @@
+"""What ingests and their like ask of the record, and the order in which they write to it.
+
+Files that are on record as they are need not be read again: same place, size, times and inode.
+
+The order of writes: row ``pending`` -> upsert -> engine flush -> row ``indexed``. What is ``indexed`` was
+acknowledged and is durable. What a crash left ``pending`` is seen by nobody, and is written again by the next run of
+the same source, or by ``reconcile``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.index import Points, point_id, vector_digest
+from provenance.records import NewImage
+from provenance.vocabulary import Found, SourceItem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from provenance.catalog import Catalog
+    from provenance.groups import GroupRule
+    from provenance.index import VectorIndex
+    from provenance.records import PointFacts
+    from provenance.vocabulary import ImageFacts, Space
+
+FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+
+LOOK_UP = 1000
+"""Items that are looked up in the catalog at once ..."""
+LOOK_UP_BYTES = 16 * 2**20
+"""... unless they carry their bytes: then so many bytes of them."""
+
+
+class KnownFiles:
+    """Tells the files of a dataset that need not be read again.
+
+    Args:
+        catalog: Where they are on record.
+        dataset_id: The dataset.
+        collection_key: The collection that must hold their vectors.
+        groups: A file whose group is not on record as this rule gives it is read again; ``None``: no rule was given.
+    """
+
+    def __init__(self, catalog: Catalog, dataset_id: str, collection_key: str, groups: GroupRule | None = None) -> None:
+        self._catalog = catalog
+        self._dataset_id = dataset_id
+        self._collection_key = collection_key
+        self._groups = groups
+        self._pseudonym = cache(catalog.pseudonym)
+
+    def told_apart(self, items: Iterable[Found]) -> Iterator[tuple[Found, str | None]]:
+        """Each input in its place, with the image_id that it is on record as; ``None``: it has to be read."""
+        for chunk in _chunks(items):
+            known = self._known([item for item in chunk if isinstance(item, SourceItem)])
+            for item in chunk:
+                yield item, known.get(_stamp(item)) if isinstance(item, SourceItem) else None
+
+    def _known(self, items: Sequence[SourceItem]) -> dict[tuple[str | int, ...], str]:
+        names = {(item.source, item.member or ""): item.name for item in items}
+        known: dict[tuple[str | int, ...], str] = {}
+        for row in self._catalog.known_at(self._dataset_id, self._collection_key, list(names)):
+            if not self._is_regrouped(names[row.source, row.member or ""], row.group_key):
+                stamp = (row.size_bytes, row.modified_ns, row.changed_ns, row.inode)
+                known[row.source, row.member or "", *stamp] = row.image_id
+        return known
+
+    def _is_regrouped(self, name: str, group_key: str | None) -> bool:
+        group = self._groups(name) if self._groups is not None else None
+        return group is not None and self._pseudonym(group) != group_key
+
+
+def _stamp(item: SourceItem) -> tuple[str | int, ...]:
+    return (item.source, item.member or "", item.size_bytes, item.modified_ns, item.changed_ns, item.inode)
+
+
+def _chunks(items: Iterable[Found]) -> Iterator[list[Found]]:
+    chunk: list[Found] = []
+    carried = 0
+    for item in items:
+        chunk.append(item)
+        carried += len(item.content or b"") if isinstance(item, SourceItem) else 0
+        if len(chunk) == LOOK_UP or carried > LOOK_UP_BYTES:
+            yield chunk
+            chunk, carried = [], 0
+    if chunk:
+        yield chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Writes images and their vectors into one collection on behalf of one run."""
+
+    catalog: Catalog
+    index: VectorIndex
+    dataset_id: str
+    collection_key: str
+    space: Space
+    run_id: str
+
+    def row(
+        self,
+        facts: ImageFacts,
+        items: Sequence[SourceItem] = (),
+        group: str | None = None,
+        vector: FloatArray | None = None,
+    ) -> NewImage:
+        """What is to be recorded of an image; without a vector only its names and its membership."""
+        digest = None if vector is None else vector_digest(vector)
+        return NewImage(facts, list(items), group, point_id(facts.image_id, self.space.space_id), digest)
+
+    def write(self, images: Sequence[tuple[NewImage, FloatArray | None]]) -> None:
+        """Records a batch and its vectors, in the order of writes; returns when it is durable.
+
+        Raises:
+            ConflictError: If an image was forgotten, or is on record in another group.
+            CatalogError, VectorStoreError: If it can't be written; what has no vector yet stays ``pending``.
+        """
+        if images:
+            rows = [row for row, _ in images]
+            self.catalog.record_batch(self.dataset_id, self.collection_key, self.run_id, rows)
+        written = [(row.point_id, vector) for row, vector in images if vector is not None]
+        if written:
+            ids = [identity for identity, _ in written]
+            facts = self.catalog.point_facts(self.collection_key, ids)
+            vectors = np.stack([vector for _, vector in written])
+            payloads = [payload_of(facts[identity]) for identity in ids]
+            self.index.upsert(self.collection_key, Points(ids, vectors, payloads))
+            self.index.flush(self.collection_key)
+            self.catalog.acknowledge(self.collection_key, ids)
+
+
+def payload_of(facts: PointFacts) -> dict[str, Any]:
+    """What the index keeps beside a vector: opaque keys and the vector's digest, nothing that names anybody."""
+    return facts._asdict()
