@@ -10,9 +10,18 @@ from sqlalchemy import func, select
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import chunked, now, upserting
+from provenance.catalog.events import EventKind, add_event
 from provenance.catalog.runs import to_reject
 from provenance.errors import CatalogError, ConflictError, NotFoundError
-from provenance.records import AuditDataset, AuditRecord, AuditReject, PolicyRecord, StoredNeighbor, StoredVerdict
+from provenance.records import (
+    AuditDataset,
+    AuditRecord,
+    AuditReject,
+    PolicyRecord,
+    SensitivityRecord,
+    StoredNeighbor,
+    StoredVerdict,
+)
 from provenance.vocabulary import Label, RejectReason, Role, Subject, canonical_json
 
 if TYPE_CHECKING:
@@ -177,6 +186,34 @@ def neighbors_of(session: Session, audit_id: str, image_key: str | None = None) 
     for subject, role, rank, key, similarity, image_id in session.execute(query):
         found.setdefault(subject, []).append(StoredNeighbor(roles[role], rank, key, similarity, image_id))
     return found
+
+
+def record_sensitivity(session: Session, audit_id: str, result: Mapping[str, Any]) -> None:
+    """Appends one measurement of what an audit would have seen: an event of its release; audits never change.
+
+    Args:
+        session: An open session.
+        audit_id: Of a recorded audit, whole.
+        result: Figures and settings as JSON values; no digest of an image, no name, no path.
+
+    Raises:
+        NotFoundError: If there is no such audit.
+    """
+    found = audit(session, audit_id)
+    detail = {"audit_id": found.audit_id, "result": dict(result)}
+    add_event(session, EventKind.SENSITIVITY_MEASURED, dataset_id=found.dataset_id, detail=detail)
+
+
+def sensitivities(session: Session, audit_id: str) -> list[SensitivityRecord]:
+    """Every measurement of an audit, oldest first."""
+    query = (
+        select(t.Event.at, t.Event.detail)
+        .join(t.Audit, t.Audit.dataset_id == t.Event.dataset_id)
+        .where(t.Audit.audit_id == audit_id, t.Event.kind == EventKind.SENSITIVITY_MEASURED.value)
+        .order_by(t.Event.event_id)
+    )
+    rows = session.execute(query).all()
+    return [SensitivityRecord(audit_id, at, d["result"]) for at, d in rows if d["audit_id"] == audit_id]
 
 
 def _require_finite(audit: AuditRecord, verdicts: Sequence[VerdictRecord]) -> None:

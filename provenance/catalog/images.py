@@ -1,20 +1,19 @@
-"""What is known of images and their points, asked by many at once: what ingests and audits read."""
+"""What is known of images, asked by many at once: members of datasets, names, sizes, digests, perceptual hashes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select
 
 from provenance.catalog import tables as t
-from provenance.catalog.engine import chunked, now
-from provenance.records import Member, Placement, PointRecord, VectorLocation
+from provenance.catalog.engine import chunked, hold, upserting
+from provenance.records import Member, Placement
 from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
     from provenance.vocabulary import Resolution
@@ -27,92 +26,6 @@ def lookup(session: Session, image_ids: Sequence[str]) -> dict[str, str]:
         query = select(t.ImageIdentity.image_id, t.ImageIdentity.image_key)
         found.update(session.execute(query.where(t.ImageIdentity.image_id.in_(chunk))).all())
     return found
-
-
-def point_states(session: Session, collection_key: str, image_ids: Sequence[str]) -> dict[str, PointRecord]:
-    """Where the vectors of images stand in a collection, by image_id; those without a point are left out."""
-    found: dict[str, PointRecord] = {}
-    for chunk in chunked(image_ids):
-        in_chunk = t.ImageIdentity.image_id.in_(chunk)
-        found.update((point.image_id, point) for point in _points(session, collection_key, in_chunk))
-    return found
-
-
-def pending_points(session: Session, collection_key: str) -> list[PointRecord]:
-    """Points that were recorded and never acknowledged: an interrupted run left them. By image_id."""
-    return _points(session, collection_key, t.Point.state == PointState.PENDING.value)
-
-
-def _points(session: Session, collection_key: str, condition: ColumnElement[bool]) -> list[PointRecord]:
-    query = (
-        select(
-            t.ImageIdentity.image_id,
-            t.Point.image_key,
-            t.Point.point_id,
-            t.Point.vector_sha256,
-            t.Point.state,
-        )
-        .join(t.ImageIdentity, t.ImageIdentity.image_key == t.Point.image_key)
-        .where(t.Point.collection_key == collection_key, condition)
-        .order_by(t.ImageIdentity.image_id)
-    )
-    return [
-        PointRecord(image_id, image_key, point_id, vector_sha256, PointState(state))
-        for image_id, image_key, point_id, vector_sha256, state in session.execute(query)
-    ]
-
-
-def vectors_elsewhere(
-    session: Session, space_id: str, image_ids: Sequence[str], not_collection: str
-) -> dict[str, VectorLocation]:
-    """Indexed vectors of the same images in the same space in other live collections, by image_id.
-
-    Such a vector can be copied instead of computed again.
-    """
-    found: dict[str, VectorLocation] = {}
-    for chunk in chunked(image_ids):
-        query = (
-            select(t.ImageIdentity.image_id, t.Point.collection_key, t.Point.point_id, t.Point.vector_sha256)
-            .join(t.Point, t.Point.image_key == t.ImageIdentity.image_key)
-            .join(t.Collection, t.Collection.collection_key == t.Point.collection_key)
-            .where(
-                t.ImageIdentity.image_id.in_(chunk),
-                t.Collection.space_id == space_id,
-                t.Collection.dropped_at.is_(None),
-                t.Collection.collection_key != not_collection,
-                t.Point.state == PointState.INDEXED.value,
-            )
-            .order_by(t.ImageIdentity.image_id, t.Point.collection_key)
-        )
-        for image_id, *location in session.execute(query):
-            found.setdefault(image_id, VectorLocation(*location))
-    return found
-
-
-def acknowledge(session: Session, collection_key: str, point_ids: Sequence[str]) -> None:
-    """The index has flushed these points: ``pending`` becomes ``indexed``. Other states stay as they are."""
-    for chunk in chunked(sorted(point_ids)):
-        session.execute(
-            update(t.Point)
-            .where(
-                t.Point.collection_key == collection_key,
-                t.Point.point_id.in_(chunk),
-                t.Point.state == PointState.PENDING.value,
-            )
-            .values(state=PointState.INDEXED.value, updated_at=now())
-        )
-
-
-def drop_pending(session: Session, collection_key: str, point_ids: Sequence[str]) -> None:
-    """Takes back points that the index never got; their images stay in the dataset without a vector."""
-    for chunk in chunked(sorted(point_ids)):
-        session.execute(
-            delete(t.Point).where(
-                t.Point.collection_key == collection_key,
-                t.Point.point_id.in_(chunk),
-                t.Point.state == PointState.PENDING.value,
-            )
-        )
 
 
 def members(session: Session, dataset_id: str, collection_key: str) -> list[Member]:
@@ -171,6 +84,19 @@ def native_resolutions(session: Session, dataset_id: str) -> dict[Resolution, in
     return {(width, height): count for width, height, count in session.execute(query)}
 
 
+def native_formats(session: Session, dataset_id: str) -> dict[tuple[Resolution, str, str], int]:
+    """How many images of a dataset have which ``(width, height)``, file format and mode, as decoders name them."""
+    facts = (t.ImageIdentity.width, t.ImageIdentity.height, t.ImageIdentity.file_format, t.ImageIdentity.mode)
+    query = (
+        select(*facts, func.count())
+        .join(t.Membership, t.Membership.image_key == t.ImageIdentity.image_key)
+        .where(t.Membership.dataset_id == dataset_id, t.Membership.forgotten_at.is_(None))
+        .group_by(*facts)
+        .order_by(*facts)
+    )
+    return {((width, height), form, mode): count for width, height, form, mode, count in session.execute(query)}
+
+
 def sizes_of(session: Session, image_keys: Sequence[str]) -> dict[str, Resolution]:
     """``(width, height)`` in pixels of images, by image_key; erased ones are left out."""
     sizes: dict[str, Resolution] = {}
@@ -212,3 +138,42 @@ def placements(session: Session, dataset_ids: Sequence[str]) -> list[Placement]:
     query = select(t.Membership.image_key, t.Membership.dataset_id, t.Membership.group_key)
     found = session.execute(query.where(t.Membership.dataset_id.in_(list(dataset_ids)))).all()
     return sorted((Placement(*row) for row in found), key=lambda place: (place.image_key, place.dataset_id))
+
+
+def pixel_digests(session: Session, image_keys: Sequence[str]) -> dict[str, str]:
+    """The ``pixel_digest`` of images, by image_key; erased ones are left out."""
+    found: dict[str, str] = {}
+    for chunk in chunked(image_keys):
+        query = select(t.ImageIdentity.image_key, t.ImageIdentity.pixel_digest)
+        found.update(session.execute(query.where(t.ImageIdentity.image_key.in_(chunk))).all())
+    return found
+
+
+def perceptual_hashes(session: Session, kind: str, image_keys: Sequence[str]) -> dict[str, str]:
+    """The hashes of one kind that are on record, as hex digits, by image_key."""
+    found: dict[str, str] = {}
+    for chunk in chunked(image_keys):
+        query = select(t.PerceptualHash.image_key, t.PerceptualHash.value)
+        asked = query.where(t.PerceptualHash.kind == kind, t.PerceptualHash.image_key.in_(chunk))
+        found.update(session.execute(asked).all())
+    return found
+
+
+def record_perceptual_hashes(session: Session, kind: str, values: Mapping[str, str]) -> None:
+    """Keeps hashes of one kind; images that are forgotten or erased by now get none, known hashes stay as they are.
+
+    Args:
+        session: An open session.
+        kind: Which hash it is, with its version.
+        values: Hex digits by image_key.
+    """
+    hold(session, alone=False)
+    for chunk in chunked(sorted(values)):
+        query = (
+            select(t.ImageIdentity.image_key)
+            .join(t.Image, t.Image.image_key == t.ImageIdentity.image_key)
+            .where(t.ImageIdentity.image_key.in_(chunk), t.Image.forgotten_at.is_(None))
+        )
+        rows = [{"image_key": key, "kind": kind, "value": values[key]} for key in session.scalars(query)]
+        if rows:
+            session.execute(upserting(session, t.PerceptualHash).on_conflict_do_nothing(), rows)

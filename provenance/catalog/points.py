@@ -1,14 +1,14 @@
-"""Points and their images as those ask who compare the catalog with sources and with the index."""
+"""Points: which are on record, where their vectors are, and the steps from ``pending`` to ``indexed``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, exists, func, select
+from sqlalchemy import and_, delete, exists, func, select, update
 
 from provenance.catalog import tables as t
-from provenance.catalog.engine import chunked
-from provenance.records import KnownOccurrence, PointFacts, PointRecord
+from provenance.catalog.engine import chunked, now
+from provenance.records import KnownOccurrence, PointFacts, PointRecord, VectorLocation
 from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:
@@ -79,24 +79,42 @@ def _known_where(
 
 def points_after(session: Session, collection_key: str, last: str, limit: int) -> list[PointRecord]:
     """One page of ``Catalog.points_of``: the points whose id comes after ``last``."""
-    return _points(session, collection_key, t.Point.point_id > last, limit)
+    return _points(session, collection_key, t.Point.point_id > last, t.Point.point_id, limit)
 
 
 def points_by_id(session: Session, collection_key: str, point_ids: Sequence[str]) -> dict[str, PointRecord]:
     """Points of a collection by point_id; unknown ones are left out."""
     found: dict[str, PointRecord] = {}
     for chunk in chunked(sorted(point_ids)):
-        rows = _points(session, collection_key, t.Point.point_id.in_(chunk), None)
+        rows = _points(session, collection_key, t.Point.point_id.in_(chunk), t.Point.point_id)
         found.update((row.point_id, row) for row in rows)
     return found
 
 
-def _points(session: Session, collection_key: str, where: ColumnElement[bool], limit: int | None) -> list[PointRecord]:
+def point_states(session: Session, collection_key: str, image_ids: Sequence[str]) -> dict[str, PointRecord]:
+    """Where the vectors of images stand in a collection, by image_id; those without a point are left out."""
+    found: dict[str, PointRecord] = {}
+    for chunk in chunked(image_ids):
+        in_chunk = t.ImageIdentity.image_id.in_(chunk)
+        found.update(
+            (point.image_id, point) for point in _points(session, collection_key, in_chunk, t.ImageIdentity.image_id)
+        )
+    return found
+
+
+def pending_points(session: Session, collection_key: str) -> list[PointRecord]:
+    """Points that were recorded and never acknowledged: an interrupted run left them. By image_id."""
+    return _points(session, collection_key, t.Point.state == PointState.PENDING.value, t.ImageIdentity.image_id)
+
+
+def _points(
+    session: Session, collection_key: str, where: ColumnElement[bool], order: Any, limit: int | None = None
+) -> list[PointRecord]:
     query = (
         select(t.ImageIdentity.image_id, t.Point.image_key, t.Point.point_id, t.Point.vector_sha256, t.Point.state)
         .join(t.ImageIdentity, t.ImageIdentity.image_key == t.Point.image_key)
         .where(t.Point.collection_key == collection_key, where)
-        .order_by(t.Point.point_id)
+        .order_by(order)
         .limit(limit)
     )
     return [
@@ -149,8 +167,54 @@ def without_vector(session: Session, dataset_id: str, collection_key: str) -> li
     return [(image_id, image_key) for image_id, image_key in session.execute(query)]
 
 
-def image_count(session: Session, dataset_id: str) -> int:
-    """How many images are in a dataset, forgotten ones left out."""
-    members = select(func.count()).select_from(t.Membership)
-    counted = members.where(t.Membership.dataset_id == dataset_id, t.Membership.forgotten_at.is_(None))
-    return session.scalar(counted) or 0
+def vectors_elsewhere(
+    session: Session, space_id: str, image_ids: Sequence[str], not_collection: str
+) -> dict[str, VectorLocation]:
+    """Indexed vectors of the same images in the same space in other live collections, by image_id.
+
+    Such a vector can be copied instead of computed again.
+    """
+    found: dict[str, VectorLocation] = {}
+    for chunk in chunked(image_ids):
+        query = (
+            select(t.ImageIdentity.image_id, t.Point.collection_key, t.Point.point_id, t.Point.vector_sha256)
+            .join(t.Point, t.Point.image_key == t.ImageIdentity.image_key)
+            .join(t.Collection, t.Collection.collection_key == t.Point.collection_key)
+            .where(
+                t.ImageIdentity.image_id.in_(chunk),
+                t.Collection.space_id == space_id,
+                t.Collection.dropped_at.is_(None),
+                t.Collection.collection_key != not_collection,
+                t.Point.state == PointState.INDEXED.value,
+            )
+            .order_by(t.ImageIdentity.image_id, t.Point.collection_key)
+        )
+        for image_id, *location in session.execute(query):
+            found.setdefault(image_id, VectorLocation(*location))
+    return found
+
+
+def acknowledge(session: Session, collection_key: str, point_ids: Sequence[str]) -> None:
+    """The index has flushed these points: ``pending`` becomes ``indexed``. Other states stay as they are."""
+    for chunk in chunked(sorted(point_ids)):
+        session.execute(
+            update(t.Point)
+            .where(
+                t.Point.collection_key == collection_key,
+                t.Point.point_id.in_(chunk),
+                t.Point.state == PointState.PENDING.value,
+            )
+            .values(state=PointState.INDEXED.value, updated_at=now())
+        )
+
+
+def drop_pending(session: Session, collection_key: str, point_ids: Sequence[str]) -> None:
+    """Takes back points that the index never got; their images stay in the dataset without a vector."""
+    for chunk in chunked(sorted(point_ids)):
+        session.execute(
+            delete(t.Point).where(
+                t.Point.collection_key == collection_key,
+                t.Point.point_id.in_(chunk),
+                t.Point.state == PointState.PENDING.value,
+            )
+        )

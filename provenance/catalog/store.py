@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.orm import Session
 
+from provenance.catalog import about_image as _about_image
 from provenance.catalog import audits as _audits
 from provenance.catalog import datasets as _datasets
 from provenance.catalog import erasure as _erasure
-from provenance.catalog import hashes as _hashes
 from provenance.catalog import images as _images
 from provenance.catalog import migrate as _migrate
 from provenance.catalog import points as _points
 from provenance.catalog import pseudonyms as _pseudonyms
-from provenance.catalog import queries as _queries
 from provenance.catalog import recording as _recording
 from provenance.catalog import relocation as _relocation
 from provenance.catalog import runs as _runs
-from provenance.catalog import sensitivities as _sensitivities
 from provenance.catalog import spaces as _spaces
 from provenance.catalog import transfer as _transfer
 from provenance.catalog.engine import for_people, make_engine, parse_url, sqlite_file, translated, writing_engine
@@ -169,13 +167,13 @@ class Catalog:
 
     # images, and the order of writes
     lookup = _reads(_images.lookup)
-    point_states = _reads(_images.point_states)
-    vectors_elsewhere = _reads(_images.vectors_elsewhere)
+    point_states = _reads(_points.point_states)
+    vectors_elsewhere = _reads(_points.vectors_elsewhere)
     suppressed = _reads(_pseudonyms.suppressed)
     record_batch = _writes(_recording.record_batch)
-    acknowledge = _writes(_images.acknowledge)
-    pending_points = _reads(_images.pending_points)
-    drop_pending = _writes(_images.drop_pending)
+    acknowledge = _writes(_points.acknowledge)
+    pending_points = _reads(_points.pending_points)
+    drop_pending = _writes(_points.drop_pending)
     members = _reads(_images.members)
     member_ids = _reads(_images.member_ids)
     member_count = _reads(_images.member_count)
@@ -190,7 +188,6 @@ class Catalog:
     points_by_id = _reads(_points.points_by_id)
     point_facts = _reads(_points.point_facts)
     without_vector = _reads(_points.without_vector)
-    image_count = _reads(_points.image_count)
 
     def points_of(self, collection_key: str) -> Iterator[PointRecord]:
         """The points of a collection in ascending order of point_id, whatever their state.
@@ -203,9 +200,9 @@ class Catalog:
             last = page[-1].point_id
 
     # what images look like
-    pixel_digests = _reads(_hashes.pixel_digests)
-    perceptual_hashes = _reads(_hashes.perceptual_hashes)
-    record_perceptual_hashes = _writes(_hashes.record_perceptual_hashes)
+    pixel_digests = _reads(_images.pixel_digests)
+    perceptual_hashes = _reads(_images.perceptual_hashes)
+    record_perceptual_hashes = _writes(_images.record_perceptual_hashes)
 
     # audits
     ensure_policy = _writes(_audits.ensure_policy)
@@ -217,21 +214,21 @@ class Catalog:
     audit_rejects = _reads(_audits.audit_rejects)
     verdicts = _reads(_audits.verdicts)
     neighbors_of = _reads(_audits.neighbors_of)
-    record_sensitivity = _writes(_sensitivities.record_sensitivity)
-    sensitivities = _reads(_sensitivities.sensitivities)
-    native_formats = _reads(_sensitivities.native_formats)
+    record_sensitivity = _writes(_audits.record_sensitivity)
+    sensitivities = _reads(_audits.sensitivities)
+    native_formats = _reads(_images.native_formats)
 
     # one image
-    resolve_image = _reads(_queries.resolve_image)
-    image = _reads(_queries.image)
-    occurrences_of = _reads(_queries.occurrences_of)
-    occurrences_for_reading = _reads(_queries.occurrences_for_reading)
-    places_for_reading = _reads(_queries.places_for_reading)
-    memberships_of = _reads(_queries.memberships_of)
-    spaces_of = _reads(_queries.spaces_of)
-    verdicts_about = _reads(_queries.verdicts_about)
-    verdicts_citing = _reads(_queries.verdicts_citing)
-    history_of = _reads(_queries.history_of)
+    resolve_image = _reads(_about_image.resolve_image)
+    image = _reads(_about_image.image)
+    occurrences_of = _reads(_about_image.occurrences_of)
+    occurrences_for_reading = _reads(_about_image.occurrences_for_reading)
+    places_for_reading = _reads(_about_image.places_for_reading)
+    memberships_of = _reads(_about_image.memberships_of)
+    spaces_of = _reads(_about_image.spaces_of)
+    verdicts_about = _reads(_about_image.verdicts_about)
+    verdicts_citing = _reads(_about_image.verdicts_citing)
+    history_of = _reads(_about_image.history_of)
 
     # forgetting and moving
     forget_image = _writes(_erasure.forget_image)

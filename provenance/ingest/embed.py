@@ -88,7 +88,7 @@ def run_embed(
     catalog.ensure_space(space)
     key = catalog.ensure_collection(dataset.dataset_id, space.space_id)
     index.create(CollectionSpec(key, space.dimension, space.parts))
-    total = catalog.image_count(dataset.dataset_id)
+    total = catalog.member_count(dataset.dataset_id)
     lacking = catalog.without_vector(dataset.dataset_id, key)
     run_id = catalog.start_run("embed", dataset.dataset_id, space.space_id, {}, __version__)
     writer = Writer(catalog, index, dataset.dataset_id, key, space, run_id)

@@ -206,7 +206,7 @@ class _Watch:
                 run_id=run.writer.run_id,
                 counts=run.all_counts,
                 rejections=tuple(run.rejections),
-                image_count=self.workspace.catalog.image_count(dataset.dataset_id),
+                image_count=self.workspace.catalog.member_count(dataset.dataset_id),
             )
         finally:
             self.workspace.close()

@@ -129,7 +129,7 @@ class _Packing:
         with Catalog.open(f"sqlite:///{copy}") as frozen:
             spaces = {space.space_id: space for space in frozen.spaces()}
             live = frozen.live_collections()
-            self.total = sum(frozen.image_count(collection.dataset_id) for collection in live)
+            self.total = sum(frozen.member_count(collection.dataset_id) for collection in live)
             collections = [self._collection(frozen, each, spaces[each.space_id]) for each in live]
             manifest = {
                 "format": FORMAT,

@@ -42,7 +42,7 @@ def test_without_vector_are_those_that_nobody_acknowledged_in_the_order_they_wer
     assert {image_id for image_id, _ in lacking} == {stage.facts(9).image_id, stage.facts(4).image_id}
     everything = [image_id for image_id, _ in stage.catalog.without_vector(dataset_id, stage.release_collection)]
     assert set(everything[:2]) == {stage.facts(1).image_id, stage.facts(2).image_id}
-    assert stage.catalog.image_count(dataset_id) == 4
+    assert stage.catalog.member_count(dataset_id) == 4
 
 
 def test_a_copy_is_of_one_moment_though_others_write(
@@ -61,7 +61,7 @@ def test_a_copy_is_of_one_moment_though_others_write(
     stage.catalog.copy_to(tmp_path / "copy")
     monkeypatch.undo()
     with Catalog.open(f"sqlite:///{tmp_path / 'copy'}") as copy:
-        assert copy.image_count(stage.dataset.dataset_id) == 5
+        assert copy.member_count(stage.dataset.dataset_id) == 5
         assert len(list(copy.points_of(stage.collection))) == 5
         assert {m.image_id for m in copy.members(stage.dataset.dataset_id, stage.collection)} == {
             stage.facts(number).image_id for number in range(5)
@@ -78,7 +78,7 @@ def test_a_copy_goes_into_an_empty_database_only(stage: Stage, tmp_path: Path, c
     restore_from_file(url, tmp_path / "copy")
     with Catalog.open(url) as restored:
         assert restored.catalog_uuid == stage.catalog.catalog_uuid
-        assert restored.image_count(stage.dataset.dataset_id) == 1
+        assert restored.member_count(stage.dataset.dataset_id) == 1
         restored.bind_store("a new index")
     with pytest.raises(ConflictError):
         require_empty(url)
