@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from provenance.findings import Findings
+
 
 @dataclass(frozen=True, slots=True)
 class Generator:
@@ -219,6 +221,7 @@ class AuditRecord:
     Attributes:
         dataset_id: The audited release.
         population_count: How many scores mu and sigma were taken over.
+        findings: What it found beside its verdicts.
         finished_at: When the audit was recorded as done (``audited_at``).
     """
 
@@ -236,7 +239,7 @@ class AuditRecord:
     threshold: float | None
     verdict_digest: str
     counts: Mapping[str, Any]
-    settings: Mapping[str, Any]
+    findings: Findings
     software_version: str
     started_at: datetime
     finished_at: datetime
@@ -246,6 +249,11 @@ class AuditRecord:
     def audited_at(self) -> datetime:
         """The time of the audit: when it was finished."""
         return self.finished_at
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The findings as JSON values."""
+        return self.findings.to_json()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ spread over sets.
 
 from provenance.audit.choosing import default_rule
 from provenance.audit.compare import Change, compare_audits
-from provenance.audit.distances import distance_sentence
 from provenance.audit.explanation import (
     ExplainedImage,
     Explanation,
@@ -39,7 +38,6 @@ __all__ = [
     "can_be_explained",
     "compare_audits",
     "default_rule",
-    "distance_sentence",
     "explain",
     "explain_image",
     "features_of",

@@ -8,7 +8,7 @@ from provenance.detection import Policy, check_by_distance, check_nearest
 from provenance.vocabulary import Population
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from provenance.audit.evidence import SubjectEvidence
 
@@ -43,17 +43,3 @@ def labels_by_distance(
         return {}
     found = check_by_distance(known, s_not_used or None, policy.alpha)
     return {"labels": found.n, "same_label": found.agreeing}
-
-
-def distance_sentence(settings: Mapping[str, Any]) -> str | None:
-    """What an audit's settings say of Euclidean distance, in words; ``None`` where they say nothing."""
-    facts = settings.get("euclidean")
-    if not facts:
-        return None
-    words = []
-    if facts["nearest"]:
-        tied = f", {facts['tied']:,} tied by both" if facts["tied"] else ""
-        words.append(f"the same nearest neighbor in {facts['same_nearest']:,} of {facts['nearest']:,} cases{tied}")
-    if "labels" in facts:
-        words.append(f"the same label for {facts['same_label']:,} of {facts['labels']:,} images")
-    return "; ".join(words) or None

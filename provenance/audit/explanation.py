@@ -16,7 +16,7 @@ from provenance.audit.scoring import is_local_score, score_reals
 from provenance.detection.scores.local_neighbors import speaking_parts
 from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError, UsageError
 from provenance.spaces import grid_of
-from provenance.vocabulary import RuleName, Subject
+from provenance.vocabulary import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -105,8 +105,8 @@ class ExplainedImage:
 
 def can_be_explained(audit: AuditRecord) -> bool:
     """Whether an audit judged by a local score."""
-    score = audit.settings.get("calibrated", {}).get("score")
-    return audit.rule == RuleName.CALIBRATED and score is not None and is_local_score(str(score))
+    found = audit.findings.calibrated
+    return found is not None and found.calibration.score is not None and is_local_score(found.calibration.score)
 
 
 def explain(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provenance.audit.inputs import AuditRequest, freeze
-from provenance.audit.twins import recorded_rule, twin_settings, with_twins
+from provenance.audit.twins import recorded_rule, twins_of, with_twins
 from provenance.errors import ConflictError
 from provenance.vocabulary import Role
 
@@ -27,8 +27,8 @@ def frozen_again(workspace: Installation, audit: AuditRecord, on_step: Callable[
     request = _request_again(workspace, audit)
     frozen = freeze(workspace.catalog, request)
     seen = [(row.dataset_id, row.name, row.dataset_digest) for row in workspace.catalog.audit_datasets(audit.audit_id)]
-    if reference := audit.settings.get("reference_release"):
-        seen.append((reference["dataset_id"], reference["name"], reference["digest"]))
+    if reference := audit.findings.reference_release:
+        seen.append((reference.dataset_id, reference.name, reference.digest))
     there = (frozen.release, *frozen.sets, *([frozen.reference] if frozen.reference else ()))
     now = {each.dataset.dataset_id: each.digest for each in there}
     for dataset_id, name, digest in seen:
@@ -40,7 +40,8 @@ def frozen_again(workspace: Installation, audit: AuditRecord, on_step: Callable[
     if not request.exclude_twins:
         return frozen
     without = with_twins(workspace, frozen, request, on_step)
-    if twin_settings(without)["twins"]["images_digest"] != audit.settings["twins"]["images_digest"]:
+    now_left_out, left_out = twins_of(without), audit.findings.twins
+    if now_left_out is None or left_out is None or now_left_out.images_digest != left_out.images_digest:
         raise ConflictError(
             f"audit {audit.audit_id[:8]} left twins out, and others are found now: it can't be computed again",
             hint="audit again, and ask about that audit",
@@ -53,7 +54,7 @@ def _request_again(workspace: Installation, audit: AuditRecord) -> AuditRequest:
     names: dict[Role, list[str]] = {role: [] for role in Role}
     for row in catalog.audit_datasets(audit.audit_id):
         names[row.role].append(catalog.dataset_by_id(row.dataset_id).name)
-    reference, twins = audit.settings.get("reference_release"), audit.settings.get("twins") or {}
+    reference, twins = audit.findings.reference_release, audit.findings.twins
     return AuditRequest(
         names[Role.RELEASE][0],
         tuple(names[Role.USED]),
@@ -61,7 +62,7 @@ def _request_again(workspace: Installation, audit: AuditRecord) -> AuditRequest:
         tuple(names[Role.AGAINST]),
         space=audit.space_id,
         exclude_overlap=bool(audit.counts.get("excluded_overlap")),
-        exclude_twins=bool(twins.get("excluded")),
+        exclude_twins=twins is not None and twins.excluded,
         twin_rule=recorded_rule(twins),
-        reference_release=None if reference is None else catalog.dataset_by_id(reference["dataset_id"]).name,
+        reference_release=None if reference is None else catalog.dataset_by_id(reference.dataset_id).name,
     )

@@ -18,7 +18,8 @@ from provenance.audit.evidence import SubjectEvidence, gather
 from provenance.audit.inputs import AuditRequest, FrozenAudit, FrozenDataset, freeze
 from provenance.audit.judging import rule_of
 from provenance.audit.resolution import resolution_notes, resolution_settings, with_matched_space
-from provenance.audit.twins import twin_counts, twin_notes, twin_settings, with_twins
+from provenance.audit.twins import twin_counts, twin_notes, twins_of, with_twins
+from provenance.findings import Findings
 from provenance.ingest import image_ids_digest
 from provenance.records import AuditDataset, AuditRecord, NeighborRecord, VerdictRecord
 from provenance.version import __version__
@@ -110,7 +111,7 @@ def _run_audit(workspace: Installation, request: AuditRequest, on_step: OnStep |
         threshold=judged.threshold,
         verdict_digest=verdict_digest(frozen, policy, judged.basis, [v.verdict_sha256 for v in verdicts]),
         counts={**_counts(frozen, verdicts, len(rejects)), **judged.counts},
-        settings=_settings(workspace, frozen, subjects, judged),
+        findings=_findings(workspace, frozen, subjects, judged),
         software_version=__version__,
         started_at=started_at,
         finished_at=datetime.now(UTC),
@@ -144,17 +145,19 @@ def verdict_digest(frozen: FrozenAudit, policy: Policy, basis: Mapping[str, Any]
     return "sha256:" + digest_of_json(header)
 
 
-def _settings(
+def _findings(
     workspace: Installation, frozen: FrozenAudit, subjects: Sequence[SubjectEvidence], judged: Judgement
-) -> dict[str, Any]:
-    return {
+) -> Findings:
+    twins = twins_of(frozen)
+    values = {
         "search": "exact",
         "index": workspace.index_url.partition(":")[0],
         "euclidean": {**nearest_by_distance(subjects), **judged.settings},
         **judged.facts,
-        **twin_settings(frozen),
+        **({"twins": twins.to_json()} if twins else {}),
         **resolution_settings(workspace.catalog, frozen),
     }
+    return Findings.from_json(values)
 
 
 def _verdict(subject: SubjectEvidence, decision: Decision, threshold: float | None) -> VerdictRecord:

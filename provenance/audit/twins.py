@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from provenance.duplicates import DuplicateRule, find_twins
 from provenance.errors import ConflictError, SpaceMismatchError
+from provenance.findings import Twins
 from provenance.ingest import image_ids_digest
 from provenance.spaces import common_space, members_in
-from provenance.vocabulary import Evidence, Role
+from provenance.vocabulary import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from provenance.audit.inputs import AuditRequest, FrozenAudit
     from provenance.ingest import Progress
@@ -82,11 +83,9 @@ def _say_first(progress: Progress, on_step: Callable[[str], None]) -> None:
         on_step(f"reading {progress.total:,} images for their perceptual hashes, this once")
 
 
-def recorded_rule(facts: Mapping[str, Any]) -> DuplicateRule:
-    """The rule for near-twins that an audit's ``twin_settings`` hold; the default where they hold none."""
-    if not facts:
-        return DuplicateRule()
-    return DuplicateRule(Evidence(facts["evidence"]), facts["hash_distance"], facts["min_similarity"])
+def recorded_rule(twins: Twins | None) -> DuplicateRule:
+    """The rule for near-twins that an audit looked by; the default where it did not look."""
+    return DuplicateRule(twins.evidence, twins.hash_distance, twins.min_similarity) if twins else DuplicateRule()
 
 
 def twin_counts(frozen: FrozenAudit) -> dict[str, int]:
@@ -95,18 +94,17 @@ def twin_counts(frozen: FrozenAudit) -> dict[str, int]:
     return {"not_used_with_twins": found, "excluded_twins": found if frozen.twins_excluded else 0}
 
 
-def twin_settings(frozen: FrozenAudit) -> dict[str, Any]:
+def twins_of(frozen: FrozenAudit) -> Twins | None:
     """What an audit records of how it looked: the rule, what was done, and which images it concerned, by digest."""
     if frozen.twins is None:
-        return {}
+        return None
     ids = [twin.not_used.image_id for twin in frozen.twins.twins]
-    facts = {
+    return Twins(
         **frozen.twins.rule.parameters,
-        "excluded": frozen.twins_excluded,
-        "images_digest": image_ids_digest(ids),
-        "unhashed": frozen.twins.unhashed,
-    }
-    return {"twins": facts}
+        excluded=frozen.twins_excluded,
+        images_digest=image_ids_digest(ids),
+        unhashed=frozen.twins.unhashed,
+    )
 
 
 def twin_notes(frozen: FrozenAudit) -> list[str]:

@@ -13,6 +13,7 @@ from provenance.catalog.engine import chunked, now, upserting
 from provenance.catalog.events import EventKind, add_event
 from provenance.catalog.runs import to_reject
 from provenance.errors import CatalogError, ConflictError, NotFoundError
+from provenance.findings import Findings
 from provenance.records import (
     AuditDataset,
     AuditRecord,
@@ -255,7 +256,7 @@ def _audit_row(audit: AuditRecord) -> dict[str, Any]:
         "subject": audit.subject.value,
         "rule": str(audit.rule),
         "counts": dict(audit.counts),
-        "settings": dict(audit.settings),
+        "settings": audit.findings.to_json(),
     }
 
 
@@ -309,8 +310,8 @@ def _neighbor_rows(
 
 
 def _to_audit(row: t.Audit) -> AuditRecord:
-    values = {word: getattr(row, word) for word in (*_AUDIT_WORDS, *_AUDIT_NUMBERS, "counts", "settings")}
-    return AuditRecord(**values, subject=Subject(row.subject))
+    values = {word: getattr(row, word) for word in (*_AUDIT_WORDS, *_AUDIT_NUMBERS, "counts")}
+    return AuditRecord(**values, subject=Subject(row.subject), findings=Findings.from_json(row.settings))
 
 
 def _to_verdict(row: t.Verdict, image_id: str | None) -> StoredVerdict:

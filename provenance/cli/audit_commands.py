@@ -179,12 +179,12 @@ def audit_json(audit: AuditRecord, datasets: Any, *, notes: Any = ()) -> dict[st
         "space_id": audit.space_id,
         "release_digest": audit.release_digest,
         "threshold": threshold,
-        "outcome": audit.settings.get("outcome"),
-        "outcome_reason": audit.settings.get("outcome_reason"),
-        "release_test": audit.settings.get("release_test"),
+        "outcome": audit.findings.outcome,
+        "outcome_reason": audit.findings.outcome_reason,
+        "release_test": audit.findings.release_test_json,
         "counts": dict(audit.counts),
         "datasets": [_dataset_json(row) for row in datasets],
-        "settings": dict(audit.settings),
+        "settings": audit.settings,
         "software_version": audit.software_version,
         "started_at": audit.started_at,
         "audited_at": audit.audited_at,
@@ -214,7 +214,6 @@ def _print_report(workspace: Workspace, report: AuditReport, rows: int) -> None:
 
 
 def _print_audit(audit: AuditRecord, datasets: Any) -> None:
-    from provenance.audit import distance_sentence
     from provenance.cli.output import print_facts
 
     counts = audit.counts
@@ -236,8 +235,8 @@ def _print_audit(audit: AuditRecord, datasets: Any) -> None:
             f"T = {audit.threshold:.9f} = mu {audit.mu:.9f} + {audit.alpha:g} x sigma {audit.sigma:.9f} "
             f"(n = {audit.population_count:,})"
         )
-    if sentence := distance_sentence(audit.settings):
-        facts["euclidean"] = sentence
+    if audit.findings.euclidean and audit.findings.euclidean.sentence:
+        facts["euclidean"] = audit.findings.euclidean.sentence
     facts |= {
         "verdict digest": audit.verdict_digest,
         "policy": audit.policy_id,
@@ -249,46 +248,44 @@ def _print_audit(audit: AuditRecord, datasets: Any) -> None:
 
 def _outcome_facts(audit: AuditRecord) -> dict[str, Any]:
     """The outcome and its sentence, first of all; nothing for rules without one."""
-    if "outcome" not in audit.settings:
+    if audit.findings.outcome is None:
         return {}
     return {
-        "OUTCOME": str(audit.settings["outcome"]).replace("_", " ").upper(),
-        "because": audit.settings["outcome_reason"],
+        "OUTCOME": audit.findings.outcome.replace("_", " ").upper(),
+        "because": audit.findings.outcome_reason,
     }
 
 
 def _labels_text(audit: AuditRecord) -> str:
-    names = ("established", "not_established", "inconclusive") if "outcome" in audit.settings else ("used", "not_used")
+    calibrated = audit.findings.outcome is not None
+    names = ("established", "not_established", "inconclusive") if calibrated else ("used", "not_used")
     return ", ".join(f"{audit.counts[name]:,} {name}" for name in names)
 
 
 def _calibration_facts(audit: AuditRecord) -> dict[str, Any]:
     """How the p-values came about, and the release test."""
-    rule = audit.settings.get("calibrated")
-    if rule is None:
+    found = audit.findings.calibrated
+    if found is None:
         return {}
+    rule, test = found.calibration, found.release_test
     facts: dict[str, Any] = {
         "calibration": f"{audit.counts['calibration_groups']:,} groups, {audit.counts['calibration_images']:,} images "
-        f"known not used; FDR {rule['q']:g}",
+        f"known not used; FDR {rule.q:g}",
     }
-    families = rule.get("families") or {"judged": rule}
-    for role, family in families.items():
+    for role, family in (rule.families or {"judged": rule}).items():
         facts[f"of {role.replace('against', 'unknown')}"] = (
-            f"{family['established']:,} established; {family['subject_groups']:,} groups judged, k_min "
-            f"{family['k_min']:,}; {family['sufficient_groups']:,} calibration groups would do for one alone"
+            f"{family.established:,} established; {family.subject_groups:,} groups judged, k_min "
+            f"{family.k_min:,}; {family.sufficient_groups:,} calibration groups would do for one alone"
         )
-    if "score" in rule:
-        facts["score"] = rule["score"]
-    test = audit.settings.get("release_test")
-    if test and test["auc"]["value"] is not None:
-        auc, low, high = (test["auc"][name] for name in ("value", "low", "high"))
-        interval = "" if low is None else f" [{low:.3f}, {high:.3f}]"
-        permutation = test["permutation"]
-        least = " (the smallest there can be)" if permutation["p_value"] == permutation["smallest_p"] else ""
-        facts["release test"] = f"AUC {auc:.3f}{interval}, p = {permutation['p_value']:.2g}{least}"
-        control, reference = test["control"], audit.settings.get("reference_release")
-        if control and reference and control["value"] is not None:
-            facts["control"] = f"{reference['name']}: AUC {control['value']:.3f}, p = {control['p_value']:.2g}"
+    if rule.score is not None:
+        facts["score"] = rule.score
+    if test and test.auc.value is not None:
+        interval = "" if test.auc.low is None else f" [{test.auc.low:.3f}, {test.auc.high:.3f}]"
+        least = " (the smallest there can be)" if test.permutation.p_value == test.permutation.smallest_p else ""
+        facts["release test"] = f"AUC {test.auc.value:.3f}{interval}, p = {test.permutation.p_value:.2g}{least}"
+        control, reference = test.control, found.reference_release
+        if control and reference and control.value is not None:
+            facts["control"] = f"{reference.name}: AUC {control.value:.3f}, p = {control.p_value:.2g}"
     return facts
 
 
@@ -298,7 +295,7 @@ def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None
 
     if rows == 0:
         return
-    generated, calibrated = audit.subject is Subject.GENERATED, "outcome" in audit.settings
+    generated, calibrated = audit.subject is Subject.GENERATED, audit.findings.outcome is not None
     # calibrated verdicts: images of unknown use first, as of the others it is claimed already
     ranked = sorted(
         audit_rows(workspace, audit), key=lambda row: (calibrated and row["role"] == "used", -(row["score"] or 0))
@@ -363,7 +360,7 @@ def audits_list(json: JsonOption = False) -> None:
                 next(row.name for row in sets[a.audit_id] if row.role.value == "release"),
                 a.subject,
                 a.rule,
-                str(a.settings.get("outcome", "")).replace("_", " "),
+                (a.findings.outcome or "").replace("_", " "),
                 _labels_text(a),
                 a.counts["rejected"],
             )

@@ -6,8 +6,7 @@ scikit-learn and scipy are imported by the functions that need them.
 from provenance.detection.calibrated.conformal import Calibrated, calibrate
 from provenance.detection.calibrated.negative_control import ControlledVerdicts, calibrate_generated
 from provenance.detection.calibrated.pvalues import Calibration, calibration_of_p_values
-from provenance.detection.calibrated.shift import Appearance, ShiftCheck, check_shift
-from provenance.detection.metrics.bootstrap import Estimate, Resampling
+from provenance.detection.calibrated.shift import Appearance, check_shift
 from provenance.detection.metrics.classification import Metrics, metrics_of, true_positive_rate_at
 from provenance.detection.metrics.comparison import Comparison, compare, mcnemar
 from provenance.detection.metrics.curves import histogram, roc_points
@@ -21,7 +20,7 @@ from provenance.detection.plants.judging import JudgedPlants, judge_as_generated
 from provenance.detection.plants.sensitivity import Detected, Plant, Sensitivity, plants_needed, sensitivity_of
 from provenance.detection.policies import policy_from_json
 from provenance.detection.release.data_copying import data_copying
-from provenance.detection.release.membership_test import ReleaseTest, judge_release
+from provenance.detection.release.membership_test import judge_release
 from provenance.detection.rules import (
     SIMILARITY_TOLERANCE,
     Decision,
@@ -54,6 +53,7 @@ from provenance.detection.seed.sweep import (
     checked_alphas,
     sweep_alphas,
 )
+from provenance.findings import Estimate, ReleaseTest, Resampling, ShiftCheck
 
 __all__ = [
     "PAPER_ALPHAS",

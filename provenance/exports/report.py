@@ -12,7 +12,6 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from provenance.audit import distance_sentence
 from provenance.errors import SourceError, UsageError
 from provenance.exports.report_calibrated import calibrated_part, heat_maps
 from provenance.files import require_free, write_bytes
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from provenance.findings import Twins
     from provenance.installation import Installation
     from provenance.records import AuditRecord, AuditReject, Dataset, ImageRecord, Member, StoredNeighbor, StoredVerdict
     from provenance.report import HeatMap
@@ -141,8 +141,8 @@ def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = D
         policy_id=audit.policy_id,
         parameters=parameters,
         space=_space_line(space),
-        search=str(audit.settings.get("search", "exact")),
-        index=str(audit.settings.get("index", "vector")),
+        search=audit.findings.search,
+        index=audit.findings.index,
         catalog_uuid=catalog.catalog_uuid,
         verdict_digest=audit.verdict_digest,
         software_version=audit.software_version,
@@ -169,7 +169,7 @@ def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = D
         audit_command=audit_command(audit, parameters, datasets),
         ingest_commands=tuple(ingest_command(known[i], space) for i in _dataset_ids(workspace, audit)),
         report_version=__version__,
-        euclidean=distance_sentence(audit.settings) or "",
+        euclidean=audit.findings.euclidean.sentence if audit.findings.euclidean else "",
         policy_file=_policy_file(audit, parameters) if audit.rule == RuleName.LOGISTIC else "",
         calibrated=calibrated,
         not_explained=not_explained,
@@ -225,25 +225,23 @@ def audit_command(
     for flag, name in _PARAMETER_FLAGS.items():
         if name in parameters:
             words += _option(flag, f"{parameters[name]}")
-    if reference := audit.settings.get("reference_release"):
-        words += _option("--reference-release", str(reference["name"]))
+    if reference := audit.findings.reference_release:
+        words += _option("--reference-release", reference.name)
     words += ["--space", audit.space_id]
     if audit.counts.get("excluded_overlap"):
         words.append("--exclude-overlap")
-    words += _twin_options(audit.settings.get("twins", {}))
+    words += _twin_options(audit.findings.twins)
     release = next(row.name for row in datasets if row.role is Role.RELEASE)
     words += ["--compare", audit.audit_id] if compare else []
     return _shell([*words, *(["--"] if release.startswith("-") else []), release])
 
 
-def _twin_options(recorded: Mapping[str, Any]) -> list[str]:
+def _twin_options(twins: Twins | None) -> list[str]:
     """How an audit looked for near-twins; nothing of it where they were not left out, because it decided nothing."""
-    if not recorded.get("excluded"):
+    if twins is None or not twins.excluded:
         return []
-    words = ["--exclude-twins"]
-    for name in ("hash_distance", "min_similarity", "evidence"):
-        words += _option("--twin-" + name.replace("_", "-"), f"{recorded[name]}")
-    return words
+    words = ["--exclude-twins", "--twin-hash-distance", f"{twins.hash_distance}"]
+    return [*words, *_option("--twin-min-similarity", f"{twins.min_similarity}"), "--twin-evidence", twins.evidence]
 
 
 def ingest_command(dataset: Dataset, space: Space) -> str:

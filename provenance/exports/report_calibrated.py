@@ -27,8 +27,8 @@ def calibrated_part(
     workspace: Installation, audit: AuditRecord, verdicts: Sequence[StoredVerdict], dataset_ids: Sequence[str]
 ) -> CalibratedPart | None:
     """Outcome and tests as they were recorded; ``None`` for audits by other rules."""
-    settings = audit.settings
-    if "outcome" not in settings:
+    found = audit.findings.calibrated
+    if found is None:
         return None
     established = sorted(
         (v for v in verdicts if v.label is Label.ESTABLISHED),
@@ -38,13 +38,9 @@ def calibrated_part(
     names = workspace.catalog.names_of(list(dataset_ids), [v.image_key for v in established[:MAX_ESTABLISHED]])
     measured = workspace.catalog.sensitivities(audit.audit_id)
     return CalibratedPart(
-        outcome=str(settings["outcome"]),
-        reason=str(settings["outcome_reason"]),
-        rule=settings["calibrated"],
-        release_test=settings.get("release_test"),
-        copying=settings.get("data_copying"),
-        shift=settings.get("shift") or {},
-        reference=(settings.get("reference_release") or {}).get("name", ""),
+        outcome=str(audit.findings.outcome),
+        reason=str(audit.findings.outcome_reason),
+        found=found,
         p_values=_p_values(verdicts),
         established=tuple(
             EstablishedLine(v.image_id, names.get(v.image_key, ""), v.subject_role, v.score, v.p_value, v.q_value)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from provenance.findings import CalibratedFindings
     from provenance.vocabulary import Label, Role, Subject
 
 
@@ -181,10 +182,7 @@ class CalibratedPart:
 
     Attributes:
         outcome: ``leak_established``, ``leak_not_established`` or ``inconclusive``.
-        rule: Calibration figures, warnings and the sentence on the guarantee.
-        release_test: ``None`` where there was nothing to test.
-        copying: Attribution share, C_T and AuthPct likewise.
-        reference: Name of the reference release; '' without.
+        found: Calibration figures, release test, and what else the rule found.
         p_values: Of all judged images, claim by claim.
         established: The first of the established images: those of unknown use, then by q-value.
         sensitivity: What was last measured of what the audit would have seen; ``None`` where it never was.
@@ -192,11 +190,7 @@ class CalibratedPart:
 
     outcome: str
     reason: str
-    rule: Mapping[str, Any]
-    release_test: Mapping[str, Any] | None
-    copying: Mapping[str, Any] | None
-    shift: Mapping[str, Any]
-    reference: str
+    found: CalibratedFindings
     p_values: tuple[Series, ...]
     established: tuple[EstablishedLine, ...]
     established_count: int

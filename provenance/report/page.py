@@ -42,7 +42,11 @@ def render(content: ReportContent) -> str:
         probabilities=content.by_probability,
         score=str(content.parameters.get("score", "")),
     )
-    p_figure = p_value_figure(calibrated.p_values, calibrated.rule["q"]) if calibrated and calibrated.p_values else ""
+    p_figure = (
+        p_value_figure(calibrated.p_values, calibrated.found.calibration.q)
+        if calibrated and calibrated.p_values
+        else ""
+    )
     template = _environment().get_template("report.html.j2")
     page = template.render(
         audit=content,

@@ -81,7 +81,7 @@ class Auditing(Installation):
             on_step: Called with a line of text at each step.
 
         Returns:
-            The recorded audit (``.audit``; of calibrated ones with ``settings["outcome"]``), its datasets and notes;
+            The recorded audit (``.audit``; of calibrated ones with ``findings.outcome``), its datasets and notes;
             ``verdicts`` makes a table of it.
 
         Raises:

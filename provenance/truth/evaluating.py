@@ -181,11 +181,8 @@ def _evaluated(audit: JudgedAudit, truth: Truth, rows: Sequence[_Known], evaluat
 
 def steps_of(audit: AuditRecord) -> int | None:
     """G + 1 for p-values counted against G calibration groups, where the audit says so."""
-    for stated in (audit.counts, audit.settings):
-        groups = stated.get(CALIBRATION_GROUPS)
-        if isinstance(groups, int) and groups > 0:
-            return groups + 1
-    return None
+    groups = audit.counts.get(CALIBRATION_GROUPS)
+    return groups + 1 if groups else None
 
 
 def _calibration(steps: int | None, rows: Sequence[_Known], seed: int) -> Calibration | None:

@@ -193,10 +193,10 @@ def _by_control(
 def _sets_of(workspace: Installation, audit: AuditRecord) -> tuple[tuple[str, str], ...]:
     """Digests by role, and what was left out of these sets."""
     rows = workspace.catalog.audit_datasets(audit.audit_id)
-    twins = audit.settings.get("twins", {})
+    twins = audit.findings.twins
     left_out = [
         ("excluded_overlap", str(audit.counts.get("excluded_overlap", 0))),
-        ("excluded_twins", str(twins.get("images_digest")) if twins.get("excluded") else ""),
+        ("excluded_twins", twins.images_digest if twins and twins.excluded else ""),
     ]
     sets = ((row.role.value, row.dataset_digest) for row in rows if row.role is not Role.RELEASE)
     return tuple(sorted([*sets, *left_out]))

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from provenance import Workspace, exports, read_embeddings
 from provenance.errors import ConflictError, SourceError, UsageError, VectorStoreError
+from provenance.findings import Findings
 from provenance.index import CollectionSpec, Points, vector_digest
 from provenance.records import AuditDataset, AuditRecord, Generator, NeighborRecord, NewImage, VerdictRecord
 from provenance.vocabulary import ImageFacts, Label, Membership, Role, SourceItem, Space, Subject, digest_of_json
@@ -99,7 +100,7 @@ class Planted:
             threshold=0.2,
             verdict_digest="v",
             counts={"used": 0, "not_used": 0, "rejected": 0, "subjects": len(verdicts)},
-            settings={},
+            findings=Findings(),
             software_version="1",
             started_at=now,
             finished_at=now,

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import binomtest, kstest
 
-from provenance.detection.metrics.bootstrap import Resampling
 from provenance.detection.release.data_copying import data_copying
 from provenance.detection.release.membership_test import judge_release
 from provenance.detection.scores.membership import membership_scores
 from provenance.detection.scores.neighborhoods import neighborhoods
+from provenance.findings import Resampling
 from provenance.vocabulary import Outcome
 from tests.nearest import nearest_lists
 

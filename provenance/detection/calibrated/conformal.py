@@ -29,15 +29,16 @@ them.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.detection.checks import checked_scores, group_codes, same_length
 from provenance.detection.rules import DECIMALS
 from provenance.errors import UsageError
+from provenance.findings import Family
 from provenance.vocabulary import Label
 
 if TYPE_CHECKING:
@@ -48,43 +49,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibrated:
-    """Calibrated verdicts of one audit.
+class Calibrated(Family):
+    """Calibrated verdicts of one audit, with their figures.
 
     Attributes:
         labels: Of each subject image: established, not_established or inconclusive.
         p_values: p(x) of each subject image, in (0, 1], 9 decimals.
         q_values: The least level q at which it would be established, in (0, 1], 9 decimals.
-        q: The level of the false discovery rate.
-        subject_groups: m.
-        calibration_groups: G, after shared groups were left out.
-        k_min: How many subject groups must outrank all calibration before any can be rejected; may exceed m.
-        sufficient_groups: Calibration groups with which a single subject group can be rejected.
-        established_groups: How many subject groups are rejected.
-        reason: Why the labels are what they are, one or two sentences.
-        warnings: What weakens the p-values, as sentences.
     """
 
     labels: tuple[Label, ...]
     p_values: tuple[float, ...]
     q_values: tuple[float, ...]
-    q: float
-    subject_groups: int
-    calibration_groups: int
-    k_min: int
-    sufficient_groups: int
-    established_groups: int
-    reason: str
-    warnings: tuple[str, ...]
-
-    @property
-    def established(self) -> int:
-        """How many images are established."""
-        return self.labels.count(Label.ESTABLISHED)
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return asdict(self) | {"labels": [label.value for label in self.labels], "established": self.established}
 
 
 def conformal_p_values(scores: Numbers, calibration: Numbers, calibration_groups: Groups | None = None) -> Float64s:
@@ -198,6 +174,7 @@ def decide_by_p_values(
         established_groups=len(np.unique(codes[rejected])),
         reason=reason,
         warnings=warnings,
+        established=labels.count(Label.ESTABLISHED),
     )
 
 

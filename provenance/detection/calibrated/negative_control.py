@@ -24,7 +24,7 @@ can; U and N are draws from one population and of like size (a larger set has ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -65,18 +65,6 @@ class ControlledVerdicts:
     def established(self) -> int:
         """How many images are established."""
         return self.labels.count(Label.ESTABLISHED)
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return {
-            "labels": [label.value for label in self.labels],
-            "established": self.established,
-            "test": self.test.to_json(),
-            "closeness": self.closeness.to_json(),
-            "control": self.control.to_json(),
-            "reason": self.reason,
-            "warnings": list(self.warnings),
-        }
 
 
 def calibrate_generated(

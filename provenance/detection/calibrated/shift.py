@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from provenance.detection.checks import checked_scores, group_codes, same_length
 from provenance.errors import UsageError
+from provenance.findings import ShiftCheck, ShiftTest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,29 +49,6 @@ class Appearance:
     intensities: Numbers | None = None
     vectors: Float32s | None = None
     groups: Groups | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ShiftTest:
-    """One property. ``p_value`` as the test gives it, ``p_corrected`` by Holm over all that were compared."""
-
-    name: str
-    p_value: float
-    p_corrected: float
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class ShiftCheck:
-    """All properties that were compared, and a sentence for each that differs (``p_corrected`` <= level)."""
-
-    tests: tuple[ShiftTest, ...]
-    level: float
-    warnings: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return asdict(self)
 
 
 def check_shift(

@@ -7,63 +7,19 @@ alike.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-
-from provenance.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from provenance.arrays import Flags, Float64s, Int64s
-
+    from provenance.findings import Resampling
 
 CHUNK_NUMBERS = 2_000_000
 """Weights that are in memory at a time: 16 MB an array."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure with its interval, or the reason why there is none.
-
-    Attributes:
-        value: ``None``: not estimable.
-        low: Lower end of the interval; ``None``: the interval is not estimable.
-        high: Upper end.
-        reason: Why value or interval is missing, in words; empty where both are there.
-    """
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    reason: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Resampling:
-    """How the bootstrap is run.
-
-    Attributes:
-        resamples: How many; 2,000 give the ends of a 95 % interval to about a tenth of its half-width.
-        level: Coverage of the interval, such as 0.95.
-        seed: Of the draws; the same seed, images and groups give the same interval.
-    """
-
-    resamples: int = 2000
-    level: float = 0.95
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.resamples < 100:
-            raise UsageError(f"a bootstrap interval needs 100 resamples or more, not {self.resamples}")
-        if not 0 < self.level < 1:
-            raise UsageError(f"the level of an interval lies between 0 and 1, not {self.level}")
 
 
 @dataclass(frozen=True, slots=True)

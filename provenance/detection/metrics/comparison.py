@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from provenance.detection.checks import group_codes, same_length
-from provenance.detection.metrics.bootstrap import Estimate, Resampling, interval, resample
+from provenance.detection.metrics.bootstrap import interval, resample
 from provenance.detection.metrics.classification import metrics_of
 from provenance.detection.metrics.evaluation import ALL_EQUAL, ONE_CLASS, checked_judgement, supporting_groups
+from provenance.findings import Estimate, Resampling
 
 if TYPE_CHECKING:
     from provenance.arrays import Flags, Float64s

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from provenance.detection.checks import checked_flags, checked_scores, group_codes, same_length
-from provenance.detection.metrics.bootstrap import Estimate, Judgement, Resampling, interval, resample
+from provenance.detection.metrics.bootstrap import Judgement, interval, resample
 from provenance.detection.metrics.classification import Metrics, metrics_of, true_positive_rate_at
 from provenance.errors import UsageError
+from provenance.findings import Estimate, Resampling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

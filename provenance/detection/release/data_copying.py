@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from provenance.detection.checks import checked_flags, group_codes
-from provenance.detection.release.membership_test import PermutationTest, permutation_test_by_group
+from provenance.detection.release.membership_test import permutation_test_by_group
 from provenance.errors import UsageError
+from provenance.findings import DataCopying, PermutationTest
 
 if TYPE_CHECKING:
     from provenance.arrays import Flags, Float64s, Int64s
@@ -36,38 +37,6 @@ if TYPE_CHECKING:
     Cells = tuple[Int64s, Int64s]
 
 MIN_IN_CELL = 10
-
-
-@dataclass(frozen=True, slots=True)
-class DataCopying:
-    """The three statistics.
-
-    Attributes:
-        attribution: Share of generated images whose nearest real is a member; p for great shares.
-        c_t: Meehan's C_T; p for small values.
-        auth_pct: Alaa's AuthPct as a share in [0, 1]; p for small values.
-        hubs: How many reals are the nearest of half of the generated images.
-        truncated: Share of nearest lists without a member in the observed labelling: their last place stands in.
-        mixed_groups: Groups with members and others: permuted image by image is not allowed, so there is no test.
-    """
-
-    attribution: PermutationTest
-    c_t: PermutationTest
-    auth_pct: PermutationTest
-    hubs: int
-    truncated: float
-    mixed_groups: int
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return {
-            "attribution": self.attribution.to_json(),
-            "c_t": self.c_t.to_json(),
-            "auth_pct": self.auth_pct.to_json(),
-            "hubs": self.hubs,
-            "truncated": self.truncated,
-            "mixed_groups": self.mixed_groups,
-        }
 
 
 def data_copying(

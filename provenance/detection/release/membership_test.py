@@ -16,15 +16,15 @@ scanner among the members) shows as well: the same test with scores against a re
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.detection.checks import checked_flags, checked_scores, group_codes
-from provenance.detection.metrics.bootstrap import Estimate, Judgement, Resampling, interval, resample
+from provenance.detection.metrics.bootstrap import Judgement, interval, resample
 from provenance.detection.rules import DECIMALS
 from provenance.errors import UsageError
+from provenance.findings import Estimate, PermutationTest, ReleaseTest, Resampling
 from provenance.vocabulary import Outcome
 
 if TYPE_CHECKING:
@@ -40,71 +40,6 @@ NO_SENSITIVITY = (
     "It is not known how small a leak this test would have seen, so this is no finding that there is none; a "
     "measured sensitivity tells which single copies would have been found."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class PermutationTest:
-    """A statistic and its law when labels are permuted over groups.
-
-    Attributes:
-        value: Observed; ``None``: not estimable.
-        null_mean: Mean over permutations; ``None`` likewise.
-        null_low: 2.5 % quantile; ``null_high`` the 97.5 % one.
-        p_value: One-sided, in (0, 1]; 1 where there is no value.
-        smallest_p: The smallest p-value that so many groups and permutations can give.
-        permutations: How many assignments were looked at.
-        reason: Why there is no value, or no test of it; empty where there are both.
-    """
-
-    value: float | None
-    null_mean: float | None = None
-    null_low: float | None = None
-    null_high: float | None = None
-    p_value: float = 1.0
-    smallest_p: float = 1.0
-    permutations: int = 0
-    reason: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseTest:
-    """The conclusion for a release.
-
-    Attributes:
-        outcome: leak_established, leak_not_established or inconclusive.
-        reason: One or two sentences of plain language.
-        auc: With its interval.
-        permutation: Of the AUC.
-        control: The same test against a release that saw none of the images; ``None`` without.
-        members: Member images; ``non_members`` likewise.
-        member_groups: Their groups; ``non_member_groups`` likewise.
-        mixed_groups: Groups with images of both kinds, left out.
-        level: Of the test.
-        resampling: Of the interval.
-        sensitivity: The sentence that goes with it; empty: not measured.
-    """
-
-    outcome: Outcome
-    reason: str
-    auc: Estimate
-    permutation: PermutationTest
-    control: PermutationTest | None
-    members: int
-    non_members: int
-    member_groups: int
-    non_member_groups: int
-    mixed_groups: int
-    level: float
-    resampling: Resampling
-    sensitivity: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return asdict(self) | {"outcome": self.outcome.value}
 
 
 def judge_release(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from provenance.catalog import Catalog
+from provenance.findings import Findings
 from provenance.records import AuditDataset, AuditRecord, Dataset, Generator, NeighborRecord, NewImage, VerdictRecord
 from provenance.vocabulary import ImageFacts, Label, Membership, Role, SourceItem, Space, Subject
 
@@ -81,7 +82,7 @@ class Stage:
             "threshold": None,
             "verdict_digest": "v",
             "counts": {"used": 1},
-            "settings": {"top_k": 10},
+            "findings": Findings.from_json({"top_k": 10}),
             "software_version": "1",
             "started_at": moment,
             "finished_at": moment,

@@ -1,0 +1,421 @@
+"""What an audit found beside its verdicts: frozen values, and the one reader and writer of their JSON.
+
+``Findings`` is what audits by any rule record; what a rule records beside stands among it in the JSON, and is ``own``
+here. A rule that joins writes its own findings as a ``Found`` and reads them by ``own_as``. A record is written again
+as it was read: keys that it lacks stay out, and keys that are not known here stay in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from enum import Enum
+from functools import cache
+from types import NoneType
+from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
+
+from provenance.errors import UsageError
+from provenance.vocabulary import Evidence, Outcome  # noqa: TC001 - read at run time
+
+Kind = TypeVar("Kind", bound="Found")
+
+
+LEFT_OUT = {"left_out": True}
+"""Metadata of a field that is not written where it is ``None``."""
+
+
+class Found:
+    """A frozen value with its JSON: an object with the fields' names (or their ``key``) as keys."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The value that was written so. Fields that are not there have their defaults; other keys are passed over."""
+        kind: Any = cls
+        return cls(**{name: _read(hint, values[key]) for name, key, hint in _layout(kind) if key in values})
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        written = {}
+        for each in fields(self):  # type: ignore[arg-type]  # every kind is a dataclass
+            value = getattr(self, each.name)
+            if value is not None or "left_out" not in each.metadata:
+                written[each.metadata.get("key", each.name)] = _written(value)
+        return written
+
+
+@cache
+def _layout(kind: Any) -> tuple[tuple[str, str, Any], ...]:
+    hints = get_type_hints(kind)
+    return tuple((each.name, each.metadata.get("key", each.name), hints[each.name]) for each in fields(kind))
+
+
+def _read(hint: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is tuple:
+        return tuple(_read(inner[0], each) for each in value)
+    if origin is Mapping:
+        return {name: _read(inner[1], each) for name, each in value.items()}
+    if inner:  # one of several: the first kind that has all it needs
+        kinds = [each for each in inner if each is not NoneType]
+        return _read(next((kind for kind in kinds if _fits(kind, value)), kinds[0]), value)
+    if isinstance(hint, type) and issubclass(hint, Found):
+        return hint.from_json(value)
+    return hint(value) if isinstance(hint, type) and issubclass(hint, Enum) else value
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    needed = (each.name for each in fields(kind) if each.default is MISSING) if is_dataclass(kind) else ()
+    return all(name in value for name in needed)
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, Found):
+        return value.to_json()
+    if isinstance(value, Mapping):
+        return {name: _written(each) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_written(each) for each in value]
+    return value.value if isinstance(value, Enum) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Euclidean(Found):
+    """Euclidean distance beside cosine.
+
+    Attributes:
+        nearest: Cases (a subject and a role) with two recorded neighbors or more.
+        same_nearest: Those in which the nearest one is the same for certain.
+        tied: Those in which the two closest are equally near up to rounding.
+        labels: Images labelled by distances as well; ``None`` where nothing was.
+        same_label: Those whose label stays.
+    """
+
+    nearest: int
+    same_nearest: int
+    tied: int
+    labels: int | None = field(default=None, metadata=LEFT_OUT)
+    same_label: int | None = field(default=None, metadata=LEFT_OUT)
+
+    @property
+    def sentence(self) -> str:
+        """What it says, in words; '' where it says nothing."""
+        words = []
+        if self.nearest:
+            tied = f", {self.tied:,} tied by both" if self.tied else ""
+            words.append(f"the same nearest neighbor in {self.same_nearest:,} of {self.nearest:,} cases{tied}")
+        if self.labels is not None:
+            words.append(f"the same label for {self.same_label:,} of {self.labels:,} images")
+        return "; ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Twins(Found):
+    """How near-twins were looked for, and whether the not-used ones among them were left out (their ids by digest)."""
+
+    evidence: Evidence
+    hash: str
+    hash_distance: int
+    min_similarity: float
+    excluded: bool
+    images_digest: str
+    unhashed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resolutions(Found):
+    """Images by native size, such as ``256x256``, and the size that all were brought to (``None``: none)."""
+
+    matched: str | None
+    release: Mapping[str, int]
+    reals: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings(Found):
+    """What an audit found beside its verdicts.
+
+    Attributes:
+        search: How neighbors were found.
+        index: The kind of index that was searched.
+        outcome: The conclusion for the release; ``None`` for rules without one.
+        outcome_reason: Why, in a sentence or two; ``None`` likewise.
+        own: What its rule found beside, as JSON values: read by ``own_as``.
+        twins: ``None`` where there was nothing to look for.
+        recorded: The JSON that it was read from.
+    """
+
+    search: str = "exact"
+    index: str = "vector"
+    euclidean: Euclidean | None = field(default=None, metadata=LEFT_OUT)
+    outcome: Outcome | None = field(default=None, metadata=LEFT_OUT)
+    outcome_reason: str | None = field(default=None, metadata=LEFT_OUT)
+    own: Mapping[str, Any] = field(default_factory=dict)
+    twins: Twins | None = field(default=None, metadata=LEFT_OUT)
+    resolution: Resolutions | None = field(default=None, metadata=LEFT_OUT)
+    recorded: Mapping[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The findings of a record, whatever it lacks or has beside."""
+        kind: Any = cls
+        general = [each for each in _layout(kind) if each[0] not in ("own", "recorded")]
+        own = {key: value for key, value in values.items() if key not in {key for _, key, _ in general}}
+        found = cls(**{name: _read(hint, values[key]) for name, key, hint in general if key in values}, own=own)
+        object.__setattr__(found, "recorded", values)
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """As the record has it: the rule's own findings stand among the others."""
+        if self.recorded is not None:
+            return dict(self.recorded)
+        written = Found.to_json(self)
+        del written["recorded"]
+        return {
+            key: each
+            for name, value in written.items()
+            for key, each in (value if name == "own" else {name: value}).items()
+        }
+
+    def own_as(self, kind: type[Kind]) -> Kind:
+        """The rule's own findings, for somebody who knows what that rule finds."""
+        return kind.from_json(self.own)
+
+    @property
+    def reference_release(self) -> ReferenceRelease | None:
+        """The reference release, where one took part."""
+        value = self.own.get("reference_release")
+        return None if value is None else ReferenceRelease.from_json(value)
+
+    @property
+    def release_test_json(self) -> Mapping[str, Any] | None:
+        """The release test as it was recorded."""
+        return self.own.get("release_test")
+
+    @property
+    def calibrated(self) -> CalibratedFindings | None:
+        """What the rule ``calibrated`` found; ``None`` in audits by another one."""
+        return self.own_as(CalibratedFindings) if "calibrated" in self.own else None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate(Found):
+    """A figure with its interval, or the reason why there is none.
+
+    Attributes:
+        value: ``None``: not estimable.
+        low: Lower end of the interval; ``None``: the interval is not estimable.
+        high: Upper end.
+        reason: Why value or interval is missing, in words; empty where both are there.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling(Found):
+    """How the bootstrap is run.
+
+    Attributes:
+        resamples: How many; 2,000 give the ends of a 95 % interval to about a tenth of its half-width.
+        level: Coverage of the interval, such as 0.95.
+        seed: Of the draws; the same seed, images and groups give the same interval.
+    """
+
+    resamples: int = 2000
+    level: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.resamples < 100:
+            raise UsageError(f"a bootstrap interval needs 100 resamples or more, not {self.resamples}")
+        if not 0 < self.level < 1:
+            raise UsageError(f"the level of an interval lies between 0 and 1, not {self.level}")
+
+
+@dataclass(frozen=True, slots=True)
+class PermutationTest(Found):
+    """A statistic and its law when labels are permuted over groups.
+
+    Attributes:
+        value: Observed; ``None``: not estimable.
+        null_mean: Mean over permutations; ``None`` likewise.
+        null_low: 2.5 % quantile; ``null_high`` the 97.5 % one.
+        p_value: One-sided, in (0, 1]; 1 where there is no value.
+        smallest_p: The smallest p-value that so many groups and permutations can give.
+        permutations: How many assignments were looked at.
+        reason: Why there is no value, or no test of it; empty where there are both.
+    """
+
+    value: float | None
+    null_mean: float | None = None
+    null_low: float | None = None
+    null_high: float | None = None
+    p_value: float = 1.0
+    smallest_p: float = 1.0
+    permutations: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseTest(Found):
+    """The conclusion for a release.
+
+    Attributes:
+        outcome: leak_established, leak_not_established or inconclusive.
+        reason: One or two sentences of plain language.
+        auc: With its interval.
+        permutation: Of the AUC.
+        control: The same test against a release that saw none of the images; ``None`` without.
+        members: Member images; ``non_members`` likewise.
+        member_groups: Their groups; ``non_member_groups`` likewise.
+        mixed_groups: Groups with images of both kinds, left out.
+        level: Of the test.
+        resampling: Of the interval.
+        sensitivity: The sentence that goes with it; empty: not measured.
+    """
+
+    outcome: Outcome
+    reason: str
+    auc: Estimate
+    permutation: PermutationTest
+    control: PermutationTest | None
+    members: int
+    non_members: int
+    member_groups: int
+    non_member_groups: int
+    mixed_groups: int
+    level: float
+    resampling: Resampling
+    sensitivity: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DataCopying(Found):
+    """Three statistics of copying.
+
+    Attributes:
+        attribution: Share of generated images whose nearest real is a member; p for great shares.
+        c_t: Meehan's C_T; p for small values.
+        auth_pct: Alaa's AuthPct as a share in [0, 1]; p for small values.
+        hubs: How many reals are the nearest of half of the generated images.
+        truncated: Share of nearest lists without a member in the observed labelling: their last place stands in.
+        mixed_groups: Groups with members and others: permuted image by image is not allowed, so there is no test.
+    """
+
+    attribution: PermutationTest
+    c_t: PermutationTest
+    auth_pct: PermutationTest
+    hubs: int
+    truncated: float
+    mixed_groups: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotComputed(Found):
+    """Why there are no such figures."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftTest(Found):
+    """One property. ``p_value`` as the test gives it, ``p_corrected`` by Holm over all that were compared."""
+
+    name: str
+    p_value: float
+    p_corrected: float
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftCheck(Found):
+    """All properties that were compared, and a sentence for each that differs (``p_corrected`` <= level)."""
+
+    tests: tuple[ShiftTest, ...]
+    level: float
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Family(Found):
+    """The figures of images that were judged together by p-values.
+
+    Attributes:
+        score: The membership score that they were judged by, stated once for all families.
+        q: The level of the false discovery rate.
+        subject_groups: m.
+        calibration_groups: G, after shared groups were left out.
+        k_min: How many subject groups must outrank all calibration before any can be rejected; may exceed m.
+        sufficient_groups: Calibration groups with which a single subject group can be rejected.
+        established_groups: How many subject groups are rejected.
+        reason: Why the labels are what they are, one or two sentences.
+        warnings: What weakens the p-values, as sentences.
+        established: How many images are established.
+    """
+
+    score: str | None = field(default=None, kw_only=True, metadata=LEFT_OUT)
+    q: float
+    subject_groups: int
+    calibration_groups: int
+    k_min: int
+    sufficient_groups: int
+    established_groups: int
+    reason: str
+    warnings: tuple[str, ...]
+    established: int
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedFigures(Family):
+    """The figures of the family that the question is about, with labels' reason and warnings of all.
+
+    Attributes:
+        families: Of each claim by its role; ``None`` in older records, and of generated images.
+        closeness: Of generated images, by closeness to the used ones alone.
+        control: Of generated images, the same test against images that were not used.
+        audits_served: How many audits had these calibration images.
+        guarantee: What the error rate is an average over, in plain language.
+    """
+
+    families: Mapping[str, Family] | None = field(default=None, metadata=LEFT_OUT)
+    closeness: Family | None = field(default=None, metadata=LEFT_OUT)
+    control: Family | None = field(default=None, metadata=LEFT_OUT)
+    audits_served: int = 1
+    guarantee: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceRelease(Found):
+    """The release of a generator that saw other images, as it was."""
+
+    name: str
+    dataset_id: str
+    digest: str
+    image_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedFindings(Found):
+    """What the rule ``calibrated`` finds beside the outcome.
+
+    Attributes:
+        release_test: ``None`` where there are no claimed members to compare.
+        data_copying: Likewise.
+        calibration: How p-values came about.
+        shift: Whether calibration and subjects look alike.
+        sensitivity: Always ``None``: it is measured later, and recorded by itself.
+    """
+
+    release_test: ReleaseTest | None = field(default=None, metadata=LEFT_OUT)
+    data_copying: DataCopying | NotComputed | None = field(default=None, metadata=LEFT_OUT)
+    calibration: CalibratedFigures = field(kw_only=True, metadata={"key": "calibrated"})
+    reference_release: ReferenceRelease | None = field(default=None, metadata=LEFT_OUT)
+    shift: ShiftCheck = ShiftCheck((), 0.05, ())
+    sensitivity: None = None
