@@ -15,6 +15,7 @@ from provenance.index import CollectionSpec, Points, VectorIndex, open_index, po
 from provenance.index.edge import EdgeIndex
 from provenance.index.memory import MemoryIndex, MemoryStore
 from provenance.index.server import ServerIndex
+from tests.vectors import unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,14 +71,13 @@ def ours(index: VectorIndex) -> list[str]:
 
 
 def make_points(count: int, *, parts: int = 1, seed: int = 0) -> Points:
-    vectors = np.random.default_rng(seed).standard_normal((count, parts, DIMENSION))
-    unit = (vectors / np.linalg.norm(vectors, axis=2, keepdims=True)).astype(np.float32)
+    vectors = unit(np.random.default_rng(seed).standard_normal((count, parts, DIMENSION)))
     ids = [point_id(f"sha256:{seed}-{row}", "space:test") for row in range(count)]
     payloads = [
-        {"image_key": f"key-{row}", "group_key": None, "vector_sha256": vector_digest(unit[row])}
+        {"image_key": f"key-{row}", "group_key": None, "vector_sha256": vector_digest(vectors[row])}
         for row in range(count)
     ]
-    return Points(ids, unit, payloads)
+    return Points(ids, vectors, payloads)
 
 
 def take(points: Points, rows: list[int]) -> Points:

@@ -15,42 +15,19 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from scipy.stats import false_discovery_control
-from typer.testing import CliRunner
 
 from provenance import Workspace
-from provenance.cli.main import app
-from provenance.errors import ProvenanceError
 from provenance.vocabulary import Outcome
 from tests.e2e.conftest import picture
+from tests.runner import answer, refused, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from click.testing import Result
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 WHOLE, LOCAL = "patches-16-16@16", "patches-8-4@16"
 REAL = ("--subject", "real")
 RELATIVE = ("--score", "relative")
-
-
-def run(folder: Path, *words: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, ["--workspace", str(folder), *words])
-    if isinstance(result.exception, ProvenanceError):  # `main` makes an exit code and two lines of it
-        assert result.exception.exit_code == code, result.exception.message
-    else:
-        assert result.exit_code == code, (result.output, result.stderr)
-    return result
-
-
-def refused(folder: Path, *words: str, code: int = 2) -> str:
-    result = run(folder, *words, code=code)
-    assert isinstance(result.exception, ProvenanceError)
-    return result.exception.message
-
-
-def answer(folder: Path, *words: str) -> Any:
-    return json.loads(run(folder, *words, "--json").stdout)
 
 
 def save(folder: Path, seeds: Iterable[int], noise: int = 0) -> Path:

@@ -6,8 +6,6 @@ import csv
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +24,7 @@ from provenance.keeping.removal import forget_image
 from provenance.phantoms import fresh_phantom, patient_slices
 from provenance.records import Generator
 from provenance.vocabulary import DatasetKind, Evidence, Membership, Population, Role, Subject, digest_of_json
+from tests.runner import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -383,21 +382,10 @@ def test_wrong_questions(filled: Workspace, monkeypatch: pytest.MonkeyPatch) -> 
     assert "--hash-distance" in error.value.hint
 
 
-def provenance(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from provenance.cli.main import main; main()", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 def test_command_lists_exports_and_audits(filled: Workspace, tmp_path: Path) -> None:
     filled.close()
     workspace = ("--workspace", str(filled.root))
-    done = provenance(tmp_path, *workspace, "duplicates", "used", "not_used", "-o", "pairs.csv", "--json")
+    done = process(tmp_path, *workspace, "duplicates", "used", "not_used", "-o", "pairs.csv", "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["counts"]["used_and_not_used"] == 5
@@ -405,15 +393,15 @@ def test_command_lists_exports_and_audits(filled: Workspace, tmp_path: Path) -> 
     assert document["rule"]["hash_distance"] == 4
     with (tmp_path / "pairs.csv").open(newline="", encoding="utf-8") as stream:
         assert [row["right_id"] for row in csv.DictReader(stream)] == [row["right_id"] for row in document["pairs"]]
-    again = provenance(tmp_path, *workspace, "duplicates", "used", "-o", "pairs.csv")
+    again = process(tmp_path, *workspace, "duplicates", "used", "-o", "pairs.csv")
     assert (again.returncode, "is there already" in again.stderr) == (8, True)
-    shown = provenance(tmp_path, *workspace, "duplicates", "used", "not_used", "--rows", "3")
+    shown = process(tmp_path, *workspace, "duplicates", "used", "not_used", "--rows", "3")
     assert "10 pairs of duplicates" in shown.stdout
     assert "5 of 13 not-used images" in shown.stderr
-    refused = provenance(tmp_path, *workspace, "duplicates", "used", "--min-similarity", "2")
+    refused = process(tmp_path, *workspace, "duplicates", "used", "--min-similarity", "2")
     assert (refused.returncode, refused.stdout) == (2, "")
     words = ("audit", "release", "--used", "used", "--not-used", "not_used", "--exclude-overlap", "--exclude-twins")
-    audited = json.loads(provenance(tmp_path, *workspace, *words, "--twin-hash-distance", "2", "--json").stdout)
+    audited = json.loads(process(tmp_path, *workspace, *words, "--twin-hash-distance", "2", "--json").stdout)
     assert audited["settings"]["twins"]["hash_distance"] == 2
     assert audited["counts"]["excluded_twins"] == audited["counts"]["not_used_with_twins"] > 0
 

@@ -17,15 +17,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 from sklearn import metrics as sk
-from typer.testing import CliRunner
 
 from provenance import Workspace
-from provenance.cli.main import app
-from provenance.errors import ConflictError, NotFoundError, ProvenanceError, SourceError, UsageError
+from provenance.errors import ConflictError, NotFoundError, SourceError, UsageError
 from provenance.records import AuditDataset, AuditRecord, VerdictRecord
 from provenance.service import frames
 from provenance.vocabulary import Label
 from tests.e2e.conftest import save_cohort
+from tests.runner import raising
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -90,11 +89,7 @@ def labels_csv(folder: Path, text: str) -> Path:
 
 
 def run(ws: Workspace, *words: str) -> Any:
-    done = CliRunner().invoke(app, ["-w", str(ws.root), "evaluate", *words])
-    if isinstance(done.exception, ProvenanceError):
-        raise done.exception
-    assert done.exit_code == 0, done.output
-    return done
+    return raising(ws.root, "evaluate", *words)
 
 
 def test_figures_are_those_of_scikit_learn(ws: Workspace, audit: str) -> None:

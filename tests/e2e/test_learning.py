@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from provenance.cli.main import app
 from provenance.detection import Policy, policy_from_json
-from provenance.errors import ConflictError, NotFoundError, ProvenanceError, SourceError, SpaceMismatchError, UsageError
+from provenance.errors import ConflictError, NotFoundError, SourceError, SpaceMismatchError, UsageError
 from provenance.service import frames
+from tests.runner import raising
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,11 +41,7 @@ def ws(make_workspace: Callable[..., Workspace], cohort: Path) -> Workspace:
 def command(ws: Workspace, *words: str) -> Any:
     """The JSON document of a command that is run in this process, once the workspace is closed."""
     ws.close()
-    done = CliRunner().invoke(app, ["--workspace", str(ws.root), *words, "--json"])
-    if isinstance(done.exception, ProvenanceError):
-        raise done.exception
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+    return json.loads(raising(ws.root, *words, "--json").stdout)
 
 
 def test_a_fitted_policy_goes_from_file_to_audit_and_back(ws: Workspace, tmp_path: Path) -> None:

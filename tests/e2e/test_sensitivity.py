@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from sqlalchemy import create_engine, inspect, text
-from typer.testing import CliRunner
 
 from provenance import Workspace
 from provenance.audit import Policy
 from provenance.audit.scoring import score_parameters
-from provenance.cli.main import app
 from provenance.detection import LogisticModel
 from provenance.errors import ConflictError, NotFoundError, SourceError, UsageError
 from provenance.images import PlantKind
@@ -25,6 +23,7 @@ from provenance.keeping.reconcile import reconcile
 from provenance.sensitivity import SensitivityRequest, run_sensitivity
 from provenance.vocabulary import Population, RuleName, Subject
 from tests.e2e.conftest import picture, save_pictures
+from tests.runner import raising, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -282,9 +281,7 @@ def test_unknown_images_are_copied_where_none_is_known_to_be_used(make_workspace
 
 
 def run(workspace: Workspace, *words: str) -> str:
-    done = CliRunner().invoke(app, ["-w", str(workspace.root), *words], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return str(done.stdout)
+    return str(raising(workspace.root, *words).stdout)
 
 
 def test_the_command_line_measures_and_shows(make_workspace: MakeWorkspace, cohort: Path, tmp_path: Path) -> None:
@@ -306,5 +303,4 @@ def test_the_command_line_measures_and_shows(make_workspace: MakeWorkspace, coho
     assert "<td>blur 2</td>" in page.read_text(), "the latest measurement"
     assert "<td>exact</td>" in page.read_text()
     assert "Sensitivity: not measured" not in page.read_text()
-    again = CliRunner().invoke(app, ["-w", str(workspace.root), "sensitivity", audited["audit_id"], *out])
-    assert isinstance(again.exception, ConflictError)
+    refused(workspace.root, "sensitivity", audited["audit_id"], *out, code=ConflictError.exit_code)

@@ -14,6 +14,7 @@ import pytest
 
 from provenance import Workspace
 from provenance.index import open_index
+from tests.runner import PROGRAM, process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,20 +25,9 @@ WAIT_SECONDS = 120
 INGEST = ("ingest", "cohort/real_used", "--set", "used", "--membership", "used")
 
 
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-c", "from provenance.cli.main import main; main()", *words]
-
-
 def provenance(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*words),
-        cwd=folder,
-        env={**os.environ, "NO_COLOR": "1", "PROVENANCE_WORKERS": "0", "PROVENANCE_BATCH_SIZE": "4", **environment},
-        capture_output=True,
-        text=True,
-        timeout=WAIT_SECONDS,
-        check=False,
-    )
+    small = {"PROVENANCE_WORKERS": "0", "PROVENANCE_BATCH_SIZE": "4"}
+    return process(folder, *words, seconds=WAIT_SECONDS, **{**small, **environment})
 
 
 def answer(folder: Path, *words: str, code: int = 0) -> Any:
@@ -185,7 +175,7 @@ def test_a_second_ctrl_c_stops_at_once_and_nothing_acknowledged_is_lost(folder: 
 def test_a_terminating_signal_ends_a_watch_like_the_key(folder: Path) -> None:
     words = ("watch", "cohort/real_used", "--set", "used", "--membership", "used", "--settle-seconds", "0.1", "--json")
     with subprocess.Popen(
-        command(*words), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM, *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as run:
         assert run.stdout is not None
         assert json.loads(run.stdout.readline())["counts"]["added"] > 0

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+
+from tests.runner import process
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
@@ -25,20 +25,8 @@ def shared() -> Path:
     return SHARED
 
 
-def provenance(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from provenance.cli.main import main; main()", *words],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 def answer(folder: Path, *words: str, **environment: str) -> Any:
-    done = provenance(folder, *words, "--json", **environment)
+    done = process(folder, *words, "--json", **environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -104,7 +92,7 @@ def test_resnet50_by_a_weights_file_and_without_one(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(tmp_path / "images" / f"{seed}.png")
     words = ("ingest", "images", "--set", "toy", "--membership", "unknown")
     nowhere = {"TORCH_HOME": str(tmp_path / "no-cache"), "https_proxy": "http://127.0.0.1:9"}
-    refused = provenance(tmp_path, *words, **nowhere)
+    refused = process(tmp_path, *words, **nowhere)
     assert refused.returncode == 4
     assert "error: " in refused.stderr
     for way_out in ("--weights", "PROVENANCE_WEIGHTS_DIR", "--backbone efficientnet-lite0"):

@@ -24,6 +24,7 @@ from provenance.findings import Findings
 from provenance.index import CollectionSpec, Points, vector_digest
 from provenance.records import AuditDataset, AuditRecord, Generator, NeighborRecord, NewImage, VerdictRecord
 from provenance.vocabulary import ImageFacts, Label, Membership, Role, SourceItem, Space, Subject, digest_of_json
+from tests.vectors import unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,8 +62,7 @@ class Planted:
         key = catalog.ensure_collection(dataset.dataset_id, self.space.space_id)
         index.create(CollectionSpec(key, self.space.dimension, self.space.parts))
         run = catalog.start_run("ingest", dataset.dataset_id, self.space.space_id, {}, "1")
-        vectors = np.random.default_rng(len(listed)).normal(size=(len(listed), *self.shape)).astype(np.float32)
-        vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+        vectors = unit(np.random.default_rng(len(listed)).normal(size=(len(listed), *self.shape)))
         images, points = [], []
         for row, found in enumerate(listed):
             digest = digest_of_json([name, row])

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.vectors import unit
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,10 +24,6 @@ class World:
     release: np.ndarray
     groups: list[str]
     rng: np.random.Generator
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def draw(seed: int, groups: int, release: int = 60, largest: int = 1, closeness: float = 1.2) -> World:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.vectors import unit
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
@@ -41,10 +43,6 @@ def methods() -> Iterator[ModuleType]:
 def few_folds(methods: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer folds than a benchmark has: nested cross-validation is most of the time here."""
     monkeypatch.setattr("methods_scores.FOLDS", 3)
-
-
-def unit(values: Any) -> Any:
-    return (values / np.linalg.norm(values, axis=-1, keepdims=True)).astype(np.float32)
 
 
 def remembered(parts: int, seed: int = 0) -> tuple[Any, Any, Any, Any]:

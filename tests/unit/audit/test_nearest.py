@@ -7,17 +7,13 @@ import pytest
 
 from provenance.audit import nearest
 from provenance.audit.nearest import nearest_by_parts, nearest_of_other_groups, rounded_neighbors
-
-
-def _units(rng, *shape):
-    vectors = rng.normal(size=shape)
-    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+from tests.vectors import unit
 
 
 @pytest.fixture
 def world():
     rng = np.random.default_rng(2)
-    return _units(rng, 150, 5, 7), _units(rng, 210, 5, 7)
+    return unit(rng.normal(size=(150, 5, 7))), unit(rng.normal(size=(210, 5, 7)))
 
 
 def _mean_cosines(queries, references):

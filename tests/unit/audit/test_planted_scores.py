@@ -9,12 +9,9 @@ import pytest
 
 from provenance.audit.planted_scores import is_incremental, scores_with_plants
 from provenance.audit.scoring import ScoringInputs, score_names, score_reals
+from tests.vectors import unit
 
 NAMES = [*score_names(), "referenced:relative", "referenced:local"]
-
-
-def unit(values: np.ndarray) -> np.ndarray:
-    return (values / np.linalg.norm(values, axis=-1, keepdims=True)).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,23 +16,29 @@ from provenance.audit.scoring import (
 )
 from provenance.detection import SCORES
 from provenance.errors import SpaceMismatchError, UsageError
-
-
-def _units(rng, *shape):
-    vectors = rng.normal(size=shape)
-    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+from tests.vectors import unit
 
 
 @pytest.fixture
 def inputs():
     rng = np.random.default_rng(3)
-    return ScoringInputs(_units(rng, 12, 1, 8), _units(rng, 9, 1, 8), [None] * 12, _units(rng, 7, 1, 8))
+    return ScoringInputs(
+        unit(rng.normal(size=(12, 1, 8))),
+        unit(rng.normal(size=(9, 1, 8))),
+        [None] * 12,
+        unit(rng.normal(size=(7, 1, 8))),
+    )
 
 
 @pytest.fixture
 def local_inputs():
     rng = np.random.default_rng(4)
-    return ScoringInputs(_units(rng, 14, 3, 8), _units(rng, 9, 3, 8), [None] * 14, _units(rng, 7, 3, 8))
+    return ScoringInputs(
+        unit(rng.normal(size=(14, 3, 8))),
+        unit(rng.normal(size=(9, 3, 8))),
+        [None] * 14,
+        unit(rng.normal(size=(7, 3, 8))),
+    )
 
 
 def test_relative_is_release_less_pool_in_plain_numpy(inputs):

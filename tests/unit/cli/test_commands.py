@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provenance.cli.main import app
+from tests.runner import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,18 +32,6 @@ def commands(group: typer.Typer, path: tuple[str, ...] = ()) -> Iterator[tuple[t
 
 
 ALL = dict(commands(app))
-
-
-def provenance(*words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from provenance.cli.main import main; main()", *words],
-        cwd=folder,
-        env={**os.environ, "NO_COLOR": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("words", [("--help",), ("audit", "--help"), ("--version",)])
@@ -92,39 +80,39 @@ def test_every_command_speaks_json(path: tuple[str, ...]) -> None:
     ],
 )
 def test_wrong_calls_say_what_is_wrong(words: tuple[str, ...], code: int, said: str, tmp_path: Path) -> None:
-    done = provenance(*words, folder=tmp_path)
+    done = process(tmp_path, *words)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_settings_come_from_flag_environment_file_in_this_order(tmp_path: Path) -> None:
-    assert provenance("init", "--backbone", "efficientnet-lite0", folder=tmp_path).returncode == 0
+    assert process(tmp_path, "init", "--backbone", "efficientnet-lite0").returncode == 0
     file = tmp_path / ".provenance" / "provenance.toml"
     assert 'backbone = "efficientnet-lite0"' in file.read_text()
     file.write_text(file.read_text() + "batch_sise = 3\n")
-    done = provenance("sets", "list", folder=tmp_path)
+    done = process(tmp_path, "sets", "list")
     assert (done.returncode, "unknown setting 'batch_sise'" in done.stderr) == (2, True)
     file.write_text("batch_size = 0\n")
-    done = provenance("sets", "list", folder=tmp_path)
+    done = process(tmp_path, "sets", "list")
     assert done.returncode == 2
     assert "setting batch_size" in done.stderr
-    assert provenance("sets", "list", folder=tmp_path, PROVENANCE_BATCH_SIZE="4").returncode == 0
+    assert process(tmp_path, "sets", "list", PROVENANCE_BATCH_SIZE="4").returncode == 0
 
 
 def test_secrets_are_not_read_from_the_file(tmp_path: Path) -> None:
-    provenance("init", folder=tmp_path)
+    process(tmp_path, "init")
     (tmp_path / ".provenance" / "provenance.toml").write_text('qdrant_api_key = "s3cret"\n')
-    done = provenance("sets", "list", folder=tmp_path)
+    done = process(tmp_path, "sets", "list")
     assert done.returncode == 2
     assert "PROVENANCE_QDRANT_API_KEY" in done.stderr
     assert "s3cret" not in done.stderr
 
 
 def test_empty_workspace_gives_empty_json(tmp_path: Path) -> None:
-    provenance("init", folder=tmp_path)
+    process(tmp_path, "init")
     for words in (("sets", "list"), ("releases", "list"), ("audits", "list")):
-        done = provenance(*words, "--json", folder=tmp_path)
+        done = process(tmp_path, *words, "--json")
         assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, [], "")
-    done = provenance("show", "0123456789abcdef", folder=tmp_path)
+    done = process(tmp_path, "show", "0123456789abcdef")
     assert done.returncode == 7

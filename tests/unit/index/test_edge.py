@@ -20,6 +20,7 @@ from provenance.errors import StoreLockedError, VectorStoreError
 from provenance.index import CollectionSpec, Points, open_index, point_id
 from provenance.index import edge as edge_module
 from provenance.index.edge import EdgeIndex
+from tests.vectors import unit
 
 ROOT = Path(__file__).resolve().parents[3]
 DIMENSION = 64
@@ -28,7 +29,7 @@ SPEC = CollectionSpec("set", DIMENSION)
 
 def make_points(start: int, stop: int) -> Points:
     rows = [np.random.default_rng(number).standard_normal((1, DIMENSION)) for number in range(start, stop)]
-    vectors = np.array([row / np.linalg.norm(row) for row in rows], dtype=np.float32).reshape(-1, 1, DIMENSION)
+    vectors = unit(np.array(rows).reshape(-1, 1, DIMENSION))
     ids = [point_id(f"sha256:{number}", "space:test") for number in range(start, stop)]
     return Points(ids, vectors, [{"number": number} for number in range(start, stop)])
 

@@ -11,6 +11,7 @@ import pytest
 
 from provenance.errors import VectorStoreError
 from provenance.index import Moments, MomentsCache, direct_pairwise, needs_direct, pairwise, vector_digest
+from tests.vectors import unit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +22,7 @@ DIMENSION = 48
 
 def vectors(count: int, seed: int, *, spread: float = 1.0, dimension: int = DIMENSION) -> FloatArray:
     random = np.random.default_rng(seed)
-    values = np.ones(dimension) + spread * random.standard_normal((count, dimension))
-    unit: FloatArray = (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
-    return unit[:, None]
+    return unit(np.ones(dimension) + spread * random.standard_normal((count, dimension)))[:, None]
 
 
 def all_pairs(a: FloatArray, b: FloatArray) -> tuple[float, float]:

@@ -10,13 +10,13 @@ import pytest
 
 from provenance.errors import VectorStoreError
 from provenance.index import pairs_in_file
+from tests.vectors import unit
 
 Array = np.ndarray[Any, Any]
 
 
 def unit_vectors(count: int, dimension: int, seed: int) -> Array:
-    drawn = np.random.default_rng(seed).standard_normal((count, 1, dimension))
-    return (drawn / np.linalg.norm(drawn, axis=2, keepdims=True)).astype(np.float32)
+    return unit(np.random.default_rng(seed).standard_normal((count, 1, dimension)))
 
 
 def cosine(a: Array, b: Array) -> float:

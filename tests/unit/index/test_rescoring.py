@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from provenance.errors import VectorStoreError
 from provenance.index import similarities
 from provenance.index.rescoring import PartialSums, dot_products, similarities_of_pairs
+from tests.vectors import unit
 
 DoubleArray = npt.NDArray[np.float64]
 FLOATS32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -97,7 +98,7 @@ def test_unit_vectors_in_blocks_and_near_duplicates(dimension: int) -> None:
     b = random.standard_normal((70, dimension))
     b[:30] = a[:30] * (1 + 1e-7 * random.standard_normal((30, dimension)))
     b[30:40] = -a[30:40]
-    a, b = ((array / np.linalg.norm(array, axis=1, keepdims=True)).astype(np.float32) for array in (a, b))
+    a, b = (unit(array) for array in (a, b))
     wanted = np.clip(fsums(a.astype(np.float64) * b.astype(np.float64)), -1.0, 1.0)
     assert_bitwise(similarities(a, b), wanted)
     order = random.permutation(70)
@@ -122,7 +123,7 @@ def test_pairs_equal_the_rows_they_point_to(dimension: int) -> None:
 def test_almost_no_unit_vector_needs_the_slow_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(5)
     a, b = (random.standard_normal((2000, 512)) for _ in range(2))
-    a, b = ((array / np.linalg.norm(array, axis=1, keepdims=True)).astype(np.float32) for array in (a, a + b))
+    a, b = (unit(array) for array in (a, a + b))
     wanted = fsums(a.astype(np.float64) * b.astype(np.float64))
     calls: list[int] = []
     fsum = math.fsum

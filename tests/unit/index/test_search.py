@@ -16,6 +16,7 @@ from provenance.index import CollectionSpec, Points, neighbors_by_engine, neighb
 from provenance.index import search as search_module
 from provenance.index.edge import EdgeIndex
 from provenance.index.memory import MemoryIndex
+from tests.vectors import unit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,15 +27,10 @@ FloatArray = npt.NDArray[np.float32]
 Result = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 
 
-def unit(values: npt.NDArray[np.float64]) -> FloatArray:
-    flat: FloatArray = (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
-    return flat[:, None]
-
-
 def random_vectors(count: int, dimension: int, seed: int, *, spread: float = 1.0) -> FloatArray:
     """A cloud around one direction: small ``spread`` gives many near ties."""
     random = np.random.default_rng(seed)
-    return unit(np.ones(dimension) + spread * random.standard_normal((count, dimension)))
+    return unit(np.ones(dimension) + spread * random.standard_normal((count, dimension)))[:, None]
 
 
 def oracle(queries: FloatArray, references: FloatArray, k: int, skip: npt.NDArray[np.int64] | None = None) -> Result:

@@ -16,6 +16,7 @@ from provenance.errors import VectorStoreError
 from provenance.index import CollectionSpec, Points, open_index, point_id
 from provenance.index import server as server_module
 from provenance.index.server import ServerIndex, is_loopback, shown_url
+from tests.vectors import unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,9 +144,8 @@ def index(url: str) -> Iterator[ServerIndex]:
 
 
 def make_points(count: int, dimension: int = DIMENSION, payload: dict[str, Any] | None = None) -> Points:
-    vectors = np.random.default_rng(0).standard_normal((count, 1, dimension)) ** 3  # tiny numbers print long
-    unit = (vectors / np.linalg.norm(vectors, axis=2, keepdims=True)).astype(np.float32)
-    return Points([point_id(f"sha256:{row}", "space:x") for row in range(count)], unit, [payload or {}] * count)
+    vectors = unit(np.random.default_rng(0).standard_normal((count, 1, dimension)) ** 3)  # tiny numbers print long
+    return Points([point_id(f"sha256:{row}", "space:x") for row in range(count)], vectors, [payload or {}] * count)
 
 
 def test_an_upsert_goes_in_batches_below_five_megabytes_and_waits(index: ServerIndex, recorder: Recorder) -> None:

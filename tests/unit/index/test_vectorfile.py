@@ -23,6 +23,7 @@ from provenance.index import (
 )
 from provenance.index import vectorfile as vectorfile_module
 from provenance.index.memory import MemoryIndex
+from tests.vectors import unit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,9 +34,7 @@ COUNT, PARTS, DIMENSION = 40, 2, 16
 
 @pytest.fixture
 def vectors() -> FloatArray:
-    values = np.random.default_rng(0).standard_normal((COUNT, PARTS, DIMENSION))
-    unit: FloatArray = (values / np.linalg.norm(values, axis=2, keepdims=True)).astype(np.float32)
-    return unit
+    return unit(np.random.default_rng(0).standard_normal((COUNT, PARTS, DIMENSION)))
 
 
 def ensure(folder: Path, vectors: FloatArray, digest: str = "d", *, fetched: list[int] | None = None) -> FloatArray:

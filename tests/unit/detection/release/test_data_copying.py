@@ -12,10 +12,7 @@ from scipy.stats import binomtest, mannwhitneyu
 from provenance.detection.release.data_copying import data_copying
 from provenance.errors import UsageError
 from tests.nearest import nearest_lists
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+from tests.vectors import unit
 
 
 def lists(real: np.ndarray, generated: np.ndarray, groups: list[int], k: int) -> tuple:

@@ -14,12 +14,9 @@ from provenance.detection.scores.local import LocalScores, Matching, matching_sc
 from provenance.detection.scores.local_memory import local_scores, referenced, robust, scores_with_each_plant
 from provenance.detection.scores.local_neighbors import local_nearest_scores, speaking_parts
 from provenance.errors import UsageError
+from tests.vectors import unit
 
 DATA = Path(__file__).resolve().parents[5] / "shared" / "data"
-
-
-def unit(values: Any) -> Any:
-    return (values / np.linalg.norm(values, axis=-1, keepdims=True)).astype(np.float32)
 
 
 def made_up(n: int = 24, m: int = 30, parts: int = 3, dim: int = 6, seed: int = 0) -> tuple[Any, Any]:

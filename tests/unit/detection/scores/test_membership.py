@@ -11,19 +11,19 @@ from scipy.stats import rankdata
 from provenance.detection.scores.membership import SCORES, combine_by_rank, membership_scores
 from provenance.detection.scores.neighborhoods import fixed_point, neighborhoods
 from provenance.errors import UsageError
+from tests.vectors import unit
 
 K = 4
 
 
-def unit(rng: np.random.Generator, n: int, dimension: int = 24) -> np.ndarray:
-    vectors = rng.standard_normal((n, dimension)) + 0.5
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+def drawn(rng: np.random.Generator, n: int, dimension: int = 24) -> np.ndarray:
+    return unit(rng.standard_normal((n, dimension)) + 0.5)
 
 
 @pytest.fixture
 def world() -> tuple[np.ndarray, np.ndarray, list[str | None]]:
     rng = np.random.default_rng(0)
-    pool, release = unit(rng, 31), unit(rng, 47)
+    pool, release = drawn(rng, 31), drawn(rng, 47)
     release[3] = pool[5]
     groups = [f"patient{row // 3}" if row < 18 else None for row in range(31)]
     return pool, release, groups
@@ -66,7 +66,7 @@ def test_referenced_takes_the_same_score_of_another_release_off(
     world: tuple[np.ndarray, np.ndarray, list[str | None]],
 ) -> None:
     pool, release, groups = world
-    other = unit(np.random.default_rng(9), 20)
+    other = drawn(np.random.default_rng(9), 20)
     found = membership_scores(
         neighborhoods(pool, release, groups, k=K), neighborhoods(pool, other, groups, k=K), ["referenced:density"]
     )
@@ -95,7 +95,7 @@ def test_order_of_images_changes_no_bit(world: tuple[np.ndarray, np.ndarray, lis
 
 def test_products_are_exact_whatever_the_order_of_the_sum() -> None:
     rng = np.random.default_rng(2)
-    vectors = fixed_point(unit(rng, 30, 2048), "vectors")
+    vectors = fixed_point(drawn(rng, 30, 2048), "vectors")
     as_integers = (vectors * 2**26).astype(np.int64)
     # Whole numbers as Python ints: no rounding anywhere.
     exact = [
@@ -129,7 +129,7 @@ def test_copies_stay_finite_and_rank_first(world: tuple[np.ndarray, np.ndarray, 
 
 
 def test_where_all_are_equal_no_score_tells_them_apart() -> None:
-    same = np.repeat(unit(np.random.default_rng(3), 1), 12, axis=0)
+    same = np.repeat(drawn(np.random.default_rng(3), 1), 12, axis=0)
     for values in membership_scores(neighborhoods(same, same[:5], k=2)).values():
         assert len(set(values.tolist())) == 1
         assert np.isfinite(values).all()
@@ -144,7 +144,7 @@ def test_where_all_are_equal_no_score_tells_them_apart() -> None:
         ({"pool": np.zeros((0, 24), dtype=np.float32)}, "one vector or more"),
         ({"pool": np.full((31, 24), np.nan, dtype=np.float32)}, "not finite"),
         ({"pool": np.ones((31, 24), dtype=np.float32)}, "not of unit length"),
-        ({"pool": unit(np.random.default_rng(0), 31, 12)}, "12 and of 24"),
+        ({"pool": drawn(np.random.default_rng(0), 31, 12)}, "12 and of 24"),
         ({"groups": ["a"]}, "1 values for 31 images"),
     ],
 )
