@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from provenance.config import SETTINGS_FILE, Settings, load_settings
 from provenance.errors import CatalogError, ConflictError, EmbeddingError, NotFoundError, UsageError
+from provenance.logs import room, step
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from provenance.vocabulary import Space
 
 CATALOG_FILE = "catalog.sqlite3"
+_log = room(__name__)
 _FILE_BACKBONES = ("onnx:", "torchscript:")
 
 _SETTINGS_TEXT = """\
@@ -104,7 +106,8 @@ class Installation(AbstractContextManager["Installation"]):
         from provenance.catalog import Catalog
 
         self._refuse_lost_catalog()
-        return Catalog.open(self.catalog_url, create=not self.settings.catalog_url)
+        with step(_log, "open catalog", url=self.catalog_url):
+            return Catalog.open(self.catalog_url, create=not self.settings.catalog_url)
 
     def upgrade_catalog(self) -> tuple[str | None, str]:
         """Bring the catalog to this software's schema, an empty database too; gives the revisions before and after."""
@@ -127,7 +130,8 @@ class Installation(AbstractContextManager["Installation"]):
             ConflictError: If one of the two belongs to another.
         """
         catalog = self.catalog  # first: a workspace never holds an index without its catalog
-        index = self._open_index()
+        with step(_log, "open index", url=self.index_url):
+            index = self._open_index()
         try:
             self._bind(catalog, index)
         except BaseException:
@@ -220,14 +224,17 @@ class Installation(AbstractContextManager["Installation"]):
 
         given = {name: value for name, value in overrides.items() if value is not None}
         chosen = {**self._default_backbone(given), **given}
-        return load_backbone(
-            chosen.pop("name", None),
-            weights_dir=self.settings.weights_dir,
-            device=self.settings.device,
-            batch_size=self.settings.batch_size,
-            threads=self.settings.threads,
-            **chosen,
-        )
+        with step(_log, "load backbone") as facts:
+            backbone = load_backbone(
+                chosen.pop("name", None),
+                weights_dir=self.settings.weights_dir,
+                device=self.settings.device,
+                batch_size=self.settings.batch_size,
+                threads=self.settings.threads,
+                **chosen,
+            )
+            facts.update(backbone=backbone.space.backbone, space=backbone.space.space_id)
+        return backbone
 
     def backbone_of(self, space: Space, **choice: Any) -> Backbone:
         """The backbone whose space it is: by ``choice`` (name, backbone_file, weights), else by the space's name.

@@ -21,6 +21,7 @@ from provenance.audit.resolution import resolution_notes, resolution_settings, w
 from provenance.audit.twins import twin_counts, twin_notes, twins_of, with_twins
 from provenance.findings import Findings
 from provenance.ingest import image_ids_digest
+from provenance.logs import room, run_of, step, steps
 from provenance.records import AuditDataset, AuditRecord, NeighborRecord, VerdictRecord
 from provenance.version import __version__
 from provenance.vocabulary import Role, digest_of_json
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from provenance.audit.judgement import Judgement
     from provenance.detection import Decision, Policy
     from provenance.installation import Installation
+
+_log = room(__name__)
 
 VERDICT_VERSION = 1
 """Version of the canonical form that ``verdict_digest`` is taken over."""
@@ -64,8 +67,9 @@ def run_audit(workspace: Installation, request: AuditRequest, on_step: OnStep | 
         VectorStoreError: If a stored vector is missing or damaged; nothing is recorded then.
     """
     rule_of(request.policy)
-    with _collector_paused():
-        return _run_audit(workspace, request, on_step)
+    audit_id = uuid.uuid4().hex
+    with _collector_paused(), run_of(audit_id), step(_log, "audit"), steps(_log, on_step) as said:
+        return _run_audit(workspace, request, audit_id, said)
 
 
 @contextmanager
@@ -80,9 +84,8 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _run_audit(workspace: Installation, request: AuditRequest, on_step: OnStep | None) -> AuditReport:
+def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on_step: OnStep) -> AuditReport:
     started_at, clock = datetime.now(UTC), time.monotonic()
-    on_step = on_step or (lambda _step: None)
     rule, policy = rule_of(request.policy), request.policy
     request = with_matched_space(workspace, replace(request, space=request.space or policy.space_id), on_step)
     request = with_score_space(workspace, request, on_step)
@@ -97,7 +100,7 @@ def _run_audit(workspace: Installation, request: AuditRequest, on_step: OnStep |
     rejects = [r for f in (frozen.release, *frozen.sets) for r in workspace.catalog.rejects(f.dataset.dataset_id)]
     moments = judged.moments
     record = AuditRecord(
-        audit_id=uuid.uuid4().hex,
+        audit_id=audit_id,
         dataset_id=frozen.release.dataset.dataset_id,
         subject=policy.subject,
         rule=policy.rule.value,

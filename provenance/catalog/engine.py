@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,12 +24,15 @@ from sqlalchemy.orm import Session
 
 from provenance.catalog.tables import APPEND_ONLY, Base
 from provenance.errors import CatalogError
+from provenance.logs import note, room
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
 BUSY_TIMEOUT_SECONDS = 30
+_LONG_WAIT_SECONDS = 0.5
+_log = room(__name__)
 CHUNK = 5000
 """Values in one IN list: far below SQLite's limit on variables."""
 
@@ -159,7 +163,8 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     # A deferred transaction that comes to write after another has written can't wait: it fails at once.
     writing = connection.get_execution_options().get(_WRITING, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+    with _waited_for():
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
 @contextmanager
@@ -217,7 +222,18 @@ def hold(connection: Connection | Session, *, alone: bool) -> None:
     bind = connection.get_bind() if isinstance(connection, Session) else connection
     if bind.dialect.name == "postgresql":
         function = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
-        connection.execute(text(f"SELECT {function}(:key)"), {"key": _ADVISORY_LOCK})
+        with _waited_for():
+            connection.execute(text(f"SELECT {function}(:key)"), {"key": _ADVISORY_LOCK})
+
+
+@contextmanager
+def _waited_for() -> Iterator[None]:
+    """Says how long another writer was waited for, where that was long."""
+    started = time.monotonic()
+    yield
+    seconds = round(time.monotonic() - started, 3)
+    if seconds >= _LONG_WAIT_SECONDS:
+        note(_log, "waited for another writer", seconds=seconds)
 
 
 def affected(result: Any) -> int:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from provenance import logs
 from provenance.errors import ProvenanceError
 from provenance.version import __version__
 
@@ -57,6 +60,7 @@ class _State:
 
 
 state = _State()
+_log = logs.room(__name__)
 
 
 def _print_version(wanted: bool) -> None:
@@ -67,6 +71,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     workspace: Annotated[
         Path,
         typer.Option(
@@ -78,13 +83,25 @@ def _options(
         ),
     ] = Path(".provenance"),
     verbose: Annotated[
-        int, typer.Option("--verbose", "-v", count=True, help="-vv shows the traceback of an error.")
+        int,
+        typer.Option(
+            "--verbose", "-v", count=True, help="Log to stderr; -vv in detail, with the traceback of an error."
+        ),
     ] = 0,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no messages to stderr, but errors.")
+    ] = False,
+    log_format: Annotated[
+        logs.LogFormat,
+        typer.Option("--log-format", envvar="PROVENANCE_LOG_FORMAT", help="json: every line on stderr is an object."),
+    ] = logs.LogFormat.TEXT,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     state.workspace, state.verbosity = workspace, verbose
+    logs.configure(verbose, log_format, quiet=quiet)
+    logs.note(_log, "command: begun", command=context.invoked_subcommand, version=__version__, workspace=workspace)
 
 
 def open_workspace(**settings: Any) -> Workspace:
@@ -129,24 +146,30 @@ def load_backbone(workspace: Workspace, *, match_resolution: str | None = None, 
 
 def main() -> None:
     """Run the command line; every error that is meant for people ends here, as text and an exit code."""
-    try:
-        app()
-    except ProvenanceError as error:
-        if state.verbosity >= 2:
-            import traceback
+    started = time.monotonic()
+    with logs.run_of():
+        try:
+            app()
+        except ProvenanceError as error:
+            _say(error, error.message, error.hint)
+            sys.exit(error.exit_code)
+        except BrokenPipeError:
+            # The reader of a pipe left: nothing to report, and nothing more to flush.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+        except Exception as error:  # noqa: BLE001  (nobody above could say anything of it)
+            hint = "run it again with -vv before the command for the traceback, and report it"
+            _say(error, f"this is a defect of provenance: {type(error).__name__}: {error}", hint)
+            sys.exit(1)
+        finally:
+            logs.note(_log, "command: ended", seconds=round(time.monotonic() - started, 3))
 
-            traceback.print_exc()
-        sys.stderr.write(f"error: {error.message}\n")
-        if error.hint:
-            sys.stderr.write(f"hint: {error.hint}\n")
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of a pipe left: nothing to report, and nothing more to flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    except Exception as error:
-        if state.verbosity >= 2:
-            raise
-        sys.stderr.write(f"error: this is a defect of provenance: {type(error).__name__}: {error}\n")
-        sys.stderr.write("hint: run it again with -vv before the command for the traceback, and report it\n")
-        sys.exit(1)
+
+def _say(error: Exception, message: str, hint: str) -> None:
+    """An error to stderr; with -vv its traceback before it."""
+    trace = None
+    if state.verbosity >= 2:
+        import traceback
+
+        trace = logs.without_secrets("".join(traceback.format_exception(error)))
+    logs.note(logs.MESSAGES, message, level=logging.ERROR, hint=hint or None, traceback=trace)

@@ -12,6 +12,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from provenance.logs import MESSAGES, may_draw
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -41,12 +43,12 @@ def _json_value(value: Any) -> Any:
 
 def message(text: str) -> None:
     """A line for people, on stderr."""
-    sys.stderr.write(text + "\n")
+    MESSAGES.info(text)
 
 
 def warn(text: str) -> None:
     """A line for people that wants attention, on stderr."""
-    sys.stderr.write(f"note: {text}\n")
+    MESSAGES.warning(text)
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -119,7 +121,7 @@ def progress_bar(label: str) -> Iterator[OnProgress]:
     from provenance.ingest import Progress as Step
 
     screen = console(stderr=True)
-    if not screen.is_terminal:
+    if not (screen.is_terminal and may_draw()):
         yield _lines(label)
         return
     columns = (

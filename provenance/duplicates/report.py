@@ -11,6 +11,7 @@ from provenance.duplicates.hashing import looks_of
 from provenance.duplicates.pairs import UNKNOWN, PairSearch
 from provenance.duplicates.rule import DuplicateRule
 from provenance.errors import ConflictError, SpaceMismatchError, UsageError
+from provenance.logs import room, step
 from provenance.spaces import common_space, members_in
 from provenance.vocabulary import DatasetKind, Membership, Rejection
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from provenance.installation import Installation
     from provenance.records import Dataset, Member
     from provenance.vocabulary import Space
+
+_log = room(__name__)
 
 MAX_PAIRS = 200_000
 """More pairs than this are an error: nobody reads them, and limits that give them are too loose."""
@@ -131,6 +134,7 @@ class DuplicateReport:
         }
 
 
+@step(_log, "find duplicates")
 def find_duplicates(
     workspace: Installation, request: DuplicateRequest, on_progress: OnProgress | None = None
 ) -> DuplicateReport:

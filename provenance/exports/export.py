@@ -10,6 +10,7 @@ from provenance.exports.audits import export_audit_csv, export_audit_jsonl, expo
 from provenance.exports.datasets import export_dataset_parquet
 from provenance.exports.imageclef import RunFile, export_run_file
 from provenance.exports.similarities import export_similarities
+from provenance.logs import room, step
 from provenance.records import Dataset
 from provenance.vocabulary import ExportFormat
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from provenance.installation import Installation
     from provenance.records import AuditRecord
+
+_log = room(__name__)
 
 _HEX = frozenset("0123456789abcdef")
 
@@ -30,6 +33,7 @@ class Exported:
     run_file: RunFile | None = None
 
 
+@step(_log, "write export")
 def write_export(
     workspace: Installation,
     what: str,

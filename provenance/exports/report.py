@@ -16,6 +16,7 @@ from provenance.errors import SourceError, UsageError
 from provenance.exports.report_calibrated import calibrated_part, heat_maps
 from provenance.files import require_free, write_bytes
 from provenance.images import OTHER_BYTES, RecordedImage, Reread, png_bytes, reading_again
+from provenance.logs import room, step
 from provenance.lookup import drift_of_audit
 from provenance.report import (
     Case,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from provenance.records import AuditRecord, AuditReject, Dataset, ImageRecord, Member, StoredNeighbor, StoredVerdict
     from provenance.report import HeatMap
     from provenance.vocabulary import Space
+
+_log = room(__name__)
 
 DEFAULT_CASES = 12
 MAX_REJECTS = 200
@@ -85,6 +88,7 @@ class WrittenReport:
     pictures_missing: int
 
 
+@step(_log, "write report")
 def write_report(
     workspace: Installation, audit: AuditRecord, target: Path, *, cases: int = DEFAULT_CASES, replace: bool = False
 ) -> WrittenReport:

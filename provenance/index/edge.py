@@ -44,6 +44,7 @@ from provenance.index.contract import (
     no_collection,
     other_shape,
 )
+from provenance.logs import room, step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,6 +64,7 @@ READ_AHEAD_BYTES = 2**20
 # The engine writes through memory maps: a full disk is no error there but the death of the process.
 FREE_BYTES_KEPT = 128 * 2**20
 _LOCK_POLL_SECONDS = 0.05
+_log = room(__name__)
 _RECONCILE = "run `provenance reconcile`: the catalog is the truth, damaged collections can be made anew"
 _PERMISSIONS = "check the permissions of the folder"
 _ROOM = "its disk is full: make room and run the command again"
@@ -86,16 +88,21 @@ class StoreLock:
             raise
 
     def _acquire(self, timeout_seconds: float) -> None:
+        if self._taken():
+            return
         deadline = time.monotonic() + timeout_seconds
-        while True:
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with step(_log, "wait for lock", reason=self._locked().message):
+            while not self._taken():
                 if time.monotonic() >= deadline:
-                    raise self._locked() from None
+                    raise self._locked()
                 time.sleep(_LOCK_POLL_SECONDS)
-            else:
-                return
+
+    def _taken(self) -> bool:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def _locked(self) -> StoreLockedError:
         pid, _, host = os.pread(self._descriptor, 200, 0).decode(errors="replace").strip().partition(" ")

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import logging
 import time
 import uuid
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -29,15 +31,18 @@ from provenance.index.contract import (
     no_collection,
     other_shape,
 )
+from provenance.logs import note, room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from qdrant_client import QdrantClient
+    from tenacity import RetryCallState
 
     from provenance.arrays import Float32s
 
+_log = room(__name__)
 PREFIX = "provenance_"
 STORE_COLLECTION = "provenance-store"
 STORE_POINT = str(uuid.UUID(int=1))
@@ -325,6 +330,7 @@ class ServerIndex:
             wait=wait_exponential(multiplier=self._retry_wait_seconds, max=10.0),
             retry=retry_if_exception(_may_pass),
             reraise=True,
+            before_sleep=partial(self._say_again, method),
         )
         try:
             return attempts(getattr(self._client, method), *arguments, **settings)
@@ -335,6 +341,12 @@ class ServerIndex:
                 raise no_collection(name.removeprefix(PREFIX)) from error
             words = method.replace("_", " ")
             raise VectorStoreError(f"{self._url}: {words} failed: {_reason(error)}", hint=_hint(error)) from error
+
+    def _say_again(self, method: str, state: RetryCallState) -> None:
+        assert state.outcome is not None
+        reason, wait = _reason(state.outcome.exception()), round(state.upcoming_sleep, 3)
+        facts = {"url": self._url, "request": method, "attempt": state.attempt_number, "seconds": wait}
+        note(_log, "request failed, sent again", level=logging.WARNING, reason=reason, **facts)
 
 
 def is_loopback(host: str) -> bool:
@@ -430,7 +442,7 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, ResourceExhaustedResponse) or isinstance(getattr(error, "source", None), TransportError)
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException | None) -> str:
     details = getattr(error, "details", None)
     text = str(details() if callable(details) else (getattr(error, "source", None) or error))
     return " ".join(text.split())[:300]

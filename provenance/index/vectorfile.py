@@ -18,6 +18,7 @@ import numpy as np
 
 from provenance.errors import VectorStoreError
 from provenance.index.search import available_threads
+from provenance.logs import room, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from provenance.index.contract import VectorIndex
 
     Located = tuple[str, str, str]
+
+_log = room(__name__)
 
 SUFFIX = ".f32"
 _UNFINISHED = ".unfinished"
@@ -110,7 +113,8 @@ def ensure_vector_file(
         vectors = _opened(file, shape, vector_digests, threads)
         if vectors is None:
             folder.mkdir(parents=True, exist_ok=True)
-            _write(file, shape, vector_digests, fetch, threads)
+            with step(_log, "make vector file", images=shape[0], parts=parts):
+                _write(file, shape, vector_digests, fetch, threads)
             vectors = _opened(file, shape, vector_digests, threads)
     except OSError as error:
         raise VectorStoreError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from contextlib import closing, contextmanager, suppress
@@ -21,6 +22,7 @@ from provenance.images import Prepared, open_source, prepare_frames
 from provenance.index import CollectionSpec, load_vectors
 from provenance.ingest.record import KnownFiles, Writer
 from provenance.ingest.request import IngestReport, IngestRequest, OnProgress, Progress, image_ids_digest
+from provenance.logs import note, room, run_of, step
 from provenance.version import __version__
 from provenance.vocabulary import DatasetKind, PointState, Rejection, RejectReason, RunState
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from provenance.vocabulary import Found, SourceItem, Space
 
 COUNTS = ("read", "added", "embedded", "copied", "known", "repeated", "rejected")
+_log = room(__name__)
 CHUNK = 16
 """Images whose state is looked up in the catalog at once."""
 
@@ -99,7 +102,18 @@ def run_ingest(
 def recorded_run(
     catalog: Catalog, run_id: str, counts: Mapping[str, int], is_interrupted: Callable[[], bool]
 ) -> Iterator[None]:
-    """Whatever ends a run, the catalog says how it ended and how far it came."""
+    """Whatever ends a run, the catalog and the log say how it ended and how far it came."""
+    with run_of(run_id), step(_log, "run") as facts, _recorded(catalog, run_id, counts, is_interrupted):
+        try:
+            yield
+        finally:
+            facts.update(counts)
+
+
+@contextmanager
+def _recorded(
+    catalog: Catalog, run_id: str, counts: Mapping[str, int], is_interrupted: Callable[[], bool]
+) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
@@ -168,7 +182,8 @@ class IngestRun:
         """Takes items in, batch by batch, until they end or the run is asked to stop."""
         with closing(self._embedded(items)) as batches:
             for batch in batches:
-                self._write(batch)
+                with step(_log, "batch", level=logging.DEBUG, dataset=self.dataset.name, images=len(batch)):
+                    self._write(batch)
                 if on_progress is not None:
                     on_progress(Progress("ingest", self.counts["read"], total))
                 if self.stop.is_set():
@@ -275,6 +290,8 @@ class IngestRun:
         if refused:
             self.catalog.add_rejects(self.writer.run_id, self.dataset.dataset_id, refused)
             self.rejections.extend(refused)
+        for one in refused:
+            note(_log, "rejected", name=one.name, member=one.member, reason=one.reason.value, detail=one.detail)
         self._count([plan for plan, _ in images], len(refused))
 
     def _usable(self, plan: _Planned, vector: FloatArray | None) -> _Plan:

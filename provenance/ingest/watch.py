@@ -6,6 +6,7 @@ or by looking again and again. The index is held for a batch only, so that audit
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from provenance.errors import CatalogError, ProvenanceError, SourceError, UsageE
 from provenance.groups import group_rule
 from provenance.images import items_at, open_source
 from provenance.ingest import IngestRequest, IngestRun, KnownFiles
+from provenance.logs import note, room
 from provenance.vocabulary import DatasetKind, Rejection, SourceItem
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from provenance.installation import Installation
     from provenance.vocabulary import Found
 
+_log = room(__name__)
 SETTLE_SECONDS = 2.0
 BATCH_FILES = 64
 RESCAN_SECONDS = 60.0
@@ -125,6 +128,7 @@ class _Watch:
                 if once:
                     raise
                 self._retry_later()
+                note(_log, "batch put off", level=logging.WARNING, error=error.message, seconds=self.retry_seconds)
                 on_problem(error, self.retry_seconds)
             finally:
                 self.workspace.close()

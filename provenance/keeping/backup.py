@@ -31,6 +31,7 @@ from provenance.errors import ConflictError, SourceError, VectorStoreError
 from provenance.index import CollectionSpec, Points, vector_digest
 from provenance.ingest import Progress, payload_of
 from provenance.keeping.reconcile import reconcile
+from provenance.logs import room, step
 from provenance.version import __version__
 from provenance.vocabulary import PointState
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from provenance.keeping.reconcile import ReconcileReport
     from provenance.records import Collection
     from provenance.vocabulary import Space
+
+_log = room(__name__)
 
 FORMAT, VERSION = "provenance-backup", 1
 CATALOG_ENTRY, MANIFEST_ENTRY, VECTORS_FOLDER = "catalog.sqlite3", "manifest.json", "vectors/"
@@ -76,6 +79,7 @@ class RestoreReport:
     reconciled: ReconcileReport
 
 
+@step(_log, "backup")
 def backup(workspace: Installation, file: Path, on_progress: OnProgress | None = None) -> BackupReport:
     """Write catalog and vectors into one file, which appears whole or not at all.
 
@@ -187,6 +191,7 @@ class _Packing:
                 self.on_progress(Progress("backup", self.done, self.total))
 
 
+@step(_log, "restore")
 def restore(workspace: Installation, file: Path, on_progress: OnProgress | None = None) -> RestoreReport:
     """Bring a backup into an empty workspace, and compare catalog and index.
 

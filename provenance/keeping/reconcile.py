@@ -16,6 +16,7 @@ from provenance.errors import EmbeddingError, VectorStoreError
 from provenance.index import CollectionSpec, member_key, vector_digest
 from provenance.ingest import Progress, Reembedding, Writer, recorded_run
 from provenance.keeping.removal import finish_forgetting
+from provenance.logs import room, step
 from provenance.version import __version__
 from provenance.vocabulary import DatasetKind, PointState, Rejection, Space
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from provenance.ingest import OnProgress
     from provenance.installation import Installation
     from provenance.records import Collection, PointRecord
+
+_log = room(__name__)
 
 _CHUNK = 1000
 
@@ -117,6 +120,7 @@ class ReconcileReport:
         return self.left == 0
 
 
+@step(_log, "reconcile")
 def reconcile(
     workspace: Installation,
     *,

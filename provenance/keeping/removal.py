@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from provenance.errors import NotFoundError, SourceError
 from provenance.index import clear
+from provenance.logs import room, step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from provenance.installation import Installation
     from provenance.records import Dataset, ImageRecord
 
+_log = room(__name__)
 
+
+@step(_log, "remove dataset")
 def remove_dataset(workspace: Installation, dataset: Dataset) -> None:
     """Take a set or release out: index, moments and catalog. Audits that used it keep their verdicts.
 
@@ -33,6 +37,7 @@ def _drop_collections(workspace: Installation) -> None:
     clear(workspace.vector_folder)
 
 
+@step(_log, "forget image")
 def forget_image(workspace: Installation, text: str, reason: str = "") -> ImageRecord:
     """Take one image out of everything but the history, for good; it does not come back with a later ingest.
 
@@ -48,6 +53,7 @@ def forget_image(workspace: Installation, text: str, reason: str = "") -> ImageR
     return image
 
 
+@step(_log, "finish forgetting")
 def finish_forgetting(workspace: Installation) -> int:
     """Finish every forgetting that was begun; gives how many images it took out."""
     catalog = workspace.catalog
@@ -73,6 +79,7 @@ def _delete_points(workspace: Installation, key: str, points: Sequence[tuple[str
     workspace.index.compact(key)
 
 
+@step(_log, "relocate")
 def relocate(workspace: Installation, old: Path, new: Path) -> int:
     """Tell the catalog that sources moved from ``old`` to ``new``; gives how many occurrences moved with them.
 

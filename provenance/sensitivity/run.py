@@ -11,6 +11,7 @@ from provenance.audit.evidence import VectorSearch
 from provenance.detection import Plant, plants_needed, sensitivity_of
 from provenance.errors import UsageError
 from provenance.ingest import Progress
+from provenance.logs import room, step
 from provenance.sensitivity.judging import Bench, Judged, judge_plants
 from provenance.sensitivity.planting import EmbeddedPlants, Planting, chosen_originals, release_format
 from provenance.sensitivity.replay import ReplayedAudit, replayed
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
     from provenance.installation import Installation
     from provenance.records import Member
 
+_log = room(__name__)
+
 POSITIVE = (Label.ESTABLISHED, Label.USED)
 """Labels that count as found."""
 
 
+@step(_log, "measure sensitivity")
 def run_sensitivity(
     workspace: Installation,
     request: SensitivityRequest,

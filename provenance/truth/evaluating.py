@@ -10,6 +10,7 @@ import numpy as np
 
 from provenance.detection import Estimate, calibration_of_p_values, compare, evaluate
 from provenance.errors import ConflictError, NotFoundError, UsageError
+from provenance.logs import room, step
 from provenance.truth.evaluations import (
     ComparedAudits,
     EvaluatedAudit,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from provenance.installation import Installation
     from provenance.records import AuditRecord
 
+_log = room(__name__)
+
 OnStep = Callable[[str], None]
 
 CALIBRATION_GROUPS = "calibration_groups"
@@ -47,6 +50,7 @@ class _Known:
     used: bool
 
 
+@step(_log, "evaluate")
 def run_evaluation(
     workspace: Installation, request: EvaluationRequest, on_step: OnStep | None = None
 ) -> EvaluationReport:

@@ -11,6 +11,7 @@ from provenance.audit.policyfile import policy_document
 from provenance.detection import FitSettings, LogisticFit, fit_logistic
 from provenance.errors import NotFoundError, UsageError
 from provenance.files import write_bytes
+from provenance.logs import room, step
 from provenance.truth.known import Known, KnownImage, TruthRequest, known_images
 from provenance.version import __version__
 from provenance.vocabulary import DatasetKind, RuleName, Subject
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from provenance.installation import Installation
     from provenance.records import AuditRecord
+
+_log = room(__name__)
 
 _HEX = frozenset("0123456789abcdef")
 
@@ -79,6 +82,7 @@ class FitReport:
         }
 
 
+@step(_log, "fit")
 def run_fit(workspace: Installation, request: FitRequest, on_step: Callable[[str], None] | None = None) -> FitReport:
     """Split the images with known truth, fit on the training part, measure on both (seed paper, 4.5 and table 1).
 

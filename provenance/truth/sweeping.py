@@ -19,6 +19,7 @@ from provenance.detection import (
     threshold_of_scores,
 )
 from provenance.errors import UsageError
+from provenance.logs import room, step
 from provenance.truth.known import Known, KnownImage, TruthRequest, known_images
 from provenance.vocabulary import Population, RuleName, Subject
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from provenance.detection.seed.sweep import ThresholdAt
     from provenance.installation import Installation
+
+_log = room(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class SweepReport:
         return f"{named}, and no alpha beats calling every image used, which has {mark}."
 
 
+@step(_log, "sweep")
 def run_sweep(workspace: Installation, request: SweepRequest) -> SweepReport:
     """Judge the recorded scores of an audit again at every alpha, and measure the labels against truth.
 
