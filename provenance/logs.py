@@ -192,7 +192,7 @@ def _facts(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _run_id(record: logging.LogRecord) -> str:
-    return getattr(record, "run_id", _RUN_ID.get())
+    return str(getattr(record, "run_id", _RUN_ID.get()))
 
 
 def _moment(record: logging.LogRecord) -> str:
