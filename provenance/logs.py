@@ -136,7 +136,7 @@ class _Plain(logging.Formatter):
         """A message as people read it; an error with its traceback, where there is one, and its hint."""
         facts = _facts(record)
         hint = f"\nhint: {facts['hint']}" if "hint" in facts else ""
-        return facts.get("traceback", "") + _PREFIXES.get(record.levelno, "") + record.getMessage() + hint
+        return str(facts.get("traceback", "")) + _PREFIXES.get(record.levelno, "") + record.getMessage() + hint
 
 
 class _Json(logging.Formatter):
@@ -188,7 +188,8 @@ def may_draw() -> bool:
 
 
 def _facts(record: logging.LogRecord) -> dict[str, Any]:
-    return getattr(record, "facts", {})
+    facts: dict[str, Any] = getattr(record, "facts", {})
+    return facts
 
 
 def _run_id(record: logging.LogRecord) -> str:
