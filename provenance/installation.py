@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -10,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 from provenance.config import SETTINGS_FILE, Settings, load_settings
 from provenance.errors import CatalogError, ConflictError, EmbeddingError, NotFoundError, UsageError
 from provenance.logs import room, step
+from provenance.resources import Resource
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from provenance.catalog import Catalog
     from provenance.embedding import Backbone, Executor
     from provenance.images import PreparationSettings
@@ -32,7 +30,7 @@ _SETTINGS_TEXT = """\
 """
 
 
-class Installation(AbstractContextManager["Installation"]):
+class Installation(Resource):
     """Settings, catalog and index of one installation; opens each when it is first used.
 
     Attributes:
@@ -294,14 +292,6 @@ class Installation(AbstractContextManager["Installation"]):
             resource = self.__dict__.pop(name, None)
             if resource is not None:
                 resource.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def is_workspace(folder: Path) -> bool:

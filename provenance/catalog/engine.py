@@ -74,6 +74,12 @@ def chunked(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
         yield values[start : start + size]
 
 
+def rows_by(session: Session, query: Any, column: Any, values: Sequence[str]) -> Iterator[Any]:
+    """Rows of a query whose column is among many values, asked for in pieces."""
+    for chunk in chunked(values):
+        yield from session.execute(query.where(column.in_(chunk)))
+
+
 def parse_url(url: str) -> URL:
     """A database URL of ours: SQLite by file, or PostgreSQL through psycopg 3.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from provenance.catalog import tables as t
-from provenance.catalog.engine import chunked, hold, upserting
+from provenance.catalog.engine import chunked, hold, rows_by, upserting
 from provenance.records import Member, Placement
 from provenance.vocabulary import PointState
 
@@ -21,11 +21,8 @@ if TYPE_CHECKING:
 
 def lookup(session: Session, image_ids: Sequence[str]) -> dict[str, str]:
     """Image keys by image_id; unknown ones are left out."""
-    found: dict[str, str] = {}
-    for chunk in chunked(image_ids):
-        query = select(t.ImageIdentity.image_id, t.ImageIdentity.image_key)
-        found.update(session.execute(query.where(t.ImageIdentity.image_id.in_(chunk))).all())
-    return found
+    query = select(t.ImageIdentity.image_id, t.ImageIdentity.image_key)
+    return dict(rows_by(session, query, t.ImageIdentity.image_id, image_ids))
 
 
 def members(session: Session, dataset_id: str, collection_key: str) -> list[Member]:
@@ -99,25 +96,16 @@ def native_formats(session: Session, dataset_id: str) -> dict[tuple[Resolution, 
 
 def sizes_of(session: Session, image_keys: Sequence[str]) -> dict[str, Resolution]:
     """``(width, height)`` in pixels of images, by image_key; erased ones are left out."""
-    sizes: dict[str, Resolution] = {}
-    for chunk in chunked(image_keys):
-        query = select(t.ImageIdentity.image_key, t.ImageIdentity.width, t.ImageIdentity.height)
-        found = session.execute(query.where(t.ImageIdentity.image_key.in_(chunk)))
-        sizes.update({key: (width, height) for key, width, height in found})
-    return sizes
+    query = select(t.ImageIdentity.image_key, t.ImageIdentity.width, t.ImageIdentity.height)
+    found = rows_by(session, query, t.ImageIdentity.image_key, image_keys)
+    return {key: (width, height) for key, width, height in found}
 
 
 def names_of(session: Session, dataset_ids: Sequence[str], image_keys: Sequence[str]) -> dict[str, str]:
     """The smallest name that each image has in these datasets, by image_key; nameless ones are left out."""
-    names: dict[str, str] = {}
-    for chunk in chunked(image_keys):
-        query = (
-            select(t.Occurrence.image_key, func.min(t.Occurrence.name))
-            .where(t.Occurrence.image_key.in_(chunk), t.Occurrence.dataset_id.in_(list(dataset_ids)))
-            .group_by(t.Occurrence.image_key)
-        )
-        names.update(session.execute(query).all())
-    return names
+    smallest = select(t.Occurrence.image_key, func.min(t.Occurrence.name)).group_by(t.Occurrence.image_key)
+    query = smallest.where(t.Occurrence.dataset_id.in_(list(dataset_ids)))
+    return dict(rows_by(session, query, t.Occurrence.image_key, image_keys))
 
 
 def occurrence_names(session: Session, dataset_ids: Sequence[str]) -> dict[str, list[str]]:
@@ -142,21 +130,14 @@ def placements(session: Session, dataset_ids: Sequence[str]) -> list[Placement]:
 
 def pixel_digests(session: Session, image_keys: Sequence[str]) -> dict[str, str]:
     """The ``pixel_digest`` of images, by image_key; erased ones are left out."""
-    found: dict[str, str] = {}
-    for chunk in chunked(image_keys):
-        query = select(t.ImageIdentity.image_key, t.ImageIdentity.pixel_digest)
-        found.update(session.execute(query.where(t.ImageIdentity.image_key.in_(chunk))).all())
-    return found
+    query = select(t.ImageIdentity.image_key, t.ImageIdentity.pixel_digest)
+    return dict(rows_by(session, query, t.ImageIdentity.image_key, image_keys))
 
 
 def perceptual_hashes(session: Session, kind: str, image_keys: Sequence[str]) -> dict[str, str]:
     """The hashes of one kind that are on record, as hex digits, by image_key."""
-    found: dict[str, str] = {}
-    for chunk in chunked(image_keys):
-        query = select(t.PerceptualHash.image_key, t.PerceptualHash.value)
-        asked = query.where(t.PerceptualHash.kind == kind, t.PerceptualHash.image_key.in_(chunk))
-        found.update(session.execute(asked).all())
-    return found
+    query = select(t.PerceptualHash.image_key, t.PerceptualHash.value).where(t.PerceptualHash.kind == kind)
+    return dict(rows_by(session, query, t.PerceptualHash.image_key, image_keys))
 
 
 def record_perceptual_hashes(session: Session, kind: str, values: Mapping[str, str]) -> None:
@@ -168,12 +149,9 @@ def record_perceptual_hashes(session: Session, kind: str, values: Mapping[str, s
         values: Hex digits by image_key.
     """
     hold(session, alone=False)
+    present = select(t.ImageIdentity.image_key).join(t.Image, t.Image.image_key == t.ImageIdentity.image_key)
     for chunk in chunked(sorted(values)):
-        query = (
-            select(t.ImageIdentity.image_key)
-            .join(t.Image, t.Image.image_key == t.ImageIdentity.image_key)
-            .where(t.ImageIdentity.image_key.in_(chunk), t.Image.forgotten_at.is_(None))
-        )
+        query = present.where(t.ImageIdentity.image_key.in_(chunk), t.Image.forgotten_at.is_(None))
         rows = [{"image_key": key, "kind": kind, "value": values[key]} for key in session.scalars(query)]
         if rows:
             session.execute(upserting(session, t.PerceptualHash).on_conflict_do_nothing(), rows)

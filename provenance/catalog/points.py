@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, delete, exists, func, select, update
 
 from provenance.catalog import tables as t
-from provenance.catalog.engine import chunked, now
+from provenance.catalog.engine import chunked, now, rows_by
 from provenance.records import KnownOccurrence, PointFacts, PointRecord, VectorLocation
 from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
@@ -125,21 +125,15 @@ def _points(
 
 def point_facts(session: Session, collection_key: str, point_ids: Sequence[str]) -> dict[str, PointFacts]:
     """What the index keeps beside each vector, by point_id: image key, group's pseudonym, vector digest."""
-    found: dict[str, PointFacts] = {}
-    for chunk in chunked(sorted(point_ids)):
-        query = (
-            select(t.Point.point_id, t.Point.image_key, t.Membership.group_key, t.Point.vector_sha256)
-            .join(t.Collection, t.Collection.collection_key == t.Point.collection_key)
-            .join(
-                t.Membership,
-                and_(t.Membership.image_key == t.Point.image_key, t.Membership.dataset_id == t.Collection.dataset_id),
-            )
-            .where(t.Point.collection_key == collection_key, t.Point.point_id.in_(chunk))
-        )
-        found.update(
-            (point_id, PointFacts(key, group, digest)) for point_id, key, group, digest in session.execute(query)
-        )
-    return found
+    in_dataset = and_(t.Membership.image_key == t.Point.image_key, t.Membership.dataset_id == t.Collection.dataset_id)
+    query = (
+        select(t.Point.point_id, t.Point.image_key, t.Membership.group_key, t.Point.vector_sha256)
+        .join(t.Collection, t.Collection.collection_key == t.Point.collection_key)
+        .join(t.Membership, in_dataset)
+        .where(t.Point.collection_key == collection_key)
+    )
+    rows = rows_by(session, query, t.Point.point_id, sorted(point_ids))
+    return {point_id: PointFacts(key, group, digest) for point_id, key, group, digest in rows}
 
 
 def without_vector(session: Session, dataset_id: str, collection_key: str) -> list[tuple[str, str]]:
@@ -174,47 +168,36 @@ def vectors_elsewhere(
 
     Such a vector can be copied instead of computed again.
     """
-    found: dict[str, VectorLocation] = {}
-    for chunk in chunked(image_ids):
-        query = (
-            select(t.ImageIdentity.image_id, t.Point.collection_key, t.Point.point_id, t.Point.vector_sha256)
-            .join(t.Point, t.Point.image_key == t.ImageIdentity.image_key)
-            .join(t.Collection, t.Collection.collection_key == t.Point.collection_key)
-            .where(
-                t.ImageIdentity.image_id.in_(chunk),
-                t.Collection.space_id == space_id,
-                t.Collection.dropped_at.is_(None),
-                t.Collection.collection_key != not_collection,
-                t.Point.state == PointState.INDEXED.value,
-            )
-            .order_by(t.ImageIdentity.image_id, t.Point.collection_key)
+    query = (
+        select(t.ImageIdentity.image_id, t.Point.collection_key, t.Point.point_id, t.Point.vector_sha256)
+        .join(t.Point, t.Point.image_key == t.ImageIdentity.image_key)
+        .join(t.Collection, t.Collection.collection_key == t.Point.collection_key)
+        .where(
+            t.Collection.space_id == space_id,
+            t.Collection.dropped_at.is_(None),
+            t.Collection.collection_key != not_collection,
+            t.Point.state == PointState.INDEXED.value,
         )
-        for image_id, *location in session.execute(query):
-            found.setdefault(image_id, VectorLocation(*location))
+        .order_by(t.ImageIdentity.image_id, t.Point.collection_key)
+    )
+    found: dict[str, VectorLocation] = {}
+    for image_id, *location in rows_by(session, query, t.ImageIdentity.image_id, image_ids):
+        found.setdefault(image_id, VectorLocation(*location))
     return found
 
 
 def acknowledge(session: Session, collection_key: str, point_ids: Sequence[str]) -> None:
     """The index has flushed these points: ``pending`` becomes ``indexed``. Other states stay as they are."""
-    for chunk in chunked(sorted(point_ids)):
-        session.execute(
-            update(t.Point)
-            .where(
-                t.Point.collection_key == collection_key,
-                t.Point.point_id.in_(chunk),
-                t.Point.state == PointState.PENDING.value,
-            )
-            .values(state=PointState.INDEXED.value, updated_at=now())
-        )
+    for pending in _pending(collection_key, point_ids):
+        session.execute(update(t.Point).where(pending).values(state=PointState.INDEXED.value, updated_at=now()))
 
 
 def drop_pending(session: Session, collection_key: str, point_ids: Sequence[str]) -> None:
     """Takes back points that the index never got; their images stay in the dataset without a vector."""
-    for chunk in chunked(sorted(point_ids)):
-        session.execute(
-            delete(t.Point).where(
-                t.Point.collection_key == collection_key,
-                t.Point.point_id.in_(chunk),
-                t.Point.state == PointState.PENDING.value,
-            )
-        )
+    for pending in _pending(collection_key, point_ids):
+        session.execute(delete(t.Point).where(pending))
+
+
+def _pending(collection_key: str, point_ids: Sequence[str]) -> Iterator[ColumnElement[bool]]:
+    state = and_(t.Point.collection_key == collection_key, t.Point.state == PointState.PENDING.value)
+    return (and_(state, t.Point.point_id.in_(chunk)) for chunk in chunked(sorted(point_ids)))

@@ -24,11 +24,11 @@ from provenance.catalog import runs as _runs
 from provenance.catalog import spaces as _spaces
 from provenance.catalog import transfer as _transfer
 from provenance.catalog.engine import for_people, make_engine, parse_url, sqlite_file, translated, writing_engine
+from provenance.resources import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from types import TracebackType
 
     from sqlalchemy import URL, Engine
 
@@ -58,7 +58,7 @@ def _writes(function: Callable[Concatenate[Session, P], R]) -> Callable[Concaten
     return _method(function, writing=True)
 
 
-class Catalog:
+class Catalog(Resource):
     """All facts over one database; ``Catalog.open`` gives one. May be used by several threads."""
 
     def __init__(self, engine: Engine, url: URL) -> None:
@@ -96,14 +96,6 @@ class Catalog:
     def close(self) -> None:
         """Gives the connections back. A closed catalog opens new ones when it is used again."""
         self._engine.dispose()
-
-    def __enter__(self) -> Catalog:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def url_for_people(self) -> str:

@@ -14,15 +14,15 @@ import json
 import re
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from provenance.errors import VectorStoreError
+from provenance.resources import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import TracebackType
 
     from provenance.arrays import Float32s
 
@@ -83,7 +83,7 @@ class Points:
         return len(self.ids)
 
 
-class VectorIndex(Protocol):
+class VectorIndex(Resource, Protocol):
     """One vector store. Every method raises ``VectorStoreError`` where the store fails or the collection is unknown."""
 
     @property
@@ -139,14 +139,6 @@ class VectorIndex(Protocol):
 
     def close(self) -> None:
         """Flushes and lets go of the store; a second call does nothing."""
-
-    def __enter__(self) -> Self:
-        """The store itself."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Closes the store."""
 
 
 def point_id(image_id: str, space_id: str) -> str:

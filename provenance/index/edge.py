@@ -28,7 +28,7 @@ import socket
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,11 +45,11 @@ from provenance.index.contract import (
     other_shape,
 )
 from provenance.logs import room, step
+from provenance.resources import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from qdrant_edge import EdgeShard
 
@@ -118,7 +118,7 @@ class StoreLock:
         os.close(self._descriptor)
 
 
-class EdgeIndex:
+class EdgeIndex(Resource):
     """A store folder with one Edge shard per collection; see ``VectorIndex``."""
 
     def __init__(self, folder: Path, *, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> None:
@@ -278,14 +278,6 @@ class EdgeIndex:
             finally:
                 self._shards.clear()
                 lock.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _open_lock(self) -> StoreLock:
         if self._lock is None:

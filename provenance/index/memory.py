@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import uuid
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,10 +19,10 @@ from provenance.index.contract import (
     no_collection,
     other_shape,
 )
+from provenance.resources import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import TracebackType
     from typing import ClassVar
 
     from provenance.arrays import Float32s
@@ -37,7 +37,7 @@ class MemoryStore:
         self.points: dict[str, dict[str, tuple[Float32s, dict[str, Any]]]] = {}
 
 
-class MemoryIndex:
+class MemoryIndex(Resource):
     """The oracle; see ``VectorIndex``. Two indexes of one ``MemoryStore`` see the same points."""
 
     _named: ClassVar[dict[str, MemoryStore]] = {}
@@ -120,14 +120,6 @@ class MemoryIndex:
     def close(self) -> None:
         """See ``VectorIndex``."""
         self._store = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _open_store(self) -> MemoryStore:
         if self._store is None:

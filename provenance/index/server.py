@@ -14,7 +14,7 @@ import time
 import uuid
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -32,10 +32,10 @@ from provenance.index.contract import (
     other_shape,
 )
 from provenance.logs import note, room
+from provenance.resources import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import TracebackType
 
     from qdrant_client import QdrantClient
     from tenacity import RetryCallState
@@ -57,7 +57,7 @@ _PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _PASSING_CODES = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"})
 
 
-class ServerIndex:
+class ServerIndex(Resource):
     """A Qdrant server through qdrant-client; see ``VectorIndex``.
 
     Args:
@@ -266,14 +266,6 @@ class ServerIndex:
         client, self._client = self._client, None
         if client is not None:
             client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _spec(self, key: str) -> CollectionSpec:
         if key not in self._specs:
