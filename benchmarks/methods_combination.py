@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from provenance.detection.checks import both_classes, checked_flags
+from provenance.detection.decision import DECIMALS
 from provenance.detection.metrics.folds import folds_of
-from provenance.detection.rules import DECIMALS
 from provenance.detection.scores.membership import RANK_AVERAGE, combine_by_rank, score_matrix
 from provenance.detection.seed.logistic import FitSettings, LogisticModel, fit_model
 from provenance.errors import UsageError

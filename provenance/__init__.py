@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from provenance.version import __version__
 
 if TYPE_CHECKING:
-    from provenance.audit import AuditReport, AuditRequest, run_audit
-    from provenance.detection import Policy
+    from provenance.audit import AuditReport, AuditRequest, Policy, run_audit
     from provenance.errors import ProvenanceError
     from provenance.ingest import IngestReport, IngestRequest, run_ingest
     from provenance.service import Workspace, check_run, read_embeddings
@@ -23,7 +22,7 @@ _HOMES = {
     "AuditRequest": "provenance.audit",
     "IngestReport": "provenance.ingest",
     "IngestRequest": "provenance.ingest",
-    "Policy": "provenance.detection",
+    "Policy": "provenance.audit",
     "ProvenanceError": "provenance.errors",
     "Workspace": "provenance.service",
     "check_run": "provenance.service",

@@ -8,7 +8,6 @@ the same ``verdict_digest``, whatever the engine, the order of ingest, the batch
 spread over sets.
 """
 
-from provenance.audit.choosing import default_rule
 from provenance.audit.compare import Change, compare_audits
 from provenance.audit.explanation import (
     ExplainedImage,
@@ -19,28 +18,31 @@ from provenance.audit.explanation import (
     explain_image,
 )
 from provenance.audit.features import FEATURES, features_of
-from provenance.audit.inputs import AuditRequest
+from provenance.audit.plan import AuditPlan, AuditRequest, resolve
+from provenance.audit.policy import Policy, PolicyChoice, policy_from_json
 from provenance.audit.run import AuditReport, run_audit, verdict_digest
 from provenance.audit.scoring import ScoredReals, ScoringInputs, score_names, score_parameters, score_reals
-from provenance.detection import Policy
 
 __all__ = [
     "FEATURES",
+    "AuditPlan",
     "AuditReport",
     "AuditRequest",
     "Change",
     "ExplainedImage",
     "Explanation",
     "Policy",
+    "PolicyChoice",
     "ScoredReals",
     "ScoringInputs",
     "SpeakingPosition",
     "can_be_explained",
     "compare_audits",
-    "default_rule",
     "explain",
     "explain_image",
     "features_of",
+    "policy_from_json",
+    "resolve",
     "run_audit",
     "score_names",
     "score_parameters",

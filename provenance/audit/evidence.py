@@ -1,9 +1,7 @@
-"""The evidence: verified vectors, exact neighbors, and the threshold they give."""
+"""The evidence: verified vectors and exact neighbors."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,29 +10,25 @@ import numpy as np
 
 from provenance.audit.nearest import nearest_by_parts
 from provenance.audit.scoring import ScoringInputs
-from provenance.detection import Policy, Threshold, near_rounding_boundary, threshold_of_moments
-from provenance.errors import SpaceMismatchError
 from provenance.index import (
     Moments,
     content_digest,
-    direct_pairwise,
     ensure_vector_file,
     load_vectors,
-    needs_direct,
     neighbors_by_engine,
-    pairwise,
     prune,
 )
-from provenance.vocabulary import Role, RuleName, Subject
+from provenance.vocabulary import Role, Subject
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from provenance.audit.inputs import FrozenAudit, FrozenDataset
     from provenance.installation import Installation
     from provenance.records import Member
     from provenance.vocabulary import Space
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
-Count = Callable[[str, int, int], None]
 
 
 class Nearest(NamedTuple):
@@ -59,63 +53,39 @@ class SubjectEvidence:
         return next((n.similarity for n in self.neighbors if n.role is role and n.rank == 1), None)
 
 
-def gather(
-    workspace: Installation, frozen: FrozenAudit, policy: Policy, on_step: Callable[[str], None]
-) -> list[SubjectEvidence]:
+def gather(vectors: Vectors, frozen: FrozenAudit, reals: Sequence[Member]) -> list[SubjectEvidence]:
     """Exact neighbors of every subject, sorted by image_id.
 
-    A generated subject is compared with the acting images of each role; a real one with the release. Calibrated
-    verdicts of real images are about those that were or may have been used. In a local space, which only calibrated
-    rules judge in, similarity is the mean of the cosines of the parts.
-
-    Raises:
-        VectorStoreError: If a stored vector is missing or is not the one that was recorded.
-        SpaceMismatchError: If the space is not a whole-image space, and the rule needs one.
-    """
-    calibrated = policy.rule is RuleName.CALIBRATED
-    if frozen.space.parts != 1 and not calibrated:
-        raise SpaceMismatchError(
-            f"rule {policy.rule.value} judges whole images; {frozen.space.backbone} gives {frozen.space.parts} parts",
-            hint="choose a whole-image space with --space",
-        )
-    search = VectorSearch(workspace, frozen.space, on_step)
-    generated = frozen.release.members
-    if policy.subject is Subject.REAL:
-        reals = frozen.candidates if calibrated else frozen.judged_reals
-        nearest = search.nearest(search.vectors(reals), Role.RELEASE, generated, policy.top_k)
-        roles = {m.image_id: role for role, members in frozen.reals.items() for m in members}
-        subjects = [SubjectEvidence(m, roles[m.image_id], n) for m, n in zip(reals, nearest, strict=True)]
-    else:
-        queries = search.vectors(generated)
-        found: list[tuple[Nearest, ...]] = [() for _ in generated]
-        for role, members in sorted(frozen.reals.items()):
-            nearest = search.nearest(queries, role, members, policy.top_k)
-            found = [mine + more for mine, more in zip(found, nearest, strict=True)]
-        subjects = [SubjectEvidence(m, Role.RELEASE, n) for m, n in zip(generated, found, strict=True)]
-    prune(workspace.vector_folder, workspace.settings.vector_cache_bytes)
-    return subjects
-
-
-def scoring_inputs(workspace: Installation, frozen: FrozenAudit, on_step: Callable[[str], None]) -> ScoringInputs:
-    """What membership scores of a frozen audit are computed from, verified; reals in image_id order.
+    A generated subject is compared with the acting images of each role; a real one, of those to be judged (``reals``),
+    with the release. In a local space similarity is the mean of the cosines of the parts.
 
     Raises:
         VectorStoreError: If a stored vector is missing or is not the one that was recorded.
     """
-    search = VectorSearch(workspace, frozen.space, on_step)
-    pool = frozen.judged_reals
-    reference = None if frozen.reference is None else search.vectors(frozen.reference.members)
-    release, groups = search.vectors(frozen.release.members), [member.group_key for member in pool]
-    return ScoringInputs(search.vectors(pool), release, groups, reference, workspace.settings.threads)
+    generated, k = frozen.release.members, frozen.top_k
+    if frozen.subject is Subject.REAL:
+        vectors.of(frozen.judged_reals)  # those to be judged are among them: read at once
+        nearest = vectors.nearest(vectors.of(reals), Role.RELEASE, generated, k)
+        roles = frozen.role_of
+        return [SubjectEvidence(m, roles[m.image_id], n) for m, n in zip(reals, nearest, strict=True)]
+    queries = vectors.of(generated)
+    found: list[tuple[Nearest, ...]] = [() for _ in generated]
+    for role, members in sorted(frozen.reals.items()):
+        nearest = vectors.nearest(queries, role, members, k)
+        found = [mine + more for mine, more in zip(found, nearest, strict=True)]
+    return [SubjectEvidence(m, Role.RELEASE, n) for m, n in zip(generated, found, strict=True)]
 
 
-class VectorSearch:
-    """Vectors and neighbors of frozen members: over a verified local file, or by asking a server."""
+class Vectors:
+    """The vectors of one audit, each read and verified once, and neighbors by them (or by asking a server)."""
 
     def __init__(self, workspace: Installation, space: Space, on_step: Callable[[str], None]) -> None:
         self.workspace = workspace
         self.space = space
         self.on_step = on_step
+        self.threads = workspace.settings.threads
+        self._read: list[FloatArray] = []
+        self._places: dict[tuple[str, str], tuple[int, int]] = {}
 
     def nearest(
         self, queries: FloatArray, role: Role, references: Sequence[Member], k: int
@@ -123,8 +93,7 @@ class VectorSearch:
         """The k nearest references of each query, ranked."""
         self.on_step(f"comparing {len(queries):,} images with {len(references):,} ({role.value})")
         if self.workspace.exports_vectors or self.space.parts != 1:
-            threads = self.workspace.settings.threads
-            rows, similarities = nearest_by_parts(queries, self.vectors(references), k, threads=threads)
+            rows, similarities = nearest_by_parts(queries, self.of(references), k, threads=self.threads)
         else:
             keys = sorted({member.collection_key for member in references})
             rank = {member.point_id: row for row, member in enumerate(references)}
@@ -133,8 +102,34 @@ class VectorSearch:
         pairs = zip(rows.tolist(), similarities.tolist(), strict=True)
         return [_ranked(role, references, row, value) for row, value in pairs]
 
-    def vectors(self, members: Sequence[Member]) -> FloatArray:
-        """Verified vectors, float32 (n, parts, dim), in the order of ``members`` (image_id order)."""
+    def of(self, members: Sequence[Member]) -> FloatArray:
+        """Verified vectors, float32 (n, parts, dim), in the order of ``members`` (image_id order).
+
+        What was read in another selection of images is not read again.
+        """
+        places = [self._places.get(_key(member)) for member in members]
+        known = [place for place in places if place is not None]
+        if len(known) == len(members) > 0:
+            return self._selected(np.array(known, dtype=np.int64))
+        found = self._verified(members)
+        for row, member in enumerate(members):
+            self._places.setdefault(_key(member), (len(self._read), row))
+        self._read.append(found)
+        return found
+
+    def _selected(self, places: np.ndarray[Any, np.dtype[np.int64]]) -> FloatArray:
+        """Rows (which, row) of what was read; all of one array, in its order, is that array and no copy."""
+        which: list[int] = np.unique(places[:, 0]).tolist()
+        first = self._read[which[0]]
+        if len(which) == 1 and np.array_equal(places[:, 1], np.arange(len(first))):
+            return first
+        selected: FloatArray = np.empty((len(places), *first.shape[1:]), dtype=np.float32)
+        for each in which:
+            here = places[:, 0] == each
+            selected[here] = self._read[each][places[here, 1]]
+        return selected
+
+    def _verified(self, members: Sequence[Member]) -> FloatArray:
         if not self.workspace.exports_vectors:
             return self._load(members)
         return ensure_vector_file(
@@ -144,8 +139,19 @@ class VectorSearch:
             lambda start, stop: self._load(members[start:stop]),
             parts=self.space.parts,
             dimension=self.space.dimension,
-            threads=self.workspace.settings.threads,
+            threads=self.threads,
         )
+
+    def scoring_inputs(self, frozen: FrozenAudit) -> ScoringInputs:
+        """What membership scores are computed from; reals in image_id order."""
+        reals, release = self.of(frozen.judged_reals), self.of(frozen.release.members)
+        reference = None if frozen.reference is None else self.of(frozen.reference.members)
+        groups = [member.group_key for member in frozen.judged_reals]
+        return ScoringInputs(reals, release, groups, reference, self.threads)
+
+    def trim(self) -> None:
+        """Let vector files of other audits go where there are too many."""
+        prune(self.workspace.vector_folder, self.workspace.settings.vector_cache_bytes)
 
     def _load(self, members: Sequence[Member]) -> FloatArray:
         return load_vectors(
@@ -173,6 +179,10 @@ class VectorSearch:
         return total.minus(Moments.from_vectors(self._load(idle))) if idle else total
 
 
+def _key(member: Member) -> tuple[str, str]:
+    return member.image_id, member.vector_sha256
+
+
 def _ranked(
     role: Role, references: Sequence[Member], rows: list[int], similarities: list[float]
 ) -> tuple[Nearest, ...]:
@@ -181,19 +191,3 @@ def _ranked(
         for rank, (row, similarity) in enumerate(zip(rows, similarities, strict=True), start=1)
         if row >= 0
     )
-
-
-def pairwise_threshold(workspace: Installation, frozen: FrozenAudit, alpha: float) -> Threshold:
-    """T over ALL cosines between the release and the acting reals, from the collections' moments.
-
-    No pair is visited: the cost does not depend on how many images there are (``provenance.index.moments``).
-    Where the moments' rounding error could show in the recorded decimals, mu and sigma are computed again
-    from the vectors, centred and in image_id order.
-    """
-    search = VectorSearch(workspace, frozen.space, lambda _step: None)
-    release, reals = search.moments(frozen.release), search.moments_of_reals(frozen)
-    mu, variance = pairwise(release, reals)
-    sigma = math.sqrt(variance)
-    if needs_direct(mu, variance) or near_rounding_boundary(mu, sigma, alpha):
-        mu, sigma = direct_pairwise(search.vectors(frozen.release.members), search.vectors(frozen.judged_reals))
-    return threshold_of_moments(mu, sigma, release.n * reals.n, alpha)

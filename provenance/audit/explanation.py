@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from provenance.audit.evidence import scoring_inputs
-from provenance.audit.refreezing import frozen_again
+from provenance.audit.evidence import Vectors
+from provenance.audit.replay import planned_again
 from provenance.audit.scoring import is_local_score, score_reals
 from provenance.detection.scores.local_neighbors import speaking_parts
 from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError, UsageError
@@ -127,12 +127,12 @@ def explain(
             f"audit {audit.audit_id[:8]} did not judge by a local score, which alone speaks position by position"
         )
     on_step = on_step or (lambda _step: None)
-    frozen = frozen_again(workspace, audit, on_step)
+    frozen = planned_again(workspace, audit, on_step).frozen
     rows = {member.image_key: row for row, member in enumerate(frozen.judged_reals) if member.image_key in image_keys}
     if not rows:
         return {}
     parameters = workspace.catalog.policy(audit.policy_id).parameters
-    inputs = scoring_inputs(workspace, frozen, on_step)
+    inputs = Vectors(workspace, frozen.space, on_step).scoring_inputs(frozen)
     name = str(parameters["score"])
     scored = score_reals(name, inputs, k=int(parameters.get("k", parameters["top_k"])))
     assert scored.contributions is not None, "the score is a local one"

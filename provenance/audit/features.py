@@ -45,3 +45,9 @@ def features_of(subject: Subject, neighbors: Iterable[_Neighbor]) -> Mapping[str
         return {NEAREST: max(near, default=None), NEAREST_MEAN: mean}
     candidates = by_role.get(Role.USED, []) + by_role.get(Role.AGAINST, [])
     return {S_USED: max(candidates, default=None), S_NOT_USED: max(by_role.get(Role.NOT_USED, []), default=None)}
+
+
+def there(score: float | None) -> float:
+    """A score that the rule's check has made sure of: every role that it needs holds an image."""
+    assert score is not None, "checked before"
+    return score

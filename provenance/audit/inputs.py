@@ -1,16 +1,14 @@
-"""What an audit is about: its datasets, frozen, with the claim each makes, and the one space they share."""
+"""What an audit is about: its datasets, found and frozen, with the claim each makes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from provenance.detection import Policy
-from provenance.duplicates import DuplicateRule
 from provenance.errors import ConflictError, NotFoundError, UsageError
 from provenance.ingest import image_ids_digest
-from provenance.spaces import common_space, members_in
-from provenance.vocabulary import DatasetKind, Membership, Role, Space
+from provenance.spaces import members_in
+from provenance.vocabulary import DatasetKind, Membership, Role, Space, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,37 +28,22 @@ CANDIDATES = (Role.USED, Role.AGAINST)
 
 
 @dataclass(frozen=True, slots=True)
-class AuditRequest:
-    """What to audit.
+class Parties:
+    """The datasets of an audit, found by their names.
 
     Attributes:
-        release: Name of the release.
-        used: Names of sets claimed to have been used for training the generator.
-        not_used: Names of sets claimed not to have been used.
-        against: Names of sets of which it is not known. With no set at all, every set takes part by its
-            default membership (of the release's modality, where both state one).
-        policy: The rule and its parameters.
-        space: Backbone name or ``space_id`` (prefix); ``None``: the one space that all have in common.
-        exclude_overlap: Leave images out that are claimed used and not used; otherwise they are an error.
-        exclude_twins: Leave not-used images out that have a near-twin among the used ones; otherwise a note says so.
-        twin_rule: What counts as a near-twin.
-        match_resolution: Judge in the space in which every image is first brought to the release's native resolution;
-            what is missing there is embedded from the recorded sources.
-        reference_release: Name of a release whose generator was trained on other images, for ``calibrated``: a control
-            of its scores, or what a ``referenced:`` score subtracts.
+        sets: The real sets, each with the claim it makes.
+        reference: A release of a generator trained on other images; ``None`` without.
     """
 
-    release: str
-    used: tuple[str, ...] = ()
-    not_used: tuple[str, ...] = ()
-    against: tuple[str, ...] = ()
-    policy: Policy = field(default_factory=Policy)
-    space: str | None = None
-    exclude_overlap: bool = False
-    exclude_twins: bool = False
-    twin_rule: DuplicateRule = field(default_factory=DuplicateRule)
-    match_resolution: bool = False
-    reference_release: str | None = None
+    release: Dataset
+    sets: tuple[tuple[Dataset, Role], ...]
+    reference: Dataset | None = None
+
+    @property
+    def everyone(self) -> list[Dataset]:
+        """Every dataset whose images must be in one space."""
+        return [self.release, *(dataset for dataset, _ in self.sets), *([self.reference] if self.reference else ())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +66,8 @@ class FrozenAudit:
     """Everything an audit judges by, before a vector is read.
 
     Attributes:
+        subject: Which images are judged.
+        top_k: Neighbors that are kept of each, per role.
         release: The generated images.
         sets: The real sets with the role each was given.
         reals: Per role, the images that act in it: every image once, sorted by image_id.
@@ -93,6 +78,8 @@ class FrozenAudit:
         reference: A release of a generator trained on other images; ``None`` without.
     """
 
+    subject: Subject
+    top_k: int
     release: FrozenDataset
     sets: tuple[FrozenDataset, ...]
     reals: Mapping[Role, tuple[Member, ...]]
@@ -104,92 +91,70 @@ class FrozenAudit:
     reference: FrozenDataset | None = None
 
     @property
+    def role_of(self) -> dict[str, Role]:
+        """The role that each real image acts in, by image_id."""
+        return {member.image_id: role for role, members in self.reals.items() for member in members}
+
+    def acting(self, *roles: Role) -> tuple[Member, ...]:
+        """The real images that act in some roles, sorted by image_id."""
+        acting = (member for role in roles for member in self.reals.get(role, ()))
+        return tuple(sorted(acting, key=lambda member: member.image_id))
+
+    @property
     def judged_reals(self) -> tuple[Member, ...]:
         """All real images of all roles, sorted by image_id."""
-        return tuple(sorted((m for members in self.reals.values() for m in members), key=lambda m: m.image_id))
+        return self.acting(*self.reals)
 
     @property
     def candidates(self) -> tuple[Member, ...]:
         """The real images that were or may have been used, sorted by image_id: what calibrated verdicts are about."""
-        acting = (m for role in CANDIDATES for m in self.reals.get(role, ()))
-        return tuple(sorted(acting, key=lambda m: m.image_id))
+        return self.acting(*CANDIDATES)
 
 
-def freeze(catalog: Catalog, request: AuditRequest) -> FrozenAudit:
-    """Resolve names, choose the space, and take the members of every dataset as they are now.
-
-    Raises:
-        NotFoundError: If a name is unknown, or there is no set to audit against.
-        ConflictError: If the release is not sealed, or an image is claimed used and not used.
-        SpaceMismatchError: If the datasets share no space, or several and none was chosen.
-    """
-    release, roles = datasets_of(catalog, request)
-    reference = _reference(catalog, request, release)
-    space = common_space(catalog, participants(catalog, request), request.space)
-    frozen_release = _frozen(catalog, release, Role.RELEASE, space)
-    sets = tuple(_frozen(catalog, dataset, role, space) for dataset, role in roles)
-    reals, excluded, otherwise = _resolve_claims(catalog, sets, exclude_overlap=request.exclude_overlap)
-    frozen_reference = None if reference is None else _frozen(catalog, reference, Role.RELEASE, space)
-    return FrozenAudit(frozen_release, sets, reals, space, excluded, otherwise, reference=frozen_reference)
-
-
-def datasets_of(catalog: Catalog, request: AuditRequest) -> tuple[Dataset, list[tuple[Dataset, Role]]]:
-    """The release, and the real sets with their roles.
+def parties_of(
+    catalog: Catalog, release: str, claims: Mapping[Role, Sequence[str]], reference: str | None = None
+) -> Parties:
+    """Find a release, the real sets with their claims, and a reference release, by their names.
 
     Raises:
         NotFoundError: If a name is unknown, or there is no set to audit against.
-        ConflictError: If the release is not sealed.
+        ConflictError: If a release is not sealed.
+        UsageError: If a set is claimed twice, or the release is its own reference.
     """
-    release = catalog.dataset(request.release, DatasetKind.RELEASE)
+    found = _sealed(catalog, release)
+    sets = _claimed(catalog, claims) if any(claims.values()) else _by_membership(catalog, found)
+    if reference is None:
+        return Parties(found, tuple(sets))
+    other = catalog.dataset(reference, DatasetKind.RELEASE)
+    if other.dataset_id == found.dataset_id:
+        raise UsageError(
+            f"{found.name} can't be its own reference",
+            hint="--reference-release takes a release whose generator was trained on other images",
+        )
+    return Parties(found, tuple(sets), _sealed(catalog, reference))
+
+
+def _sealed(catalog: Catalog, name: str) -> Dataset:
+    release = catalog.dataset(name, DatasetKind.RELEASE)
     if catalog.latest_seal(release.dataset_id) is None:
         raise ConflictError(
             f"release {release.name} is not complete: its ingest never reached the end of its source",
             hint="run the same ingest again; it goes on where it stopped",
         )
-    return release, _roles(catalog, request, release)
+    return release
 
 
-def participants(catalog: Catalog, request: AuditRequest) -> list[Dataset]:
-    """Every dataset whose images must be in one space: release, real sets, and the reference release where given.
-
-    Raises:
-        NotFoundError: As ``datasets_of``.
-        ConflictError: Likewise.
-    """
-    release, roles = datasets_of(catalog, request)
-    reference = _reference(catalog, request, release)
-    return [release, *(dataset for dataset, _ in roles), *([] if reference is None else [reference])]
-
-
-def _reference(catalog: Catalog, request: AuditRequest, release: Dataset) -> Dataset | None:
-    if request.reference_release is None:
-        return None
-    reference = catalog.dataset(request.reference_release, DatasetKind.RELEASE)
-    if reference.dataset_id == release.dataset_id:
-        raise UsageError(
-            f"{release.name} can't be its own reference",
-            hint="--reference-release takes a release whose generator was trained on other images",
-        )
-    if catalog.latest_seal(reference.dataset_id) is None:
-        raise ConflictError(
-            f"release {reference.name} is not complete: its ingest never reached the end of its source",
-            hint="run the same ingest again; it goes on where it stopped",
-        )
-    return reference
-
-
-def _roles(catalog: Catalog, request: AuditRequest, release: Dataset) -> list[tuple[Dataset, Role]]:
-    given = {Role.USED: request.used, Role.NOT_USED: request.not_used, Role.AGAINST: request.against}
+def _claimed(catalog: Catalog, claims: Mapping[Role, Sequence[str]]) -> list[tuple[Dataset, Role]]:
     roles: dict[str, tuple[Dataset, Role]] = {}
-    for role, names in given.items():
+    for role, names in claims.items():
         for name in names:
             dataset = catalog.dataset(name, DatasetKind.SET)
             if roles.setdefault(dataset.dataset_id, (dataset, role))[1] is not role:
                 raise UsageError(f"set {name} was given twice with different claims", hint="one flag a set")
-    return list(roles.values()) if any(given.values()) else _default_roles(catalog, release)
+    return list(roles.values())
 
 
-def _default_roles(catalog: Catalog, release: Dataset) -> list[tuple[Dataset, Role]]:
+def _by_membership(catalog: Catalog, release: Dataset) -> list[tuple[Dataset, Role]]:
     sets = [summary.dataset for summary in catalog.datasets(DatasetKind.SET) if summary.image_count]
     fitting = [s for s in sets if not s.modality or not release.modality or s.modality == release.modality]
     if not fitting:
@@ -198,6 +163,22 @@ def _default_roles(catalog: Catalog, release: Dataset) -> list[tuple[Dataset, Ro
             hint="ingest one: provenance ingest FOLDER --set NAME --membership used|not-used|unknown",
         )
     return [(s, ROLE_OF_MEMBERSHIP[s.membership]) for s in fitting if s.membership is not None]
+
+
+def freeze(
+    catalog: Catalog, parties: Parties, space: Space, *, subject: Subject, top_k: int, exclude_overlap: bool
+) -> FrozenAudit:
+    """Take the members of every dataset as they are now, and settle which claim of an image counts.
+
+    Raises:
+        ConflictError: If an image is claimed used and not used.
+        SpaceMismatchError: If an image has no vector in the space.
+    """
+    release = _frozen(catalog, parties.release, Role.RELEASE, space)
+    sets = tuple(_frozen(catalog, dataset, role, space) for dataset, role in parties.sets)
+    reals, excluded, otherwise = _resolve_claims(catalog, sets, exclude_overlap=exclude_overlap)
+    reference = None if parties.reference is None else _frozen(catalog, parties.reference, Role.RELEASE, space)
+    return FrozenAudit(subject, top_k, release, sets, reals, space, excluded, otherwise, reference=reference)
 
 
 def _frozen(catalog: Catalog, dataset: Dataset, role: Role, space: Space) -> FrozenDataset:

@@ -1,17 +1,14 @@
-"""What a rule is to an audit, and what it says of its subjects."""
+"""What a rule says of the subjects of an audit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from provenance.audit.evidence import SubjectEvidence
-    from provenance.audit.inputs import FrozenAudit
-    from provenance.detection import Decision, Policy, Threshold
-    from provenance.installation import Installation
+    from provenance.detection import Decision, Threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +29,8 @@ class Judgement:
     decisions: tuple[Decision, ...]
     threshold: float | None
     basis: Mapping[str, Any]
-    moments: Threshold | None
-    settings: Mapping[str, Any]
-    notes: tuple[str, ...]
+    moments: Threshold | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
-
-
-class Rule(NamedTuple):
-    """How audits apply a rule: refuse what it can't judge, then judge."""
-
-    check: Callable[[FrozenAudit, Policy], None]
-    judge: Callable[[Installation, FrozenAudit, Policy, Sequence[SubjectEvidence], Callable[[str], None]], Judgement]

@@ -7,10 +7,8 @@ images differ in native resolution, whole-image features partly measure that.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from provenance.audit.inputs import participants
 from provenance.errors import SourceError, SpaceMismatchError
 from provenance.ingest import run_embed
 from provenance.pace import throttled
@@ -20,7 +18,7 @@ from provenance.vocabulary import resolution_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from provenance.audit.inputs import AuditRequest, FrozenAudit
+    from provenance.audit.inputs import FrozenAudit
     from provenance.catalog import Catalog
     from provenance.ingest import OnProgress
     from provenance.installation import Installation
@@ -30,8 +28,10 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-def with_matched_space(workspace: Installation, request: AuditRequest, on_step: Callable[[str], None]) -> AuditRequest:
-    """The request in the space in which every image is first brought to the release's native resolution.
+def matched_space(
+    workspace: Installation, datasets: Sequence[Dataset], wanted: str | None, on_step: Callable[[str], None]
+) -> Space:
+    """The space in which every image is first brought to the native resolution of the first dataset, the release.
 
     Vectors that are missing there are made from the recorded sources; where none is, no backbone is loaded.
 
@@ -40,19 +40,15 @@ def with_matched_space(workspace: Installation, request: AuditRequest, on_step: 
         SpaceMismatchError: If the datasets share no space, or a local one was chosen.
         EmbeddingError: If the backbone of the datasets' common space can't be had.
     """
-    if not request.match_resolution:
-        return request
-    catalog = workspace.catalog
-    datasets = participants(catalog, request)
-    base = common_space(catalog, datasets, request.space)
+    base = common_space(workspace.catalog, datasets, wanted)
     if base.parts != 1:
         raise SpaceMismatchError(
             f"--match-resolution is for whole-image spaces; {base.backbone} gives {base.parts} parts",
             hint="a local space is made at a resolution of its own: patches-16-8@64",
         )
-    space = base.matched_to(native_resolution(catalog, datasets[0]).resolution)
+    space = base.matched_to(native_resolution(workspace.catalog, datasets[0]).resolution)
     embed_missing(workspace, datasets, space, "audit without --match-resolution", on_step)
-    return replace(request, space=space.space_id)
+    return space
 
 
 def embed_missing(

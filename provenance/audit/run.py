@@ -8,17 +8,16 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from provenance.audit.choosing import with_score, with_score_space
+from provenance.audit.bench import Bench
 from provenance.audit.distances import nearest_by_distance
-from provenance.audit.evidence import SubjectEvidence, gather
-from provenance.audit.inputs import AuditRequest, FrozenAudit, FrozenDataset, freeze
-from provenance.audit.judging import rule_of
-from provenance.audit.resolution import resolution_notes, resolution_settings, with_matched_space
-from provenance.audit.twins import twin_counts, twin_notes, twins_of, with_twins
+from provenance.audit.evidence import SubjectEvidence, Vectors, gather
+from provenance.audit.plan import AuditPlan, AuditRequest, resolve
+from provenance.audit.resolution import resolution_notes, resolution_settings
+from provenance.audit.twins import twin_counts, twin_notes, twins_of
 from provenance.findings import Findings
 from provenance.ingest import image_ids_digest
 from provenance.logs import room, run_of, step, steps
@@ -27,8 +26,9 @@ from provenance.version import __version__
 from provenance.vocabulary import Role, digest_of_json
 
 if TYPE_CHECKING:
+    from provenance.audit.inputs import FrozenAudit, FrozenDataset
     from provenance.audit.judgement import Judgement
-    from provenance.detection import Decision, Policy
+    from provenance.detection import Decision
     from provenance.installation import Installation
 
 _log = room(__name__)
@@ -59,14 +59,16 @@ class AuditReport:
 def run_audit(workspace: Installation, request: AuditRequest, on_step: OnStep | None = None) -> AuditReport:
     """Judge a release, or the real images by it, and record every verdict in one transaction.
 
+    1. Resolve names, policy and space, and freeze the members of every dataset.    2. Find the exact neighbors of every
+    subject.    3. Judge by the rule.    4. Make the record.    5. Write it with its verdicts and their evidence.
+
     Raises:
-        UsageError: If the policy's rule is one that audits don't apply, or lacks a set that it needs.
+        UsageError: If the policy contradicts itself, or its rule lacks a set that it needs.
         NotFoundError: If a name is unknown.
         ConflictError: If the release is incomplete, or claims contradict each other.
         SpaceMismatchError: If the datasets share no embedding space.
         VectorStoreError: If a stored vector is missing or damaged; nothing is recorded then.
     """
-    rule_of(request.policy)
     audit_id = uuid.uuid4().hex
     with _collector_paused(), run_of(audit_id), step(_log, "audit"), steps(_log, on_step) as said:
         return _run_audit(workspace, request, audit_id, said)
@@ -86,16 +88,17 @@ def _collector_paused() -> Iterator[None]:
 
 def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on_step: OnStep) -> AuditReport:
     started_at, clock = datetime.now(UTC), time.monotonic()
-    rule, policy = rule_of(request.policy), request.policy
-    request = with_matched_space(workspace, replace(request, space=request.space or policy.space_id), on_step)
-    request = with_score_space(workspace, request, on_step)
-    frozen = freeze(workspace.catalog, request)
-    policy = with_score(policy, frozen)
-    rule.check(frozen, policy)
-    frozen = with_twins(workspace, frozen, request, on_step)
-    subjects = gather(workspace, frozen, policy, on_step)
+    # 1.
+    plan = resolve(workspace, request, on_step)
+    policy, frozen = plan.policy, plan.frozen
+    # 2.
+    vectors = Vectors(workspace, frozen.space, on_step)
+    subjects = gather(vectors, frozen, policy.rule.judged_reals(frozen))
+    # 3.
     on_step("deciding")
-    judged = rule.judge(workspace, frozen, policy, subjects, on_step)
+    judged = policy.rule.judge(Bench(workspace, frozen, vectors, on_step), subjects)
+    vectors.trim()
+    # 4.
     verdicts = [_verdict(s, d, judged.threshold) for s, d in zip(subjects, judged.decisions, strict=True)]
     rejects = [r for f in (frozen.release, *frozen.sets) for r in workspace.catalog.rejects(f.dataset.dataset_id)]
     moments = judged.moments
@@ -103,7 +106,7 @@ def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on
         audit_id=audit_id,
         dataset_id=frozen.release.dataset.dataset_id,
         subject=policy.subject,
-        rule=policy.rule.value,
+        rule=policy.rule.name.value,
         policy_id=policy.policy_id,
         space_id=frozen.space.space_id,
         release_digest=frozen.release.digest,
@@ -112,7 +115,7 @@ def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on
         alpha=moments.alpha if moments else None,
         population_count=moments.n if moments else None,
         threshold=judged.threshold,
-        verdict_digest=verdict_digest(frozen, policy, judged.basis, [v.verdict_sha256 for v in verdicts]),
+        verdict_digest=verdict_digest(plan, judged.basis, [v.verdict_sha256 for v in verdicts]),
         counts={**_counts(frozen, verdicts, len(rejects)), **judged.counts},
         findings=_findings(workspace, frozen, subjects, judged),
         software_version=__version__,
@@ -121,22 +124,24 @@ def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on
         duration_seconds=round(time.monotonic() - clock, 3),
     )
     datasets = [_dataset_row(f) for f in (frozen.release, *frozen.sets)]
+    # 5.
     workspace.catalog.ensure_policy(record.policy_id, record.rule, policy.parameters)
     workspace.catalog.record_audit(record, datasets, [reject.reject_id for reject in rejects], verdicts)
     notes = [*_notes(frozen, judged, verdicts), *resolution_notes(workspace.catalog, frozen)]
     return AuditReport(record, tuple(datasets), tuple(verdicts), tuple(notes))
 
 
-def verdict_digest(frozen: FrozenAudit, policy: Policy, basis: Mapping[str, Any], leaves: Sequence[str]) -> str:
+def verdict_digest(plan: AuditPlan, basis: Mapping[str, Any], leaves: Sequence[str]) -> str:
     """``sha256:<hex>`` over what was judged by what, and the digest of every verdict in image_id order.
 
     Names of sets, and how images are spread over sets of one role, are not part of it: the same images with
     the same claims and the same stored vectors give the same digest. ``basis`` are the rule's own figures; a fitted
     model is covered by ``policy_id``.
     """
+    frozen = plan.frozen
     header: dict[str, Any] = {
         "version": VERDICT_VERSION,
-        "policy_id": policy.policy_id,
+        "policy_id": plan.policy.policy_id,
         "space_id": frozen.space.space_id,
         "release": frozen.release.digest,
         "reals": {role.value: image_ids_digest(m.image_id for m in ms) for role, ms in frozen.reals.items()},

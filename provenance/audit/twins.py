@@ -15,7 +15,7 @@ from provenance.vocabulary import Role
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from provenance.audit.inputs import AuditRequest, FrozenAudit
+    from provenance.audit.inputs import FrozenAudit
     from provenance.ingest import Progress
     from provenance.installation import Installation
     from provenance.records import Member
@@ -23,9 +23,14 @@ if TYPE_CHECKING:
 
 
 def with_twins(
-    workspace: Installation, frozen: FrozenAudit, request: AuditRequest, on_step: Callable[[str], None]
+    workspace: Installation,
+    frozen: FrozenAudit,
+    rule: DuplicateRule,
+    on_step: Callable[[str], None],
+    *,
+    exclude: bool,
 ) -> FrozenAudit:
-    """The frozen audit with its twins, left out of the not-used images where the request says so.
+    """The frozen audit with its twins, left out of the not-used images where asked for.
 
     Where used or not-used images are missing there is nothing to look for. In an audit over parts of images twins are
     looked for in the whole-image space that its sets share; without one they are not.
@@ -44,12 +49,12 @@ def with_twins(
     twins = find_twins(
         workspace,
         whole[0],
-        request.twin_rule,
+        rule,
         used=whole[1],
         not_used=whole[2],
         on_progress=lambda progress: _say_first(progress, on_step),
     )
-    if not request.exclude_twins:
+    if not exclude:
         return replace(frozen, twins=twins)
     left_out = {twin.not_used.image_id for twin in twins.twins}
     kept = tuple(member for member in not_used if member.image_id not in left_out)

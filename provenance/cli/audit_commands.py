@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -118,8 +117,7 @@ def audit(
       provenance audit gan-v1 --against hospital-b --not-used cohort-2019 --subject real --json
       provenance audit gan-v2 --rule logistic --policy policy.json
     """
-    from provenance.audit import AuditRequest, compare_audits, run_audit
-    from provenance.audit.policyfile import chosen_policy
+    from provenance.audit import AuditRequest, PolicyChoice, compare_audits, run_audit
     from provenance.cli.output import message, print_json
     from provenance.cli.sensitivity_command import print_sensitivity, sensitivity_of_audit
     from provenance.duplicates import DuplicateRule
@@ -131,6 +129,7 @@ def audit(
     request = AuditRequest(
         release,
         *sets,
+        PolicyChoice(policy, options),
         space=space,
         exclude_overlap=exclude_overlap,
         exclude_twins=exclude_twins,
@@ -139,7 +138,6 @@ def audit(
         reference_release=reference_release,
     )
     with open_workspace() as workspace:
-        request = replace(request, policy=chosen_policy(workspace, policy, **options, request=request))
         if compare is not None:
             compare = workspace.catalog.audit(compare).audit_id
         report = run_audit(workspace, request, None if json else message)

@@ -129,9 +129,7 @@ def fit(
 
 def _fit_document(report: FitReport, output: Path) -> dict[str, Any]:
     return {
-        "policy_id": report.policy.policy_id,
-        "rule": report.policy.rule,
-        "parameters": report.policy.parameters,
+        **report.policy.to_json(),
         "fitted": report.fitted,
         "notes": report.notes,
         "file": output.resolve(),

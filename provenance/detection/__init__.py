@@ -7,6 +7,7 @@ from provenance.detection.calibrated.conformal import Calibrated, calibrate
 from provenance.detection.calibrated.negative_control import ControlledVerdicts, calibrate_generated
 from provenance.detection.calibrated.pvalues import Calibration, calibration_of_p_values
 from provenance.detection.calibrated.shift import Appearance, check_shift
+from provenance.detection.decision import SIMILARITY_TOLERANCE, Decision
 from provenance.detection.metrics.classification import Metrics, metrics_of, true_positive_rate_at
 from provenance.detection.metrics.comparison import Comparison, compare, mcnemar
 from provenance.detection.metrics.curves import histogram, roc_points
@@ -18,21 +19,8 @@ from provenance.detection.metrics.evaluation import (
 )
 from provenance.detection.plants.judging import JudgedPlants, judge_as_generated, judge_as_real
 from provenance.detection.plants.sensitivity import Detected, Plant, Sensitivity, plants_needed, sensitivity_of
-from provenance.detection.policies import policy_from_json
 from provenance.detection.release.data_copying import data_copying
 from provenance.detection.release.membership_test import judge_release
-from provenance.detection.rules import (
-    SIMILARITY_TOLERANCE,
-    Decision,
-    Policy,
-    Threshold,
-    decide_generated,
-    decide_real,
-    near_rounding_boundary,
-    population_of_maxima,
-    threshold_of_moments,
-    threshold_of_scores,
-)
 from provenance.detection.scores.membership import SCORES, combine_by_rank, membership_scores
 from provenance.detection.scores.neighborhoods import (
     NearestLists,
@@ -52,6 +40,15 @@ from provenance.detection.seed.sweep import (
     adaptive_alpha,
     checked_alphas,
     sweep_alphas,
+)
+from provenance.detection.seed.threshold import (
+    Threshold,
+    decide_generated,
+    decide_real,
+    near_rounding_boundary,
+    population_of_maxima,
+    threshold_of_moments,
+    threshold_of_scores,
 )
 from provenance.findings import Estimate, ReleaseTest, Resampling, ShiftCheck
 
@@ -78,7 +75,6 @@ __all__ = [
     "NearestLists",
     "Neighborhoods",
     "Plant",
-    "Policy",
     "ReleaseTest",
     "Resampling",
     "Sensitivity",
@@ -112,7 +108,6 @@ __all__ = [
     "near_rounding_boundary",
     "neighborhoods",
     "plants_needed",
-    "policy_from_json",
     "population_of_maxima",
     "roc_points",
     "sensitivity_of",

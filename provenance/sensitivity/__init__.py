@@ -1,7 +1,7 @@
 """What an audit would have seen: known copies of used images, planted one at a time, judged by the audit's own policy.
 
-``replay`` (the audit as it was) -> ``planting`` (sources -> altered copies -> vectors) -> ``judging`` (one entry a rule
-and subject) -> ``run`` (figures, recorded as an event) -> ``writing`` (files). Plants are never stored.
+``run``: the audit as it was (``audit.replay``) -> ``planting`` (sources -> altered copies -> vectors) -> its rule
+judges -> figures, recorded as an event -> ``writing`` (files). Plants are never stored.
 """
 
 from provenance.images import DEFAULT_KINDS, PlantKind, kinds_named

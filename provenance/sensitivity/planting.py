@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from provenance.audit.bench import PlantVectors
 from provenance.audit.nearest import concatenated
 from provenance.errors import NotFoundError, SourceError
 from provenance.images import (
@@ -54,22 +55,16 @@ _GREY_MODES = ("1", "L", "LA", "F")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class EmbeddedPlants:
-    """Plants with their vectors; row i of each is one plant.
+class EmbeddedPlants(PlantVectors):
+    """Plants with their vectors.
 
     Attributes:
-        kinds: What was done.
-        originals: The image that each copies.
-        vectors: float32 (p, parts, dim).
-        similarities: Cosine of each to its original, over all parts, float64 (p,).
+        kinds: What was done to each.
         unreadable: Images that could not be read again.
         unusable: Plants without a vector, which are left out.
     """
 
     kinds: tuple[PlantKind, ...]
-    originals: tuple[Member, ...]
-    vectors: FloatArray
-    similarities: NDArray[np.float64]
     unreadable: tuple[Rejection, ...]
     unusable: int
 
@@ -162,7 +157,7 @@ class Planting:
         pairs = (concatenated(each)[:, 0].astype(np.float64) for each in (array, own))
         similarities = np.clip(np.einsum("ij,ij->i", *pairs), -1, 1)
         return EmbeddedPlants(
-            tuple(kinds), tuple(members), array, similarities, tuple(self.unreadable.values()), unusable
+            tuple(members), array, similarities, tuple(kinds), tuple(self.unreadable.values()), unusable
         )
 
     def _batches(

@@ -7,21 +7,23 @@ from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from provenance.audit.evidence import VectorSearch
+from provenance.audit.bench import JudgedCopies, PlantBench
+from provenance.audit.evidence import Vectors
+from provenance.audit.inputs import CANDIDATES
+from provenance.audit.replay import planned_again
 from provenance.detection import Plant, plants_needed, sensitivity_of
 from provenance.errors import UsageError
 from provenance.ingest import Progress
 from provenance.logs import room, step
-from provenance.sensitivity.judging import Bench, Judged, judge_plants
 from provenance.sensitivity.planting import EmbeddedPlants, Planting, chosen_originals, release_format
-from provenance.sensitivity.replay import ReplayedAudit, replayed
 from provenance.sensitivity.values import SensitivityReport, SensitivityRequest
 from provenance.version import __version__
-from provenance.vocabulary import Label, Role, RuleName, Subject
+from provenance.vocabulary import Label, Role, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from provenance.audit import Policy
     from provenance.embedding import Backbone
     from provenance.ingest import OnProgress
     from provenance.installation import Installation
@@ -64,104 +66,98 @@ def run_sensitivity(
         EmbeddingError: If its backbone can't be had.
     """
     tell, stop = on_step or (lambda _step: None), stop or Event()
-    audit = replayed(workspace, request.audit, tell)
-    request = replace(request, audit=audit.record.audit_id)
-    originals, role, found_without = _copied(audit)
-    backbone = workspace.backbone_of(audit.frozen.space, **request.backbone)
+    catalog, record = workspace.catalog, workspace.catalog.audit(request.audit)
+    request = replace(request, audit=record.audit_id)
+    plan = planned_again(workspace, record, tell)
+    bench = PlantBench(
+        workspace,
+        plan.frozen,
+        Vectors(workspace, plan.frozen.space, tell),
+        tell,
+        record,
+        {verdict.image_key: verdict for verdict in catalog.verdicts(record.audit_id)},
+        lambda _done: None,
+    )
+    originals, role, found_without = _copied(bench)
+    backbone = workspace.backbone_of(plan.frozen.space, **request.backbone)
     clock = time.monotonic()
-    planted, form, others = _plant(workspace, audit, originals, backbone, request, on_progress, tell, stop)
+    planted, form, others = _plant(bench, originals, backbone, request, on_progress, stop)
     if planted is None:
         return None
     embedded = time.monotonic()
-    judged = _judge(workspace, audit, planted, on_progress, tell)
+    total = len(planted.kinds)
+    if on_progress is not None:
+        bench = replace(bench, on_judged=lambda done: on_progress(Progress("judge", done, total)))
+    tell(f"judging {total:,} plants, one at a time")
+    judged = plan.policy.rule.judge_plants(bench, planted)
     seconds = {"embedding": round(embedded - clock, 3), "scoring": round(time.monotonic() - embedded, 3)}
-    report = _report(audit, request, planted, judged, (originals, found_without), form, seconds)
-    report = replace(report, notes=_notes(report, audit, role, others))
-    workspace.catalog.record_sensitivity(report.audit_id, {**report.figures(), "software_version": __version__})
+    report = _report(bench, request, planted, judged, (originals, found_without), form, seconds)
+    report = replace(report, notes=_notes(report, bench, plan.policy, role, others))
+    catalog.record_sensitivity(report.audit_id, {**report.figures(), "software_version": __version__})
     return report
 
 
-def _copied(audit: ReplayedAudit) -> tuple[Sequence[Member], Role, int | None]:
+def _copied(bench: PlantBench) -> tuple[Sequence[Member], Role, int | None]:
     """The images that are copied: those that were used, or, without any, those that may have been.
 
     A real image that the audit labels so without any plant is left out, as nothing would show whether it was the plant.
     Gives their role beside, and how many were left out (``None`` where they are not what is judged).
     """
-    for role in (Role.USED, Role.AGAINST):
-        if members := audit.frozen.reals.get(role):
-            break
-    else:
+    which = f"audit {bench.record.audit_id[:8]}"
+    role = next((role for role in CANDIDATES if bench.frozen.reals.get(role)), None)
+    if role is None:
         raise UsageError(
-            f"audit {audit.record.audit_id[:8]} has no used and no unknown images: no copy of any could be found by it",
+            f"{which} has no used and no unknown images: no copy of any could be found by it",
             hint="audit with --used or --against",
         )
-    if audit.record.subject is not Subject.REAL:
+    members = bench.frozen.reals[role]
+    if bench.frozen.subject is not Subject.REAL:
         return members, role, None
-    left = [member for member in members if audit.verdicts[member.image_key].label not in POSITIVE]
+    left = [member for member in members if bench.verdicts[member.image_key].label not in POSITIVE]
     if not left:
         raise UsageError(
-            f"audit {audit.record.audit_id[:8]} labels all {len(members):,} {role.value} images as used without any "
-            "plant: there is none whose copy it could find beside"
+            f"{which} labels all {len(members):,} {role.value} images as used without any plant: there is none whose "
+            "copy it could find beside"
         )
     return left, role, len(members) - len(left)
 
 
 def _plant(
-    workspace: Installation,
-    audit: ReplayedAudit,
+    bench: PlantBench,
     originals: Sequence[Member],
     backbone: Backbone,
     request: SensitivityRequest,
     on_progress: OnProgress | None,
-    on_step: Callable[[str], None],
     stop: Event,
 ) -> tuple[EmbeddedPlants | None, str, int]:
-    frozen = audit.frozen
+    workspace, frozen = bench.workspace, bench.frozen
     form, others = release_format(workspace.catalog, frozen.release, workspace.preparation(backbone))
     count = min(request.plants, len(originals))
-    on_step(f"planting {len(request.kinds)} kinds of copies of {count:,} images, as {form.words}")
+    bench.on_step(f"planting {len(request.kinds)} kinds of copies of {count:,} images, as {form.words}")
     order = chosen_originals(originals, request.seed)
-    vectors = VectorSearch(workspace, frozen.space, on_step).vectors(originals)
-    vector_of = {member.image_id: vector for member, vector in zip(originals, vectors, strict=True)}
+    vector_of = {m.image_id: vector for m, vector in zip(originals, bench.vectors.of(originals), strict=True)}
     planting = Planting(workspace, backbone, request, form, frozen.release.members, stop, on_progress)
     return planting.run(order, vector_of), form.words, others
 
 
-def _judge(
-    workspace: Installation,
-    audit: ReplayedAudit,
-    planted: EmbeddedPlants,
-    on_progress: OnProgress | None,
-    on_step: Callable[[str], None],
-) -> Judged:
-    total = len(planted.kinds)
-
-    def on_judged(done: int) -> None:
-        if on_progress is not None:
-            on_progress(Progress("judge", done, total))
-
-    on_step(f"judging {total:,} plants, one at a time")
-    return judge_plants(Bench(workspace, audit, on_step, on_judged), planted)
-
-
 def _report(
-    audit: ReplayedAudit,
+    bench: PlantBench,
     request: SensitivityRequest,
     planted: EmbeddedPlants,
-    judged: Judged,
+    judged: JudgedCopies,
     originals: tuple[Sequence[Member], int | None],
     form: str,
     seconds: dict[str, float],
 ) -> SensitivityReport:
-    record, verdicts = audit.record, audit.verdicts
+    record, verdicts = bench.record, bench.verdicts
     copied = {member.image_key for member in planted.originals}
-    positive = sum(verdict.label in POSITIVE for verdict in verdicts.values())
+    seen = bench.workspace.catalog.audit_datasets(record.audit_id)
     return SensitivityReport(
         audit_id=record.audit_id,
-        release_name=audit.release_name,
+        release_name=next(row.name for row in seen if row.role is Role.RELEASE),
         subject=record.subject.value,
         rule=record.rule,
-        backbone=audit.frozen.space.backbone,
+        backbone=bench.frozen.space.backbone,
         request=request,
         form=form,
         originals=len(copied),
@@ -169,13 +165,17 @@ def _report(
         result=sensitivity_of(_plants(planted, judged.found)),
         outranking=None if judged.outranks is None else sensitivity_of(_plants(planted, judged.outranks)),
         reach=judged.reach,
-        base_share=round(positive / len(verdicts), 9),
+        base_share=round(_positive(bench) / len(verdicts), 9),
         found_without=originals[1],
         unreadable=planted.unreadable,
         unusable=planted.unusable,
         notes=(),
         seconds=seconds,
     )
+
+
+def _positive(bench: PlantBench) -> int:
+    return sum(verdict.label in POSITIVE for verdict in bench.verdicts.values())
 
 
 def _plants(planted: EmbeddedPlants, found: Any) -> list[Plant]:
@@ -186,12 +186,12 @@ def _plants(planted: EmbeddedPlants, found: Any) -> list[Plant]:
     ]
 
 
-def _notes(report: SensitivityReport, audit: ReplayedAudit, role: Role, others: int) -> tuple[str, ...]:
+def _notes(report: SensitivityReport, bench: PlantBench, policy: Policy, role: Role, others: int) -> tuple[str, ...]:
     notes = []
     groups = max(row.groups for row in report.rows)
     needed = plants_needed(report.result.target)
     if report.reach is not None and report.reach.sentence and report.reach.sentence != report.sentence:
-        positive = sum(verdict.label in POSITIVE for verdict in audit.verdicts.values())
+        positive = _positive(bench)
         beside = f"Copies are found here beside {positive:,} images that are established without any plant. "
         notes.append((beside if positive else "") + report.reach.sentence)
     if groups < needed:
@@ -215,7 +215,7 @@ def _notes(report: SensitivityReport, audit: ReplayedAudit, role: Role, others: 
             f"{report.found_without:,} images are found without any plant, and none of them was copied: shares are of "
             "the others."
         )
-    if audit.policy.rule is not RuleName.CALIBRATED and audit.record.subject is Subject.GENERATED:
+    if not policy.rule.concludes and policy.subject is Subject.GENERATED:
         notes.append(
             f"The rule {report.rule} labels {report.base_share:.0%} of the audit's images as used without any plant: "
             "a share found means something only as far as it is above that."

@@ -12,6 +12,7 @@ from provenance.images import DEFAULT_KINDS, PlantKind
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from provenance.audit.bench import Reach
     from provenance.detection import Detected, Sensitivity
     from provenance.vocabulary import Rejection
 
@@ -49,34 +50,6 @@ class SensitivityRequest:
             raise UsageError("no kind of plant was named")
         if self.seed < 0:
             raise UsageError(f"the seed is 0 or more, not {self.seed}")
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """What a single copy is up against, by the rule ``calibrated``.
-
-    Attributes:
-        k_min: How many subject groups must outrank all calibration before any can be established.
-        sufficient_groups: Calibration groups with which a single one can be.
-        subject_groups: m, with the plant where it is a subject.
-        calibration_groups: G.
-    """
-
-    k_min: int
-    sufficient_groups: int
-    subject_groups: int
-    calibration_groups: int
-
-    @property
-    def sentence(self) -> str:
-        """What that means; empty where a single copy can be established."""
-        if self.k_min <= 1:
-            return ""
-        return (
-            f"However close, a single copy can't be established here by itself: with {self.calibration_groups:,} "
-            f"calibration groups, {self.k_min:,} of the {self.subject_groups:,} subject groups have to outrank all "
-            f"calibration before any is. {self.sufficient_groups:,} calibration groups would show a single one."
-        )
 
 
 @dataclass(frozen=True, slots=True)

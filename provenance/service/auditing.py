@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,15 +90,17 @@ class Auditing(Installation):
             SpaceMismatchError: If the datasets share no embedding space, or several and none was chosen.
             VectorStoreError: If a stored vector is missing or damaged; nothing is recorded then.
         """
-        from provenance.audit import AuditRequest, run_audit
-        from provenance.audit.policyfile import chosen_policy
+        from provenance.audit import AuditRequest, PolicyChoice, run_audit
         from provenance.duplicates import DuplicateRule
 
+        words = ((Subject, "subject", subject), (RuleName, "rule", rule), (Population, "population", population))
+        options = {name: None if given is None else word_of(kind, given) for kind, name, given in words}
         request = AuditRequest(
             release,
             names_of_call(used),
             names_of_call(not_used),
             names_of_call(against),
+            PolicyChoice(policy, {**options, "alpha": alpha, "top_k": top_k, "score": score, "q": fdr}),
             space=space,
             exclude_overlap=exclude_overlap,
             exclude_twins=exclude_twins,
@@ -107,19 +108,7 @@ class Auditing(Installation):
             match_resolution=match_resolution,
             reference_release=reference_release,
         )
-        chosen = chosen_policy(
-            self,
-            policy,
-            subject=None if subject is None else word_of(Subject, subject),
-            rule=None if rule is None else word_of(RuleName, rule),
-            alpha=alpha,
-            population=None if population is None else word_of(Population, population),
-            top_k=top_k,
-            score=score,
-            q=fdr,
-            request=request,
-        )
-        return run_audit(self, replace(request, policy=chosen), on_step)
+        return run_audit(self, request, on_step)
 
     def verdicts(self, audit: Audit) -> pd.DataFrame:
         """The verdicts of an audit, one row a subject, in image_id order; from the catalog.

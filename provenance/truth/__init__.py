@@ -6,7 +6,6 @@ their truth) -> ``fitting`` (a model, kept as a policy file) and ``sweeping`` (t
 Reads recorded audits alone; nothing is recorded.
 """
 
-from provenance.audit.policyfile import policy_document
 from provenance.detection import PAPER_ALPHAS, FitSettings, Resampling
 from provenance.truth.evaluating import run_evaluation
 from provenance.truth.evaluation_files import write_evaluation
@@ -44,7 +43,6 @@ __all__ = [
     "TruthRequest",
     "TruthRow",
     "figure_format",
-    "policy_document",
     "read_truth",
     "run_evaluation",
     "run_fit",

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from provenance.audit import FEATURES, AuditRequest, Policy, run_audit
-from provenance.audit.policyfile import policy_document
+from provenance.audit.rules.logistic import LogisticRule
 from provenance.detection import FitSettings, LogisticFit, fit_logistic
 from provenance.errors import NotFoundError, UsageError
 from provenance.files import write_bytes
 from provenance.logs import room, step
 from provenance.truth.known import Known, KnownImage, TruthRequest, known_images
 from provenance.version import __version__
-from provenance.vocabulary import DatasetKind, RuleName, Subject
+from provenance.vocabulary import DatasetKind, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -108,13 +108,7 @@ def run_fit(workspace: Installation, request: FitRequest, on_step: Callable[[str
         groups=[image.group for image in known.labelled],
         settings=request.settings,
     )
-    policy = Policy(
-        subject=known.subject,
-        rule=RuleName.LOGISTIC,
-        top_k=known.top_k,
-        model=fit.model,
-        space_id=audits[0].space_id,
-    )
+    policy = Policy(known.subject, LogisticRule(fit.model, audits[0].space_id), known.top_k)
     return FitReport(policy, fit, known, (*known.notes, *_notes(fit, known)))
 
 
@@ -178,6 +172,6 @@ def write_policy(report: FitReport, target: Path) -> None:
     Raises:
         SourceError: If the file can't be written.
     """
-    document = {**policy_document(report.policy), "fitted": report.fitted}
+    document = {**report.policy.to_json(), "fitted": report.fitted}
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_bytes(target, text.encode())

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
+from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
 from provenance.errors import NotFoundError
 from provenance.exports import export_audit_csv, export_dataset_parquet
 from provenance.records import Generator
@@ -114,7 +115,7 @@ def test_generated_subjects_equal_the_oracle(
 ) -> None:
     workspace = workspace_of(engine)
     ingest_cohort(workspace, cohort)
-    policy = Policy(alpha=alpha, population=population, top_k=3)
+    policy = Policy(rule=MuAlphaSigmaRule(alpha, population), top_k=3)
     report = run_audit(workspace, AuditRequest("release", ("used",), ("not_used",), policy=policy))
     oracle = Oracle.read(workspace, tmp_path, ("release", "used", "not_used"))
     s_used, nearest_used = oracle.maxima("release", "used")
@@ -202,7 +203,9 @@ def test_verdict_digest_does_not_depend_on_engine_order_or_split(
     split = AuditRequest("release", ("second", "first"), ("not_used",))
     digests.add(run_audit(workspace, split).audit.verdict_digest)
     assert len(digests) == 1
-    other = run_audit(workspace, AuditRequest("release", ("used",), ("not_used",), policy=Policy(alpha=0.7)))
+    other = run_audit(
+        workspace, AuditRequest("release", ("used",), ("not_used",), policy=Policy(rule=MuAlphaSigmaRule(0.7)))
+    )
     assert other.audit.verdict_digest not in digests
 
 
@@ -214,7 +217,7 @@ def test_pairwise_population_counts_shared_images_once(
     backbone = workspace.load_backbone()
     again = IngestRequest((cohort / "real_used",), "again", DatasetKind.SET, Membership.USED)
     assert run_ingest(workspace, again, backbone).counts["copied"] == 12
-    policy = Policy(population=Population.PAIRWISE)
+    policy = Policy(rule=MuAlphaSigmaRule(population=Population.PAIRWISE))
     once = run_audit(workspace, AuditRequest("release", ("used",), policy=policy)).audit
     both = run_audit(workspace, AuditRequest("release", ("again", "used"), policy=policy)).audit
     assert (both.mu, both.sigma, both.population_count) == (once.mu, once.sigma, 9 * 12)
@@ -227,7 +230,11 @@ def test_postgres_gives_the_verdicts_of_sqlite(make_workspace: MakeWorkspace, co
     for name, url in (("sqlite", None), ("postgres", postgres_url)):
         workspace = make_workspace(name, catalog_url=url)
         ingest_cohort(workspace, cohort)
-        for policy in (Policy(), Policy(subject=Subject.REAL), Policy(population=Population.PAIRWISE)):
+        for policy in (
+            Policy(),
+            Policy(subject=Subject.REAL),
+            Policy(rule=MuAlphaSigmaRule(population=Population.PAIRWISE)),
+        ):
             report = run_audit(workspace, AuditRequest("release", ("used",), ("not_used",), policy=policy))
             digests.add((policy.policy_id, report.audit.verdict_digest))
             stored = workspace.catalog.verdicts(report.audit.audit_id)

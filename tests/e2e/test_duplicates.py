@@ -15,6 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
+from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
 from provenance.duplicates import DuplicatePair, DuplicateRequest, DuplicateRule, find_duplicates
 from provenance.errors import ConflictError, NotFoundError, UsageError
 from provenance.exports import DUPLICATE_COLUMNS, export_duplicates_csv
@@ -257,7 +258,7 @@ def test_an_audit_notes_twins_and_judges_as_without_looking(filled: Workspace) -
 @pytest.mark.parametrize("population", list(Population))
 @pytest.mark.parametrize("subject", list(Subject))
 def test_an_audit_leaves_twins_out(filled: Workspace, subject: Subject, population: Population) -> None:
-    policy = Policy(subject=subject, population=population)
+    policy = Policy(subject, MuAlphaSigmaRule(population=population))
     report = run_audit(filled, request_for(exclude_twins=True, policy=policy))
     assert any("4 not-used images have near-twins" in note and "left out" in note for note in report.notes)
     assert report.audit.counts["excluded_twins"] == 4

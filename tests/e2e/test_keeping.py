@@ -13,13 +13,15 @@ from PIL import Image
 
 from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
 from provenance.audit import compare_audits
+from provenance.audit.rules.logistic import LogisticRule
+from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
 from provenance.detection import FitSettings, LogisticModel
 from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError, UsageError
 from provenance.exports import audit_rows
 from provenance.keeping.removal import forget_image, relocate, remove_dataset
 from provenance.lookup import drift_of_audit, history_of, neighbors_of_file, neighbors_of_image, show_image
 from provenance.records import Generator
-from provenance.vocabulary import DatasetKind, Membership, Population, RejectReason, Role, RuleName, Subject
+from provenance.vocabulary import DatasetKind, Membership, Population, RejectReason, Role, Subject
 
 if TYPE_CHECKING:
     from provenance.ingest import IngestReport
@@ -103,7 +105,7 @@ def test_show_and_history_tell_all_of_an_image(workspace: Workspace) -> None:
 
 
 def test_forgotten_image_leaves_everything_but_the_history(workspace: Workspace, cohort: Path) -> None:
-    policy = Policy(population=Population.PAIRWISE)
+    policy = Policy(rule=MuAlphaSigmaRule(population=Population.PAIRWISE))
     request = AuditRequest("release", ("used",), ("not_used",), policy=policy)
     before = run_audit(workspace, request)
     image = workspace.catalog.resolve_image("img_0005.png")
@@ -202,7 +204,11 @@ def test_contradicting_claims_are_an_error_or_left_out(workspace: Workspace, coh
         run_audit(workspace, AuditRequest("release", ("used",), ("not_used",)))
     for population in Population:
         request = AuditRequest(
-            "release", ("used",), ("not_used",), policy=Policy(population=population), exclude_overlap=True
+            "release",
+            ("used",),
+            ("not_used",),
+            policy=Policy(rule=MuAlphaSigmaRule(population=population)),
+            exclude_overlap=True,
         )
         report = run_audit(workspace, request)
         assert report.audit.counts["excluded_overlap"] == 1
@@ -273,5 +279,5 @@ def test_an_audit_refuses_a_model_without_the_sets_it_needs(workspace: Workspace
     settings = FitSettings()
     model = LogisticModel(("s_used", "s_not_used"), (1.0, -1.0), 0.0, (0.0, 0.0), (1.0, 1.0), settings)
     with pytest.raises(UsageError, match="logistic needs S_n"):
-        run_audit(workspace, AuditRequest("release", ("used",), policy=Policy(rule=RuleName.LOGISTIC, model=model)))
+        run_audit(workspace, AuditRequest("release", ("used",), policy=Policy(rule=LogisticRule(model))))
     assert workspace.catalog.audits() == []

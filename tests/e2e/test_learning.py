@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from provenance.detection import Policy, policy_from_json
+from provenance.audit import Policy, policy_from_json
+from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
 from provenance.errors import ConflictError, NotFoundError, SourceError, SpaceMismatchError, UsageError
 from provenance.service import frames
 from tests.runner import raising
@@ -77,7 +78,7 @@ def test_a_fitted_policy_goes_from_file_to_audit_and_back(ws: Workspace, tmp_pat
 def test_what_contradicts_a_policy_or_is_missing_is_refused(ws: Workspace, tmp_path: Path) -> None:
     generated, control = (ws.audit(name, **SEED) for name in ("c-generated", "ctl"))
     fit = ws.fit(generated, control=control)
-    assert (fit.report.known.source, fit.policy.model.features) == ("control", ("s_used", "s_not_used"))
+    assert (fit.report.known.source, fit.policy.rule.model.features) == ("control", ("s_used", "s_not_used"))
     file = fit.save(tmp_path / "policy.json")
     before = len(ws.audits())
     for words, told in {
@@ -112,11 +113,11 @@ def test_a_model_is_refused_in_another_space(ws: Workspace, cohort: Path, other_
     for name in ("c-generated", "c-used", "c-not-used"):
         ws.embed(name, backbone=ws.load_backbone(backbone_file=other_backbone))
     first, second = sorted(space.space_id for space in ws.catalog.spaces())
-    other = second if first == fit.policy.space_id else first
+    other = second if first == fit.policy.rule.fitted_space else first
     with pytest.raises(SpaceMismatchError, match="fitted in"):
         ws.audit("c-generated", **SETS, policy=fit.policy, space=other)
     # of two spaces, the policy's own is chosen without a word
-    assert ws.audit("c-generated", **SETS, policy=fit.policy).audit.space_id == fit.policy.space_id
+    assert ws.audit("c-generated", **SETS, policy=fit.policy).audit.space_id == fit.policy.rule.fitted_space
 
 
 def test_truth_of_generated_images_is_not_guessed(ws: Workspace, cohort: Path, tmp_path: Path) -> None:
@@ -246,7 +247,7 @@ def test_a_page_of_a_fitted_model_shows_the_cutoff_and_no_threshold_of_similarit
 
 
 def test_policies_survive_json_and_damaged_ones_are_refused() -> None:
-    policy = Policy(alpha=0.3, top_k=4)
+    policy = Policy(rule=MuAlphaSigmaRule(0.3), top_k=4)
     assert policy_from_json("mu-alpha-sigma", policy.parameters) == policy
     for rule, parameters, told in [
         ("no-rule", {}, "is no rule"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
+from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
 from provenance.index import CollectionSpec, Points, point_id
 from provenance.keeping.reconcile import CollectionCheck, reconcile
 from provenance.keeping.removal import forget_image, remove_dataset
@@ -193,7 +194,10 @@ def test_a_forgetting_that_was_begun_is_finished(workspace: Workspace) -> None:
 
 
 def test_moments_that_hold_what_the_collection_does_not_are_dropped(workspace: Workspace) -> None:
-    run_audit(workspace, AuditRequest("release", ("used",), policy=Policy(population=Population.PAIRWISE)))
+    run_audit(
+        workspace,
+        AuditRequest("release", ("used",), policy=Policy(rule=MuAlphaSigmaRule(population=Population.PAIRWISE))),
+    )
     key, _ = members_of(workspace)
     file = workspace.root / "moments" / f"{key}.moments"
     kept = file.read_bytes()

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
+from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
 from provenance.cli.main import app
 from provenance.errors import ConflictError, SourceError, UsageError
 from provenance.exports import audit_rows
@@ -63,7 +64,9 @@ BOTH = {"used": ("used",), "not_used": ("not_used",)}
 @pytest.mark.parametrize("population", list(Population))
 @pytest.mark.parametrize("subject", list(Subject))
 def test_every_figure_is_the_exports(workspace: Workspace, subject: Subject, population: Population) -> None:
-    audit = audited(workspace, **BOTH, against=("unknown",), policy=Policy(subject=subject, population=population))
+    audit = audited(
+        workspace, **BOTH, against=("unknown",), policy=Policy(subject, MuAlphaSigmaRule(population=population))
+    )
     rows = {row["subject_id"]: row for row in audit_rows(workspace, audit)}
     made = gather_report(workspace, audit, cases=1000)
     assert len(made.cases) == len(rows) == made.counts["subjects"]
@@ -199,7 +202,7 @@ def test_an_audit_without_used_sets(workspace: Workspace, tmp_path: Path) -> Non
 
 
 def test_no_verdict_labelled_used(workspace: Workspace, tmp_path: Path) -> None:
-    audit = audited(workspace, **BOTH, policy=Policy(alpha=50.0))
+    audit = audited(workspace, **BOTH, policy=Policy(rule=MuAlphaSigmaRule(50.0)))
     assert audit.counts["used"] == 0
     page = write_report(workspace, audit, tmp_path / "report.html").path.read_text("utf-8")
     assert "No image was labelled used, and that does not show that none was." in page
@@ -229,7 +232,7 @@ def test_names_with_markup_do_no_harm(make_workspace: MakeWorkspace, tmp_path: P
 def test_the_printed_command_makes_the_same_audit(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policy = Policy(alpha=0.3, population=Population.PAIRWISE, top_k=3)
+    policy = Policy(rule=MuAlphaSigmaRule(0.3, Population.PAIRWISE), top_k=3)
     audit = audited(workspace, **BOTH, against=("unknown",), policy=policy)
     command = gather_report(workspace, audit).compare_command
     workspace.close()

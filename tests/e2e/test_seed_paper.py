@@ -203,8 +203,8 @@ def test_logistic_regression_labels_real_images_alike(paper: Paper) -> None:
 
 def check_fit(fit: Any, model: Any, expected: dict[str, dict[str, float]]) -> None:
     # float32 vectors have unit length within 1e-7 only: the script divides by their norms, the product does not
-    assert list(fit.policy.model.coefficients) == pytest.approx(model.coef_[0].tolist(), abs=1e-7)
-    assert fit.policy.model.intercept == pytest.approx(float(model.intercept_[0]), abs=1e-7)
+    assert list(fit.policy.rule.model.coefficients) == pytest.approx(model.coef_[0].tolist(), abs=1e-7)
+    assert fit.policy.rule.model.intercept == pytest.approx(float(model.intercept_[0]), abs=1e-7)
     table = fit.metrics.set_index("metric")
     for part in ("training", "held_out"):
         assert table[part].to_dict() == pytest.approx(expected[part], abs=1e-12)

@@ -14,6 +14,9 @@ from sqlalchemy import create_engine, inspect, text
 
 from provenance import Workspace
 from provenance.audit import Policy
+from provenance.audit.rules.calibrated import CalibratedRule
+from provenance.audit.rules.logistic import LogisticRule
+from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
 from provenance.audit.scoring import score_parameters
 from provenance.detection import LogisticModel
 from provenance.errors import ConflictError, NotFoundError, SourceError, UsageError
@@ -21,7 +24,7 @@ from provenance.images import PlantKind
 from provenance.images.plants import altered
 from provenance.keeping.reconcile import reconcile
 from provenance.sensitivity import SensitivityRequest, run_sensitivity
-from provenance.vocabulary import Population, RuleName, Subject
+from provenance.vocabulary import Population, Subject
 from tests.e2e.conftest import picture, save_pictures
 from tests.runner import raising, refused
 
@@ -157,20 +160,20 @@ def model(*features: str, weight: float, intercept: float) -> LogisticModel:
 
 
 POLICIES = {
-    "calibrated generated": Policy(rule=RuleName.CALIBRATED, q=0.4),
+    "calibrated generated": Policy(rule=CalibratedRule(q=0.4)),
     "calibrated real, whole": Policy(
-        Subject.REAL, RuleName.CALIBRATED, q=0.5, permutations=19, score=score_parameters("relative", 10)
+        Subject.REAL, CalibratedRule(score_parameters("relative", 10), q=0.5, permutations=19)
     ),
     "calibrated real, local": Policy(
-        Subject.REAL, RuleName.CALIBRATED, q=0.5, permutations=19, score=score_parameters("local", 10)
+        Subject.REAL, CalibratedRule(score_parameters("local", 10), q=0.5, permutations=19)
     ),
-    "maxima generated": Policy(alpha=1.5),
-    "pairwise generated": Policy(alpha=1.2, population=Population.PAIRWISE),
-    "maxima real": Policy(Subject.REAL, alpha=1.0),
-    "pairwise real": Policy(Subject.REAL, alpha=2.0, population=Population.PAIRWISE),
-    "logistic generated": Policy(rule=RuleName.LOGISTIC, model=model("s_used", weight=100, intercept=-97)),
+    "maxima generated": Policy(rule=MuAlphaSigmaRule(1.5)),
+    "pairwise generated": Policy(rule=MuAlphaSigmaRule(1.2, Population.PAIRWISE)),
+    "maxima real": Policy(Subject.REAL, MuAlphaSigmaRule(1.0)),
+    "pairwise real": Policy(Subject.REAL, MuAlphaSigmaRule(2.0, Population.PAIRWISE)),
+    "logistic generated": Policy(rule=LogisticRule(model("s_used", weight=100, intercept=-97))),
     "logistic real": Policy(
-        Subject.REAL, RuleName.LOGISTIC, top_k=2, model=model("nearest", "nearest_mean", weight=50, intercept=-96)
+        Subject.REAL, LogisticRule(model("nearest", "nearest_mean", weight=50, intercept=-96)), top_k=2
     ),
 }
 

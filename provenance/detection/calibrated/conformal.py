@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from provenance.detection.checks import checked_scores, group_codes, same_length
-from provenance.detection.rules import DECIMALS
+from provenance.detection.decision import DECIMALS
 from provenance.errors import UsageError
 from provenance.findings import Family
 from provenance.vocabulary import Label

@@ -30,7 +30,7 @@ import numpy as np
 
 from provenance.detection.calibrated.conformal import Calibrated, calibrate, decide_by_p_values, unrounded_p_values
 from provenance.detection.checks import checked_scores, same_length
-from provenance.detection.rules import DECIMALS
+from provenance.detection.decision import DECIMALS
 from provenance.vocabulary import Label
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from provenance.detection.calibrated.conformal import (
     without_shared,
 )
 from provenance.detection.checks import checked_scores, group_codes, same_length
-from provenance.detection.rules import DECIMALS
+from provenance.detection.decision import DECIMALS
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:

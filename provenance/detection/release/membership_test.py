@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from provenance.detection.checks import checked_flags, checked_scores, group_codes
+from provenance.detection.decision import DECIMALS
 from provenance.detection.metrics.bootstrap import Judgement, interval, resample
-from provenance.detection.rules import DECIMALS
 from provenance.errors import UsageError
 from provenance.findings import Estimate, PermutationTest, ReleaseTest, Resampling
 from provenance.vocabulary import Outcome

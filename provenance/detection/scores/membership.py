@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from provenance.detection.checks import checked_scores
-from provenance.detection.rules import DECIMALS
+from provenance.detection.decision import DECIMALS
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from provenance.detection.checks import checked_scores, same_length
-from provenance.detection.rules import decide_generated, population_of_maxima, threshold_of_scores
+from provenance.detection.seed.threshold import decide_generated, population_of_maxima, threshold_of_scores
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from provenance.detection.checks import Numbers
-    from provenance.detection.rules import Threshold
+    from provenance.detection.seed.threshold import Threshold
 
 
 def distance_of_cosine(cosines: Numbers) -> NDArray[np.float64]:

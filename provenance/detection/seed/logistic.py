@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from provenance.detection.checks import both_classes, checked_flags, checked_scores, group_codes
+from provenance.detection.decision import DECIMALS, SIMILARITY_TOLERANCE, Decision
 from provenance.detection.metrics.classification import Metrics, metrics_of
 from provenance.detection.metrics.folds import split_of
-from provenance.detection.rules import DECIMALS, SIMILARITY_TOLERANCE, Decision
 from provenance.errors import UsageError
 from provenance.vocabulary import Label
 

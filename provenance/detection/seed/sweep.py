@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from provenance.detection.checks import both_classes, checked_flags, checked_scores, group_codes
+from provenance.detection.decision import DECIMALS
 from provenance.detection.metrics.classification import Metrics, metrics_of
 from provenance.detection.metrics.folds import folds_of
-from provenance.detection.rules import DECIMALS, threshold_of_scores
+from provenance.detection.seed.threshold import threshold_of_scores
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from provenance.detection.checks import FlagsLike, Groups, Numbers
-    from provenance.detection.rules import Threshold
+    from provenance.detection.seed.threshold import Threshold
 
 PAPER_ALPHAS = (0.1, 0.3, 0.5, 0.7, 1.0)
 """The seed paper's grid."""
@@ -247,7 +248,7 @@ def _checked(scores: Numbers, truth: FlagsLike, s_not_used: Numbers | None) -> _
     both_classes(known)
     if values.min() == values.max():
         raise UsageError("all scores are equal: no alpha can be told from another")
-    # Python's round, as in rules.py: NumPy's scales and divides, and differs from it in rare last decimals.
+    # Python's round, as in threshold.py: NumPy's scales and divides, and differs from it in rare last decimals.
     return _Scores(known, values, np.array([round(value, DECIMALS) for value in values.tolist()]), others)
 
 

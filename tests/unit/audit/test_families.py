@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from provenance.audit.families import judge_families
+from provenance.audit.rules.calibrated.families import judge_families
 from provenance.detection import calibrate
 from provenance.errors import UsageError
 from provenance.vocabulary import Label, Role

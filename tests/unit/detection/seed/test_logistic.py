@@ -14,9 +14,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from provenance.detection import FitSettings, LogisticModel, Policy, fit_logistic
+from provenance.detection import FitSettings, LogisticModel, fit_logistic
 from provenance.errors import UsageError
-from provenance.vocabulary import Label, Population, RuleName, Subject
+from provenance.vocabulary import Label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -190,38 +190,3 @@ def test_a_damaged_model_is_refused(change: dict[str, Any]) -> None:
         LogisticModel.from_json(MODEL.to_json() | change)
     with pytest.raises(UsageError):
         LogisticModel.from_json([change])
-
-
-def test_policies_of_the_seed_rule_keep_their_recorded_ids() -> None:
-    # As they stand in the histories of existing workspaces.
-    assert Policy().policy_id == "policy:fff39392a688d931ca558d77efcdf61400ceec26b7fa45372e1058c5da3b4c83"
-    other = Policy(subject=Subject.REAL, population=Population.PAIRWISE, alpha=0.7, top_k=3)
-    assert other.policy_id == "policy:d67302bcfa120d65c2b7493e4c8bdf7c3fdf20becf9c2a4333a36af41ea38c57"
-
-
-def test_policy_holds_the_model_and_nothing_of_the_other_rule() -> None:
-    policy = Policy(rule=RuleName.LOGISTIC, model=MODEL)
-    assert LogisticModel.from_json(json.loads(json.dumps(policy.parameters))["model"]) == MODEL
-    assert Policy(rule=RuleName.LOGISTIC, model=MODEL, alpha=0.9).policy_id == policy.policy_id
-    changed = LogisticModel(MODEL.features, (2.0, math.nextafter(-1.0, 0)), -0.5, MODEL.mean, MODEL.scale)
-    others = [
-        Policy(),
-        Policy(rule=RuleName.LOGISTIC, model=changed),
-        Policy(rule=RuleName.LOGISTIC, model=MODEL, top_k=5),
-        Policy(rule=RuleName.LOGISTIC, model=MODEL, subject=Subject.REAL),
-    ]
-    assert len({policy.policy_id, *(other.policy_id for other in others)}) == 5
-
-
-def test_equal_models_have_one_policy_id_however_their_numbers_are_written() -> None:
-    whole = LogisticModel(("x",), (1,), 0, (0,), (1,), FitSettings(c=1, held_out_share=0.2))
-    decimal = LogisticModel(("x",), (1.0,), 0.0, (0.0,), (1.0,))
-    ids = {Policy(rule=RuleName.LOGISTIC, model=model).policy_id for model in (whole, decimal)}
-    assert len(ids) == 1
-
-
-def test_rule_and_model_must_go_together() -> None:
-    with pytest.raises(UsageError, match="needs a fitted model"):
-        Policy(rule=RuleName.LOGISTIC)
-    with pytest.raises(UsageError, match="takes no fitted model"):
-        Policy(model=MODEL)

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provenance.detection import (
-    Policy,
     Threshold,
     decide_generated,
     decide_real,
@@ -20,7 +19,7 @@ from provenance.detection import (
     threshold_of_scores,
 )
 from provenance.errors import UsageError
-from provenance.vocabulary import Label, Population, Subject
+from provenance.vocabulary import Label
 
 cosines = st.floats(min_value=-1, max_value=1, allow_nan=False)
 
@@ -115,21 +114,3 @@ def test_population_of_maxima_holds_both_kinds() -> None:
 def test_rounding_boundary_is_seen() -> None:
     assert near_rounding_boundary(0.1234567895, 0.1, 0.5)
     assert not near_rounding_boundary(0.1234567891, 0.1, 0.5)
-
-
-def test_policy_id_names_every_parameter() -> None:
-    policies = [
-        Policy(),
-        Policy(alpha=0.7),
-        Policy(top_k=5),
-        Policy(population=Population.PAIRWISE),
-        Policy(subject=Subject.REAL),
-    ]
-    assert len({policy.policy_id for policy in policies}) == len(policies)
-    assert Policy(alpha=1).policy_id == Policy(alpha=1.0).policy_id
-
-
-@pytest.mark.parametrize("wrong", [{"alpha": float("nan")}, {"alpha": float("inf")}, {"top_k": 0}])
-def test_senseless_policies_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(UsageError):
-        Policy(**wrong)  # type: ignore[arg-type]

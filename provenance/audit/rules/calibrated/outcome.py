@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from provenance.audit.rules.calibrated.parameters import CalibratedParameters
     from provenance.audit.scoring import ScoredReals, ScoringInputs
-    from provenance.detection import Policy
 
 NEAREST_REALS = 50
 """Places of the lists over which labels are permuted: none of them holds a member once in 2^50 permutations."""
@@ -52,7 +52,7 @@ class Conclusion:
 
 
 def conclude_by_members(
-    policy: Policy,
+    rule: CalibratedParameters,
     inputs: ScoringInputs,
     scored: ScoredReals,
     members: NDArray[np.int64],
@@ -66,7 +66,7 @@ def conclude_by_members(
     move the AUC), the two do not agree, and the outcome is inconclusive.
 
     Args:
-        policy: Level, permutations, seed.
+        rule: Level, permutations, seed.
         inputs: Vectors and groups of the pool.
         scored: Its scores.
         members: Rows of images claimed used.
@@ -81,14 +81,14 @@ def conclude_by_members(
         flags,
         groups=groups,
         control_scores=None if scored.control is None else scored.control[rows],
-        level=policy.level,
-        permutations=policy.permutations,
-        resampling=Resampling(seed=policy.seed),
-        seed=policy.seed,
+        level=rule.level,
+        permutations=rule.permutations,
+        resampling=Resampling(seed=rule.seed),
+        seed=rule.seed,
     )
     facts = {
         "release_test": test.to_json(),
-        "data_copying": _copying(policy, inputs, rows, flags),
+        "data_copying": _copying(rule, inputs, rows, flags),
     }
     outcome, reason = _reconciled(test, established)
     return Conclusion(outcome, reason, facts)
@@ -106,7 +106,7 @@ def _reconciled(test: ReleaseTest, established: int) -> tuple[Outcome, str]:
 
 
 def _copying(
-    policy: Policy, inputs: ScoringInputs, rows: NDArray[np.int64], flags: NDArray[np.bool_]
+    rule: CalibratedParameters, inputs: ScoringInputs, rows: NDArray[np.int64], flags: NDArray[np.bool_]
 ) -> dict[str, Any]:
     order = np.argsort(rows)  # image_id order: equal similarities stand in it
     reals, known = inputs.pool[rows[order]], flags[order]
@@ -122,7 +122,7 @@ def _copying(
         known,
         groups=groups,
         permutations=COPYING_PERMUTATIONS,
-        seed=policy.seed,
+        seed=rule.seed,
     )
     return found.to_json()
 

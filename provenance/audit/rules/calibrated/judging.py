@@ -15,17 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from provenance.audit.evidence import SubjectEvidence, VectorSearch, scoring_inputs
-from provenance.audit.exchangeability import audits_served, guarantee, shift_of
-from provenance.audit.families import Families, judge_families, summary
 from provenance.audit.features import S_NOT_USED, S_USED, features_of
 from provenance.audit.judgement import Judgement
 from provenance.audit.nearest import nearest_of_other_groups
-from provenance.audit.outcome import Conclusion, conclude_by_established, conclude_by_members
+from provenance.audit.rules.calibrated.exchangeability import audits_served, guarantee, shift_of
+from provenance.audit.rules.calibrated.families import Families, judge_families, summary
+from provenance.audit.rules.calibrated.outcome import Conclusion, conclude_by_established, conclude_by_members
 from provenance.audit.scoring import score_reals
 from provenance.detection import SIMILARITY_TOLERANCE, Decision, calibrate_generated
 from provenance.detection.checks import group_codes
-from provenance.detection.scores.membership import REFERENCED
 from provenance.errors import UsageError
 from provenance.pace import throttled
 from provenance.vocabulary import Label, Outcome, Role, Subject, digest_of_json
@@ -35,10 +33,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from provenance.audit.inputs import FrozenAudit
+    from provenance.audit.bench import Bench
+    from provenance.audit.evidence import SubjectEvidence
+    from provenance.audit.rules.calibrated.parameters import CalibratedParameters
     from provenance.audit.scoring import ScoredReals, ScoringInputs
-    from provenance.detection import Calibrated, ControlledVerdicts, Policy, ShiftCheck
-    from provenance.installation import Installation
+    from provenance.detection import Calibrated, ControlledVerdicts, ShiftCheck
     from provenance.records import Member
 
     Floats = NDArray[np.float64]
@@ -50,69 +49,35 @@ _MOVES = (-SIMILARITY_TOLERANCE, SIMILARITY_TOLERANCE)
 _SECONDS_OF_SILENCE = 8.0
 
 
-def check_calibrated(frozen: FrozenAudit, policy: Policy) -> None:
-    """Refuse an audit without images to calibrate by, without images to judge, or without the reference it needs.
-
-    Raises:
-        UsageError: Saying what is missing.
-    """
-    if Role.NOT_USED not in frozen.reals:
-        raise UsageError(
-            "the rule calibrated needs images known not to be used, and there are none",
-            hint="give a set with --not-used, or judge by --rule mu-alpha-sigma",
-        )
-    if not frozen.candidates:
-        raise UsageError(
-            "there is no used or unknown set: calibrated verdicts are about images that may have been used",
-            hint="give --used or --against",
-        )
-    score = str((policy.score or {}).get("score", ""))
-    if score.startswith(REFERENCED) and frozen.reference is None:
-        raise UsageError(f"{score} needs a reference release", hint="name one with --reference-release")
-    if policy.subject is Subject.GENERATED and frozen.reference is not None:
-        raise UsageError(
-            "a reference release goes with membership scores, which are of real images", hint="add --subject real"
-        )
-
-
-def judge_calibrated(
-    workspace: Installation, frozen: FrozenAudit, policy: Policy, subjects: Sequence[SubjectEvidence], on_step: OnStep
-) -> Judgement:
-    """Verdicts with p- and q-values, and the outcome for the release; see the module."""
-    if policy.subject is Subject.REAL:
-        return _judge_real(workspace, frozen, policy, on_step)
-    return _judge_generated(workspace, frozen, policy, subjects, on_step)
-
-
-def _judge_real(workspace: Installation, frozen: FrozenAudit, policy: Policy, on_step: OnStep) -> Judgement:
-    assert policy.score is not None, "filled in before: `choosing.with_score`"
-    name, inputs = str(policy.score["score"]), scoring_inputs(workspace, frozen, on_step)
-    on_step(f"scoring {len(inputs.pool):,} real images by {name}")
-    say = throttled(on_step, _SECONDS_OF_SILENCE)
+def judge_real(bench: Bench, rule: CalibratedParameters) -> Judgement:
+    """Of real images, by their membership scores."""
+    frozen, name, inputs = bench.frozen, rule.score_name, bench.vectors.scoring_inputs(bench.frozen)
+    bench.on_step(f"scoring {len(inputs.pool):,} real images by {name}")
+    say = throttled(bench.on_step, _SECONDS_OF_SILENCE)
 
     def progress(done: int, total: int) -> None:
         if done < total:
             say(f"{done:,} of {total:,} steps")
 
-    scored = score_reals(name, inputs, k=int(policy.score.get("k", policy.top_k)), progress=progress)
-    role_of = {m.image_id: role for role, members in frozen.reals.items() for m in members}
+    scored = score_reals(name, inputs, k=rule.score_k, progress=progress)
+    role_of = frozen.role_of
     roles = np.array([role_of[m.image_id].value for m in frozen.judged_reals])
     rows_of = {role: np.flatnonzero(roles == role.value) for role in frozen.reals}
     verdicts, *moved = (
-        judge_families(scored.scores, inputs.groups, rows_of, q=policy.q, moved=by) for by in (0.0, *_MOVES)
+        judge_families(scored.scores, inputs.groups, rows_of, q=rule.q, moved=by) for by in (0.0, *_MOVES)
     )
-    on_step("testing the release")
-    conclusion = _conclude(policy, inputs, scored, rows_of, verdicts)
+    bench.on_step("testing the release")
+    conclusion = _conclude(rule, inputs, scored, rows_of, verdicts)
     scores, near = scored.scores[verdicts.rows].tolist(), _turned([each.labels for each in moved])
     decisions = tuple(map(Decision, verdicts.labels, scores, near, verdicts.p_values, verdicts.q_values))
-    shift = shift_of(workspace.catalog, frozen, inputs, policy.seed)
+    shift = shift_of(bench.workspace.catalog, frozen, inputs, rule.seed)
     facts = {"calibrated": {"score": name, **verdicts.to_json()}}
     basis = {"calibration_scores": digest_of_json(scored.scores[rows_of[Role.NOT_USED]].tolist())}
-    return _judgement(workspace, frozen, decisions, verdicts.asked, conclusion, shift, facts, basis)
+    return _judgement(bench, decisions, verdicts.asked, conclusion, shift, facts, basis)
 
 
 def _conclude(
-    policy: Policy,
+    rule: CalibratedParameters,
     inputs: ScoringInputs,
     scored: ScoredReals,
     rows_of: Mapping[Role, Rows],
@@ -120,42 +85,40 @@ def _conclude(
 ) -> Conclusion:
     if Role.USED in rows_of:
         members, others, count = rows_of[Role.USED], rows_of[Role.NOT_USED], verdicts.established
-        return conclude_by_members(policy, inputs, scored, members, others, established=count)
+        return conclude_by_members(rule, inputs, scored, members, others, established=count)
     undecided = verdicts.labels.count(Label.INCONCLUSIVE) == len(verdicts.labels)
-    return conclude_by_established(verdicts.established, "real images", verdicts.reason, policy.q, undecided=undecided)
+    return conclude_by_established(verdicts.established, "real images", verdicts.reason, rule.q, undecided=undecided)
 
 
 def _turned(labels: Sequence[tuple[Label, ...]]) -> list[bool]:
     return [one is not other for one, other in zip(*labels, strict=True)]
 
 
-def _judge_generated(
-    workspace: Installation, frozen: FrozenAudit, policy: Policy, subjects: Sequence[SubjectEvidence], on_step: OnStep
-) -> Judgement:
-    rows = [features_of(policy.subject, subject.neighbors) for subject in subjects]
+def judge_generated(bench: Bench, rule: CalibratedParameters, subjects: Sequence[SubjectEvidence]) -> Judgement:
+    """Of generated images, by S_u."""
+    frozen, vectors = bench.frozen, bench.vectors
+    rows = [features_of(Subject.GENERATED, subject.neighbors) for subject in subjects]
     to_used, to_not_used = (np.array([row[name] for row in rows], dtype=np.float64) for name in (S_USED, S_NOT_USED))
-    search = VectorSearch(workspace, frozen.space, on_step)
     known = frozen.reals[Role.NOT_USED]
-    on_step(f"comparing {len(known):,} not-used images with the real ones")
-    calibration = [own_maxima(search, known, references) for references in (frozen.candidates, known)]
+    calibration = calibration_of(bench)
     groups = [member.group_key for member in known]
     sizes = (len(frozen.candidates), len(known))
 
     def verdicts_of(moved: float) -> ControlledVerdicts:
         return calibrate_generated(
-            to_used + moved, to_not_used, *calibration, calibration_groups=groups, set_sizes=sizes, q=policy.q
+            to_used + moved, to_not_used, *calibration, calibration_groups=groups, set_sizes=sizes, q=rule.q
         )
 
     verdicts = verdicts_of(0.0)
     near = _turned([verdicts_of(by).labels for by in _MOVES])
     undecided = verdicts.labels.count(Label.INCONCLUSIVE) == len(verdicts.labels)
     conclusion = conclude_by_established(
-        verdicts.established, "generated images", verdicts.reason, policy.q, undecided=undecided
+        verdicts.established, "generated images", verdicts.reason, rule.q, undecided=undecided
     )
     decisions = tuple(
         map(Decision, verdicts.labels, to_used.tolist(), near, verdicts.test.p_values, verdicts.test.q_values)
     )
-    shift = shift_of(workspace.catalog, frozen, scoring_inputs(workspace, frozen, on_step), policy.seed)
+    shift = shift_of(bench.workspace.catalog, frozen, vectors.scoring_inputs(frozen), rule.seed)
     facts = {
         "calibrated": {
             **summary(verdicts.test),
@@ -168,18 +131,25 @@ def _judge_generated(
     }
     digest = digest_of_json([each.tolist() for each in calibration])
     basis = {"calibration_scores": digest}
-    return _judgement(workspace, frozen, decisions, verdicts.test, conclusion, shift, facts, basis)
+    return _judgement(bench, decisions, verdicts.test, conclusion, shift, facts, basis)
 
 
-def own_maxima(search: VectorSearch, known: Sequence[Member], references: Sequence[Member]) -> Floats:
+def calibration_of(bench: Bench) -> tuple[Floats, Floats]:
+    """The greatest cosines of each not-used image to the candidates, and to the other not-used images."""
+    known = bench.frozen.reals[Role.NOT_USED]
+    bench.on_step(f"comparing {len(known):,} not-used images with the real ones")
+    return own_maxima(bench, known, bench.frozen.candidates), own_maxima(bench, known, known)
+
+
+def own_maxima(bench: Bench, known: Sequence[Member], references: Sequence[Member]) -> Floats:
     """The greatest cosine of each known image to the references, its own group (itself, without one) left out."""
     everyone = sorted({m.image_id: m for m in (*known, *references)}.values(), key=lambda m: m.image_id)
     codes = group_codes([m.group_key for m in everyone], len(everyone))[0]
     code_of = {m.image_id: code for m, code in zip(everyone, codes.tolist(), strict=True)}
     mine, theirs = (np.array([code_of[m.image_id] for m in members]) for members in (known, references))
-    threads = search.workspace.settings.threads
-    vectors, others = search.vectors(known), search.vectors(references)
-    similarities: Floats = nearest_of_other_groups(vectors, others, 1, mine, theirs, threads=threads)[1]
+    similarities: Floats = nearest_of_other_groups(
+        bench.vectors.of(known), bench.vectors.of(references), 1, mine, theirs, threads=bench.vectors.threads
+    )[1]
     if similarities.shape[1] == 0:
         raise UsageError(
             "without its own group, a not-used image has no real image of its kind to be compared with",
@@ -189,8 +159,7 @@ def own_maxima(search: VectorSearch, known: Sequence[Member], references: Sequen
 
 
 def _judgement(
-    workspace: Installation,
-    frozen: FrozenAudit,
+    bench: Bench,
     decisions: tuple[Decision, ...],
     verdicts: Calibrated,
     conclusion: Conclusion,
@@ -198,7 +167,8 @@ def _judgement(
     facts: dict[str, Any],
     basis: Mapping[str, Any],
 ) -> Judgement:
-    served = audits_served(workspace.catalog, frozen)
+    frozen = bench.frozen
+    served = audits_served(bench.workspace.catalog, frozen)
     of_rule = facts["calibrated"]
     of_rule |= {"audits_served": served, "guarantee": guarantee(served)}
     if frozen.reference is not None:
@@ -220,8 +190,6 @@ def _judgement(
         decisions=decisions,
         threshold=None,
         basis={**figures, "outcome": conclusion.outcome.value, **basis},
-        moments=None,
-        settings={},
         notes=tuple(note for note in notes if note != conclusion.reason),
         facts={**conclusion.to_json(), **facts, "shift": shift.to_json(), "sensitivity": None},
         counts={

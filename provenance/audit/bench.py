@@ -1,0 +1,130 @@
+"""What a rule judges with: an audit's images and their vectors; and, for plants, what the audit has on record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from provenance.audit.nearest import concatenated, nearest_by_parts
+from provenance.audit.scoring import one_thread
+from provenance.detection.scores.neighborhoods import fixed_point
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from provenance.audit.evidence import Vectors
+    from provenance.audit.inputs import FrozenAudit
+    from provenance.installation import Installation
+    from provenance.records import AuditRecord, Member, StoredVerdict
+
+    Floats = NDArray[np.float64]
+
+_NUMBERS_AT_ONCE = 8_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a rule judges with: the workspace, the audit's images, their vectors, and who is told."""
+
+    workspace: Installation
+    frozen: FrozenAudit
+    vectors: Vectors
+    on_step: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlantVectors:
+    """Plants with their vectors; row i of each is one plant.
+
+    Attributes:
+        originals: The image that each copies.
+        vectors: float32 (p, parts, dim).
+        similarities: Cosine of each to its original, over all parts, float64 (p,).
+    """
+
+    originals: tuple[Member, ...]
+    vectors: NDArray[np.float32]
+    similarities: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class PlantBench(Bench):
+    """What plants are judged with, one at a time.
+
+    Attributes:
+        record: The audit as recorded.
+        verdicts: Its verdicts by image_key.
+        on_judged: Told how many plants are judged.
+    """
+
+    record: AuditRecord
+    verdicts: Mapping[str, StoredVerdict]
+    on_judged: Callable[[int], None]
+
+    def recorded_maxima(self) -> list[tuple[float | None, float | None]]:
+        """Of each verdict on a generated image: S_u, over candidates of both roles, and S_n."""
+        return [(_greater(v.s_used, v.s_against), v.s_not_used) for v in self.verdicts.values()]
+
+    def maxima(self, plants: PlantVectors, members: Sequence[Member]) -> Floats:
+        """The greatest cosine of each plant to some real images."""
+        return nearest_by_parts(plants.vectors, self.vectors.of(members), 1, threads=self.vectors.threads)[1][:, 0]
+
+    def to_reals(self, plants: PlantVectors) -> Iterator[Floats]:
+        """For each plant its cosines to all real images, (n,)."""
+        with one_thread():
+            references = fixed_point(concatenated(self.vectors.of(self.frozen.judged_reals))[:, 0], "reals")
+            step = max(1, _NUMBERS_AT_ONCE // len(references))
+            for start in range(0, len(plants.vectors), step):
+                block = fixed_point(concatenated(plants.vectors[start : start + step])[:, 0], "plants")
+                yield from np.clip(block @ references.T, -1, 1)
+
+
+def _greater(one: float | None, other: float | None) -> float | None:
+    return max((value for value in (one, other) if value is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a single copy is up against, by a rule with p-values.
+
+    Attributes:
+        k_min: How many subject groups must outrank all calibration before any can be established.
+        sufficient_groups: Calibration groups with which a single one can be.
+        subject_groups: m, with the plant where it is a subject.
+        calibration_groups: G.
+    """
+
+    k_min: int
+    sufficient_groups: int
+    subject_groups: int
+    calibration_groups: int
+
+    @property
+    def sentence(self) -> str:
+        """What that means; empty where a single copy can be established."""
+        if self.k_min <= 1:
+            return ""
+        return (
+            f"However close, a single copy can't be established here by itself: with {self.calibration_groups:,} "
+            f"calibration groups, {self.k_min:,} of the {self.subject_groups:,} subject groups have to outrank all "
+            f"calibration before any is. {self.sufficient_groups:,} calibration groups would show a single one."
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgedCopies:
+    """What a rule says of plants, each judged alone; what the audit has on record is not judged again.
+
+    Attributes:
+        found: Whether each is labelled as a copy, or its original as used; bool (p,).
+        outranks: Whether its p-value is the smallest there can be; ``None`` for rules without p-values.
+        reach: ``None`` likewise.
+    """
+
+    found: NDArray[np.bool_]
+    outranks: NDArray[np.bool_] | None = None
+    reach: Reach | None = None

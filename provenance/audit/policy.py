@@ -1,0 +1,182 @@
+"""Policies: what an audit judges by, content-addressed; from options, from files, and from what is on record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from provenance.audit.rules import default_rule, rule_named
+from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
+from provenance.detection.decision import DECIMALS
+from provenance.errors import ConflictError, SourceError, UsageError
+from provenance.vocabulary import POLICY_ID_PREFIX, RuleName, Subject, digest_of_json
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from provenance.audit.rule import Rule
+    from provenance.installation import Installation
+    from provenance.vocabulary import Role
+
+_HINT = "`provenance fit -o policy.json` writes one"
+DEFAULT_TOP_K = 10
+"""Neighbors that are kept of each subject, per role."""
+
+_COMMON = ("subject", "top_k", "decimals")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A rule with its parameters. Evidence: recorded with every audit, and known by its ``policy_id``.
+
+    Attributes:
+        subject: Which images are judged.
+        rule: With its own parameters.
+        top_k: Neighbors that are kept of each subject, per role; 1 or more.
+    """
+
+    subject: Subject = Subject.GENERATED
+    rule: Rule = field(default_factory=MuAlphaSigmaRule)
+    top_k: int = DEFAULT_TOP_K
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1:
+            raise UsageError(f"top-k must be 1 or more, not {self.top_k}")
+        self.rule.check_subject(self.subject)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters as JSON values."""
+        return {"subject": self.subject.value, **self.rule.to_json(), "top_k": self.top_k, "decimals": DECIMALS}
+
+    @property
+    def policy_id(self) -> str:
+        """``policy:<hex>``, sha256 of rule and parameters."""
+        return POLICY_ID_PREFIX + digest_of_json({"rule": self.rule.name.value, "parameters": self.parameters})
+
+    def to_json(self) -> dict[str, Any]:
+        """As a policy file has it; ``policy_id`` is the sha256 of the other two."""
+        return {"policy_id": self.policy_id, "rule": self.rule.name.value, "parameters": self.parameters}
+
+
+def policy_from_json(rule: Any, parameters: Any) -> Policy:
+    """A policy from its rule's name and its ``parameters``; the same ones give the same ``policy_id``.
+
+    Raises:
+        UsageError: If the rule is unknown, or a parameter is missing, unknown or not what it should be.
+    """
+    rule_type = rule_named(rule)
+    if not isinstance(parameters, dict):
+        raise UsageError("a policy's parameters must be a JSON object")
+    try:
+        subject, top_k = Subject(parameters["subject"]), parameters["top_k"]
+        if type(top_k) is not int:
+            raise UsageError(f"top_k must be a whole number, not {top_k!r}")
+        own = {name: value for name, value in parameters.items() if name not in _COMMON}
+        policy = Policy(subject, rule_type.from_json(own), top_k)
+    except KeyError as missing:
+        raise UsageError(f"the policy lacks the parameter {missing.args[0]}") from missing
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"a parameter of the policy is not what it should be: {error}") from error
+    given, stated = parameters, policy.parameters
+    wrong = sorted(name for name in given.keys() | stated.keys() if given.get(name) != stated.get(name))
+    if wrong:
+        raise UsageError(f"this version judges by other parameters: {', '.join(wrong)}")
+    return policy
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChoice:
+    """What a call says of the policy to judge by.
+
+    Attributes:
+        given: A policy, its file, or the ``policy:<hex>`` of one on record; ``None``: the options and their defaults.
+        options: ``subject``, ``rule``, ``top_k`` and those that belong to a rule; ``None`` where not asked for. With a
+            policy given they may only repeat what it says.
+    """
+
+    given: Policy | str | Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def stated(self, workspace: Installation) -> Policy | None:
+        """The policy where the call alone says which; ``None`` where the audit's sets decide on the rule.
+
+        Raises:
+            UsageError: If an option contradicts the policy or the rule, or the rule needs a fitted model.
+            SourceError: If the file can't be read or is no policy.
+            ConflictError: If its content is not what its ``policy_id`` says.
+            NotFoundError: If no such policy is on record.
+        """
+        options = {name: value for name, value in self.options.items() if value is not None}
+        if self.given is None:
+            rule = _rule_by_options(options)
+            return None if rule is None else _policy_by_options(rule, options)
+        policy = self.given if isinstance(self.given, Policy) else read_policy(workspace, self.given)
+        stated = {"rule": policy.rule.name, **policy.parameters}
+        for name, value in options.items():
+            if stated.get(name) != value:
+                says = f"has {stated[name]}" if name in stated else "has none"
+                raise UsageError(
+                    f"{name.replace('_', '-')} {value} contradicts the policy, which {says}",
+                    hint="leave it out: a policy states everything that it judges by",
+                )
+        return policy
+
+    def by_sets(self, roles: Collection[Role]) -> Policy:
+        """The policy of the rule that is the default of sets in these roles."""
+        options = {name: value for name, value in self.options.items() if value is not None}
+        return _policy_by_options(default_rule(roles), options)
+
+
+def read_policy(workspace: Installation, given: str | Path) -> Policy:
+    """The policy of a file, or of an audit on record by its ``policy:<hex>``.
+
+    Raises:
+        SourceError: If the file can't be read or is no policy.
+        ConflictError: If its content is not what its ``policy_id`` says.
+        NotFoundError: If no such policy is on record.
+        UsageError: If a parameter is not what it should be.
+    """
+    if str(given).startswith(POLICY_ID_PREFIX) and not Path(given).exists():
+        record = workspace.catalog.policy(str(given))
+        return policy_from_json(record.rule, dict(record.parameters))
+    document = _read(Path(given))
+    policy = policy_from_json(document["rule"], document["parameters"])
+    if document.get("policy_id", policy.policy_id) != policy.policy_id:
+        raise ConflictError(
+            f"{given} was changed: its content is {policy.policy_id[:19]}, not {str(document['policy_id'])[:19]}",
+            hint="fit again; or take policy_id out of the file to make a policy of its own",
+        )
+    return policy
+
+
+def _rule_by_options(options: Mapping[str, Any]) -> type[Rule] | None:
+    """The rule that is named, or that an option belongs to; ``None`` where neither is so."""
+    owners = {name: rule for rule in map(rule_named, RuleName) for name in rule.options if name in options}
+    rule = rule_named(options["rule"]) if "rule" in options else next(iter(owners.values()), None)
+    for name, owner in owners.items():
+        if rule is not None and owner is not rule:
+            raise UsageError(
+                f"{owner.options[name]} belongs to the rule {owner.name.value}, not to {rule.name.value}",
+                hint=f"leave it out, or judge by --rule {owner.name.value}",
+            )
+    return rule
+
+
+def _policy_by_options(rule: type[Rule], options: Mapping[str, Any]) -> Policy:
+    top_k, own = options.get("top_k", DEFAULT_TOP_K), {name: options[name] for name in rule.options if name in options}
+    return Policy(options.get("subject", Subject.GENERATED), rule.of_options(own, top_k), top_k)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise SourceError(f"{path} can't be read: {error.strerror or error}", hint=_HINT) from error
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path} is no JSON: {error}", hint=_HINT) from error
+    if not isinstance(document, dict) or not {"rule", "parameters"} <= document.keys():
+        raise SourceError(f"{path} is no policy: it needs rule and parameters", hint=_HINT)
+    return document

@@ -1,0 +1,125 @@
+"""What a rule is: a frozen value with its parameters, and everything that differs by rule.
+
+A rule that joins is a name in ``vocabulary.RuleName`` and a module or folder of that name in ``audit.rules`` with its
+class as ``RULE``. Nothing outside that folder asks which rule it is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from provenance.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from provenance.audit.bench import Bench, JudgedCopies, PlantBench, PlantVectors
+    from provenance.audit.evidence import SubjectEvidence
+    from provenance.audit.inputs import FrozenAudit, Parties
+    from provenance.audit.judgement import Judgement
+    from provenance.installation import Installation
+    from provenance.records import Member
+    from provenance.vocabulary import Role, RuleName, Subject
+
+    OnStep = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule(ABC):
+    """A rule with its own parameters, which are validated when it is made.
+
+    Attributes:
+        name: As it is asked for and recorded.
+        options: Options of a call that belong to this rule alone, with their flags.
+        judges_parts: Whether it judges in local spaces, too.
+        concludes: Whether it controls an error rate, and concludes something for the release.
+    """
+
+    name: ClassVar[RuleName]
+    options: ClassVar[Mapping[str, str]] = {}
+    judges_parts: ClassVar[bool] = False
+    concludes: ClassVar[bool] = False
+
+    @classmethod
+    def of_options(cls, options: Mapping[str, Any], _top_k: int) -> Self:
+        """The rule by the options of a call; what is left out has its default.
+
+        Raises:
+            UsageError: If a value is not what it should be, or something that has no default is missing.
+        """
+        return cls(**options)
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, parameters: Mapping[str, Any]) -> Self:
+        """The rule from what ``to_json`` gave.
+
+        Raises:
+            UsageError: If a value is not what it should be.
+            KeyError: If one is missing.
+            ValueError: If one can't be read; ``TypeError`` likewise.
+        """
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Its own parameters as JSON values: what they say is part of ``policy_id``."""
+
+    @classmethod
+    def is_default(cls, _roles: Collection[Role]) -> bool:
+        """Whether an audit with sets in these roles is judged by it where no rule is asked for."""
+        return False
+
+    def check_subject(self, _subject: Subject) -> None:  # noqa: B027 - most rules take both
+        """Refuse parameters that don't go with what is judged.
+
+        Raises:
+            UsageError: Saying which.
+        """
+
+    @property
+    def fitted_space(self) -> str | None:
+        """The ``space_id`` in which its parameters mean something; ``None``: any."""
+        return None
+
+    def own_space(self, _workspace: Installation, _parties: Parties, _subject: Subject, _on_step: OnStep) -> str | None:
+        """The ``space_id`` that it judges in where none is asked for; ``None``: the one that all have in common."""
+        return None
+
+    def completed(self, _frozen: FrozenAudit) -> Self:
+        """The rule with what the audit's space decides filled in.
+
+        Raises:
+            UsageError: If its parameters are not this version's.
+        """
+        return self
+
+    def judged_reals(self, frozen: FrozenAudit) -> tuple[Member, ...]:
+        """The real images that it gives verdicts on, by image_id: all of them."""
+        return frozen.judged_reals
+
+    def check(self, _frozen: FrozenAudit) -> None:  # noqa: B027 - a rule may judge whatever there is
+        """Refuse what it can't judge, before any vector is read.
+
+        Raises:
+            UsageError: Saying what is missing.
+            SpaceMismatchError: If it can't judge in this space.
+        """
+
+    @abstractmethod
+    def judge(self, bench: Bench, subjects: Sequence[SubjectEvidence]) -> Judgement:
+        """Say of every subject what it is."""
+
+    def judge_plants(self, _bench: PlantBench, _plants: PlantVectors) -> JudgedCopies:
+        """Judge every plant alone.
+
+            generated subjects   one more generated image: S_u and S_n of the plants are new, those of the release are
+                                 on record
+            real subjects        one more generated image in the release; the label of the real image that it copies
+                                 counts
+
+        Raises:
+            UsageError: If the rule can't.
+        """
+        raise UsageError(f"plants are not judged by the rule {self.name.value}")

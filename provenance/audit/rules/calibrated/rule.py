@@ -1,0 +1,118 @@
+"""Everything in which the rule ``calibrated`` differs from others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from provenance.audit.inputs import CANDIDATES
+from provenance.audit.rule import Rule
+from provenance.audit.rules.calibrated.judging import judge_generated, judge_real
+from provenance.audit.rules.calibrated.parameters import CalibratedParameters
+from provenance.audit.rules.calibrated.plants import plants_as_generated, plants_beside_real
+from provenance.audit.rules.calibrated.space import local_space
+from provenance.audit.scoring import default_score, score_parameters
+from provenance.detection.scores.membership import REFERENCED
+from provenance.errors import UsageError
+from provenance.vocabulary import Role, RuleName, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from provenance.audit.bench import Bench, JudgedCopies, PlantBench, PlantVectors
+    from provenance.audit.evidence import SubjectEvidence
+    from provenance.audit.inputs import FrozenAudit, Parties
+    from provenance.audit.judgement import Judgement
+    from provenance.installation import Installation
+    from provenance.records import Member
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedRule(CalibratedParameters, Rule):
+    """Established, not established or inconclusive, by a false discovery rate of q (docs/method.md)."""
+
+    name: ClassVar[RuleName] = RuleName.CALIBRATED
+    options: ClassVar[Mapping[str, str]] = {"score": "--score", "q": "--fdr"}
+    judges_parts: ClassVar[bool] = True
+    concludes: ClassVar[bool] = True
+
+    @classmethod
+    def of_options(cls, options: Mapping[str, Any], top_k: int) -> Self:
+        """See ``Rule``; a score is given by its name."""
+        score = options.get("score")
+        return cls(**{**options, "score": None if score is None else score_parameters(score, top_k)})
+
+    @classmethod
+    def is_default(cls, roles: Collection[Role]) -> bool:
+        """As soon as images known not used take part beside others to judge."""
+        return Role.NOT_USED in roles and not set(CANDIDATES).isdisjoint(roles)
+
+    def check_subject(self, subject: Subject) -> None:
+        """See ``Rule``."""
+        if self.score is not None and subject is Subject.GENERATED:
+            raise UsageError(
+                "membership scores are of real images; a generated one is judged by its greatest similarity",
+                hint="add --subject real, or leave the score out",
+            )
+
+    def own_space(
+        self, workspace: Installation, parties: Parties, subject: Subject, on_step: Callable[[str], None]
+    ) -> str | None:
+        """Of real images, without a score or by a local one: the local space that all share, made where there is none.
+
+        Raises:
+            SpaceMismatchError: If there are several local spaces and none was chosen.
+            SourceError: If an image can't be read again for the local space.
+        """
+        if subject is Subject.GENERATED or (self.score is not None and self.score["space_kind"] == "whole"):
+            return None
+        return local_space(workspace, parties.everyone, on_step).space_id
+
+    def completed(self, frozen: FrozenAudit) -> Self:
+        """See ``Rule``: the default score of the audit's space, where it names none."""
+        if frozen.subject is Subject.GENERATED:
+            return self
+        if self.score is None:
+            return replace(self, score=score_parameters(default_score(is_local=frozen.space.parts > 1), frozen.top_k))
+        name = self.score_name
+        if score_parameters(name, int(self.score.get("k", frozen.top_k))) != dict(self.score):
+            raise UsageError(f"this version computes the score {name} with other parameters than the policy states")
+        return self
+
+    def judged_reals(self, frozen: FrozenAudit) -> tuple[Member, ...]:
+        """Those that were or may have been used: the others calibrate."""
+        return frozen.candidates
+
+    def check(self, frozen: FrozenAudit) -> None:
+        """Refuse an audit without images to calibrate by, without images to judge, or without the reference it needs.
+
+        Raises:
+            UsageError: Saying what is missing.
+        """
+        if Role.NOT_USED not in frozen.reals:
+            raise UsageError(
+                "the rule calibrated needs images known not to be used, and there are none",
+                hint="give a set with --not-used, or judge by --rule mu-alpha-sigma",
+            )
+        if not frozen.candidates:
+            raise UsageError(
+                "there is no used or unknown set: calibrated verdicts are about images that may have been used",
+                hint="give --used or --against",
+            )
+        if self.score_name.startswith(REFERENCED) and frozen.reference is None:
+            raise UsageError(f"{self.score_name} needs a reference release", hint="name one with --reference-release")
+        if frozen.subject is Subject.GENERATED and frozen.reference is not None:
+            raise UsageError(
+                "a reference release goes with membership scores, which are of real images", hint="add --subject real"
+            )
+
+    def judge(self, bench: Bench, subjects: Sequence[SubjectEvidence]) -> Judgement:
+        """Verdicts with p- and q-values, and the outcome for the release."""
+        if bench.frozen.subject is Subject.REAL:
+            return judge_real(bench, self)
+        return judge_generated(bench, self, subjects)
+
+    def judge_plants(self, bench: PlantBench, plants: PlantVectors) -> JudgedCopies:
+        """See ``Rule``."""
+        judge = plants_beside_real if bench.frozen.subject is Subject.REAL else plants_as_generated
+        return judge(bench, self, plants)
