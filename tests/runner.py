@@ -16,7 +16,7 @@ from provenance.errors import ProvenanceError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from click.testing import Result
+    from typer.testing import Result
 
 PROGRAM = "from provenance.cli.main import main; main()"
 

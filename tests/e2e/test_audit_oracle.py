@@ -149,7 +149,7 @@ def test_real_subjects_equal_the_oracle(workspace_of: MakeWorkspace, engine: str
     policy = Policy(subject=Subject.REAL)
     report = run_audit(workspace, AuditRequest("release", ("used",), ("not_used",), ("unknown",), policy))
     oracle = Oracle.read(workspace, tmp_path, ("release", "used", "not_used", "unknown"))
-    expected = {}
+    expected: dict[str, Any] = {}
     for name in ("used", "not_used", "unknown"):
         scores, nearest = oracle.maxima(name, "release")
         expected |= {i: (s, n) for i, s, n in zip(oracle.ids[name], scores, nearest, strict=True)}

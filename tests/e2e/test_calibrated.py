@@ -22,7 +22,7 @@ from tests.e2e.conftest import picture
 from tests.runner import answer, refused, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 WHOLE, LOCAL = "patches-16-16@16", "patches-8-4@16"
@@ -48,7 +48,7 @@ def begin(workspace: Path, **settings: int) -> None:
         file.writelines(f"\n{name} = {value}\n" for name, value in {"workers": 0, **settings}.items())
 
 
-def make(root: Path, backbone: str, parts: dict[str, tuple[str, ...]], *, layout: Path, **options: str) -> Path:
+def make(root: Path, backbone: str, parts: Mapping[str, tuple[str, ...]], *, layout: Path, **options: str) -> Path:
     """A workspace whose sets and releases are folders of ``layout``."""
     workspace = root / "ws"
     begin(workspace)

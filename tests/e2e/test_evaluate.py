@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
-REALS = {"used": "c-used", "not_used": "c-not-used", "against": "c-unknown"}
-FEW = {"bootstrap": 200}
+REALS: dict[str, Any] = {"used": "c-used", "not_used": "c-not-used", "against": "c-unknown"}
+FEW: dict[str, Any] = {"bootstrap": 200}
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from provenance import Workspace
 
-SETS = {"used": "c-used", "not_used": "c-not-used"}
-SEED = {**SETS, "rule": "mu-alpha-sigma"}
+SETS: dict[str, Any] = {"used": "c-used", "not_used": "c-not-used"}
+SEED: dict[str, Any] = {**SETS, "rule": "mu-alpha-sigma"}
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def audited(workspace: Workspace, *, policy: Policy | None = None, **sets: tuple
     return run_audit(workspace, AuditRequest("release", **sets, policy=policy or Policy())).audit
 
 
-BOTH = {"used": ("used",), "not_used": ("not_used",)}
+BOTH: dict[str, Any] = {"used": ("used",), "not_used": ("not_used",)}
 
 
 @pytest.mark.parametrize("population", list(Population))

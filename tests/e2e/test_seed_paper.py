@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.shared_data
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-PARTS = {
+PARTS: dict[str, Any] = {
     "used": (DATA / "brain-mri" / "real_used", 32),
     "not-used": (DATA / "brain-mri" / "real_not_used", 32),
     "release": (DATA / "brain-mri" / "generated", 40),
     "control": (DATA / "brain-mri-control" / "generated", 40),
 }
-SETS = {"used": "used", "not_used": "not-used"}
-SEED = {**SETS, "rule": "mu-alpha-sigma"}
+SETS: dict[str, Any] = {"used": "used", "not_used": "not-used"}
+SEED: dict[str, Any] = {**SETS, "rule": "mu-alpha-sigma"}
 GRID = [0.1, 0.3, 0.5, 0.7, 1.0]
 
 

@@ -72,8 +72,8 @@ def test_challenge_layout_audited_both_ways(shared: Path, tmp_path: Path) -> Non
     used = ((g @ u.T).max(axis=1) > (g @ n.T).max(axis=1)) & ((g @ u.T).max(axis=1) > maxima.mean() + maxima.std() / 2)
     assert generated["counts"]["used"] == used.sum()
     answer(tmp_path, "export", generated["audit_id"][:8], "--format", "csv", "-o", "verdicts.csv")
-    with (tmp_path / "verdicts.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    with (tmp_path / "verdicts.csv").open(newline="") as table_of_verdicts:
+        rows = list(csv.DictReader(table_of_verdicts))
     assert [row["label"] == "used" for row in rows] == used.tolist()
     shown = answer(tmp_path, "show", rows[0]["subject_id"][:20])
     assert shown["verdicts_about"][0]["audit_id"] in {generated["audit_id"], pairwise["audit_id"]}

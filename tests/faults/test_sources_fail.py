@@ -162,7 +162,7 @@ def test_file_that_changes_while_it_is_read_is_rejected_and_then_goes_in(
                 changing.write_bytes(content)
             return data
 
-    monkeypatch.setattr(source_module.io, "FileIO", Disturbed)
+    monkeypatch.setattr("provenance.images.source.io.FileIO", Disturbed)
     report = ingest(cohort / "used")
     assert [r.name for r in report.rejections] == ["broken.png", changing.name]
     assert "changed" in report.rejections[1].detail

@@ -103,7 +103,7 @@ def test_impossible_numbers_are_refused(tmp_path, patients, seed):
 
 
 def test_the_offline_backbone_stands_in_and_says_why(tmp_path, without_weights):
-    steps = []
+    steps: list[str] = []
     backbone, chosen = choose_backbone(Workspace(tmp_path, without_weights()), None, steps.append)
     assert backbone.space.backbone == chosen.name == "efficientnet-lite0"
     assert "resnet50 was the first choice, but the weights resnet50-0676ba61.pth" in chosen.reason

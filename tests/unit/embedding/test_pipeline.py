@@ -74,7 +74,7 @@ def test_a_killed_worker_names_its_item():
 
 
 def test_results_before_a_dead_worker_are_given_out():
-    got = []
+    got: list[object] = []
     with pytest.raises(EmbeddingError, match="ended with code 3 while it prepared 'deadly'"):
         got.extend(each for each in prepared_stream(["a", "b", "deadly", "c"], functions.leave_at, workers=1))
     stream = prepared_stream(["a", "b", "deadly", "c"], functions.leave_at, workers=1, look_ahead=1)

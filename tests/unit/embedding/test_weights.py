@@ -22,7 +22,12 @@ PUBLISHED = PublishedWeights("net-0000.pth", "http://127.0.0.1:9/net-0000.pth", 
 def server(monkeypatch):
     """An HTTP server whose answer a test may change; counts the requests."""
 
+    class Server(http.server.ThreadingHTTPServer):
+        content, requests = CONTENT, 0
+
     class Handler(http.server.BaseHTTPRequestHandler):
+        server: Server
+
         def do_GET(self):
             self.server.requests += 1
             self.send_response(200)
@@ -34,8 +39,7 @@ def server(monkeypatch):
             pass
 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.content, server.requests = CONTENT, 0
+    with Server(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server

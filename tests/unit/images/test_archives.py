@@ -8,7 +8,7 @@ import os
 import struct
 import tarfile
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -61,7 +61,7 @@ def zipped(members: list[tuple[str, bytes]]) -> bytes:
     return buffer.getvalue()
 
 
-def tarred(members: list[tuple[str, bytes]], **options: str) -> bytes:
+def tarred(members: list[tuple[str, bytes]], **options: Any) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", **options) as archive:
         folder = tarfile.TarInfo("folder")
@@ -124,7 +124,7 @@ def test_members_are_read_again_in_any_order_without_their_bytes(tmp_path, suffi
     found = [item_without_content(item) for item in items(archive(tmp_path, suffix))]
 
     for item in (*found, *reversed(found), *found):
-        assert read_item(item) == CONTENT[item.member]
+        assert read_item(item) == CONTENT[str(item.member)]
 
 
 def item_without_content(item: SourceItem) -> SourceItem:
@@ -155,7 +155,7 @@ def test_the_kind_is_known_by_content_whatever_the_name(tmp_path, suffix):
 def test_a_member_above_the_limit_is_oversized(tmp_path, suffix):
     path = archive(tmp_path, suffix, [("big.png", bytes(2000)), ("small.png", bytes(10))])
 
-    reasons = {}
+    reasons: dict[str, RejectReason | int] = {}
     for one in open_source(path, max_file_bytes=1000):
         if isinstance(one, Rejection):
             reasons[one.name] = one.reason

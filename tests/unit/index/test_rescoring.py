@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -94,8 +95,8 @@ def test_rounding_boundaries_equal_fsum(terms: list[float]) -> None:
 @pytest.mark.parametrize("dimension", [1, 2, 3, 127, 2048, 2049])
 def test_unit_vectors_in_blocks_and_near_duplicates(dimension: int) -> None:
     random = np.random.default_rng(dimension)
-    a = random.standard_normal((70, dimension))
-    b = random.standard_normal((70, dimension))
+    a: npt.NDArray[Any] = random.standard_normal((70, dimension))
+    b: npt.NDArray[Any] = random.standard_normal((70, dimension))
     b[:30] = a[:30] * (1 + 1e-7 * random.standard_normal((30, dimension)))
     b[30:40] = -a[30:40]
     a, b = (unit(array) for array in (a, b))
@@ -122,8 +123,8 @@ def test_pairs_equal_the_rows_they_point_to(dimension: int) -> None:
 
 def test_almost_no_unit_vector_needs_the_slow_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(5)
-    a, b = (random.standard_normal((2000, 512)) for _ in range(2))
-    a, b = (unit(array) for array in (a, a + b))
+    one, other = (random.standard_normal((2000, 512)) for _ in range(2))
+    a, b = unit(one), unit(one + other)
     wanted = fsums(a.astype(np.float64) * b.astype(np.float64))
     calls: list[int] = []
     fsum = math.fsum
