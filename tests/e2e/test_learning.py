@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from provenance.audit import Policy, policy_from_json
+from provenance.audit.rules.logistic import LogisticRule
 from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
 from provenance.errors import ConflictError, NotFoundError, SourceError, SpaceMismatchError, UsageError
 from provenance.service import frames
@@ -78,6 +79,7 @@ def test_a_fitted_policy_goes_from_file_to_audit_and_back(ws: Workspace, tmp_pat
 def test_what_contradicts_a_policy_or_is_missing_is_refused(ws: Workspace, tmp_path: Path) -> None:
     generated, control = (ws.audit(name, **SEED) for name in ("c-generated", "ctl"))
     fit = ws.fit(generated, control=control)
+    assert isinstance(fit.policy.rule, LogisticRule)
     assert (fit.report.known.source, fit.policy.rule.model.features) == ("control", ("s_used", "s_not_used"))
     file = fit.save(tmp_path / "policy.json")
     before = len(ws.audits())
