@@ -24,10 +24,17 @@ WIDTH_OF_PIPES = 160
 
 def print_json(value: Any) -> None:
     """One JSON document with a final newline; keys in the order given."""
-    sys.stdout.write(json.dumps(value, indent=2, default=_json_value, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json_text(value) + "\n")
+
+
+def json_text(value: Any, indent: int | None = 2) -> str:
+    """A document, or several of them, as text."""
+    return json.dumps(value, indent=indent, default=_json_value, ensure_ascii=False, allow_nan=False)
 
 
 def _json_value(value: Any) -> Any:
+    if hasattr(value, "to_json"):
+        return value.to_json()
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
     if isinstance(value, Enum):

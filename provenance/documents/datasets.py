@@ -1,0 +1,131 @@
+"""What is on record of sets and releases, and what was taken out or moved: sets, releases, relocate, db."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from provenance.documents.document import Document, Moment, at
+from provenance.vocabulary import DatasetKind, Membership, RejectReason, RunState
+
+
+class Generator(Document):
+    """What made a release."""
+
+    name: str
+    architecture: str
+    version: str
+
+
+class SpaceName(Document):
+    """An embedding space."""
+
+    space_id: str
+    backbone: str
+
+
+class Seal(Document):
+    """One sealed revision of a release: the digest over its image_ids at that time."""
+
+    revision: int
+    digest: str = at("release_digest")
+    image_count: int
+    sealed_at: Moment
+
+
+class Dataset(Document):
+    """A set or release with its counts; forgotten images are left out."""
+
+    name: str
+    kind: DatasetKind = at("dataset", "kind")
+    dataset_id: str = at("dataset", "dataset_id")
+    membership: Membership | None = at("dataset", "membership")
+    generator: Generator | None = at("dataset", "generator")
+    modality: str = at("dataset", "modality")
+    image_count: int
+    occurrence_count: int
+    reject_count: int
+    spaces: tuple[SpaceName, ...]
+    seals: tuple[Seal, ...]
+    created_at: Moment
+
+
+class Run(Document):
+    """One run that changed a set or release; ``counts`` are empty until it has finished."""
+
+    run_id: str
+    kind: str
+    dataset_id: str | None
+    space_id: str | None
+    arguments: dict[str, Any]
+    software_version: str
+    state: RunState
+    started_at: Moment
+    finished_at: Moment | None
+    counts: dict[str, Any]
+
+
+class Reject(Document):
+    """One input that could not be read, as last seen."""
+
+    name: str
+    source: str
+    member: str | None
+    reason: RejectReason
+    detail: str
+    rejected_at: Moment
+
+
+class DatasetInFull(Dataset):
+    """A set or release with its runs and rejected inputs."""
+
+    runs: tuple[Run, ...]
+    rejects: tuple[Reject, ...]
+
+
+class Removal(Document):
+    """A set or release that was taken out."""
+
+    removed: str
+    kind: DatasetKind
+    image_count: int
+
+
+class Forgotten(Document):
+    """An image that was erased, and the key that verdicts keep of it."""
+
+    forgotten: str
+    image_key: str
+
+
+class Relocation(Document):
+    """How many occurrences moved."""
+
+    relocated: int
+
+
+class Upgrade(Document):
+    """The catalog's schema before (null: empty) and after."""
+
+    before: str | None
+    after: str
+
+
+class Revisions(Document):
+    """The catalog's schema (null: empty), and the one this software needs."""
+
+    current: str | None
+    head: str
+
+
+DOCUMENTS = {
+    "sets list": tuple[Dataset, ...],
+    "sets show": DatasetInFull,
+    "sets remove": Removal,
+    "sets forget": Forgotten,
+    "releases list": tuple[Dataset, ...],
+    "releases show": DatasetInFull,
+    "releases remove": Removal,
+    "relocate": Relocation,
+    "db upgrade": Upgrade,
+    "db current": Revisions,
+}

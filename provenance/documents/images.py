@@ -1,0 +1,206 @@
+"""Answers about images: show, history, neighbors, duplicates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict, model_validator
+
+from provenance.documents.document import Counts, Document, Moment, at
+from provenance.vocabulary import DatasetKind, Evidence, Label, Membership, PointState, Role, Subject
+
+
+class Occurrence(Document):
+    """One name under which an image was found."""
+
+    dataset: str = at("dataset_name")
+    name: str
+    source: str
+    member: str | None
+    found_at: Moment
+
+
+class MembershipOfImage(Document):
+    """One dataset that an image is in; ``group`` is a pseudonym."""
+
+    dataset: str = at("dataset", "name")
+    kind: DatasetKind = at("dataset", "kind")
+    membership: Membership | None = at("dataset", "membership")
+    group: str | None = at("group_key")
+    added_at: Moment
+
+
+class SpaceOfImage(Document):
+    """One vector of an image."""
+
+    space_id: str
+    backbone: str
+    dataset: str = at("dataset_name")
+    vector_sha256: str
+    state: PointState
+
+
+class VerdictAbout(Document):
+    """One verdict in which the image is the subject."""
+
+    audit_id: str
+    release_name: str
+    subject: Subject
+    subject_role: Role
+    rule: str
+    label: Label
+    score: float | None
+    threshold: float | None
+    audited_at: Moment
+
+
+class VerdictCiting(Document):
+    """One verdict in which the image is evidence: a neighbor of the subject."""
+
+    audit_id: str
+    release_name: str
+    subject_image_key: str
+    subject_image_id: str | None
+    role: Role
+    rank: int
+    similarity: float
+    label: Label
+    audited_at: Moment
+
+
+class Position(Document):
+    """What one position speaks for use, in standard deviations; its box is left, top, right, bottom, as shares."""
+
+    box: tuple[float, float, float, float]
+    contribution: Annotated[float, AfterValidator(lambda value: round(value, 6))]
+    generated_id: str
+    generated_name: str
+    similarity: float
+
+
+class Explanation(Document):
+    """What speaks for the use of an image; ``copy`` is the part of the score for one close copy."""
+
+    audit_id: str
+    score_name: str
+    score: float
+    copy_: float = at("copy", serialization_alias="copy")
+    columns: int
+    positions: tuple[Position, ...]
+
+
+class Image(Document):
+    """Everything on record about an image."""
+
+    image_id: str = at("image", "facts", "image_id")
+    pixel_digest: str = at("image", "facts", "pixel_digest")
+    width: int = at("image", "facts", "width")
+    height: int = at("image", "facts", "height")
+    file_format: str = at("image", "facts", "file_format")
+    mode: str = at("image", "facts", "mode")
+    size_bytes: int = at("image", "facts", "size_bytes")
+    first_seen_at: Moment = at("image", "first_seen_at")
+    occurrences: tuple[Occurrence, ...]
+    memberships: tuple[MembershipOfImage, ...]
+    spaces: tuple[SpaceOfImage, ...]
+    verdicts_about: tuple[VerdictAbout, ...]
+    verdicts_citing: tuple[VerdictCiting, ...]
+    explanation: Explanation | None
+
+
+class HistoryEntry(Document):
+    """One thing that happened to an image, and its facts."""
+
+    model_config = ConfigDict(extra="allow")
+
+    at: Moment
+    kind: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, entry: Any) -> dict[str, Any]:
+        return {"at": entry.at, "kind": entry.kind, **entry.facts}
+
+
+class History(Document):
+    """All that happened to an image, in order."""
+
+    image_id: str
+    history: tuple[HistoryEntry, ...]
+
+
+class Neighbor(Document):
+    """One image near the one that was asked about; rank 1 is the closest."""
+
+    rank: int
+    similarity: float
+    image_id: str
+    name: str
+    dataset: str
+    kind: str
+    group_key: str | None
+
+
+class Neighbors(Document):
+    """The nearest images on record."""
+
+    query: str
+    neighbors: tuple[Neighbor, ...]
+
+
+class SetClaim(Document):
+    """A set and what it claims of its images."""
+
+    name: str
+    membership: Membership | None
+
+
+class DuplicateRule(Document):
+    """What counted as a near-duplicate."""
+
+    evidence: Evidence
+    hash: str
+    hash_distance: int
+    min_similarity: float
+
+
+class DuplicatePair(Document):
+    """Two images that are duplicates, or one image in two places."""
+
+    left_id: str = at("left", "image_id")
+    left_name: str = at("left", "name")
+    left_sets: tuple[str, ...] = at("left", "sets")
+    left_memberships: tuple[Membership, ...] = at("left", "memberships")
+    right_id: str = at("right", "image_id")
+    right_name: str = at("right", "name")
+    right_sets: tuple[str, ...] = at("right", "sets")
+    right_memberships: tuple[Membership, ...] = at("right", "memberships")
+    same_bytes: bool
+    same_pixels: bool
+    hash_distance: int | None
+    similarity: float
+    used_and_not_used: bool = at("crosses")
+
+
+class UnhashedImage(Document):
+    """An image whose source could not be read for its perceptual hash."""
+
+    name: str
+    source: str
+    detail: str
+
+
+class Duplicates(Document):
+    """Duplicates within sets and across them."""
+
+    sets: tuple[SetClaim, ...]
+    rule: DuplicateRule = at("rule", "parameters")
+    space_id: str = at("space", "space_id")
+    counts: Counts
+    pairs: tuple[DuplicatePair, ...]
+    unhashed: tuple[UnhashedImage, ...]
+    file: Path | None
+
+
+DOCUMENTS = {"show": Image, "history": History, "neighbors": Neighbors, "duplicates": Duplicates}

@@ -1,0 +1,39 @@
+"""Which document each command prints, and their JSON Schemas."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+
+from provenance.documents import datasets, images, ingests, keeping
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FAMILIES = (ingests, datasets, images, keeping)
+DOCUMENTS: dict[str, Any] = {command: shape for family in FAMILIES for command, shape in family.DOCUMENTS.items()}
+
+
+class _Schema(GenerateJsonSchema):
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def schema_of(command: str) -> dict[str, Any]:
+    """The JSON Schema of what ``command --json`` prints (``watch``: of each of its lines)."""
+    schema = TypeAdapter(DOCUMENTS[command]).json_schema(mode="serialization", schema_generator=_Schema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$comment": f"provenance {command}"} | schema
+
+
+def schema_file(command: str) -> str:
+    """The name of its file."""
+    return command.replace(" ", "-") + ".json"
+
+
+def write_schemas(folder: Path) -> None:
+    """One file for each document."""
+    for command in DOCUMENTS:
+        (folder / schema_file(command)).write_text(json.dumps(schema_of(command), indent=2) + "\n", encoding="utf-8")
