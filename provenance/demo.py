@@ -12,7 +12,6 @@ import csv
 import hashlib
 import io
 import json
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,13 +19,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provenance.audit import AuditReport, AuditRequest, run_audit
 from provenance.config import SETTINGS_FILE, load_settings
 from provenance.embedding import DEFAULT_BACKBONE
 from provenance.errors import ConflictError, EmbeddingError, SourceError, UsageError, WeightsError
 from provenance.exports import audit_rows
-from provenance.exports.report import write_report
-from provenance.ingest import IngestReport, IngestRequest, OnProgress, Progress, run_ingest
+from provenance.ingest import IngestReport, OnProgress, Progress
 from provenance.phantoms import (
     PHANTOM_VERSION,
     CopyKind,
@@ -35,13 +32,14 @@ from provenance.phantoms import (
     plan_release,
     planted_image,
 )
-from provenance.records import Generator
 from provenance.service import Workspace
-from provenance.vocabulary import IMAGE_ID_PREFIX, DatasetKind, Label, Membership
+from provenance.service.backbones import chosen_backbone
+from provenance.vocabulary import IMAGE_ID_PREFIX, Label, Membership, RuleName
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from provenance.audit import AuditReport
     from provenance.embedding import Backbone
     from provenance.phantoms import Pixels
 
@@ -204,16 +202,18 @@ def run_demo(
         on_step(f"phantoms (computed slices of nobody): {folder}")
         truth = _make_phantoms(folder, request, progress_bar)
     with _workspace(root, chosen) as workspace:
-        ingests = [_ingest(workspace, each, backbone, progress_bar) for each in _ingest_requests(folder)]
+        ingests = _ingest(workspace, folder, backbone, progress_bar)
         on_step(f"auditing {RELEASE} by the seed rule")
-        space_id = backbone.space.space_id
-        audit = run_audit(workspace, AuditRequest(RELEASE, (USED_SET,), (NOT_USED_SET,), space=space_id))
+        space = backbone.space.space_id
+        audit = workspace.audit(
+            RELEASE, used=USED_SET, not_used=NOT_USED_SET, rule=RuleName.MU_ALPHA_SIGMA, space=space
+        )
         rows = list(audit_rows(workspace, audit.audit))
         on_step("writing the report")
-        page = write_report(workspace, audit.audit, folder / REPORT_FILE, replace=True).path
+        page = workspace.report(audit, folder / REPORT_FILE, overwrite=True)
     kinds = compare_with_truth(truth, rows)
     seconds = time.monotonic() - started
-    return DemoReport(folder, root, chosen, tuple(ingests), audit, kinds, figures_of(kinds), page, seconds)
+    return DemoReport(folder, root, chosen, ingests, audit, kinds, figures_of(kinds), page, seconds)
 
 
 def choose_backbone(workspace: Workspace, asked_for: str | None, on_step: OnStep) -> tuple[Backbone, ChosenBackbone]:
@@ -222,22 +222,21 @@ def choose_backbone(workspace: Workspace, asked_for: str | None, on_step: OnStep
     Raises:
         WeightsError: If no weights can be had; it names the ways out.
     """
-    settings, downloads = workspace.settings, _download_lines(on_step)
+    settings = workspace.settings
     if asked_for is not None:
-        backbone = workspace.load_backbone(name=asked_for, on_progress=downloads)
-        return backbone, _chosen(asked_for, "as asked for")
+        return chosen_backbone(workspace, on_step, backbone=asked_for), _chosen(asked_for, "as asked for")
     if settings.backbone_file is not None:
-        backbone = workspace.load_backbone()
+        backbone = chosen_backbone(workspace)
         setting = ("backbone_file", str(settings.backbone_file))
         return backbone, ChosenBackbone(backbone.space.backbone, "as the settings say", setting, is_default=False)
     if settings.backbone != DEFAULT_BACKBONE:
-        return workspace.load_backbone(on_progress=downloads), _chosen(settings.backbone, "as the settings say")
+        return chosen_backbone(workspace, on_step), _chosen(settings.backbone, "as the settings say")
     on_step(f"looking for the weights of {DEFAULT_BACKBONE}")
     try:
-        backbone = workspace.load_backbone(on_progress=downloads)
+        backbone = chosen_backbone(workspace, on_step)
     except WeightsError as error:
         try:
-            backbone = workspace.load_backbone(name=OFFLINE_BACKBONE)
+            backbone = chosen_backbone(workspace, backbone=OFFLINE_BACKBONE)
         except EmbeddingError:
             raise error from None
         reason = f"its weights come as a package; {DEFAULT_BACKBONE} was the first choice, but {error.message}"
@@ -405,40 +404,24 @@ def _workspace(root: Path, chosen: ChosenBackbone) -> Workspace:
     return Workspace.create(root, **dict([chosen.setting]), **_OWN_STORES)
 
 
-def _ingest_requests(folder: Path) -> list[IngestRequest]:
-    def of_set(name: str, place: str, membership: Membership) -> IngestRequest:
-        source = folder / "cohort" / place
-        return IngestRequest((source,), name, DatasetKind.SET, membership, modality="CT", group_from="(P[0-9]+)")
-
-    generator = Generator("planted-copies", architecture="phantoms", version=str(PHANTOM_VERSION))
-    return [
-        of_set(USED_SET, "used", Membership.USED),
-        of_set(NOT_USED_SET, "not_used", Membership.NOT_USED),
-        IngestRequest((folder / "release",), RELEASE, DatasetKind.RELEASE, generator=generator, modality="CT"),
-    ]
-
-
 def _ingest(
-    workspace: Workspace, request: IngestRequest, backbone: Backbone, progress_bar: ProgressBar
-) -> IngestReport:
-    with progress_bar(request.name) as on_progress:
-        return run_ingest(workspace, request, backbone, on_progress)
+    workspace: Workspace, folder: Path, backbone: Backbone, progress_bar: ProgressBar
+) -> tuple[IngestReport, ...]:
+    of_patients = {"group_from": "(P[0-9]+)"}
+    cohort, version = folder / "cohort", str(PHANTOM_VERSION)
+    made_by = {"generator": "planted-copies", "architecture": "phantoms", "generator_version": version}
+    calls: list[tuple[str, Path, dict[str, Any]]] = [
+        (USED_SET, cohort / "used", {"set": USED_SET, "membership": Membership.USED, **of_patients}),
+        (NOT_USED_SET, cohort / "not_used", {"set": NOT_USED_SET, "membership": Membership.NOT_USED, **of_patients}),
+        (RELEASE, folder / "release", {"release": RELEASE, **made_by}),
+    ]
+    reports = []
+    for name, source, words in calls:
+        with progress_bar(name) as on_progress:
+            reports.append(workspace.ingest(source, modality="CT", backbone=backbone, on_progress=on_progress, **words))
+    return tuple(reports)
 
 
 @contextmanager
 def _no_bar(_label: str) -> Iterator[OnProgress]:
     yield lambda _progress: None
-
-
-def _download_lines(on_step: OnStep) -> Callable[[int, int | None], None]:
-    """Says how far a download of weights is, at every tenth of it."""
-    said = -1
-
-    def show(done: int, total: int | None) -> None:
-        nonlocal said
-        tenth = math.floor(10 * done / total) if total else done >> 24
-        if tenth > said:
-            said = tenth
-            on_step(f"weights: {done / 1e6:.0f} of {f'{total / 1e6:.0f}' if total else '?'} MB")
-
-    return show

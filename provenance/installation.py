@@ -12,6 +12,8 @@ from provenance.logs import room, step
 from provenance.resources import Resource
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from provenance.catalog import Catalog
     from provenance.embedding import Backbone, Executor
     from provenance.images import PreparationSettings
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
 CATALOG_FILE = "catalog.sqlite3"
 _log = room(__name__)
-_FILE_BACKBONES = ("onnx:", "torchscript:")
 
 _SETTINGS_TEXT = """\
 # Settings of this workspace. A flag or an environment variable PROVENANCE_<NAME> wins over a line here.
@@ -77,6 +78,24 @@ class Installation(Resource):
                 hint="make one with `provenance init`, or name one with --workspace or PROVENANCE_WORKSPACE",
             )
         return cls(folder, load_settings(folder, **settings))
+
+    @classmethod
+    def open_or_create(cls, root: Path | str) -> Self:
+        """Open a workspace; one that is not there is made by the first verb that brings something in."""
+        folder = Path(root).expanduser().resolve()
+        return cls.open(folder) if is_workspace(folder) else cls(folder, load_settings(folder))
+
+    def make_if_missing(self, on_step: Callable[[str], None] | None = None) -> None:
+        """Make what ``open_or_create`` did not find, and say so.
+
+        Raises:
+            UsageError: If it can't be made.
+        """
+        if is_workspace(self.root):
+            return
+        self.create(self.root).close()
+        if on_step is not None:
+            on_step(f"new workspace: {self.root}")
 
     @property
     def catalog_url(self) -> str:
@@ -240,9 +259,8 @@ class Installation(Resource):
         Raises:
             EmbeddingError: If it can't be had, or another one was loaded.
         """
-        is_file = space.backbone.startswith(_FILE_BACKBONES)
-        choice = choice or ({} if is_file else {"name": space.whole_backbone})
-        if is_file and "parts" in space.preprocessing:
+        choice = choice or ({} if space.is_of_file else {"name": space.whole_backbone})
+        if space.is_of_file and "parts" in space.preprocessing:
             choice = {**choice, "parts": space.whole_backbone.rpartition(":")[2]}
         try:
             backbone = self.load_backbone(**choice)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from provenance.images import open_source, prepare
 from provenance.index import load_vectors, neighbors_by_engine
 from provenance.ingest import image_ids_digest
 from provenance.spaces import is_plain
-from provenance.vocabulary import PointState, Rejection, Space
+from provenance.vocabulary import TOP_K, DatasetKind, PointState, Rejection, Space
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,12 +25,15 @@ if TYPE_CHECKING:
         AuditDataset,
         Collection,
         Dataset,
+        DatasetSummary,
         HistoryEntry,
         ImageRecord,
         ImageSpace,
         Member,
         MembershipRecord,
         OccurrenceRecord,
+        RejectRecord,
+        RunRecord,
         VerdictAbout,
         VerdictCiting,
     )
@@ -61,6 +64,16 @@ class ImageView:
     spaces: tuple[ImageSpace, ...]
     verdicts_about: tuple[VerdictAbout, ...]
     verdicts_citing: tuple[VerdictCiting, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetView:
+    """A set or release with its counts and spaces, and, shown in full, its runs and rejected inputs."""
+
+    summary: DatasetSummary
+    spaces: tuple[Space, ...]
+    runs: tuple[RunRecord, ...] = ()
+    rejects: tuple[RejectRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +108,29 @@ def show_image(workspace: Installation, text: str) -> ImageView:
     )
 
 
+def list_datasets(workspace: Installation, kind: DatasetKind) -> list[DatasetView]:
+    """All sets, or all releases, by name."""
+    spaces = {space.space_id: space for space in workspace.catalog.spaces()}
+    return [
+        DatasetView(summary, tuple(spaces[space_id] for space_id in summary.space_ids))
+        for summary in workspace.catalog.datasets(kind)
+    ]
+
+
+def show_dataset(workspace: Installation, name: str, kind: DatasetKind | None = None) -> DatasetView:
+    """One set or release, with its runs and rejected inputs.
+
+    Raises:
+        NotFoundError: If there is none of that name and kind.
+    """
+    catalog = workspace.catalog
+    dataset = catalog.dataset(name, kind)
+    view = next(v for v in list_datasets(workspace, dataset.kind) if v.summary.dataset == dataset)
+    return replace(
+        view, runs=tuple(catalog.runs(dataset.dataset_id)), rejects=tuple(catalog.rejects(dataset.dataset_id))
+    )
+
+
 def history_of(workspace: Installation, text: str) -> tuple[ImageRecord, list[HistoryEntry]]:
     """Everything that ever happened to an image, in order.
 
@@ -106,7 +142,7 @@ def history_of(workspace: Installation, text: str) -> tuple[ImageRecord, list[Hi
 
 
 def neighbors_of_image(
-    workspace: Installation, text: str, *, datasets: Sequence[str] = (), top_k: int = 10, space: str | None = None
+    workspace: Installation, text: str, *, datasets: Sequence[str] = (), top_k: int = TOP_K, space: str | None = None
 ) -> list[Neighbor]:
     """Exact nearest images of a known image, itself left out.
 
@@ -135,7 +171,7 @@ def neighbors_of_image(
 
 
 def neighbors_of_file(
-    workspace: Installation, path: Path, backbone: Backbone, *, datasets: Sequence[str] = (), top_k: int = 10
+    workspace: Installation, path: Path, backbone: Backbone, *, datasets: Sequence[str] = (), top_k: int = TOP_K
 ) -> list[Neighbor]:
     """Exact nearest known images of a file that need not be known; nothing is recorded.
 

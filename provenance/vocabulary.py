@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 IMAGE_ID_PREFIX = "sha256:"
 SPACE_ID_PREFIX = "space:"
 POLICY_ID_PREFIX = "policy:"
+
+# Defaults that several rooms and interfaces have in common.
+TOP_K = 10
+SETTLE_SECONDS = 2.0
+
 _MATCHED = "match_resolution"
 
 Resolution = tuple[int, int]
@@ -248,6 +253,11 @@ class Space:
         """``(width, height)`` that every image is brought to before anything else; ``None``: it stays as it is."""
         given = self.preprocessing.get(_MATCHED)
         return None if given is None else (int(given[0]), int(given[1]))
+
+    @property
+    def is_of_file(self) -> bool:
+        """Whether its backbone is a file: its name does not find it."""
+        return self.backbone.startswith(("onnx:", "torchscript:"))
 
     @property
     def whole_backbone(self) -> str:

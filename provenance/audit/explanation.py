@@ -6,7 +6,7 @@ Nothing of it is stored. It is computed again from the stored vectors, which mus
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -80,27 +80,6 @@ class ExplainedImage:
     audit_id: str
     explanation: Explanation
     names: Mapping[str, str]
-
-    def to_json(self) -> dict[str, Any]:
-        """Every position as JSON values; boxes are left, top, right, bottom as shares of width and height."""
-        found = self.explanation
-        return {
-            "audit_id": self.audit_id,
-            "score_name": found.score_name,
-            "score": found.score,
-            "copy": found.copy,
-            "columns": found.columns,
-            "positions": [
-                {
-                    "box": [p.box.left, p.box.top, p.box.right, p.box.bottom],
-                    "contribution": round(p.contribution, 6),
-                    "generated_id": p.generated.image_id,
-                    "generated_name": self.names.get(p.generated.image_key, ""),
-                    "similarity": p.similarity,
-                }
-                for p in found.positions
-            ],
-        }
 
 
 def can_be_explained(audit: AuditRecord) -> bool:

@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,6 @@ from provenance.errors import ProvenanceError
 from provenance.version import __version__
 
 if TYPE_CHECKING:
-    from provenance.embedding import Backbone
     from provenance.service import Workspace
 
 app = typer.Typer(
@@ -104,7 +103,7 @@ def _options(
     logs.note(_log, "command: begun", command=context.invoked_subcommand, version=__version__, workspace=workspace)
 
 
-def open_workspace(**settings: Any) -> Workspace:
+def open_workspace() -> Workspace:
     """The workspace of this call.
 
     Raises:
@@ -112,36 +111,14 @@ def open_workspace(**settings: Any) -> Workspace:
     """
     from provenance.service import Workspace
 
-    return Workspace.open(state.workspace, **settings)
+    return Workspace.open(state.workspace)
 
 
-def open_or_create_workspace(**settings: Any) -> Workspace:
-    """The workspace of this call, made where there is none yet (and said so)."""
-    from provenance.cli.output import message
-    from provenance.installation import is_workspace
+def open_or_create_workspace() -> Workspace:
+    """The workspace of this call; where there is none yet, the first verb makes it (and says so)."""
     from provenance.service import Workspace
 
-    if not is_workspace(state.workspace):
-        Workspace.create(state.workspace).close()
-        message(f"new workspace: {state.workspace.resolve()}")
-    return Workspace.open(state.workspace, **settings)
-
-
-def load_backbone(workspace: Workspace, *, match_resolution: str | None = None, **choice: Any) -> Backbone:
-    """The chosen backbone, at a release's resolution; a download of its weights says how far it is, each tenth."""
-    from provenance.cli.output import message
-    from provenance.spaces import resolution_of_release
-
-    said = 0
-
-    def on_progress(done: int, total: int | None) -> None:
-        nonlocal said
-        if total and done * 10 // total > said:
-            said = done * 10 // total
-            message(f"downloading weights: {said * 10} % of {total / 1e6:.0f} MB")
-
-    resolution = resolution_of_release(workspace.catalog, match_resolution) if match_resolution else None
-    return workspace.load_backbone(**choice, match_resolution=resolution, on_progress=on_progress)
+    return Workspace.open_or_create(state.workspace)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from provenance.cli.app import BackboneOption, JsonOption, app
 
 if TYPE_CHECKING:
     from provenance.demo import DemoReport
+    from provenance.documents.demo import Demo
 
 CAVEAT = (
     "These are phantoms with planted copies: the figures show that the system works, and say nothing about how well "
@@ -42,55 +43,37 @@ def demo(
       provenance demo
       provenance demo --folder /tmp/demo --backbone efficientnet-lite0 --patients 20
     """
-    from provenance.cli.output import message, print_json, progress_bar
+    from provenance.cli.audit_commands import audit_json
+    from provenance.cli.interrupt import end
+    from provenance.cli.output import answer, message, progress_bar
     from provenance.demo import DemoRequest, run_demo
+    from provenance.documents.demo import Demo
 
     request = DemoRequest(folder, patients, seed, backbone)
     try:
         report = run_demo(request, None if json else message, progress_bar)
     except KeyboardInterrupt:
-        message("interrupted: what was made is kept; the same command goes on with it")
-        raise typer.Exit(130) from None
-    if json:
-        print_json(_demo_json(request.patients, seed, report))
-    else:
-        _print_demo(report)
+        end("what was made is kept; the same command goes on with it")
+    audit, commands = report.audit, _next_commands(report)
+    facts = {"audit": audit_json(audit.audit, audit.datasets, notes=audit.notes), "caveat": CAVEAT, "next": commands}
+    document = Demo.of(report, patients=patients, seed=seed, **facts)
+    if not answer(document, json=json):
+        _print_demo(report, document)
 
 
-def _demo_json(patients: int, seed: int, report: DemoReport) -> dict[str, Any]:
-    from provenance.cli.audit_commands import audit_json
-    from provenance.cli.data_commands import report_json
-
-    return {
-        "folder": report.folder,
-        "workspace": report.workspace,
-        "patients": patients,
-        "seed": seed,
-        "backbone": report.backbone,
-        "ingests": [report_json(ingest) for ingest in report.ingests],
-        "audit": audit_json(report.audit.audit, report.audit.datasets, notes=report.audit.notes),
-        "truth": report.kinds,
-        "figures": report.figures,
-        "caveat": CAVEAT,
-        "next": _next_commands(report),
-        "report": report.page,
-        "duration_seconds": round(report.duration_seconds, 3),
-    }
-
-
-def _print_demo(report: DemoReport) -> None:
+def _print_demo(report: DemoReport, document: Demo) -> None:
     from provenance.cli.data_commands import print_report
     from provenance.cli.output import message, warn
 
-    for ingest in report.ingests:
+    for ingest in document.ingests:
         print_report(ingest)
     _print_summary(report)
-    _print_truth(report)
+    _print_truth(document)
     for note in (*report.audit.notes, CAVEAT):
         warn(note)
     message(f"images, truth.csv and the workspace: {report.folder}")
     message("\nnext, with your own folders:")
-    for command in _next_commands(report):
+    for command in document.next:
         message(f"  {command}")
     message(f"\nthe report, for a browser: {report.page}")
 
@@ -113,7 +96,7 @@ def _print_summary(report: DemoReport) -> None:
     print_table(("audit", audit.audit_id), rows)
 
 
-def _print_truth(report: DemoReport) -> None:
+def _print_truth(demo: Demo) -> None:
     from provenance.cli.output import print_facts, print_table
     from provenance.demo import FRESH
 
@@ -125,11 +108,11 @@ def _print_truth(report: DemoReport) -> None:
             None if kind.source_named is None else f"{kind.source_named}/{kind.total}",
             kind.median_score,
         )
-        for kind in report.kinds
+        for kind in demo.truth
     ]
     columns = ("kind", "truth", "labelled used", "nearest is its source", "median S_u")
     print_table(columns, rows, title="truth against verdict")
-    figures = report.figures
+    figures = demo.figures
     precision = "-" if figures.precision is None else f"{figures.precision:.3f}"
     print_facts(
         {

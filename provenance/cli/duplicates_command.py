@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
-from provenance.files import require_free
 from provenance.vocabulary import Evidence
 
 if TYPE_CHECKING:
-    from provenance.duplicates import DuplicateImage, DuplicatePair, DuplicateReport
+    from provenance.documents.images import DuplicatePair, Duplicates
 
 
 @app.command()
@@ -46,68 +45,59 @@ def duplicates(
       provenance duplicates cohort-2024 cohort-2019 -o pairs.csv
       provenance duplicates cohort-2024 --hash-distance 2 --json
     """
-    from provenance.cli.output import message, print_json, progress_bar
-    from provenance.duplicates import DuplicateRequest, DuplicateRule, find_duplicates
-    from provenance.exports import export_duplicates_csv
+    from provenance.cli.output import answer, message, progress_bar
+    from provenance.documents.images import Duplicates
+    from provenance.service import require_free
 
     require_free(output, replace=force)
-    request = DuplicateRequest(tuple(sets), DuplicateRule.chosen(evidence, hash_distance, min_similarity), space)
     with open_workspace() as workspace, progress_bar("reading") as on_progress:
-        report = find_duplicates(workspace, request, on_progress)
-    if output is not None:
-        export_duplicates_csv(report, output)
-    if json:
-        print_json(_document(report, output))
+        report = workspace.find_duplicates(
+            sets,
+            evidence=evidence,
+            hash_distance=hash_distance,
+            min_similarity=min_similarity,
+            space=space,
+            file=output,
+            overwrite=force,
+            on_progress=on_progress,
+        )
+    document = Duplicates.of(report, file=None if output is None else output.resolve())
+    if answer(document, json=json):
         return
-    _print_report(report, rows)
+    _print_duplicates(document, report.space.backbone, rows)
     if output is not None:
-        message(f"{output}: {len(report.pairs):,} pairs")
+        message(f"{output}: {len(document.pairs):,} pairs")
 
 
-def _document(report: DuplicateReport, output: Path | None) -> dict[str, Any]:
-    from provenance.exports import duplicate_row
-
-    return {
-        "sets": [{"name": one.name, "membership": one.membership} for one in report.sets],
-        "rule": report.rule.parameters,
-        "space_id": report.space.space_id,
-        "counts": report.counts,
-        "pairs": [duplicate_row(pair) for pair in report.pairs],
-        "unhashed": [{"name": r.name, "source": r.source, "detail": r.detail} for r in report.unhashed],
-        "file": None if output is None else output.resolve(),
-    }
-
-
-def _print_report(report: DuplicateReport, rows: int) -> None:
+def _print_duplicates(found: Duplicates, backbone: str, rows: int) -> None:
     from provenance.cli.output import print_facts, print_table, warn
 
-    counts, rule = report.counts, report.rule
-    joined = "and" if rule.evidence is Evidence.BOTH else "or"
+    counts, rule = found.counts, found.rule
+    near = f"hash distance <= {rule.hash_distance} {'and' if rule.evidence is Evidence.BOTH else 'or'} similarity"
     facts = {
-        "images": f"{counts['images']:,} in {', '.join(one.name for one in report.sets)}",
+        "images": f"{counts['images']:,} in {', '.join(one.name for one in found.sets)}",
         "same bytes": counts["same_bytes"],
         "same pixels": counts["same_pixels"],
         "near-duplicates": counts["near"],
-        "near means": f"hash distance <= {rule.hash_distance} {joined} similarity >= {rule.min_similarity:g} "
-        f"({report.space.backbone})",
+        "near means": f"{near} >= {rule.min_similarity:g} ({backbone})",
     }
     print_facts(facts, title=f"{counts['pairs']:,} pairs of duplicates")
-    if report.pairs and rows:
+    if found.pairs and rows:
         print_table(
             ("left", "in", "right", "in", "evidence", "bits", "similarity"),
-            [_cells(pair) for pair in report.pairs[:rows]],
-            title=f"first {min(rows, len(report.pairs)):,} of {len(report.pairs):,}",
+            [_cells(pair) for pair in found.pairs[:rows]],
+            title=f"first {min(rows, len(found.pairs)):,} of {len(found.pairs):,}",
         )
-    if report.not_used_with_twins:
+    if counts["not_used_with_twins"]:
         warn(
-            f"{report.not_used_with_twins:,} of {report.not_used_count:,} not-used images are, or have a duplicate, "
+            f"{counts['not_used_with_twins']:,} of {counts['not_used']:,} not-used images are, or have a duplicate, "
             "among the used ones: no audit can tell used from not used by them. `provenance audit --exclude-twins` "
             "leaves them out."
         )
-    if report.unhashed:
-        first = report.unhashed[0]
+    if found.unhashed:
+        first = found.unhashed[0]
         warn(
-            f"{len(report.unhashed):,} images have no perceptual hash, because they could not be read again "
+            f"{len(found.unhashed):,} images have no perceptual hash, because they could not be read again "
             f"({first.name}: {first.detail}). Near-duplicates of them can be missing; `provenance relocate` tells "
             "where moved files are."
         )
@@ -115,9 +105,6 @@ def _print_report(report: DuplicateReport, rows: int) -> None:
 
 def _cells(pair: DuplicatePair) -> tuple[Any, ...]:
     kind = "same bytes" if pair.same_bytes else "same pixels" if pair.same_pixels else "near"
-    left, right = pair.left, pair.right
-    return left.name, _places(left), right.name, _places(right), kind, pair.hash_distance, pair.similarity
-
-
-def _places(image: DuplicateImage) -> str:
-    return f"{', '.join(image.sets)} ({', '.join(image.memberships)})"
+    left = f"{', '.join(pair.left_sets)} ({', '.join(pair.left_memberships)})"
+    right = f"{', '.join(pair.right_sets)} ({', '.join(pair.right_memberships)})"
+    return pair.left_name, left, pair.right_name, right, kind, pair.hash_distance, pair.similarity

@@ -5,22 +5,37 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from provenance.service import OnProgress
+
 EXIT_CODE = 130
 
 
+class Stop(threading.Event):
+    """Set by the first Ctrl-C. Until a run has asked for it once, it can't end after a batch: it ends at once."""
+
+    is_asked_for = False
+
+    def is_set(self) -> bool:
+        """Whether the run is to end after the batch in flight."""
+        self.is_asked_for = True
+        return super().is_set()
+
+
 @contextmanager
-def stop_on_interrupt() -> Iterator[threading.Event]:
+def stop_on_interrupt(stop: Stop | None = None) -> Iterator[Stop]:
     """An event that the first Ctrl-C (or SIGTERM) sets; the second raises KeyboardInterrupt."""
-    stop = threading.Event()
+    stop = stop or Stop()
 
     def answer(_number: int, _frame: Any) -> None:
-        if stop.is_set():
+        if not stop.is_asked_for or stop.is_set():
             raise KeyboardInterrupt
         stop.set()
         # past Python's buffers: the signal may have come while one of them was being written
@@ -35,3 +50,41 @@ def stop_on_interrupt() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class Run:
+    """A run that Ctrl-C ends: its ``stop``, and the progress bar of what is in flight."""
+
+    def __init__(self, name: str) -> None:
+        self.stop, self.name = Stop(), name
+
+    def bar(self, name: str) -> AbstractContextManager[OnProgress]:
+        """The progress bar of one part, by whose name it goes on."""
+        from provenance.cli.output import progress_bar
+
+        self.name = name
+        return progress_bar(name)
+
+    def end_if(self, interrupted: bool) -> None:
+        """End the command if the run did not come to its end."""
+        if interrupted:
+            end(f"what was acknowledged is kept; the same command goes on with {self.name}")
+
+
+@contextmanager
+def interruptible(name: str) -> Iterator[Run]:
+    """A run whose parts that were acknowledged are kept, also where it ends at once."""
+    run = Run(name)
+    try:
+        with stop_on_interrupt(run.stop):
+            yield run
+    except KeyboardInterrupt:
+        run.end_if(interrupted=True)
+
+
+def end(said: str) -> NoReturn:
+    """End the command as interrupted."""
+    from provenance.cli.output import message
+
+    message(f"interrupted: {said}")
+    raise typer.Exit(EXIT_CODE)

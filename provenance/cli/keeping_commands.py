@@ -13,7 +13,7 @@ from provenance.errors import UsageError
 from provenance.vocabulary import DatasetKind
 
 if TYPE_CHECKING:
-    from provenance.records import DatasetSummary, RejectRecord
+    from provenance.documents.datasets import Dataset
 
 sets_app = typer.Typer(
     help="Real sets: list, show, remove; forget an image.", no_args_is_help=True, rich_markup_mode=None
@@ -51,54 +51,30 @@ def releases_list(json: JsonOption = False) -> None:
 
 
 def _list(kind: DatasetKind, *, json: bool) -> None:
-    from provenance.cli.output import print_json, print_table
+    from provenance.cli.output import answer, print_table
+    from provenance.documents.datasets import Dataset
 
     with open_workspace() as workspace:
-        summaries = workspace.catalog.datasets(kind)
-        backbones = {space.space_id: space.backbone for space in workspace.catalog.spaces()}
-    if json:
-        print_json([_summary_json(summary, backbones) for summary in summaries])
-        return
-    columns: tuple[str, ...] = ("name", "images", "occurrences", "rejected", "modality", "spaces", "created at")
-    columns += ("membership",) if kind is DatasetKind.SET else ("generator", "sealed")
-    print_table(columns, [_summary_row(summary, backbones) for summary in summaries])
+        documents = [Dataset.of(view) for view in workspace.list_datasets(kind)]
+    if not answer(documents, json=json):
+        columns = ("membership",) if kind is DatasetKind.SET else ("generator", "sealed")
+        common = ("name", "images", "occurrences", "rejected", "modality", "spaces", "created at")
+        print_table((*common, *columns), [_row(document) for document in documents])
 
 
-def _summary_row(summary: DatasetSummary, backbones: dict[str, str]) -> tuple[Any, ...]:
-    dataset = summary.dataset
+def _row(dataset: Dataset) -> tuple[Any, ...]:
     row = (
         dataset.name,
-        summary.image_count,
-        summary.occurrence_count,
-        summary.reject_count,
+        dataset.image_count,
+        dataset.occurrence_count,
+        dataset.reject_count,
         dataset.modality or None,
-        ", ".join(sorted(backbones[s] for s in summary.space_ids)),
+        ", ".join(sorted(space.backbone for space in dataset.spaces)),
         dataset.created_at,
     )
     if dataset.kind is DatasetKind.SET:
         return (*row, dataset.membership)
-    return (*row, dataset.generator.name if dataset.generator else None, bool(summary.seals))
-
-
-def _summary_json(summary: DatasetSummary, backbones: dict[str, str]) -> dict[str, Any]:
-    dataset = summary.dataset
-    return {
-        "name": dataset.name,
-        "kind": dataset.kind,
-        "dataset_id": dataset.dataset_id,
-        "membership": dataset.membership,
-        "generator": dataset.generator,
-        "modality": dataset.modality,
-        "image_count": summary.image_count,
-        "occurrence_count": summary.occurrence_count,
-        "reject_count": summary.reject_count,
-        "spaces": [{"space_id": s, "backbone": backbones[s]} for s in summary.space_ids],
-        "seals": [
-            {"revision": s.revision, "digest": s.release_digest, "image_count": s.image_count, "sealed_at": s.sealed_at}
-            for s in summary.seals
-        ],
-        "created_at": dataset.created_at,
-    }
+    return (*row, dataset.generator.name if dataset.generator else None, bool(dataset.seals))
 
 
 @sets_app.command("show")
@@ -124,50 +100,33 @@ def releases_show(name: NameArgument, json: JsonOption = False) -> None:
 
 
 def _show(name: str, kind: DatasetKind, *, json: bool) -> None:
-    from provenance.cli.output import print_facts, print_json, print_table, short
+    from provenance.cli.output import answer, print_facts, print_table, short
+    from provenance.documents.datasets import DatasetInFull
 
     with open_workspace() as workspace:
-        dataset = workspace.catalog.dataset(name, kind)
-        summary = next(s for s in workspace.catalog.datasets(kind) if s.dataset.dataset_id == dataset.dataset_id)
-        runs = workspace.catalog.runs(dataset.dataset_id)
-        rejects = workspace.catalog.rejects(dataset.dataset_id)
-        backbones = {space.space_id: space.backbone for space in workspace.catalog.spaces()}
-    document = _summary_json(summary, backbones)
-    if json:
-        print_json(document | {"runs": runs, "rejects": [_reject_json(reject) for reject in rejects]})
+        dataset = DatasetInFull.of(workspace.show_dataset(name, kind))
+    if answer(dataset, json=json):
         return
-    generator = dataset.generator
+    made_by = dataset.generator
     facts = {
         "membership": dataset.membership,
-        "generator": " ".join(filter(None, (generator.name, generator.architecture, generator.version)))
-        if generator
-        else None,
+        "generator": " ".join(filter(None, (made_by.name, made_by.architecture, made_by.version))) if made_by else None,
         "modality": dataset.modality or None,
-        "images": f"{summary.image_count:,} ({summary.occurrence_count:,} occurrences)",
-        "spaces": ", ".join(f"{backbones[s]} ({s[:18]})" for s in summary.space_ids),
-        "seals": ", ".join(
-            f"revision {s.revision}: {short(s.release_digest)} ({s.image_count:,})" for s in summary.seals
-        ),
+        "images": f"{dataset.image_count:,} ({dataset.occurrence_count:,} occurrences)",
+        "spaces": ", ".join(f"{space.backbone} ({space.space_id[:18]})" for space in dataset.spaces),
+        "seals": ", ".join(f"revision {s.revision}: {short(s.digest)} ({s.image_count:,})" for s in dataset.seals),
         "created at": dataset.created_at,
     }
     print_facts({key: value for key, value in facts.items() if value}, title=f"{kind.value} {dataset.name}")
     print_table(
         ("run", "started at", "state", "counts"),
-        [(r.run_id[:8], r.started_at, r.state, ", ".join(f"{k} {v}" for k, v in r.counts.items())) for r in runs],
+        [
+            (r.run_id[:8], r.started_at, r.state, ", ".join(f"{k} {v}" for k, v in r.counts.items()))
+            for r in dataset.runs
+        ],
     )
-    if rejects:
-        print_table(("rejected", "reason", "detail"), [(r.name, r.reason, r.detail) for r in rejects])
-
-
-def _reject_json(reject: RejectRecord) -> dict[str, Any]:
-    return {
-        "name": reject.name,
-        "source": reject.source,
-        "member": reject.member,
-        "reason": reject.reason,
-        "detail": reject.detail,
-        "rejected_at": reject.rejected_at,
-    }
+    if dataset.rejects:
+        print_table(("rejected", "reason", "detail"), [(r.name, r.reason, r.detail) for r in dataset.rejects])
 
 
 @sets_app.command("remove")
@@ -197,17 +156,15 @@ def releases_remove(name: NameArgument, yes: YesOption = False, json: JsonOption
 
 
 def _remove(name: str, kind: DatasetKind, *, yes: bool, json: bool) -> None:
-    from provenance.cli.output import message, print_json
-    from provenance.keeping.removal import remove_dataset
+    from provenance.cli.output import answer, message
+    from provenance.documents.datasets import Removal
+
+    def confirm(count: int) -> None:
+        _confirm(f"remove {kind.value} {name} with {count:,} images?", yes=yes)
 
     with open_workspace() as workspace:
-        dataset = workspace.catalog.dataset(name, kind)
-        count = len(workspace.catalog.member_ids(dataset.dataset_id))
-        _confirm(f"remove {kind.value} {name} with {count:,} images?", yes=yes)
-        remove_dataset(workspace, dataset)
-    if json:
-        print_json({"removed": name, "kind": kind, "image_count": count})
-    else:
+        count = workspace.remove(name, kind, confirm)
+    if not answer(Removal(removed=name, kind=kind, image_count=count), json=json):
         message(f"removed {kind.value} {name} ({count:,} images); its audits keep their verdicts")
 
 
@@ -226,16 +183,15 @@ def sets_forget(
     Example:
       provenance sets forget 3fa1b2c4 --reason "consent withdrawn"
     """
-    from provenance.cli.output import message, print_json
-    from provenance.keeping.removal import forget_image
+    from provenance.cli.output import answer, message
+    from provenance.documents.datasets import Forgotten
+
+    def confirm(found: str) -> None:
+        _confirm(f"forget {found} for good?", yes=yes)
 
     with open_workspace() as workspace:
-        image = workspace.catalog.resolve_image(image_id)
-        _confirm(f"forget {image.image_id} for good?", yes=yes)
-        forget_image(workspace, image.image_id, reason)
-    if json:
-        print_json({"forgotten": image.image_id, "image_key": image.image_key})
-    else:
+        image = workspace.forget_image(image_id, reason, confirm)
+    if not answer(Forgotten(forgotten=image.image_id, image_key=image.image_key), json=json):
         message(f"forgot {image.image_id}; verdicts keep it as {image.image_key}")
 
 
@@ -260,14 +216,12 @@ def relocate(
     Example:
       provenance relocate /mnt/old/cohort /archive/cohort
     """
-    from provenance.cli.output import message, print_json
-    from provenance.keeping.removal import relocate as run_relocate
+    from provenance.cli.output import answer, message
+    from provenance.documents.datasets import Relocation
 
     with open_workspace() as workspace:
-        count = run_relocate(workspace, old, new)
-    if json:
-        print_json({"relocated": count})
-    else:
+        count = workspace.relocate(old, new)
+    if not answer(Relocation(relocated=count), json=json):
         message(f"{count:,} occurrences now lie under {new.resolve()}")
 
 
@@ -279,13 +233,12 @@ def db_upgrade(json: JsonOption = False) -> None:
     Example:
       provenance db upgrade
     """
-    from provenance.cli.output import message, print_json
+    from provenance.cli.output import answer, message
+    from provenance.documents.datasets import Upgrade
 
     with open_workspace() as workspace:
         before, after = workspace.upgrade_catalog()
-    if json:
-        print_json({"before": before, "after": after})
-    else:
+    if not answer(Upgrade(before=before, after=after), json=json):
         message(f"schema {after}" + (" (nothing to do)" if before == after else f" (was {before or 'empty'})"))
 
 
@@ -297,12 +250,10 @@ def db_current(json: JsonOption = False) -> None:
     Example:
       provenance db current
     """
-    from provenance.cli.output import print_facts, print_json
+    from provenance.cli.output import answer, print_facts
+    from provenance.documents.datasets import Revisions
 
     with open_workspace() as workspace:
         current, head = workspace.catalog_revisions()
-        facts = {"current": current, "head": head}
-    if json:
-        print_json(facts)
-    else:
-        print_facts(facts)
+    if not answer(Revisions(current=current, head=head), json=json):
+        print_facts({"current": current, "head": head})

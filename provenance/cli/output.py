@@ -17,7 +17,7 @@ from provenance.logs import MESSAGES, may_draw
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from provenance.ingest import OnProgress
+    from provenance.service import OnProgress, Progress
 
 WIDTH_OF_PIPES = 160
 
@@ -25,6 +25,13 @@ WIDTH_OF_PIPES = 160
 def print_json(value: Any) -> None:
     """One JSON document with a final newline; keys in the order given."""
     sys.stdout.write(json_text(value) + "\n")
+
+
+def answer(document: Any, *, json: bool) -> bool:
+    """Print a document (or several) if JSON was asked for; gives whether it was."""
+    if json:
+        print_json(document)
+    return json
 
 
 def json_text(value: Any, indent: int | None = 2) -> str:
@@ -123,9 +130,8 @@ def short(identity: str | None, digits: int = 12) -> str:
 @contextmanager
 def progress_bar(label: str) -> Iterator[OnProgress]:
     """A bar with images done, images/s and time left; where stderr is no terminal, a line every ten seconds."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from provenance.ingest import Progress as Step
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
 
     screen = console(stderr=True)
     if not (screen.is_terminal and may_draw()):
@@ -138,13 +144,13 @@ def progress_bar(label: str) -> Iterator[OnProgress]:
         TextColumn("{task.fields[rate]} images/s"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=screen) as progress:
-        task = progress.add_task(label, total=None, rate="-")
+    with Bars(*columns, console=screen) as bars:
+        task = bars.add_task(label, total=None, rate="-")
 
-        def show(step: Step) -> None:
-            speed = progress.tasks[0].speed
+        def show(step: Progress) -> None:
+            speed = bars.tasks[0].speed
             rate = f"{speed:.1f}" if speed else "-"
-            progress.update(task, completed=step.done, total=step.total, rate=rate)
+            bars.update(task, completed=step.done, total=step.total, rate=rate)
 
         yield show
 
@@ -152,12 +158,11 @@ def progress_bar(label: str) -> Iterator[OnProgress]:
 def _lines(label: str) -> OnProgress:
     import time
 
-    from provenance.ingest import Progress as Step
     from provenance.pace import throttled
 
     started, say = time.monotonic(), throttled(message, 10.0)
 
-    def show(step: Step) -> None:
+    def show(step: Progress) -> None:
         rate = step.done / max(time.monotonic() - started, 1e-9)
         left = f", {max(step.total - step.done, 0) / rate:.0f} s left" if step.total and rate else ""
         say(f"{label}: {step.done:,} of {step.total or '?'} images, {rate:.1f} images/s{left}")

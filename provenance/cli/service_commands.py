@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,19 +16,17 @@ from provenance.cli.app import (
     PartsOption,
     WeightsOption,
     app,
-    load_backbone,
     open_or_create_workspace,
     open_workspace,
 )
-from provenance.cli.data_commands import GroupOption, ModalityOption, RehashOption, parse_membership
+from provenance.cli.data_commands import GroupOption, MembershipOption, ModalityOption, RehashOption
 from provenance.errors import UsageError, VectorStoreError
-from provenance.vocabulary import DatasetKind
+from provenance.vocabulary import SETTLE_SECONDS
 
 if TYPE_CHECKING:
+    from provenance.documents.ingests import Embedding, WatchBatch
+    from provenance.documents.keeping import Reconciliation
     from provenance.errors import ProvenanceError
-    from provenance.ingest import EmbedReport
-    from provenance.ingest.watch import WatchBatch
-    from provenance.keeping.reconcile import CollectionCheck, ReconcileReport
 
 _ROWS = 20
 
@@ -38,12 +35,12 @@ _ROWS = 20
 def watch(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to watch, with all folders in it.")],
     set_name: Annotated[str, typer.Option("--set", help="Name of the real set.")],
-    membership: Annotated[str, typer.Option("--membership", help="used, not-used or unknown.")],
+    membership: MembershipOption,
     modality: ModalityOption = "",
     group_from: GroupOption = None,
     settle_seconds: Annotated[
         float, typer.Option("--settle-seconds", min=0, help="A file is taken when it has not changed for so long.")
-    ] = 2.0,
+    ] = SETTLE_SECONDS,
     once: Annotated[bool, typer.Option("--once", help="End when everything that is there has gone in.")] = False,
     backbone: BackboneOption = None,
     backbone_file: BackboneFileOption = None,
@@ -60,61 +57,55 @@ def watch(
     Example:
       provenance watch ./incoming --set cohort-2024 --membership used --modality CT
     """
-    from provenance.cli.interrupt import stop_on_interrupt
+    from provenance.cli.interrupt import interruptible
     from provenance.cli.output import message, warn
-    from provenance.ingest import IngestRequest
-    from provenance.ingest.watch import watch as run_watch
+    from provenance.documents.ingests import WatchBatch
 
-    request = IngestRequest(
-        sources=(folder,),
-        name=set_name,
-        kind=DatasetKind.SET,
-        membership=parse_membership(membership),
-        modality=modality.upper(),
-        group_from=group_from,
-        rehash=rehash,
-    )
+    def on_start() -> None:
+        if folder.is_dir():
+            message(f"watching {folder.resolve()} for {set_name}; Ctrl-C ends it")
+        run.stop.is_set()  # from here on the first Ctrl-C ends it after the batch in flight
 
     def on_problem(error: ProvenanceError, seconds: float) -> None:
         warn(f"{error.message}; trying again in {seconds:.0f} s")
 
-    with open_or_create_workspace() as workspace:
-        loaded = load_backbone(workspace, name=backbone, backbone_file=backbone_file, weights=weights)
-        if folder.is_dir():
-            message(f"watching {folder.resolve()} for {set_name}; Ctrl-C ends it")
-        with stop_on_interrupt() as stop:
-            run_watch(
-                workspace,
-                request,
-                loaded,
-                lambda batch: _print_batch(batch, set_name, json=json),
-                on_problem,
-                settle_seconds=settle_seconds,
-                once=once,
-                stop=stop,
-            )
-        if stop.is_set():
-            message(f"stopped: what was acknowledged is kept; the same command goes on with {set_name}")
+    with interruptible(set_name) as run, open_or_create_workspace() as workspace:
+        workspace.watch(
+            folder,
+            set=set_name,
+            membership=membership,
+            modality=modality,
+            group_from=group_from,
+            settle_seconds=settle_seconds,
+            once=once,
+            rehash=rehash,
+            backbone=backbone,
+            backbone_file=backbone_file,
+            weights=weights,
+            on_start=on_start,
+            on_step=message,
+            on_batch=lambda batch: _print_batch(WatchBatch.of(batch, name=set_name), json=json),
+            on_problem=on_problem,
+            stop=run.stop,
+        )
+    if run.stop.is_set():
+        message(f"stopped: what was acknowledged is kept; the same command goes on with {set_name}")
 
 
-def _print_batch(batch: WatchBatch, name: str, *, json: bool) -> None:
-    from provenance.cli.output import message
+def _print_batch(batch: WatchBatch, *, json: bool) -> None:
+    from provenance.cli.output import json_text, message
 
     if json:
-        rejects = [
-            {"name": r.name, "source": r.source, "reason": r.reason.value, "detail": r.detail} for r in batch.rejections
-        ]
-        document = {"run_id": batch.run_id, "name": name, "counts": batch.counts, "image_count": batch.image_count}
-        sys.stdout.write(jsonlib.dumps(document | {"rejects": rejects}, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(batch, indent=None) + "\n")
         sys.stdout.flush()
         return
     counts = batch.counts
     message(
-        f"set {name}: {batch.image_count:,} images ({counts['added']:,} added, {counts['known']:,} known, "
+        f"set {batch.name}: {batch.image_count:,} images ({counts['added']:,} added, {counts['known']:,} known, "
         f"{counts['repeated']:,} repeated, {counts['rejected']:,} rejected)"
     )
-    for rejection in batch.rejections:
-        message(f"  rejected: {rejection.name}: {rejection.reason.value}: {rejection.detail}")
+    for reject in batch.rejects:
+        message(f"  rejected: {reject.name}: {reject.reason.value}: {reject.detail}")
 
 
 @app.command()
@@ -137,51 +128,31 @@ def embed(
       provenance embed cohort-2024 --backbone resnet50-v2
       provenance embed cohort-2024 --backbone resnet50 --match-resolution gan-v1
     """
-    from provenance.cli.interrupt import EXIT_CODE, stop_on_interrupt
-    from provenance.cli.output import message, print_json, progress_bar
-    from provenance.ingest import run_embed
+    from provenance.cli.interrupt import interruptible
+    from provenance.cli.output import answer, message
+    from provenance.documents.ingests import Embedding
 
     if backbone is None and backbone_file is None:
         raise UsageError("which backbone? give --backbone NAME or --backbone-file FILE")
-    with open_workspace() as workspace:
-        workspace.catalog.dataset(name)  # a wrong name is told before a backbone is loaded
-        loaded = load_backbone(
-            workspace,
-            name=backbone,
+    with interruptible(name) as run, open_workspace() as workspace, run.bar(name) as on_progress:
+        report = workspace.embed(
+            name,
+            backbone=backbone,
             backbone_file=backbone_file,
             weights=weights,
             match_resolution=match_resolution,
             parts=parts,
+            on_progress=on_progress,
+            on_step=message,
+            stop=run.stop,
         )
-        with stop_on_interrupt() as stop, progress_bar(name) as on_progress:
-            report = run_embed(workspace, name, loaded, on_progress, stop)
-    if json:
-        print_json(_embed_json(report))
-    else:
-        _print_embed(report)
-    if report.interrupted:
-        message(f"interrupted: what was acknowledged is kept; the same command goes on with {name}")
-        raise typer.Exit(EXIT_CODE)
+    document = Embedding.of(report)
+    if not answer(document, json=json):
+        _print_embed(document)
+    run.end_if(report.interrupted)
 
 
-def _embed_json(report: EmbedReport) -> dict[str, Any]:
-    return {
-        "run_id": report.run_id,
-        "name": report.name,
-        "dataset_id": report.dataset_id,
-        "space_id": report.space_id,
-        "backbone": report.backbone,
-        "counts": report.counts,
-        "unreadable": [
-            {"name": r.name, "source": r.source, "member": r.member, "reason": r.reason, "detail": r.detail}
-            for r in report.unreadable
-        ],
-        "interrupted": report.interrupted,
-        "duration_seconds": round(report.duration_seconds, 3),
-    }
-
-
-def _print_embed(report: EmbedReport) -> None:
+def _print_embed(report: Embedding) -> None:
     from provenance.cli.output import message, print_table
 
     counts = report.counts
@@ -215,41 +186,32 @@ def reconcile(
       provenance reconcile
       provenance reconcile --check-only --json
     """
-    from provenance.cli.output import print_json, progress_bar
-    from provenance.keeping.reconcile import reconcile as run_reconcile
+    from provenance.cli.output import answer, progress_bar
+    from provenance.documents.keeping import Reconciliation
 
-    given = {"name": backbone, "backbone_file": backbone_file, "weights": weights}
-    chosen = {word: value for word, value in given.items() if value is not None}
     with open_workspace() as workspace, progress_bar("reconcile") as on_progress:
-        report = run_reconcile(
-            workspace, repair=repair, backbone=chosen, on_progress=on_progress, adopt_index=adopt_index
+        report = workspace.reconcile(
+            repair=repair,
+            adopt_index=adopt_index,
+            backbone=backbone,
+            backbone_file=backbone_file,
+            weights=weights,
+            on_progress=on_progress,
         )
-    if json:
-        print_json(_reconcile_json(report))
-    else:
-        _print_reconcile(report)
-    _refuse_damage(report, repaired=repair)
+    document = Reconciliation.of(report)
+    if not answer(document, json=json):
+        _print_reconcile(document)
+    _refuse_damage(document, repaired=repair)
 
 
-def _reconcile_json(report: ReconcileReport) -> dict[str, Any]:
-    return {
-        "clean": report.is_clean,
-        "repaired": report.repaired,
-        "left": report.left,
-        "collections": report.collections,
-        "dropped_collections": report.dropped,
-        "foreign_collections": report.foreign,
-        "findings": report.findings,
-    }
-
-
-def _print_reconcile(report: ReconcileReport) -> None:
+def _print_reconcile(report: Reconciliation) -> None:
     from provenance.cli.output import message, print_table, short, warn
 
-    columns = ("name", "space", "recorded", "stored", "missing", "damaged", "pending", "extra", "deleting")
-    print_table((*columns, "repaired", "left"), [_check_row(check) for check in report.collections])
-    if report.dropped:
-        message(f"{len(report.dropped)} collections of removed sets or releases were still in the index")
+    counts = ("recorded", "stored", "missing", "damaged", "pending", "extra", "deleting", "repaired", "left")
+    rows = [(c.dataset, c.backbone, *(getattr(c, count) for count in counts)) for c in report.collections]
+    print_table(("name", "space", *counts), rows)
+    if report.dropped_collections:
+        message(f"{len(report.dropped_collections)} collections of removed sets or releases were still in the index")
     for check in report.collections:
         if check.unusable:
             warn(f"{check.dataset}: {check.unusable}")
@@ -260,34 +222,18 @@ def _print_reconcile(report: ReconcileReport) -> None:
             )
         if check.without_vector:
             warn(f"{check.dataset}: {check.without_vector:,} images have no vector there: provenance embed")
-    if report.foreign:
-        message(f"{report.foreign} collections in the index are not of this catalog; they were left alone")
+    if report.foreign_collections:
+        message(f"{report.foreign_collections} collections in the index are not of this catalog; they were left alone")
     if report.findings:
-        rows = [(f.dataset, short(f.image_id or "-"), f.name, f.problem, f.detail) for f in report.findings[:_ROWS]]
+        found = [(f.dataset, short(f.image_id or "-"), f.name, f.problem, f.detail) for f in report.findings[:_ROWS]]
         more = f" (the first {_ROWS}; all with --json)" if len(report.findings) > _ROWS else ""
-        print_table(("in", "image", "name", "problem", "detail"), rows, title=f"{len(report.findings)} vectors{more}")
-    if report.is_clean:
+        print_table(("in", "image", "name", "problem", "detail"), found, title=f"{len(report.findings)} vectors{more}")
+    if report.clean:
         message(f"clean: catalog and index agree ({report.repaired:,} repaired)")
 
 
-def _check_row(check: CollectionCheck) -> tuple[Any, ...]:
-    return (
-        check.dataset,
-        check.backbone,
-        check.recorded,
-        check.stored,
-        check.missing,
-        check.damaged,
-        check.pending,
-        check.extra,
-        check.deleting,
-        check.repaired,
-        check.left,
-    )
-
-
-def _refuse_damage(report: ReconcileReport, *, repaired: bool) -> None:
-    if report.is_clean:
+def _refuse_damage(report: Reconciliation, *, repaired: bool) -> None:
+    if report.clean:
         return
     hint = (
         "bring the sources back to where they were, or `provenance relocate OLD NEW`, and run it again"
@@ -310,14 +256,12 @@ def backup(
     Example:
       provenance backup /backups/provenance-2026-01.zip
     """
-    from provenance.cli.output import message, print_json, progress_bar
-    from provenance.keeping.backup import backup as run_backup
+    from provenance.cli.output import answer, message, progress_bar
+    from provenance.documents.keeping import Backup
 
     with open_workspace() as workspace, progress_bar("backup") as on_progress:
-        report = run_backup(workspace, file, on_progress)
-    if json:
-        print_json(report)
-    else:
+        report = workspace.backup(file, on_progress=on_progress)
+    if not answer(Backup.of(report), json=json):
         message(
             f"{report.file}: {report.vectors:,} vectors in {report.collections} collections, "
             f"{report.size_bytes / 1e6:,.1f} MB"
@@ -338,16 +282,13 @@ def restore(
     Example:
       provenance --workspace /srv/audits restore /backups/provenance-2026-01.zip
     """
-    from provenance.cli.output import message, print_json, progress_bar
-    from provenance.keeping.backup import restore as run_restore
+    from provenance.cli.output import answer, message, progress_bar
+    from provenance.documents.keeping import Restoration
 
     with open_or_create_workspace() as workspace, progress_bar("restore") as on_progress:
-        report = run_restore(workspace, file, on_progress)
-    reconciled = report.reconciled
-    if json:
-        document = {word: getattr(report, word) for word in ("file", "catalog_uuid", "collections", "vectors")}
-        print_json(document | {"backed_up_at": report.backed_up_at, "reconcile": _reconcile_json(reconciled)})
-    else:
+        report = workspace.restore(file, on_progress=on_progress, on_step=message)
+    document = Restoration.of(report)
+    if not answer(document, json=json):
         message(f"restored {report.vectors:,} vectors in {report.collections} collections of {report.backed_up_at}")
-        _print_reconcile(reconciled)
-    _refuse_damage(reconciled, repaired=True)
+        _print_reconcile(document.reconcile)
+    _refuse_damage(document.reconcile, repaired=True)

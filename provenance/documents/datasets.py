@@ -35,18 +35,18 @@ class Seal(Document):
 class Dataset(Document):
     """A set or release with its counts; forgotten images are left out."""
 
-    name: str
-    kind: DatasetKind = at("dataset", "kind")
-    dataset_id: str = at("dataset", "dataset_id")
-    membership: Membership | None = at("dataset", "membership")
-    generator: Generator | None = at("dataset", "generator")
-    modality: str = at("dataset", "modality")
-    image_count: int
-    occurrence_count: int
-    reject_count: int
+    name: str = at("summary", "dataset", "name")
+    kind: DatasetKind = at("summary", "dataset", "kind")
+    dataset_id: str = at("summary", "dataset", "dataset_id")
+    membership: Membership | None = at("summary", "dataset", "membership")
+    generator: Generator | None = at("summary", "dataset", "generator")
+    modality: str = at("summary", "dataset", "modality")
+    image_count: int = at("summary", "image_count")
+    occurrence_count: int = at("summary", "occurrence_count")
+    reject_count: int = at("summary", "reject_count")
     spaces: tuple[SpaceName, ...]
-    seals: tuple[Seal, ...]
-    created_at: Moment
+    seals: tuple[Seal, ...] = at("summary", "seals")
+    created_at: Moment = at("summary", "created_at")
 
 
 class Run(Document):

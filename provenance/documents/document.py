@@ -21,7 +21,7 @@ class Document(BaseModel):
     )
 
     @classmethod
-    def of(cls, value: object, **more: Any) -> Self:
+    def of(cls, value: object = None, **more: Any) -> Self:
         """The document of a value: its attributes, and ``more`` facts that it does not have."""
         return cls.model_validate(_With(value, more))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, ConfigDict, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, model_validator
 
 from provenance.documents.document import Counts, Document, Moment, at
 from provenance.vocabulary import DatasetKind, Evidence, Label, Membership, PointState, Role, Subject
@@ -72,10 +73,10 @@ class VerdictCiting(Document):
 class Position(Document):
     """What one position speaks for use, in standard deviations; its box is left, top, right, bottom, as shares."""
 
-    box: tuple[float, float, float, float]
+    box: Annotated[tuple[float, float, float, float], BeforeValidator(attrgetter("left", "top", "right", "bottom"))]
     contribution: Annotated[float, AfterValidator(lambda value: round(value, 6))]
-    generated_id: str
-    generated_name: str
+    generated_id: str = at("generated", "image_id")
+    generated_name: str = at("name")
     similarity: float
 
 
@@ -88,6 +89,14 @@ class Explanation(Document):
     copy_: float = at("copy", serialization_alias="copy")
     columns: int
     positions: tuple[Position, ...]
+
+    @classmethod
+    def told(cls, found: Any) -> Self:
+        """What speaks for an image, with the names of the generated images."""
+        positions = [
+            Position.of(p, name=found.names.get(p.generated.image_key, "")) for p in found.explanation.positions
+        ]
+        return cls.of(found.explanation, audit_id=found.audit_id, positions=positions)
 
 
 class Image(Document):

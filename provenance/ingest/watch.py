@@ -19,7 +19,7 @@ from provenance.groups import group_rule
 from provenance.images import items_at, open_source
 from provenance.ingest import IngestRequest, IngestRun, KnownFiles
 from provenance.logs import note, room
-from provenance.vocabulary import DatasetKind, Rejection, SourceItem
+from provenance.vocabulary import SETTLE_SECONDS, DatasetKind, Rejection, SourceItem
 
 if TYPE_CHECKING:
     from provenance.embedding import Backbone
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from provenance.vocabulary import Found
 
 _log = room(__name__)
-SETTLE_SECONDS = 2.0
 BATCH_FILES = 64
 RESCAN_SECONDS = 60.0
 """So long after changes the whole folder is listed again: an overrun queue of the system loses events."""

@@ -9,9 +9,16 @@ Similarities, scores and thresholds are cosines (no unit, -1 to 1; higher is clo
 Every method raises ``ProvenanceError``'s subclasses alone: each has ``message``, ``hint`` and ``exit_code``.
 """
 
+from typing import TYPE_CHECKING
+
 from provenance.files import require_free
 from provenance.service.files import check_run, read_embeddings
 from provenance.service.results import SensitivityResult
+from provenance.service.words import membership_of
 from provenance.service.workspace import Workspace
 
-__all__ = ["SensitivityResult", "Workspace", "check_run", "read_embeddings", "require_free"]
+if TYPE_CHECKING:
+    from provenance.ingest import OnProgress as OnProgress
+    from provenance.ingest import Progress as Progress
+
+__all__ = ["SensitivityResult", "Workspace", "check_run", "membership_of", "read_embeddings", "require_free"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from provenance.installation import Installation
 from provenance.service.results import EvaluationResult, FitResult, SensitivityResult, SweepResult
 from provenance.service.words import id_of, ids_of, names_of_call, truth_of, word_of
-from provenance.vocabulary import Subject
+from provenance.vocabulary import TOP_K, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -143,7 +143,7 @@ class Measuring(Installation):
         used: Names = (),
         not_used: Names = (),
         against: Names = (),
-        top_k: int = 10,
+        top_k: int = TOP_K,
         space: str | None = None,
         exclude_overlap: bool = False,
         exclude_twins: bool = False,

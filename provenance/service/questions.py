@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
+from provenance.files import require_free
 from provenance.installation import Installation
 from provenance.service import frames
-from provenance.service.words import names_of_call
-from provenance.spaces import resolution_of_release
-from provenance.vocabulary import DatasetKind
+from provenance.service.backbones import BackboneChoice, backbone_for_file
+from provenance.service.words import ANOTHER_FILE, names_of_call, word_of
+from provenance.vocabulary import TOP_K, DatasetKind, Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
 
-    from provenance.duplicates import DuplicateRule
-    from provenance.embedding import Backbone
+    from provenance.duplicates import DuplicateReport, DuplicateRule
     from provenance.ingest import OnProgress
-    from provenance.lookup import ImageView
-    from provenance.records import DatasetSummary
-    from provenance.service.words import Names, Place
+    from provenance.lookup import DatasetView, ImageView, Neighbor
+    from provenance.records import DatasetSummary, HistoryEntry, ImageRecord
+    from provenance.service.words import Names, OnStep, Place
 
 
 class Questions(Installation):
@@ -45,6 +45,22 @@ class Questions(Installation):
             (int64, 0 while open), ``space_ids`` (tuples of str), ``created_at`` (UTC).
         """
         return frames.frame(frames.RELEASES, map(_dataset_row, self.catalog.datasets(DatasetKind.RELEASE)))
+
+    def list_datasets(self, kind: DatasetKind) -> list[DatasetView]:
+        """All sets, or all releases, as values: each with its counts and spaces."""
+        from provenance.lookup import list_datasets
+
+        return list_datasets(self, kind)
+
+    def show_dataset(self, name: str, kind: DatasetKind | None = None) -> DatasetView:
+        """One set or release as values, with its runs and rejected inputs.
+
+        Raises:
+            NotFoundError: If there is none of that name and kind.
+        """
+        from provenance.lookup import show_dataset
+
+        return show_dataset(self, name, kind)
 
     def rejects(self, dataset: str) -> pd.DataFrame:
         """The inputs of a set or release that could not be read, as last seen.
@@ -81,20 +97,29 @@ class Questions(Installation):
         Raises:
             NotFoundError: If it is unknown or not unique.
         """
-        from provenance.lookup import history_of
-
-        _, entries = history_of(self, image)
+        _, entries = self.history_of(image)
         rows = ({"at": entry.at, "kind": entry.kind, "facts": dict(entry.facts)} for entry in entries)
         return frames.frame(frames.HISTORY, rows)
+
+    def history_of(self, image: str) -> tuple[ImageRecord, list[HistoryEntry]]:
+        """``history`` as values, and whose it is.
+
+        Raises:
+            NotFoundError: If it is unknown or not unique.
+        """
+        from provenance.lookup import history_of
+
+        return history_of(self, image)
 
     def neighbors(
         self,
         image: Place,
         *,
         within: Names = (),
-        top_k: int = 10,
+        top_k: int = TOP_K,
         space: str | None = None,
-        backbone: str | Backbone | None = None,
+        on_step: OnStep | None = None,
+        **choice: Unpack[BackboneChoice],
     ) -> pd.DataFrame:
         """The nearest images on record, exactly: of a known image (itself left out), or of a file.
 
@@ -103,7 +128,9 @@ class Questions(Installation):
             within: Name or names of sets and releases to look in; empty: all.
             top_k: How many.
             space: Backbone name or space id where the image is embedded in several.
-            backbone: For a file: which one; ``None``: the settings' one.
+            on_step: Called with a line of text as weights are downloaded.
+            choice: For a file: ``backbone`` and so on (``BackboneChoice``); by default that of the space, or of the
+                only one on record, or the settings' one.
 
         Returns:
             Columns ``rank``, (int64), ``similarity`` (float64, cosine), ``image_id``, ``name``, ``dataset``, ``group``
@@ -114,15 +141,28 @@ class Questions(Installation):
             SourceError: If the file is no image.
             SpaceMismatchError: If nothing is embedded in that space, or there are several and none was chosen.
         """
+        found = self.find_neighbors(image, within=within, top_k=top_k, space=space, on_step=on_step, **choice)
+        rows = ({**frames.fields_of(each, frames.NEIGHBORS), "group": each.group_key} for each in found)
+        return frames.frame(frames.NEIGHBORS, rows)
+
+    def find_neighbors(
+        self,
+        image: Place,
+        *,
+        within: Names = (),
+        top_k: int = TOP_K,
+        space: str | None = None,
+        on_step: OnStep | None = None,
+        **choice: Unpack[BackboneChoice],
+    ) -> list[Neighbor]:
+        """``neighbors`` as values."""
         from provenance.lookup import neighbors_of_file, neighbors_of_image
 
         names = names_of_call(within)
         if isinstance(image, Path) or Path(image).is_file():
-            found = neighbors_of_file(self, Path(image), self._loaded(backbone), datasets=names, top_k=top_k)
-        else:
-            found = neighbors_of_image(self, image, datasets=names, top_k=top_k, space=space)
-        rows = ({**frames.fields_of(each, frames.NEIGHBORS), "group": each.group_key} for each in found)
-        return frames.frame(frames.NEIGHBORS, rows)
+            backbone = backbone_for_file(self, space, on_step, **choice)
+            return neighbors_of_file(self, Path(image), backbone, datasets=names, top_k=top_k)
+        return neighbors_of_image(self, image, datasets=names, top_k=top_k, space=space)
 
     def duplicates(
         self,
@@ -152,12 +192,42 @@ class Questions(Installation):
             ConflictError: If there are too many pairs to list.
             VectorStoreError: If a stored vector is missing or damaged.
         """
-        from provenance.duplicates import DuplicateRequest, DuplicateRule, find_duplicates
         from provenance.exports import duplicate_row
 
-        request = DuplicateRequest(names_of_call(sets), DuplicateRule() if rule is None else rule, space)
-        report = find_duplicates(self, request, on_progress)
+        report = self.find_duplicates(sets, rule=rule, space=space, on_progress=on_progress)
         return frames.frame(frames.DUPLICATES, map(duplicate_row, report.pairs))
+
+    def find_duplicates(
+        self,
+        sets: Names,
+        *,
+        rule: DuplicateRule | None = None,
+        evidence: str | Evidence = Evidence.BOTH,
+        hash_distance: int | None = None,
+        min_similarity: float | None = None,
+        space: str | None = None,
+        file: Place | None = None,
+        overwrite: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> DuplicateReport:
+        """``duplicates`` as values, and written to a file.
+
+        Args as in ``duplicates``, and:
+            evidence: Without a rule: ``both``, if hash and embedding must agree, or ``either``.
+            hash_distance: Likewise, the most bits between hashes; ``None``: the default.
+            min_similarity: Likewise, the least cosine.
+            file: CSV file for all pairs.
+            overwrite: Replace it if it is there.
+        """
+        from provenance.duplicates import DuplicateRequest, DuplicateRule, find_duplicates
+        from provenance.exports import export_duplicates_csv
+
+        require_free(None if file is None else Path(file), replace=overwrite, hint=ANOTHER_FILE)
+        rule = rule or DuplicateRule.chosen(word_of(Evidence, evidence), hash_distance, min_similarity)
+        report = find_duplicates(self, DuplicateRequest(names_of_call(sets), rule, space), on_progress)
+        if file is not None:
+            export_duplicates_csv(report, Path(file))
+        return report
 
     def embeddings(self, dataset: str, *, space: str | None = None, rows: int = 1000) -> Iterator[pd.DataFrame]:
         """The images of a set or release with their vectors, as a stream of DataFrames in image_id order.
@@ -180,12 +250,6 @@ class Questions(Installation):
 
         for batch in open_embeddings(self, self.catalog.dataset(dataset), space, rows_at_once=rows):
             yield frames.frame_of_batch(batch)
-
-    def _loaded(self, backbone: str | Backbone | None, match_resolution: str | None = None) -> Backbone:
-        resolution = resolution_of_release(self.catalog, match_resolution)
-        if backbone is None or isinstance(backbone, str):
-            return self.load_backbone(name=backbone, match_resolution=resolution)
-        return backbone if resolution is None else backbone.at_resolution(resolution)
 
 
 def _dataset_row(summary: DatasetSummary) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from provenance.errors import UsageError
-from provenance.vocabulary import ExportFormat, RuleName
+from provenance.vocabulary import ExportFormat, Membership, RuleName
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from provenance.audit import AuditReport
+    from provenance.ingest import OnProgress
     from provenance.records import AuditRecord
     from provenance.truth import TruthRow
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     Place: TypeAlias = "str | Path"
     Names: TypeAlias = "str | Iterable[str] | None"
     Labels: TypeAlias = "str | Path | Mapping[str, object]"
+    OnStep: TypeAlias = "Callable[[str], None]"
+    ProgressBar: TypeAlias = "Callable[[str], AbstractContextManager[OnProgress | None]]"
 
 ANOTHER_FILE = "give another name, or overwrite=True"
 
@@ -39,6 +43,19 @@ def word_of(kind: type[W], given: str) -> W:
     except ValueError:
         word = {ExportFormat: "format", RuleName: "rule"}.get(kind, kind.__name__.lower())
         raise UsageError(f"{given!r} is no {word}", hint=f"one of {', '.join(kind)}") from None
+
+
+def membership_of(given: str | None, flag: str = "") -> Membership | None:
+    """A membership as people write it; ``flag`` is the option it was given by.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    try:
+        return None if given is None else Membership(str(given).lower().replace("-", "_"))
+    except ValueError:
+        message = f"{flag} {given!r} is none" if flag else f"{given!r} is no membership"
+        raise UsageError(message, hint="used, not-used or unknown") from None
 
 
 def names_of_call(given: Names) -> tuple[str, ...]:

@@ -92,11 +92,16 @@ def test_public_workspace_is_the_workspace_and_has_the_verbs() -> None:
         "evidence",
         "explain",
         "export",
+        "find_duplicates",
+        "find_neighbors",
         "fit",
         "forget",
+        "forget_image",
         "history",
+        "history_of",
         "ingest",
         "ingest_layout",
+        "list_datasets",
         "neighbors",
         "reconcile",
         "rejects",
@@ -108,8 +113,10 @@ def test_public_workspace_is_the_workspace_and_has_the_verbs() -> None:
         "sensitivity",
         "sets",
         "show",
+        "show_dataset",
         "sweep",
         "verdicts",
+        "watch",
     }
     for name in verbs:
         doc = getattr(provenance.Workspace, name).__doc__

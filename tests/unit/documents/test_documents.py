@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
 # These print what their rooms make of themselves, so far.
-UNTYPED = {"audit", "audits list", "audits show", "check-run", "demo", "evaluate", "export", "fit", "report"}
+UNTYPED = {"audit", "audits list", "audits show", "check-run", "evaluate", "export", "fit", "report"}
 UNTYPED |= {"sensitivity", "sweep"}
 
 

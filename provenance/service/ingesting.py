@@ -1,0 +1,212 @@
+"""Verbs that bring images in: ingest, ingest_layout, watch, embed."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from provenance.errors import UsageError
+from provenance.installation import Installation
+from provenance.records import Generator
+from provenance.service.backbones import BackboneChoice, chosen_backbone
+from provenance.service.words import membership_of
+from provenance.vocabulary import SETTLE_SECONDS, DatasetKind, Membership
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from threading import Event
+
+    from provenance.ingest import EmbedReport, IngestReport, OnProgress
+    from provenance.ingest.watch import OnBatch, OnProblem
+    from provenance.service.words import OnStep, Place, ProgressBar
+
+
+class Ingesting(Installation):
+    """A workspace that images are brought into."""
+
+    def ingest(
+        self,
+        source: Place | Iterable[Place],
+        *,
+        set: str | None = None,  # noqa: A002 - the command line's word
+        membership: str | Membership | None = None,
+        release: str | None = None,
+        generator: str | None = None,
+        architecture: str = "",
+        generator_version: str = "",
+        modality: str = "",
+        group_from: str | None = None,
+        rehash: bool = False,
+        on_progress: OnProgress | None = None,
+        on_step: OnStep | None = None,
+        stop: Event | None = None,
+        **choice: Unpack[BackboneChoice],
+    ) -> IngestReport:
+        """Bring images into a real set (``set`` and ``membership``) or a release (``release`` and ``generator``).
+
+        Args:
+            source: Folder, file, list file, zip or tar; or several.
+            set: Name of the real set.
+            membership: Of the set: ``used``, ``not-used`` or ``unknown``.
+            release: Name of the release.
+            generator: Of the release.
+            architecture: Of the generator: stylegan2, progan, ddpm ...
+            generator_version: Version or checkpoint digest.
+            modality: DICOM's code: CT, MR, CR, DX, US ...
+            group_from: CSV with the columns name,group, or a regular expression on the name.
+            rehash: Read files again that look unchanged.
+            on_progress: Called with ``Progress(stage, done, total)`` after every batch.
+            on_step: Called with a line of text at each step before.
+            stop: Set by somebody else, it ends the run after the batch in flight; the same call goes on.
+            choice: ``backbone``, ``match_resolution`` and so on: see ``BackboneChoice``.
+
+        Returns:
+            Counts, rejections and digests of this run (``provenance.ingest.IngestReport``).
+
+        Raises:
+            UsageError: If the names do not go together.
+            SourceError: If a source can't be read, or no image of it can.
+            WeightsError: If the backbone's weights can't be had.
+            ConflictError: If the name stands for something else, or a sealed release would change.
+            VectorStoreError: If the index can't be written.
+        """
+        from provenance.ingest import IngestRequest, run_ingest
+
+        if (set is None) == (release is None):
+            raise UsageError("give either set= or release=", hint="a set holds real images, a release generated ones")
+        sources = [source] if isinstance(source, str | Path) else source
+        request = IngestRequest(
+            sources=tuple(Path(each) for each in sources),
+            name=set if set is not None else release or "",
+            kind=DatasetKind.RELEASE if set is None else DatasetKind.SET,
+            membership=membership_of(membership),
+            generator=Generator(generator, architecture, generator_version) if generator else None,
+            modality=modality.upper(),
+            group_from=group_from,
+            rehash=rehash,
+        )
+        self.make_if_missing(on_step)
+        return run_ingest(self, request, chosen_backbone(self, on_step, **choice), on_progress, stop)
+
+    def ingest_layout(
+        self,
+        root: Place,
+        prefix: str,
+        *,
+        generator: str | None = None,
+        architecture: str = "",
+        generator_version: str = "",
+        modality: str = "",
+        group_from: str | None = None,
+        rehash: bool = False,
+        on_progress: OnProgress | None = None,
+        on_step: OnStep | None = None,
+        on_report: Callable[[IngestReport], None] | None = None,
+        progress_bar: ProgressBar | None = None,
+        stop: Event | None = None,
+        **choice: Unpack[BackboneChoice],
+    ) -> list[IngestReport]:
+        """Bring in the ImageCLEFmed-GAN layout: ``real_used/`` becomes set ``PREFIX-used``, and so on.
+
+        Args as in ``ingest``; ``generator`` is the prefix where it is not given. ``on_report`` is called with each
+        report as it comes; ``progress_bar`` gives an ``on_progress`` for each name.
+
+        Returns:
+            A report for each folder that is there, up to three sets and one release; it ends with one that is
+            ``interrupted``.
+
+        Raises:
+            SourceError: If none of the folders is there; and all that ``ingest`` raises.
+        """
+        from provenance.ingest import layout_requests, run_ingest
+
+        made_by = Generator(generator or prefix, architecture, generator_version)
+        common = {"modality": modality.upper(), "group_from": group_from, "rehash": rehash}
+        requests = layout_requests(Path(root), prefix, made_by, **common)
+        self.make_if_missing(on_step)
+        loaded = chosen_backbone(self, on_step, **choice)
+        bar = progress_bar or (lambda _name: nullcontext(on_progress))
+        reports: list[IngestReport] = []
+        for request in requests:
+            with bar(request.name) as shown:
+                reports.append(run_ingest(self, request, loaded, shown, stop))
+            if on_report is not None:
+                on_report(reports[-1])
+            if reports[-1].interrupted:
+                break
+        return reports
+
+    def watch(
+        self,
+        folder: Place,
+        *,
+        set: str,  # noqa: A002 - the command line's word
+        membership: str | Membership | None,
+        modality: str = "",
+        group_from: str | None = None,
+        rehash: bool = False,
+        settle_seconds: float = SETTLE_SECONDS,
+        once: bool = False,
+        on_batch: OnBatch,
+        on_problem: OnProblem,
+        on_start: Callable[[], None] = lambda: None,
+        on_step: OnStep | None = None,
+        stop: Event | None = None,
+        **choice: Unpack[BackboneChoice],
+    ) -> None:
+        """Ingest into a set what is in a folder, then what arrives in it, until ``stop`` is set.
+
+        Args as in ``ingest``, and:
+            settle_seconds: How long a file must not have changed.
+            once: End when everything that is there has gone in; errors are raised then.
+            on_batch: Told after each batch.
+            on_problem: Told an error that may pass, and after how many seconds it is tried again.
+            on_start: Called when the backbone is loaded.
+
+        Raises:
+            UsageError: If it is no folder, or a word is wrong.
+            SourceError: If the folder can't be listed.
+            ConflictError: If the set's name stands for something else, or an image contradicts what is on record.
+        """
+        from provenance.ingest import IngestRequest
+        from provenance.ingest.watch import watch
+
+        claim = membership_of(membership)
+        request = IngestRequest(
+            (Path(folder),), set, DatasetKind.SET, claim, None, modality.upper(), group_from, rehash
+        )
+        self.make_if_missing(on_step)
+        backbone = chosen_backbone(self, on_step, **choice)
+        on_start()
+        watch(self, request, backbone, on_batch, on_problem, settle_seconds=settle_seconds, once=once, stop=stop)
+
+    def embed(
+        self,
+        dataset: str,
+        *,
+        on_progress: OnProgress | None = None,
+        on_step: OnStep | None = None,
+        stop: Event | None = None,
+        **choice: Unpack[BackboneChoice],
+    ) -> EmbedReport:
+        """Add a backbone's space to a set or release, from its recorded sources. Running it again goes on.
+
+        Args:
+            dataset: Set or release.
+            on_progress: Called with ``Progress(stage, done, total)`` after every batch.
+            on_step: Called with a line of text at each step before.
+            stop: Set by somebody else, it ends the run after the batch in flight.
+            choice: ``backbone``, ``match_resolution`` and so on: see ``BackboneChoice``.
+
+        Returns:
+            What was embedded, and what could not be read again (``provenance.ingest.EmbedReport``).
+
+        Raises:
+            NotFoundError: If there is no such set or release.
+            WeightsError: If the backbone's weights can't be had.
+        """
+        from provenance.ingest import run_embed
+
+        self.catalog.dataset(dataset)  # a wrong name is told before a backbone is loaded
+        return run_embed(self, dataset, chosen_backbone(self, on_step, **choice), on_progress, stop)
