@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from provenance.audit.scoring import one_thread
+from provenance.detection.scores.local_neighbors import rounded_cosines
 from provenance.index import neighbors_in_file
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 BLOCK_NUMBERS = 12_000_000
 """Numbers of one block of references: 48 MB."""
-
-DECIMALS = 6
 
 
 def concatenated(vectors: FloatArray) -> FloatArray:
@@ -124,9 +123,7 @@ def rounded_neighbors(
             parts = [
                 asking @ concatenated(references[at : at + step])[:, 0].T for at in range(0, len(references), step)
             ]
-            similarities: DoubleArray = np.concatenate(parts, axis=1).astype(np.float64)
-            np.round(similarities, DECIMALS, out=similarities)
-            np.clip(similarities, -1.0, 1.0, out=similarities)
+            similarities = rounded_cosines(np.concatenate(parts, axis=1).astype(np.float64))
             if own is not None:
                 similarities[own[0][start : start + step, None] == own[1][None, :]] = -np.inf
             order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]

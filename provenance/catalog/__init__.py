@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-from provenance.catalog.events import EventKind
 from provenance.catalog.migrate import current_revision, head_revision, migrations_folder, upgrade
 from provenance.catalog.store import Catalog
 from provenance.catalog.transfer import require_empty, restore_from_file, upgrade_copy
 
 __all__ = [
     "Catalog",
-    "EventKind",
     "current_revision",
     "head_revision",
     "migrations_folder",

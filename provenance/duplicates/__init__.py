@@ -8,7 +8,6 @@ their embeddings are close. Both are asked for by default, either on request.
 No table of all pairs is ever held: hashes are compared block by block, vectors only for the pairs that remain.
 """
 
-from provenance.duplicates.hashing import Looks, looks_of
 from provenance.duplicates.report import (
     DuplicateImage,
     DuplicatePair,
@@ -25,9 +24,7 @@ __all__ = [
     "DuplicateReport",
     "DuplicateRequest",
     "DuplicateRule",
-    "Looks",
     "TwinReport",
     "find_duplicates",
     "find_twins",
-    "looks_of",
 ]

@@ -8,6 +8,7 @@ from datetime import UTC
 from typing import IO, TYPE_CHECKING, Any
 
 from provenance.files import replace_file, writable, write_csv
+from provenance.vocabulary import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from provenance.installation import Installation
     from provenance.records import AuditRecord, StoredNeighbor, StoredVerdict
-    from provenance.vocabulary import Role
 
     _Acting = tuple[Role, str]
 
@@ -39,6 +39,14 @@ AUDIT_COLUMNS = (
 )
 EMPTY_WHERE_UNKNOWN = ("subject_id", "name", "nearest_id", "nearest_name", "nearest_role")
 ROWS_AT_ONCE = 1000
+_ROLES = (Role.USED, Role.NOT_USED, Role.AGAINST, Role.RELEASE)
+SIMILARITY_COLUMNS = (
+    "subject_id",
+    "name",
+    "role",
+    *(form.format(role.value) for role in _ROLES for form in ("s_{}", "nearest_{}_id", "nearest_{}_name")),
+)
+"""For each role S, its nearest image's id and name: ``s_used`` is S_u, ``s_not_used`` S_n, ``s_release`` S(r)."""
 
 
 def audit_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
@@ -62,9 +70,31 @@ def audit_records(workspace: Installation, audit: AuditRecord) -> Iterator[dict[
         yield {"audit_id": audit.audit_id, **row, "neighbors": neighbors}
 
 
+def similarity_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
+    """One row a judged image, in image_id order, with columns ``SIMILARITY_COLUMNS``.
+
+    A generated image has a similarity for each role of the audit's sets, a real one for the release alone; the others
+    are ``None``. They are cosines, whatever rule judged.
+    """
+    for record in audit_records(workspace, audit):
+        row = {name: record.get(name) for name in ("subject_id", "name", "role")}
+        nearest = {neighbor["role"]: neighbor for neighbor in record["neighbors"] if neighbor["rank"] == 1}
+        for role in _ROLES:
+            found = nearest.get(role.value, {})
+            row[f"s_{role.value}"] = found.get("similarity")
+            row[f"nearest_{role.value}_id"] = found.get("image_id")
+            row[f"nearest_{role.value}_name"] = found.get("name")
+        yield row
+
+
 def export_audit_csv(workspace: Installation, audit: AuditRecord, target: Path) -> int:
     """Write an audit's verdicts as CSV (see ``write_csv``); gives the number of rows."""
     return write_csv(target, AUDIT_COLUMNS, audit_rows(workspace, audit))
+
+
+def export_similarities(workspace: Installation, audit: AuditRecord, target: Path) -> int:
+    """Write ``similarity_rows`` as CSV (see ``write_csv``); gives the number of rows."""
+    return write_csv(target, SIMILARITY_COLUMNS, similarity_rows(workspace, audit))
 
 
 def export_audit_jsonl(workspace: Installation, audit: AuditRecord, target: Path) -> int:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provenance.errors import NotFoundError, UsageError
-from provenance.exports.audits import export_audit_csv, export_audit_jsonl, export_audit_parquet
+from provenance.exports.audits import export_audit_csv, export_audit_jsonl, export_audit_parquet, export_similarities
 from provenance.exports.datasets import export_dataset_parquet
 from provenance.exports.imageclef import RunFile, export_run_file
-from provenance.exports.similarities import export_similarities
 from provenance.logs import room, step
 from provenance.records import Dataset
 from provenance.vocabulary import ExportFormat

@@ -10,7 +10,6 @@ from provenance.detection import PAPER_ALPHAS, FitSettings, Resampling
 from provenance.truth.evaluating import run_evaluation
 from provenance.truth.evaluation_files import write_evaluation
 from provenance.truth.evaluations import (
-    METRIC_COLUMNS,
     ComparedAudits,
     EvaluatedAudit,
     EvaluatedPart,
@@ -18,17 +17,13 @@ from provenance.truth.evaluations import (
     EvaluationRequest,
 )
 from provenance.truth.fitting import FitReport, FitRequest, run_fit, write_policy
-from provenance.truth.judged import CALLED_USED
 from provenance.truth.known import TruthRequest
 from provenance.truth.labels import TruthRow, read_truth, truth_of_mapping
-from provenance.truth.sweep_files import SWEEP_COLUMNS, figure_format, sweep_rows, write_sweep_csv, write_sweep_figure
+from provenance.truth.sweep_files import figure_format, sweep_rows, write_sweep_csv, write_sweep_figure
 from provenance.truth.sweeping import SweepReport, SweepRequest, run_sweep
 
 __all__ = [
-    "CALLED_USED",
-    "METRIC_COLUMNS",
     "PAPER_ALPHAS",
-    "SWEEP_COLUMNS",
     "ComparedAudits",
     "EvaluatedAudit",
     "EvaluatedPart",

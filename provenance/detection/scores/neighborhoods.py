@@ -128,14 +128,14 @@ def neighborhoods(
     rivals = len(reals) - np.bincount(codes)[codes]
     _checked_k(k, len(generated), "generated images")
     _checked_k(k, int(rivals.min()), "reals of other groups")
-    to_release = np.concatenate([_greatest(part, k) for _, part in _blocks(reals, generated, block_numbers)])
+    to_release = np.concatenate([_greatest(part, k) for _, part in cosine_blocks(reals, generated, block_numbers)])
     to_pool = _to_pool(reals, codes, k, block_numbers)
     # The median of distances, so that eps is Hilprecht's; with an odd pool it is the median cosine as well.
     radius = float(np.median(np.sqrt(np.maximum(2 - 2 * to_release[:, 0], 0))))
     radius_similarity = 1 - radius**2 / 2 - 1e-12
     within = np.zeros(len(reals), dtype=np.int64)
     retrieved, rank_sum = within.copy(), within.copy()
-    for _, part in _blocks(generated, reals, block_numbers):
+    for _, part in cosine_blocks(generated, reals, block_numbers):
         within += (part >= radius_similarity).sum(axis=0)
         ranks = _ranks(part.T, codes)
         retrieved += (ranks == 1).sum(axis=1)
@@ -161,7 +161,10 @@ def fixed_point(vectors: Float32s, name: str) -> Float64s:
     return np.rint(array * SCALE) / SCALE
 
 
-def _blocks(rows: Float64s, columns: Float64s, block_numbers: int) -> Iterator[tuple[int, Float64s]]:
+def cosine_blocks(
+    rows: Float64s, columns: Float64s, block_numbers: int = BLOCK_NUMBERS
+) -> Iterator[tuple[int, Float64s]]:
+    """Cosines of all rows to all columns, each as ``fixed_point`` gives them: first row of a block, and its cosines."""
     step = max(1, block_numbers // len(columns))
     for start in range(0, len(rows), step):
         yield start, np.clip(rows[start : start + step] @ columns.T, -1, 1)
@@ -175,7 +178,7 @@ def _greatest(similarities: Float64s, k: int) -> Float64s:
 
 def _to_pool(reals: Float64s, codes: Int64s, k: int, block_numbers: int) -> Float64s:
     parts = []
-    for start, part in _blocks(reals, reals, block_numbers):
+    for start, part in cosine_blocks(reals, reals, block_numbers):
         part[codes[start : start + len(part), None] == codes[None, :]] = -np.inf
         parts.append(_greatest(part, k))
     return np.concatenate(parts)
