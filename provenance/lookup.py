@@ -11,6 +11,7 @@ from provenance.errors import SourceError, SpaceMismatchError, UsageError
 from provenance.images import open_source, prepare
 from provenance.index import load_vectors, neighbors_by_engine
 from provenance.ingest import image_ids_digest
+from provenance.records import Drift
 from provenance.spaces import is_plain
 from provenance.vocabulary import TOP_K, DatasetKind, PointState, Rejection, Space
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from provenance.embedding import Backbone
     from provenance.installation import Installation
     from provenance.records import (
-        AuditDataset,
         Collection,
         Dataset,
         DatasetSummary,
@@ -74,15 +74,6 @@ class DatasetView:
     spaces: tuple[Space, ...]
     runs: tuple[RunRecord, ...] = ()
     rejects: tuple[RejectRecord, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """How a dataset of an audit differs now from what the audit saw."""
-
-    dataset: AuditDataset
-    image_count_now: int | None
-    changed: bool
 
 
 def show_image(workspace: Installation, text: str) -> ImageView:

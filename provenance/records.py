@@ -286,6 +286,19 @@ class AuditDataset:
 
 
 @dataclass(frozen=True, slots=True)
+class Drift:
+    """How a dataset of an audit differs now from what the audit saw.
+
+    Attributes:
+        image_count_now: ``None`` where it was removed.
+    """
+
+    dataset: AuditDataset
+    image_count_now: int | None
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AuditReject:
     """One input that was rejected when the audit was made. ``reject`` is None where its names were erased since."""
 

@@ -11,8 +11,7 @@ from provenance.vocabulary import Evidence, Population, RuleName, Subject
 
 if TYPE_CHECKING:
     from provenance.audit import AuditReport, Change
-    from provenance.lookup import Drift
-    from provenance.records import AuditDataset, AuditRecord
+    from provenance.records import AuditDataset, AuditRecord, Drift
     from provenance.service import Workspace
 
 audits_app = typer.Typer(help="Look at recorded audits.", no_args_is_help=True, rich_markup_mode=None)

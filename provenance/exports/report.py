@@ -1,7 +1,7 @@
 """The report of an audit: gathers what is on record and what the sources still show, and writes the page.
 
-Verdicts come from the catalog; no vector is read. Thumbnails are read again from the recorded sources and checked
-by their digest: an image that is gone, changed or forgotten is shown as such.
+Verdicts come from the catalog. Thumbnails are read again from the recorded sources and checked by their digest: an
+image that is gone, changed or forgotten is shown as such. Vectors are read for the heat maps of local scores alone.
 """
 
 from __future__ import annotations
@@ -20,15 +20,11 @@ from provenance.logs import room, step
 from provenance.lookup import drift_of_audit
 from provenance.report import (
     Case,
-    DatasetLine,
-    GeneratorLine,
     Neighborhood,
     Picture,
-    RejectLine,
     ReportContent,
     RoleLine,
     Series,
-    SpaceLine,
     render,
 )
 from provenance.version import __version__
@@ -41,14 +37,21 @@ if TYPE_CHECKING:
 
     from provenance.findings import Twins
     from provenance.installation import Installation
-    from provenance.records import AuditRecord, AuditReject, Dataset, ImageRecord, Member, StoredNeighbor, StoredVerdict
+    from provenance.records import (
+        AuditDataset,
+        AuditRecord,
+        Dataset,
+        ImageRecord,
+        Member,
+        StoredNeighbor,
+        StoredVerdict,
+    )
     from provenance.report import HeatMap
     from provenance.vocabulary import Space
 
 _log = room(__name__)
 
 DEFAULT_CASES = 12
-MAX_REJECTS = 200
 THUMBNAIL_SIZE = 224
 _SMALLEST_PERCENT = 4
 _CANDIDATES = {Subject.GENERATED: (Role.USED, Role.AGAINST), Subject.REAL: (Role.RELEASE,)}
@@ -65,8 +68,6 @@ _CLAIMS = {
     Role.NOT_USED: "of real images claimed not used",
     Role.AGAINST: "of real images of unknown use",
 }
-_LEFT_OUT = ("excluded_overlap", "claimed_otherwise", "not_used_with_twins", "excluded_twins")
-_COUNTS = ("subjects", "used", "not_used", "near_threshold", "rejected", *_LEFT_OUT)
 _FILE_BACKBONES = ("onnx:", "torchscript:")
 _ROLE_ORDER = (Role.RELEASE, Role.USED, Role.NOT_USED, Role.AGAINST)
 
@@ -129,36 +130,22 @@ def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = D
     catalog = workspace.catalog
     verdicts = catalog.verdicts(audit.audit_id)
     parameters, space = catalog.policy(audit.policy_id).parameters, catalog.space(audit.space_id)
-    known = {d.dataset_id: d for d in map(catalog.dataset_by_id, _dataset_ids(workspace, audit))}
-    datasets = _dataset_lines(workspace, audit, known)
-    rejects = catalog.audit_rejects(audit.audit_id)
-    reader = _CaseReader(workspace, audit)
+    datasets = sorted(
+        drift_of_audit(catalog, audit.audit_id),
+        key=lambda each: (_ROLE_ORDER.index(each.dataset.role), each.dataset.name),
+    )
+    played = [each.dataset for each in datasets]
+    known = {each.dataset_id: catalog.dataset_by_id(each.dataset_id) for each in played}
+    reader = _CaseReader(workspace, audit, played)
     closest = _closest(verdicts, cases)
     heat, not_explained = heat_maps(workspace, audit, [each.image_key for each in closest], reader.generated)
-    calibrated = calibrated_part(workspace, audit, verdicts, list(known))
     return ReportContent(
-        audit_id=audit.audit_id,
-        release=next(row.name for row in datasets if row.role is Role.RELEASE),
-        generator=_generator_line(known[audit.dataset_id]),
-        subject=audit.subject,
-        rule=audit.rule,
-        policy_id=audit.policy_id,
+        audit=audit,
         parameters=parameters,
-        space=_space_line(space),
-        search=audit.findings.search,
-        index=audit.findings.index,
+        space=space,
         catalog_uuid=catalog.catalog_uuid,
-        verdict_digest=audit.verdict_digest,
-        software_version=audit.software_version,
-        audited_at=audit.audited_at,
-        duration_seconds=audit.duration_seconds,
-        mu=audit.mu,
-        sigma=audit.sigma,
-        alpha=audit.alpha,
-        population_count=audit.population_count,
-        threshold=audit.threshold,
-        counts={name: int(audit.counts.get(name, 0)) for name in _COUNTS},
-        datasets=datasets,
+        datasets=tuple(datasets),
+        known=known,
         series=score_series(
             audit.subject,
             verdicts,
@@ -167,15 +154,13 @@ def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = D
         ),
         by_role=_labels_by_role(verdicts) if audit.subject is Subject.REAL else (),
         cases=tuple(reader.case(rank, each, heat.get(each.image_key)) for rank, each in enumerate(closest, start=1)),
-        reject_reasons=dict(sorted(Counter(reject.reason.value for reject in rejects).items())),
-        rejects=tuple(map(_reject_line, rejects[:MAX_REJECTS])),
-        compare_command=audit_command(audit, parameters, datasets, compare=True),
-        audit_command=audit_command(audit, parameters, datasets),
-        ingest_commands=tuple(ingest_command(known[i], space) for i in _dataset_ids(workspace, audit)),
+        rejects=tuple(catalog.audit_rejects(audit.audit_id)),
+        compare_command=audit_command(audit, parameters, played, compare=True),
+        audit_command=audit_command(audit, parameters, played),
+        ingest_commands=tuple(ingest_command(each, space) for each in known.values()),
         report_version=__version__,
-        euclidean=audit.findings.euclidean.sentence if audit.findings.euclidean else "",
         policy_file=_policy_file(audit, parameters) if audit.rule == RuleName.LOGISTIC else "",
-        calibrated=calibrated,
+        calibrated=calibrated_part(workspace, audit, verdicts, list(known)),
         not_explained=not_explained,
     )
 
@@ -216,7 +201,7 @@ def score_series(
 
 
 def audit_command(
-    audit: AuditRecord, parameters: Mapping[str, Any], datasets: Sequence[DatasetLine], *, compare: bool = False
+    audit: AuditRecord, parameters: Mapping[str, Any], datasets: Sequence[AuditDataset], *, compare: bool = False
 ) -> str:
     """The call that makes an audit again, with every parameter; ``compare`` lists the verdicts that differ from it."""
     words = ["provenance", "audit"]
@@ -272,9 +257,9 @@ def ingest_command(dataset: Dataset, space: Space) -> str:
 class _CaseReader:
     """Makes cases of verdicts: neighbors and names from the catalog, thumbnails from the recorded sources."""
 
-    def __init__(self, workspace: Installation, audit: AuditRecord) -> None:
+    def __init__(self, workspace: Installation, audit: AuditRecord, played: Sequence[AuditDataset]) -> None:
         self.workspace, self.audit = workspace, audit
-        self.played = {row.dataset_id: row for row in workspace.catalog.audit_datasets(audit.audit_id)}
+        self.played = {row.dataset_id: row for row in played}
         self.preparation = replace(workspace.preparation(), size=THUMBNAIL_SIZE)
 
     def generated(self, member: Member) -> Picture:
@@ -291,17 +276,10 @@ class _CaseReader:
         image = self.workspace.catalog.image(verdict.image_key)
         return Case(
             rank=rank,
+            verdict=verdict,
             subject=self._picture(verdict.image_key, verdict.subject_role, image),
-            label=verdict.label,
-            score=verdict.score,
-            s_used=verdict.s_used,
-            s_not_used=verdict.s_not_used,
-            s_against=verdict.s_against,
-            near_threshold=verdict.near_threshold,
             nearest=self._neighborhood(source, image),
             control=self._neighborhood(control, image),
-            p_value=verdict.p_value,
-            q_value=verdict.q_value,
             heat=heat,
         )
 
@@ -366,52 +344,11 @@ def _closest(verdicts: Sequence[StoredVerdict], count: int) -> list[StoredVerdic
     return sorted(scored, key=lambda v: (-(v.score or 0.0), v.image_id or v.image_key))[:count]
 
 
-def _dataset_ids(workspace: Installation, audit: AuditRecord) -> list[str]:
-    rows = workspace.catalog.audit_datasets(audit.audit_id)
-    return [row.dataset_id for row in sorted(rows, key=lambda row: (_ROLE_ORDER.index(row.role), row.name))]
-
-
-def _dataset_lines(
-    workspace: Installation, audit: AuditRecord, known: Mapping[str, Dataset]
-) -> tuple[DatasetLine, ...]:
-    drift = {each.dataset.dataset_id: each for each in drift_of_audit(workspace.catalog, audit.audit_id)}
-    lines = []
-    for dataset_id, dataset in known.items():
-        now, row = drift[dataset_id], drift[dataset_id].dataset
-        lines.append(
-            DatasetLine(
-                role=row.role,
-                name=row.name,
-                modality=dataset.modality,
-                image_count=row.image_count,
-                digest=row.dataset_digest,
-                image_count_now=now.image_count_now,
-                changed=now.changed,
-            )
-        )
-    return tuple(lines)
-
-
-def _generator_line(release: Dataset) -> GeneratorLine | None:
-    made_by = release.generator
-    return GeneratorLine(made_by.name, made_by.architecture, made_by.version) if made_by else None
-
-
-def _space_line(space: Space) -> SpaceLine:
-    facts = (space.space_id, space.backbone, space.weights_sha256, space.dimension, dict(space.preprocessing))
-    return SpaceLine(*facts, space.parts)
-
-
 def _labels_by_role(verdicts: Sequence[StoredVerdict]) -> tuple[RoleLine, ...]:
     judged = Counter(verdict.subject_role for verdict in verdicts)
     called = (Label.USED, Label.ESTABLISHED)
     used = Counter(verdict.subject_role for verdict in verdicts if verdict.label in called)
     return tuple(RoleLine(role, judged[role], used[role]) for role in _ROLE_ORDER if judged[role])
-
-
-def _reject_line(reject: AuditReject) -> RejectLine:
-    known = reject.reject
-    return RejectLine(known.name if known else "", reject.reason.value, known.detail if known else "")
 
 
 def _pictures(case: Case) -> list[Picture]:

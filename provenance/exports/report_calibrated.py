@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from provenance.audit import can_be_explained, explain
 from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError
-from provenance.report import CalibratedPart, EstablishedLine, HeatCell, HeatMap, Series, SpeakingPair
+from provenance.report import CalibratedPart, HeatCell, HeatMap, Series, SpeakingPair
 from provenance.vocabulary import Label, Role
 
 if TYPE_CHECKING:
@@ -26,28 +26,19 @@ PAIRS = 3
 def calibrated_part(
     workspace: Installation, audit: AuditRecord, verdicts: Sequence[StoredVerdict], dataset_ids: Sequence[str]
 ) -> CalibratedPart | None:
-    """Outcome and tests as they were recorded; ``None`` for audits by other rules."""
-    found = audit.findings.calibrated
-    if found is None:
+    """What stands beside the findings; ``None`` for audits by other rules."""
+    if audit.findings.calibrated is None:
         return None
     established = sorted(
         (v for v in verdicts if v.label is Label.ESTABLISHED),
         # images of unknown use first: of the claimed ones it is said already that they were used
         key=lambda v: (v.subject_role is Role.USED, v.q_value, v.p_value, -(v.score or 0), v.image_id or v.image_key),
-    )
-    names = workspace.catalog.names_of(list(dataset_ids), [v.image_key for v in established[:MAX_ESTABLISHED]])
+    )[:MAX_ESTABLISHED]
     measured = workspace.catalog.sensitivities(audit.audit_id)
     return CalibratedPart(
-        outcome=str(audit.findings.outcome),
-        reason=str(audit.findings.outcome_reason),
-        found=found,
         p_values=_p_values(verdicts),
-        established=tuple(
-            EstablishedLine(v.image_id, names.get(v.image_key, ""), v.subject_role, v.score, v.p_value, v.q_value)
-            for v in established[:MAX_ESTABLISHED]
-        ),
-        established_count=len(established),
-        counts={name: int(audit.counts.get(name, 0)) for name in _COUNTS},
+        established=tuple(established),
+        names=workspace.catalog.names_of(dataset_ids, [v.image_key for v in established]),
         sensitivity=measured[-1].result if measured else None,
     )
 
@@ -62,7 +53,6 @@ def _p_values(verdicts: Sequence[StoredVerdict]) -> tuple[Series, ...]:
 
 
 _CLAIMS = {Role.RELEASE: "generated images", Role.USED: "claimed used", Role.AGAINST: "of unknown use"}
-_COUNTS = ("established", "not_established", "inconclusive", "calibration_images", "calibration_groups")
 
 
 def heat_maps(

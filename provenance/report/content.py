@@ -2,59 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provenance.vocabulary import RuleName
+from provenance.vocabulary import Role, RuleName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
-    from provenance.findings import CalibratedFindings
-    from provenance.vocabulary import Label, Role, Subject
-
-
-@dataclass(frozen=True, slots=True)
-class GeneratorLine:
-    """What made the release; '' where it is not known."""
-
-    name: str
-    architecture: str
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class SpaceLine:
-    """The embedding space in which images were compared."""
-
-    space_id: str
-    backbone: str
-    weights_sha256: str
-    dimension: int
-    preprocessing: Mapping[str, Any]
-    parts: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetLine:
-    """One dataset in the role it played, and what became of it since.
-
-    Attributes:
-        modality: DICOM's code; '' where it was not stated.
-        image_count: Images when the audit was made.
-        digest: ``sha256:<hex>`` over their image_ids.
-        image_count_now: ``None`` where the dataset was removed.
-        changed: Whether it holds other images now.
-    """
-
-    role: Role
-    name: str
-    modality: str
-    image_count: int
-    digest: str
-    image_count_now: int | None
-    changed: bool
+    from provenance.records import AuditRecord, AuditReject, Dataset, Drift, StoredVerdict
+    from provenance.vocabulary import Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,36 +123,19 @@ class HeatMap:
 
 
 @dataclass(frozen=True, slots=True)
-class EstablishedLine:
-    """One established image; ``image_id`` is ``None`` and the name '' where these were erased."""
-
-    image_id: str | None
-    name: str
-    role: Role
-    score: float | None
-    p_value: float | None
-    q_value: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class CalibratedPart:
-    """What a calibrated audit concluded, as it was recorded.
+    """What stands in the report of a calibrated audit beside its findings.
 
     Attributes:
-        outcome: ``leak_established``, ``leak_not_established`` or ``inconclusive``.
-        found: Calibration figures, release test, and what else the rule found.
         p_values: Of all judged images, claim by claim.
         established: The first of the established images: those of unknown use, then by q-value.
+        names: Of these, by image_key, where they have not been erased.
         sensitivity: What was last measured of what the audit would have seen; ``None`` where it never was.
     """
 
-    outcome: str
-    reason: str
-    found: CalibratedFindings
     p_values: tuple[Series, ...]
-    established: tuple[EstablishedLine, ...]
-    established_count: int
-    counts: Mapping[str, int]
+    established: tuple[StoredVerdict, ...]
+    names: Mapping[str, str]
     sensitivity: Mapping[str, Any] | None = None
 
 
@@ -207,32 +148,15 @@ class Case:
         nearest: The nearest image that could be its source (of the release, for a real image); the score is its
             similarity, but for scores that are none. ``None`` only where no neighbor is on record.
         control: The nearest image known not to be used; ``None`` for real subjects and where there is no such set.
-        p_value: ``None`` for rules without one, like ``q_value``.
         heat: Which positions speak for its use; ``None`` where scores are not local.
     """
 
     rank: int
+    verdict: StoredVerdict
     subject: Picture
-    label: Label
-    score: float | None
-    s_used: float | None
-    s_not_used: float | None
-    s_against: float | None
-    near_threshold: bool
     nearest: Neighborhood | None
     control: Neighborhood | None
-    p_value: float | None = None
-    q_value: float | None = None
     heat: HeatMap | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RejectLine:
-    """One input that could not be read; ``name`` is '' where it was erased since."""
-
-    name: str
-    reason: str
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,57 +164,35 @@ class ReportContent:
     """Everything that stands in the report of one audit.
 
     Attributes:
-        counts: The audit's own counts, by name.
         parameters: The policy's parameters.
-        search: How neighbors were found, such as ``exact``.
-        mu: ``None`` for rules without a threshold, like sigma, alpha, population_count and threshold.
+        datasets: Release and sets, in the order they are listed.
+        known: What is on record of them, by dataset_id.
         series: The scores in the order they are drawn; the first one is filled.
         by_role: Labels by claim; empty unless real images were judged.
         cases: The closest pairs; may be empty.
-        reject_reasons: How many inputs were rejected for each reason.
-        rejects: The first of them.
         compare_command: The call that makes this audit again beside it, and lists what differs.
         audit_command: The call that makes this audit anywhere.
         ingest_commands: The calls that bring in its datasets, with the places of the images left open.
         report_version: Version of the software that wrote the report.
-        euclidean: What Euclidean distance says beside cosine, in words; '' where nothing is recorded.
         policy_file: The policy as the text of a file, where a command needs it; else ''.
-        calibrated: Outcome and tests of a calibrated audit; ``None`` for other rules.
+        calibrated: What a calibrated audit has beside; ``None`` for other rules.
         not_explained: Why there are no heat maps, where there could be some.
     """
 
-    audit_id: str
-    release: str
-    generator: GeneratorLine | None
-    subject: Subject
-    rule: str
-    policy_id: str
+    audit: AuditRecord
     parameters: Mapping[str, Any]
-    space: SpaceLine
-    search: str
-    index: str
+    space: Space
     catalog_uuid: str
-    verdict_digest: str
-    software_version: str
-    audited_at: datetime
-    duration_seconds: float
-    mu: float | None
-    sigma: float | None
-    alpha: float | None
-    population_count: int | None
-    threshold: float | None
-    counts: Mapping[str, int]
-    datasets: tuple[DatasetLine, ...]
+    datasets: tuple[Drift, ...]
+    known: Mapping[str, Dataset]
     series: tuple[Series, ...]
     by_role: tuple[RoleLine, ...]
     cases: tuple[Case, ...]
-    reject_reasons: Mapping[str, int]
-    rejects: tuple[RejectLine, ...]
+    rejects: tuple[AuditReject, ...]
     compare_command: str
     audit_command: str
     ingest_commands: tuple[str, ...]
     report_version: str
-    euclidean: str = ""
     policy_file: str = ""
     calibrated: CalibratedPart | None = None
     not_explained: str = ""
@@ -298,4 +200,14 @@ class ReportContent:
     @property
     def by_probability(self) -> bool:
         """Whether scores are probabilities of a fitted model, compared with a cutoff, and no similarities."""
-        return self.rule == RuleName.LOGISTIC
+        return self.audit.rule == RuleName.LOGISTIC
+
+    @property
+    def release(self) -> str:
+        """The release's name at the time."""
+        return next(row.dataset.name for row in self.datasets if row.dataset.role is Role.RELEASE)
+
+    @property
+    def reject_reasons(self) -> Mapping[str, int]:
+        """How many inputs were rejected for each reason."""
+        return dict(sorted(Counter(reject.reason.value for reject in self.rejects).items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -34,28 +35,30 @@ def render(content: ReportContent) -> str:
     Every name that comes from outside is escaped; the page's content security policy forbids scripts and any
     request beside that.
     """
-    calibrated = content.calibrated
+    audit, found, euclidean = content.audit, content.audit.findings.calibrated, content.audit.findings.euclidean
     figure = histogram(
         content.series,
-        content.threshold,
-        content.mu,
+        audit.threshold,
+        audit.mu,
         probabilities=content.by_probability,
         score=str(content.parameters.get("score", "")),
     )
-    p_figure = (
-        p_value_figure(calibrated.p_values, calibrated.found.calibration.q)
-        if calibrated and calibrated.p_values
-        else ""
-    )
+    p_values = content.calibrated.p_values if content.calibrated else ()
+    p_figure = p_value_figure(p_values, found.calibration.q) if found and p_values else ""
     template = _environment().get_template("report.html.j2")
     page = template.render(
-        audit=content,
+        report=content,
+        audit=audit,
+        found=found,
+        counts=Counter(audit.counts),  # 0 of what an older audit did not count
+        generator=content.known[audit.dataset_id].generator,
+        euclidean=euclidean.sentence if euclidean else "",
         figure=Markup(figure.svg),  # noqa: S704 - drawn from numbers and our own words
         p_figure=Markup(p_figure),  # noqa: S704 - likewise
         bins=figure.bins,
         above=_above(content),
         scale=_scale(content),
-        generated=content.subject is Subject.GENERATED,
+        generated=audit.subject is Subject.GENERATED,
         model=content.parameters.get("model") if content.by_probability else None,
         Role=Role,
         Label=Label,
@@ -127,23 +130,25 @@ def _data_uri(png: bytes) -> str:
 
 def _above(content: ReportContent) -> tuple[int, int] | None:
     """How many of the drawn scores lie above T, and how many there are."""
-    if content.threshold is None:
+    threshold = content.audit.threshold
+    if threshold is None:
         return None
     scores = [value for each in content.series for value in each.values]
-    return sum(value > content.threshold for value in scores), len(scores)
+    return sum(value > threshold for value in scores), len(scores)
 
 
 def _scale(content: ReportContent) -> Any:
     """Gives a similarity's place on the cases' common scale, in percent from the left."""
     scores = [value for each in content.series for value in each.values]
     scores += [value for case in content.cases for value in _values(case, content)]
-    if content.threshold is not None:
-        scores.append(content.threshold)
+    if content.audit.threshold is not None:
+        scores.append(content.audit.threshold)
     low, high = min(scores, default=0.0), max(scores, default=1.0)
     span = (high - low) or 1.0
     return lambda value: f"{100 * (value - low) / span:.2f}"
 
 
 def _values(case: Case, content: ReportContent) -> list[float]:
-    similarities = () if content.by_probability else (case.s_used, case.s_not_used, case.s_against)
-    return [value for value in (case.score, *similarities) if value is not None]
+    verdict = case.verdict
+    similarities = () if content.by_probability else (verdict.s_used, verdict.s_not_used, verdict.s_against)
+    return [value for value in (verdict.score, *similarities) if value is not None]

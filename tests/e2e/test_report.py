@@ -69,26 +69,27 @@ def test_every_figure_is_the_exports(workspace: Workspace, subject: Subject, pop
     )
     rows = {row["subject_id"]: row for row in audit_rows(workspace, audit)}
     made = gather_report(workspace, audit, cases=1000)
-    assert len(made.cases) == len(rows) == made.counts["subjects"]
-    scores = [case.score for case in made.cases]
+    assert len(made.cases) == len(rows) == made.audit.counts["subjects"]
+    scores = [case.verdict.score for case in made.cases]
     assert scores == sorted((row["score"] for row in rows.values()), reverse=True)
     for case in made.cases:
         row = rows[str(case.subject.image_id)]
-        assert (case.score, case.s_used, case.s_not_used, case.s_against, case.label.value) == tuple(
+        said = case.verdict
+        assert (said.score, said.s_used, said.s_not_used, said.s_against, said.label.value) == tuple(
             row[name] for name in ("score", "s_used", "s_not_used", "s_against", "label")
         )
         # a copy has a name in the release and another one in its set; here each stands under its own
         assert case.subject.name == row["name"] or row["name"].startswith("copy_")
         assert case.nearest is not None
-        assert case.nearest.similarity == case.score
+        assert case.nearest.similarity == said.score
         if case.control is not None:
-            assert case.control.similarity == case.s_not_used
-        if row["nearest_similarity"] == case.score:
+            assert case.control.similarity == said.s_not_used
+        if row["nearest_similarity"] == said.score:
             assert case.nearest.picture.image_id == row["nearest_id"]
     drawn = sorted(value for series in made.series for value in series.values)
     names = ("score",) if subject is Subject.REAL else ("s_used", "s_not_used", "s_against")
     assert drawn == sorted(row[n] for row in rows.values() for n in names if row[n] is not None)
-    assert (made.mu, made.sigma, made.threshold, made.population_count) == (
+    assert (made.audit.mu, made.audit.sigma, made.audit.threshold, made.audit.population_count) == (
         audit.mu,
         audit.sigma,
         audit.threshold,
@@ -184,8 +185,8 @@ def test_sets_that_changed_or_went_are_named(workspace: Workspace, cohort: Path,
     ingest(workspace, cohort / "real_used", "used", Membership.USED)
     remove_dataset(workspace, workspace.catalog.dataset("not_used"))
     remove_dataset(workspace, workspace.catalog.dataset("release"))
-    lines = {line.name: line for line in gather_report(workspace, audit).datasets}
-    assert (lines["used"].image_count, lines["used"].image_count_now, lines["used"].changed) == (12, 15, True)
+    lines = {line.dataset.name: line for line in gather_report(workspace, audit).datasets}
+    assert (lines["used"].dataset.image_count, lines["used"].image_count_now, lines["used"].changed) == (12, 15, True)
     assert (lines["not_used"].image_count_now, lines["not_used"].changed) == (None, True)
     page = write_report(workspace, audit, tmp_path / "report.html").path.read_text("utf-8")
     assert "Sets that hold other images than this audit saw" in page
@@ -194,7 +195,7 @@ def test_sets_that_changed_or_went_are_named(workspace: Workspace, cohort: Path,
 def test_an_audit_without_used_sets(workspace: Workspace, tmp_path: Path) -> None:
     audit = audited(workspace, not_used=("not_used",))
     made = gather_report(workspace, audit)
-    assert made.counts["used"] == 0
+    assert made.audit.counts["used"] == 0
     assert [series.symbol for series in made.series] == ["S_n"]
     assert all(c.nearest and c.nearest.picture.role is Role.NOT_USED and c.control is None for c in made.cases)
     page = write_report(workspace, audit, tmp_path / "report.html").path.read_text("utf-8")

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from provenance.report import (
-    Case,
-    DatasetLine,
-    GeneratorLine,
-    Neighborhood,
-    Picture,
-    RejectLine,
-    ReportContent,
-    Series,
-    SpaceLine,
-    render,
+from provenance.findings import Findings
+from provenance.records import (
+    AuditDataset,
+    AuditRecord,
+    AuditReject,
+    Dataset,
+    Drift,
+    Generator,
+    RejectRecord,
+    StoredVerdict,
 )
-from provenance.vocabulary import Label, Role, Subject
+from provenance.report import Case, Neighborhood, Picture, ReportContent, Series, render
+from provenance.vocabulary import DatasetKind, Label, RejectReason, Role, Space, Subject
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}\u202e\ud800\x1b[31m.png"
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -46,62 +46,95 @@ def picture(role: Role, name: str = "a.png", png: bytes | None = b"\x89PNG", **c
 
 
 def case(rank: int = 1, **changes: Any) -> Case:
-    values: dict[str, Any] = {
-        "rank": rank,
-        "subject": picture(Role.RELEASE),
+    verdict: dict[str, Any] = {
+        "image_key": "k",
+        "subject_role": Role.RELEASE,
         "label": Label.USED,
         "score": 0.91234567890123,
         "s_used": 0.91234567890123,
         "s_not_used": 0.81234567890123,
         "s_against": None,
+        "threshold": None,
+        "p_value": None,
+        "q_value": None,
         "near_threshold": False,
+        "verdict_sha256": "",
+    }
+    values: dict[str, Any] = {
+        "subject": picture(Role.RELEASE),
         "nearest": Neighborhood(picture(Role.USED), 0.91234567890123, ""),
         "control": Neighborhood(picture(Role.NOT_USED), 0.81234567890123, ""),
     }
-    return Case(**(values | changes))
+    said = {name: changes.pop(name) for name in list(changes) if name in verdict}
+    return Case(rank=rank, verdict=StoredVerdict(**(verdict | said)), **(values | changes))
 
 
-def content(**changes: Any) -> ReportContent:
+def audit(**changes: Any) -> AuditRecord:
     values: dict[str, Any] = {
         "audit_id": "f" * 32,
-        "release": "gan-1",
-        "generator": GeneratorLine("gan", "stylegan2", "3"),
+        "dataset_id": "release",
         "subject": Subject.GENERATED,
         "rule": "mu-alpha-sigma",
         "policy_id": "policy:" + "1" * 64,
-        "parameters": {"alpha": 0.5, "population": "maxima"},
-        "space": SpaceLine("space:" + "2" * 64, "resnet50", "3" * 64, 2048, {"size": 224}),
-        "search": "exact",
-        "index": "local",
-        "catalog_uuid": "c",
+        "space_id": "space:" + "2" * 64,
+        "release_digest": "sha256:" + "5" * 64,
+        "findings": Findings(index="local"),
         "verdict_digest": "sha256:" + "4" * 64,
         "software_version": "0.1",
-        "audited_at": datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+        "started_at": datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+        "finished_at": datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
         "duration_seconds": 1.25,
         "mu": 0.5,
         "sigma": 0.1,
         "alpha": 0.5,
         "population_count": 4,
         "threshold": 0.55,
-        "counts": dict.fromkeys(
-            ("subjects", "used", "not_used", "near_threshold", "rejected", "excluded_overlap", "claimed_otherwise"), 0
-        )
-        | {"subjects": 2, "used": 1, "not_used": 1},
-        "datasets": (
-            DatasetLine(Role.RELEASE, "gan-1", "CT", 2, "sha256:" + "5" * 64, 2, changed=False),
-            DatasetLine(Role.USED, "cohort", "CT", 9, "sha256:" + "6" * 64, 9, changed=False),
-        ),
+        "counts": {"subjects": 2, "used": 1, "not_used": 1},
+    }
+    return AuditRecord(**(values | changes))
+
+
+def dataset(dataset_id: str, name: str, modality: str, generator: Generator | None = None) -> Dataset:
+    kind = DatasetKind.RELEASE if generator else DatasetKind.SET
+    return Dataset(dataset_id, name, kind, None, generator, modality, datetime(2026, 1, 2, tzinfo=UTC))
+
+
+def drift(dataset_id: str, role: Role, name: str, count: int, digest: str) -> Drift:
+    return Drift(AuditDataset(dataset_id, role, name, digest, count), count, changed=False)
+
+
+RELEASE = drift("release", Role.RELEASE, "gan-1", 2, "sha256:" + "5" * 64)
+COHORT = drift("cohort", Role.USED, "cohort", 9, "sha256:" + "6" * 64)
+
+
+def content(**changes: Any) -> ReportContent:
+    values: dict[str, Any] = {
+        "parameters": {"alpha": 0.5, "population": "maxima"},
+        "space": Space("resnet50", "3" * 64, {"size": 224}, 2048),
+        "catalog_uuid": "c",
+        "datasets": (RELEASE, COHORT),
+        "known": {
+            "release": dataset("release", "gan-1", "CT", Generator("gan", "stylegan2", "3")),
+            "cohort": dataset("cohort", "cohort", "CT"),
+        },
         "series": (Series("S_u", "to used", (0.9, 0.2)), Series("S_n", "to not used", (0.8, 0.1))),
         "by_role": (),
         "cases": (case(),),
-        "reject_reasons": {},
         "rejects": (),
         "compare_command": "provenance audit gan-1 --compare f",
         "audit_command": "provenance audit gan-1",
         "ingest_commands": ("provenance ingest IMAGES --set cohort",),
         "report_version": "0.1",
     }
-    return ReportContent(**(values | changes))
+    recorded = {name: changes.pop(name) for name in list(changes) if name in AuditRecord.__dataclass_fields__}
+    return ReportContent(audit=audit(**recorded), **(values | changes))
+
+
+def reject(name: str, detail: str) -> AuditReject:
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    return AuditReject(
+        1, RejectReason.BROKEN, RejectRecord(1, "r", "d", name, "", None, 1, RejectReason.BROKEN, detail, at)
+    )
 
 
 class Reader(HTMLParser):
@@ -135,20 +168,24 @@ class Reader(HTMLParser):
 def hostile() -> ReportContent:
     evil = picture(Role.USED, EVIL, None, datasets=(EVIL,), group=EVIL, facts=EVIL, missing=EVIL, image_id=EVIL)
     return content(
-        release=EVIL,
-        generator=GeneratorLine(EVIL, EVIL, EVIL),
         parameters={EVIL: EVIL},
-        space=SpaceLine(EVIL, EVIL, EVIL, 3, {EVIL: EVIL}),
-        datasets=(DatasetLine(Role.USED, EVIL, EVIL, 1, EVIL, None, changed=True),),
+        space=Space(EVIL, EVIL, {EVIL: EVIL}, 3),
+        space_id=EVIL,
+        datasets=(
+            drift("release", Role.RELEASE, EVIL, 1, EVIL),
+            replace(drift("cohort", Role.USED, EVIL, 1, EVIL), image_count_now=None, changed=True),
+        ),
+        known={
+            "release": dataset("release", EVIL, EVIL, Generator(EVIL, EVIL, EVIL)),
+            "cohort": dataset("cohort", EVIL, EVIL),
+        },
         cases=(case(subject=evil, nearest=Neighborhood(evil, 0.5, "file"), control=Neighborhood(evil, 0.4, "")),),
-        counts=content().counts | {"rejected": 1},
-        reject_reasons={"broken": 1},
-        rejects=(RejectLine(EVIL, "broken", EVIL),),
+        counts={**content().audit.counts, "rejected": 1},
+        rejects=(reject(EVIL, EVIL),),
         compare_command=EVIL,
         audit_command=EVIL,
         ingest_commands=(EVIL,),
-        index=EVIL,
-        search=EVIL,
+        findings=Findings(search=EVIL, index=EVIL),
         software_version=EVIL,
     )
 
@@ -184,7 +221,7 @@ def test_its_policy_allows_neither_scripts_nor_requests() -> None:
 
 
 def test_it_can_be_read_without_seeing_it() -> None:
-    page = render(content(rejects=(RejectLine("n", "broken", "d"),), counts=content().counts | {"rejected": 1}))
+    page = render(content(rejects=(reject("n", "d"),), counts={**content().audit.counts, "rejected": 1}))
     reader = Reader(page)
     assert ("html", {"lang": "en"}) in reader.tags
     ids = {a["id"] for _, a in reader.tags if "id" in a}
@@ -209,11 +246,11 @@ def test_similarities_keep_all_their_digits() -> None:
 
 
 def test_no_label_used_is_no_proof_of_innocence() -> None:
-    counts = content().counts | {"used": 0, "not_used": 2}
+    counts = {**content().audit.counts, "used": 0, "not_used": 2}
     page = " ".join(Reader(render(content(counts=counts))).text.split())
     assert "No image was labelled used, and that does not show that none was." in page
     assert "nothing could be labelled used" not in page
-    only_not_used = DatasetLine(Role.NOT_USED, "n", "", 9, "d", 9, changed=False)
+    only_not_used = drift("cohort", Role.NOT_USED, "n", 9, "d")
     lone = content(counts=counts, datasets=(content().datasets[0], only_not_used))
     assert "nothing could be labelled used" in " ".join(Reader(render(lone)).text.split())
 
@@ -222,7 +259,7 @@ def test_what_is_lacking_is_said() -> None:
     gone = picture(Role.USED, "", None, missing="forgotten since", image_id=None)
     line = replace(content().datasets[1], image_count_now=None, changed=True)
     page = content(
-        generator=None,
+        known={**content().known, "release": dataset("release", "gan-1", "CT")},
         cases=(case(subject=gone, nearest=None, control=None, score=None, s_used=None),),
         datasets=(content().datasets[0], line),
         mu=None,
