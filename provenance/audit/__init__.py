@@ -11,8 +11,6 @@ spread over sets.
 from provenance.audit.compare import Change, compare_audits
 from provenance.audit.explanation import (
     ExplainedImage,
-    Explanation,
-    SpeakingPosition,
     can_be_explained,
     explain,
     explain_image,
@@ -30,12 +28,10 @@ __all__ = [
     "AuditRequest",
     "Change",
     "ExplainedImage",
-    "Explanation",
     "Policy",
     "PolicyChoice",
     "ScoredReals",
     "ScoringInputs",
-    "SpeakingPosition",
     "can_be_explained",
     "compare_audits",
     "explain",

@@ -15,6 +15,7 @@ from provenance.audit.replay import planned_again
 from provenance.audit.scoring import is_local_score, score_reals
 from provenance.detection.scores.local_neighbors import speaking_parts
 from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError, UsageError
+from provenance.records import Explanation, SpeakingPosition
 from provenance.spaces import grid_of
 from provenance.vocabulary import Subject
 
@@ -23,50 +24,7 @@ if TYPE_CHECKING:
 
     from provenance.audit.inputs import FrozenAudit
     from provenance.installation import Installation
-    from provenance.records import AuditRecord, Member
-    from provenance.vocabulary import Box
-
-
-@dataclass(frozen=True, slots=True)
-class SpeakingPosition:
-    """One position of an image.
-
-    Attributes:
-        box: Where it lies, as shares of width and height.
-        contribution: What it speaks for membership: standard deviations above the mean of all real images there.
-        generated: The generated image whose part is most like it there.
-        similarity: Cosine of the two parts.
-    """
-
-    box: Box
-    contribution: float
-    generated: Member
-    similarity: float
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What speaks for the use of one real image.
-
-    Attributes:
-        image_key: The image.
-        score_name: The membership score.
-        score: As it was judged.
-        copy: What of it was added for being close to a single generated image.
-        positions: Position by position, row by row.
-        columns: Positions in a row, where they form a grid; 0 where they don't.
-    """
-
-    image_key: str
-    score_name: str
-    score: float
-    copy: float
-    positions: tuple[SpeakingPosition, ...]
-    columns: int
-
-    def strongest(self, count: int) -> tuple[SpeakingPosition, ...]:
-        """The positions that speak most for it, the strongest first."""
-        return tuple(sorted(self.positions, key=lambda p: (-p.contribution, p.box.top, p.box.left))[:count])
+    from provenance.records import AuditRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from provenance.audit import can_be_explained, explain
 from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError
-from provenance.report import CalibratedPart, HeatCell, HeatMap, Series, SpeakingPair
+from provenance.report import CalibratedPart, HeatMap, Series
 from provenance.vocabulary import Label, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from provenance.audit import Explanation, SpeakingPosition
     from provenance.installation import Installation
     from provenance.records import AuditRecord, Member, StoredVerdict
     from provenance.report import Picture
-    from provenance.vocabulary import Box
 
 MAX_ESTABLISHED = 50
 PAIRS = 3
@@ -75,45 +72,8 @@ def heat_maps(
         explained = explain(workspace, audit, image_keys)
     except (ConflictError, NotFoundError, SpaceMismatchError) as error:
         return {}, error.message
-    return {key: _heat_map(found, picture_of) for key, found in explained.items()}, ""
-
-
-def _heat_map(found: Explanation, picture_of: Callable[[Member], Picture]) -> HeatMap:
-    largest = max((abs(position.contribution) for position in found.positions), default=0.0) or 1.0
-    across, down = (_step([_edges(p.box)[axis] for p in found.positions]) for axis in (0, 1))
-    cells = tuple(_cell(position, across, down, largest) for position in found.positions)
-    pairs = tuple(
-        SpeakingPair(number, *_edges(p.box), p.contribution, p.similarity, picture_of(p.generated))
-        for number, p in enumerate(found.strongest(PAIRS), start=1)
-    )
-    return HeatMap(
-        cells=cells, pairs=pairs, score=found.score, copy=found.copy, numbered=0 < found.columns <= _NUMBERED
-    )
-
-
-_NUMBERED = 8
-"""Columns up to which a number fits into a cell."""
-
-
-def _edges(box: Box) -> tuple[float, float, float, float]:
-    """Left, top, width and height in percent of the image."""
-    return 100 * box.left, 100 * box.top, 100 * (box.right - box.left), 100 * (box.bottom - box.top)
-
-
-def _step(starts: Sequence[float]) -> float:
-    """Distance of neighboring positions in percent; all of the image where there is one only."""
-    distinct = sorted({round(start, 6) for start in starts})
-    return min((b - a for a, b in pairwise(distinct)), default=100.0)
-
-
-def _cell(position: SpeakingPosition, across: float, down: float, largest: float) -> HeatCell:
-    left, top, width, height = _edges(position.box)
-    cell_width, cell_height = min(across, width), min(down, height)
-    return HeatCell(
-        left=left + (width - cell_width) / 2,
-        top=top + (height - cell_height) / 2,
-        width=cell_width,
-        height=cell_height,
-        contribution=position.contribution,
-        strength=max(0.0, position.contribution / largest),
-    )
+    found = {
+        key: HeatMap(each, tuple(picture_of(position.generated) for position in each.strongest(PAIRS)))
+        for key, each in explained.items()
+    }
+    return found, ""

@@ -6,14 +6,12 @@ The page is one self-contained file. It needs no script, and its content securit
 from provenance.report.content import (
     CalibratedPart,
     Case,
-    HeatCell,
     HeatMap,
     Neighborhood,
     Picture,
     ReportContent,
     RoleLine,
     Series,
-    SpeakingPair,
 )
 from provenance.report.drawing import Drawing
 from provenance.report.evaluation import Curve, draw_calibration, draw_histogram, draw_roc
@@ -26,7 +24,6 @@ __all__ = [
     "Case",
     "Curve",
     "Drawing",
-    "HeatCell",
     "HeatMap",
     "Neighborhood",
     "Picture",
@@ -34,7 +31,6 @@ __all__ = [
     "RoleLine",
     "Series",
     "ShareLine",
-    "SpeakingPair",
     "SweepCurves",
     "draw_calibration",
     "draw_histogram",

@@ -11,7 +11,7 @@ from provenance.vocabulary import Role, RuleName
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from provenance.records import AuditRecord, AuditReject, Dataset, Drift, StoredVerdict
+    from provenance.records import AuditRecord, AuditReject, Dataset, Drift, Explanation, StoredVerdict
     from provenance.vocabulary import Space
 
 
@@ -76,50 +76,15 @@ class Neighborhood:
 
 
 @dataclass(frozen=True, slots=True)
-class HeatCell:
-    """One position of an image: its place in percent, and what it speaks for use.
-
-    Attributes:
-        contribution: Standard deviations above the mean of all real images there.
-        strength: From 0 (does not speak for use) to 1 (the strongest position of this image).
-    """
-
-    left: float
-    top: float
-    width: float
-    height: float
-    contribution: float
-    strength: float
-
-
-@dataclass(frozen=True, slots=True)
-class SpeakingPair:
-    """One of the strongest positions (place in percent), with the generated image that is most like it there."""
-
-    number: int
-    left: float
-    top: float
-    width: float
-    height: float
-    contribution: float
-    similarity: float
-    picture: Picture
-
-
-@dataclass(frozen=True, slots=True)
 class HeatMap:
     """What speaks for the use of one image, position by position.
 
     Attributes:
-        copy: What of the score was added for being close to a single generated image.
-        numbered: Whether a number fits into a cell.
+        pictures: The generated images at its strongest positions, the strongest first.
     """
 
-    cells: tuple[HeatCell, ...]
-    pairs: tuple[SpeakingPair, ...]
-    score: float
-    copy: float
-    numbered: bool
+    found: Explanation
+    pictures: tuple[Picture, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from provenance.report.figure import histogram
+from provenance.report.heat import edges, heat_cells
 from provenance.report.pvalues import p_value_figure
 from provenance.vocabulary import Label, Role, Subject
 
@@ -76,6 +77,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "edges": edges,
+        "heat_cells": heat_cells,
         "printable": printable,
         "printable_lines": lambda text: "\n".join(map(printable, text.split("\n"))),
         "score": _score,
