@@ -5,25 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from provenance.audit.nearest import concatenated, nearest_by_parts
-from provenance.audit.scoring import one_thread
-from provenance.detection.scores.neighborhoods import fixed_point
+from provenance.detection.scores.neighborhoods import cosine_blocks, fixed_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Flags, Float32s, Float64s
     from provenance.audit.evidence import Vectors
     from provenance.audit.inputs import FrozenAudit
     from provenance.installation import Installation
     from provenance.records import AuditRecord, Member, StoredVerdict
-
-    Floats = NDArray[np.float64]
-
-_NUMBERS_AT_ONCE = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +39,8 @@ class PlantVectors:
     """
 
     originals: tuple[Member, ...]
-    vectors: NDArray[np.float32]
-    similarities: Floats
+    vectors: Float32s
+    similarities: Float64s
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +61,15 @@ class PlantBench(Bench):
         """Of each verdict on a generated image: S_u, over candidates of both roles, and S_n."""
         return [(_greater(v.s_used, v.s_against), v.s_not_used) for v in self.verdicts.values()]
 
-    def maxima(self, plants: PlantVectors, members: Sequence[Member]) -> Floats:
+    def maxima(self, plants: PlantVectors, members: Sequence[Member]) -> Float64s:
         """The greatest cosine of each plant to some real images."""
         return nearest_by_parts(plants.vectors, self.vectors.of(members), 1, threads=self.vectors.threads)[1][:, 0]
 
-    def to_reals(self, plants: PlantVectors) -> Iterator[Floats]:
+    def to_reals(self, plants: PlantVectors) -> Iterator[Float64s]:
         """For each plant its cosines to all real images, (n,)."""
-        with one_thread():
-            references = fixed_point(concatenated(self.vectors.of(self.frozen.judged_reals))[:, 0], "reals")
-            step = max(1, _NUMBERS_AT_ONCE // len(references))
-            for start in range(0, len(plants.vectors), step):
-                block = fixed_point(concatenated(plants.vectors[start : start + step])[:, 0], "plants")
-                yield from np.clip(block @ references.T, -1, 1)
+        reals = fixed_point(concatenated(self.vectors.of(self.frozen.judged_reals))[:, 0], "reals")
+        for _, part in cosine_blocks(fixed_point(concatenated(plants.vectors)[:, 0], "plants"), reals):
+            yield from part
 
 
 def _greater(one: float | None, other: float | None) -> float | None:
@@ -125,6 +114,6 @@ class JudgedCopies:
         reach: ``None`` likewise.
     """
 
-    found: NDArray[np.bool_]
-    outranks: NDArray[np.bool_] | None = None
+    found: Flags
+    outranks: Flags | None = None
     reach: Reach | None = None

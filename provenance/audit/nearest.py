@@ -16,17 +16,14 @@ from provenance.detection.scores.local_neighbors import rounded_cosines
 from provenance.index import neighbors_in_file
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from provenance.arrays import Float32s, Float64s, Int64s
 
-    FloatArray = npt.NDArray[np.float32]
-    DoubleArray = npt.NDArray[np.float64]
-    RowArray = npt.NDArray[np.int64]
 
 BLOCK_NUMBERS = 12_000_000
 """Numbers of one block of references: 48 MB."""
 
 
-def concatenated(vectors: FloatArray) -> FloatArray:
+def concatenated(vectors: Float32s) -> Float32s:
     """Unit vectors (n, 1, parts * dim) of images whose parts are unit vectors (n, parts, dim); float32."""
     n, parts, dimension = vectors.shape
     if parts == 1:
@@ -36,8 +33,8 @@ def concatenated(vectors: FloatArray) -> FloatArray:
 
 
 def nearest_by_parts(
-    queries: FloatArray, references: FloatArray, k: int, *, threads: int | None = None
-) -> tuple[RowArray, DoubleArray]:
+    queries: Float32s, references: Float32s, k: int, *, threads: int | None = None
+) -> tuple[Int64s, Float64s]:
     """The k nearest references of each query: rows and cosines (n, k), by falling cosine, then by row.
 
     Where there are fewer than k references: -1 and NaN.
@@ -53,9 +50,7 @@ def nearest_by_parts(
     return np.concatenate(rows), np.concatenate(similarities)
 
 
-def _among(
-    queries: FloatArray, references: FloatArray, k: int, step: int, threads: int | None
-) -> tuple[RowArray, DoubleArray]:
+def _among(queries: Float32s, references: Float32s, k: int, step: int, threads: int | None) -> tuple[Int64s, Float64s]:
     asking = concatenated(queries)
     rows = np.full((len(queries), 0), -1, dtype=np.int64)
     similarities = np.zeros((len(queries), 0))
@@ -74,14 +69,14 @@ def _among(
 
 
 def nearest_of_other_groups(
-    queries: FloatArray,
-    references: FloatArray,
+    queries: Float32s,
+    references: Float32s,
     k: int,
-    query_codes: RowArray,
-    reference_codes: RowArray,
+    query_codes: Int64s,
+    reference_codes: Int64s,
     *,
     threads: int | None = None,
-) -> tuple[RowArray, DoubleArray]:
+) -> tuple[Int64s, Float64s]:
     """As ``nearest_by_parts``, with the references of a query's own group left out (codes that are equal).
 
     Args:
@@ -102,12 +97,12 @@ def nearest_of_other_groups(
 
 
 def rounded_neighbors(
-    queries: FloatArray,
-    references: FloatArray,
+    queries: Float32s,
+    references: Float32s,
     k: int,
-    query_codes: RowArray | None = None,
-    reference_codes: RowArray | None = None,
-) -> tuple[RowArray, DoubleArray]:
+    query_codes: Int64s | None = None,
+    reference_codes: Int64s | None = None,
+) -> tuple[Int64s, Float64s]:
     """As ``nearest_of_other_groups`` by float32 products rounded to 6 decimals: for statistics, not for evidence.
 
     Ten times as fast in spaces of many numbers. On one thread and in fixed blocks it is the same on each call.

@@ -31,14 +31,10 @@ from provenance.index import available_threads
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Float32s, Float64s
     from provenance.detection import Neighborhoods
     from provenance.detection.scores.local import LocalScores
 
-    Floats = NDArray[np.float64]
-    Vectors = NDArray[np.float32]
     Progress = Callable[[int, int], None]
 
 DEFAULT_LOCAL_SCORE = "local"
@@ -62,10 +58,10 @@ class ScoringInputs:
         threads: How many work at it; ``None``: all cores. No influence on a score.
     """
 
-    pool: Vectors
-    release: Vectors
+    pool: Float32s
+    release: Float32s
     groups: Sequence[str | None]
-    reference: Vectors | None = None
+    reference: Float32s | None = None
     threads: int | None = None
 
     @property
@@ -85,10 +81,10 @@ class ScoredReals:
         copies: What the score ``local`` added for being a copy, (n,); ``None`` for whole-image scores.
     """
 
-    scores: Floats
-    control: Floats | None
-    contributions: Floats | None
-    copies: Floats | None = None
+    scores: Float64s
+    control: Float64s | None
+    contributions: Float64s | None
+    copies: Float64s | None = None
 
 
 def default_score(*, is_local: bool) -> str:
@@ -138,7 +134,7 @@ def score_reals(name: str, inputs: ScoringInputs, *, k: int = 10, progress: Prog
 
     Args:
         name: One of ``score_names()``, or ``referenced:`` and one of them.
-        inputs: Vectors and groups.
+        inputs: Float32s and groups.
         k: Neighbors, for the scores that take it (``takes_k``).
         progress: Called with steps done and steps in all, for local scores.
 
@@ -183,7 +179,7 @@ def _whole(name: str, inputs: ScoringInputs, k: int, *, subtract: bool) -> Score
     return ScoredReals(whole_scores(name, found, other), None if subtract else whole_scores(name, other, None), None)
 
 
-def whole_scores(name: str, found: Neighborhoods, reference: Neighborhoods | None) -> Floats:
+def whole_scores(name: str, found: Neighborhoods, reference: Neighborhoods | None) -> Float64s:
     """A whole-image score by its name: one of ``provenance.detection``, or the average of the ranks of all of them."""
     plain = name.removeprefix(REFERENCED)
     if plain != RANK_AVERAGE:
@@ -206,7 +202,7 @@ def _local(name: str, inputs: ScoringInputs, k: int, progress: Progress | None, 
 
 
 def _local_against(
-    name: str, inputs: ScoringInputs, release: Vectors, k: int, progress: Progress | None
+    name: str, inputs: ScoringInputs, release: Float32s, k: int, progress: Progress | None
 ) -> LocalScores:
     threads = inputs.threads or available_threads()
     if name == "local-nearest":

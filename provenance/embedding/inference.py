@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from provenance.arrays import Float32s, Uint8s
     from provenance.vocabulary import Resolution, Space
 
-    Arrange = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    Arrange = Callable[[Float32s], Float32s]
 
 
 class Forward(Protocol):
@@ -32,7 +32,7 @@ class Forward(Protocol):
     Features are (batch, dimension), or (batch, parts, dimension) in a local space.
     """
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, pixels: Uint8s) -> Float32s:
         """Features of one whole batch."""
 
 
@@ -61,7 +61,7 @@ class Backbone:
         """Edge of the square input images, in pixels."""
         return int(self.space.preprocessing["size"])
 
-    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def embed(self, pixels: Uint8s) -> Float32s:
         """Embeds up to ``batch_size`` images.
 
         Args:
@@ -90,14 +90,14 @@ class Backbone:
         return normalized(features[: len(pixels)].reshape(-1, self.space.parts, self.space.dimension))
 
 
-def normalized(features: NDArray[np.float32]) -> NDArray[np.float32]:
+def normalized(features: Float32s) -> Float32s:
     """Features (n, parts, dimension) at unit length per part; images without a finite, non-zero feature become NaN."""
     wide = features.astype(np.float64)
     norms = np.sqrt(np.sum(wide * wide, axis=-1, keepdims=True))
     usable = np.isfinite(norms) & (norms > 0)
     vectors = np.divide(wide, norms, out=np.full_like(wide, np.nan), where=usable)
     vectors[~usable.all(axis=(1, 2))] = np.nan
-    unit: NDArray[np.float32] = vectors.astype(np.float32)
+    unit: Float32s = vectors.astype(np.float32)
     return unit
 
 
@@ -134,7 +134,7 @@ class TorchForward:
         if self._device.type == "cuda":
             torch.set_float32_matmul_precision("highest")
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, pixels: Uint8s) -> Float32s:
         """Features of one whole batch."""
         import torch
 
@@ -161,7 +161,7 @@ class TorchForward:
                 ) from error
         return features if self._arrange is None else self._arrange(features)
 
-    def _inputs(self, pixels: NDArray[np.uint8]) -> Tensor:
+    def _inputs(self, pixels: Uint8s) -> Tensor:
         import torch
 
         images = torch.from_numpy(pixels)
@@ -183,7 +183,7 @@ class OnnxForward:
         self._mean = np.array(mean, dtype=np.float32).reshape(3, 1, 1)
         self._std = np.array(std, dtype=np.float32).reshape(3, 1, 1)
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, pixels: Uint8s) -> Float32s:
         """Features of one whole batch."""
         images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32)
         images /= np.float32(255.0)
@@ -286,7 +286,7 @@ def _flat(output: Any) -> Tensor:
     return output
 
 
-def _flat_array(output: Any) -> NDArray[np.float32]:
+def _flat_array(output: Any) -> Float32s:
     features = np.asarray(output, dtype=np.float32)
     if features.ndim == 4:
         features = features.mean(axis=(2, 3), dtype=np.float32)

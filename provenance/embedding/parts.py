@@ -24,9 +24,9 @@ from provenance.errors import EmbeddingError, UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from provenance.arrays import Float32s
     from provenance.vocabulary import Space
 
-    FloatArray = NDArray[np.float32]
 
 DEFAULT_GRID = 7
 CONSTANT = 1e-3
@@ -55,7 +55,7 @@ class PartSpec:
         """What stands after the backbone's name."""
         return f"{self.layer or self.kind}/{self.grid}" if self.kind == "map" else self.kind
 
-    def arrange(self, output: NDArray[Any]) -> FloatArray:
+    def arrange(self, output: NDArray[Any]) -> Float32s:
         """A network's output as float32 (n, parts, d + 1), the constant last, not yet at unit length.
 
         Raises:
@@ -70,7 +70,7 @@ class PartSpec:
         constant = np.full((*parts.shape[:2], 1), CONSTANT, dtype=np.float32)
         return np.concatenate([parts.astype(np.float32), constant], axis=2)
 
-    def space(self, whole: Space, arranged: FloatArray) -> Space:
+    def space(self, whole: Space, arranged: Float32s) -> Space:
         """The space of the parts, from the whole-image space of the same network and a dry run."""
         _, parts, dimension = arranged.shape
         side = math.isqrt(parts)

@@ -22,8 +22,7 @@ from provenance.errors import UsageError
 from provenance.vocabulary import Space, digest_of_json
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Float32s, Float64s, Uint8s
     from provenance.vocabulary import Resolution
 
 PATCHES_VERSION = 1
@@ -178,7 +177,7 @@ class PatchForward:
     def __init__(self, spec: PatchSpec) -> None:
         self._spec = spec
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, pixels: Uint8s) -> Float32s:
         """Every image by itself: no step sums across images, so that the batch does not matter."""
         spec = self._spec
         grey = thousandths(pixels)
@@ -194,20 +193,20 @@ class PatchForward:
         return features
 
 
-def thousandths(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+def thousandths(pixels: Uint8s) -> Float64s:
     """Luma 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601) in thousandths of grey levels: whole numbers, 0 to 255,000."""
     red, green, blue = (pixels[..., channel].astype(np.float64) for channel in range(3))
-    grey: NDArray[np.float64] = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+    grey: Float64s = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
     return grey
 
 
-def high_passed(grey: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+def high_passed(grey: Float64s, sigma: float) -> Float64s:
     """Images (n, rows, columns) less their Gaussian blur; beyond the border they are mirrored (d c b a | a b c d).
 
     Rounded to three decimals: what is flat is 0, not the rounding noise of the blur.
     """
     from scipy.ndimage import gaussian_filter
 
-    blurred: NDArray[np.float64] = gaussian_filter(grey, sigma, mode="reflect", truncate=_TRUNCATE, axes=(1, 2))
-    passed: NDArray[np.float64] = np.round(grey - blurred, 3)
+    blurred: Float64s = gaussian_filter(grey, sigma, mode="reflect", truncate=_TRUNCATE, axes=(1, 2))
+    passed: Float64s = np.round(grey - blurred, 3)
     return passed

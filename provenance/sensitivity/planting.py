@@ -22,6 +22,7 @@ from provenance.images import (
     jpeg_tables_of,
     plants_of,
 )
+from provenance.index import similarities
 from provenance.ingest import Progress
 from provenance.vocabulary import Rejection
 
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
     from threading import Event
 
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Float32s, Uint8s
     from provenance.audit.inputs import FrozenDataset
     from provenance.catalog import Catalog
     from provenance.embedding import Backbone
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from provenance.records import Member
     from provenance.sensitivity.values import SensitivityRequest
 
-    FloatArray = NDArray[np.float32]
 
 PARTNERS = 3
 """Generated images that may serve for a blend: the first one that can be read."""
@@ -123,7 +122,7 @@ class Planting:
     unreadable: dict[str, Rejection] = field(default_factory=dict)
     planted: int = 0
 
-    def run(self, originals: Sequence[Member], vector_of: dict[str, FloatArray]) -> EmbeddedPlants | None:
+    def run(self, originals: Sequence[Member], vector_of: dict[str, Float32s]) -> EmbeddedPlants | None:
         """Plants of the first ``request.plants`` originals that can be read; ``None`` if it was asked to stop.
 
         Args:
@@ -154,15 +153,12 @@ class Planting:
             self._refuse(len(originals))
         array = np.stack(vectors)
         own = np.stack([vector_of[member.image_id] for member in members])
-        pairs = (concatenated(each)[:, 0].astype(np.float64) for each in (array, own))
-        similarities = np.clip(np.einsum("ij,ij->i", *pairs), -1, 1)
-        return EmbeddedPlants(
-            tuple(members), array, similarities, tuple(kinds), tuple(self.unreadable.values()), unusable
-        )
+        to_own = similarities(*(concatenated(each)[:, 0] for each in (array, own)))
+        return EmbeddedPlants(tuple(members), array, to_own, tuple(kinds), tuple(self.unreadable.values()), unusable)
 
     def _batches(
         self, originals: Sequence[Member], wanted: int
-    ) -> Generator[list[tuple[_Plant, FloatArray | None]], None, None]:
+    ) -> Generator[list[tuple[_Plant, Float32s | None]], None, None]:
         plants = self._plants(originals, wanted)
         yield from self.workspace.executor.embedded(plants, self.backbone, lambda plant: plant.pixels)
 
@@ -223,7 +219,7 @@ def _recorded(catalog: Catalog, member: Member) -> RecordedImage:
 class _Plant:
     original: str
     kind: PlantKind
-    pixels: NDArray[np.uint8]
+    pixels: Uint8s
 
 
 def _each(plants: Plants) -> Iterator[_Plant]:

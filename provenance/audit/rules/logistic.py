@@ -20,13 +20,11 @@ from provenance.vocabulary import Label, Role, RuleName, Subject
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Float64s
     from provenance.audit.bench import Bench, PlantBench, PlantVectors
     from provenance.audit.evidence import SubjectEvidence
     from provenance.audit.inputs import FrozenAudit
 
-    Floats = NDArray[np.float64]
 
 _NOTE = (
     "A probability of the logistic rule is that of its training images: it carries over to other releases and "
@@ -109,12 +107,12 @@ class LogisticRule(Rule):
         return JudgedCopies(np.array([decision.label is Label.USED for decision in decisions], dtype=np.bool_))
 
 
-def _of_generated(bench: PlantBench, plants: PlantVectors) -> dict[str, Floats]:
+def _of_generated(bench: PlantBench, plants: PlantVectors) -> dict[str, Float64s]:
     sides = {S_USED: bench.frozen.candidates, S_NOT_USED: bench.frozen.acting(Role.NOT_USED)}
     return {name: bench.maxima(plants, members) for name, members in sides.items() if members}
 
 
-def _of_real(bench: PlantBench, plants: PlantVectors) -> dict[str, Floats]:
+def _of_real(bench: PlantBench, plants: PlantVectors) -> dict[str, Float64s]:
     """Of the image that is copied, its recorded neighbors and the plant."""
     near = bench.workspace.catalog.neighbors_of(bench.record.audit_id)
     kept = []

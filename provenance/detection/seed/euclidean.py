@@ -17,13 +17,12 @@ from provenance.detection.seed.threshold import decide_generated, population_of_
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Float64s
     from provenance.detection.checks import Numbers
     from provenance.detection.seed.threshold import Threshold
 
 
-def distance_of_cosine(cosines: Numbers) -> NDArray[np.float64]:
+def distance_of_cosine(cosines: Numbers) -> Float64s:
     """Euclidean distance sqrt(2 - 2 cos) of two vectors of unit length, in [0, 2].
 
     Near cos = 1 digits cancel: a cosine known to 1e-16 gives a distance known to 1.5e-8.

@@ -28,8 +28,7 @@ from provenance.vocabulary import Label
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Flags, Float64s, Int64s
     from provenance.detection.checks import FlagsLike, Groups, Numbers
 
 PAPER_FEATURES = ("s_used", "s_not_used")
@@ -104,7 +103,7 @@ class LogisticModel:
         if not all(math.isfinite(number) for number in numbers) or min(self.scale) <= 0:
             raise UsageError("a model's numbers must be finite, and its scales above 0")
 
-    def log_odds(self, scores: Mapping[str, Numbers]) -> NDArray[np.float64]:
+    def log_odds(self, scores: Mapping[str, Numbers]) -> Float64s:
         """z(x) of every image; sums in the order of the features, so that the last bit is the same everywhere.
 
         Args:
@@ -119,7 +118,7 @@ class LogisticModel:
             odds = odds + weight * ((values - mean) / scale)
         return odds
 
-    def probability(self, scores: Mapping[str, Numbers]) -> NDArray[np.float64]:
+    def probability(self, scores: Mapping[str, Numbers]) -> Float64s:
         """P(used | x) of every image, in [0, 1], shape (n,). Arguments and errors as in ``log_odds``."""
         odds = self.log_odds(scores)
         small = np.exp(-np.abs(odds))  # never overflows
@@ -244,9 +243,7 @@ def fit_logistic(
     )
 
 
-def fit_model(
-    features: tuple[str, ...], matrix: NDArray[np.float64], truth: NDArray[np.bool_], settings: FitSettings
-) -> LogisticModel:
+def fit_model(features: tuple[str, ...], matrix: Float64s, truth: Flags, settings: FitSettings) -> LogisticModel:
     """``LogisticRegression(C=c, max_iter=1000)`` on all rows of a matrix (n, features), without a split.
 
     Raises:
@@ -281,18 +278,14 @@ def fit_model(
     )
 
 
-def _measured(
-    model: LogisticModel, scores: Mapping[str, Numbers], truth: NDArray[np.bool_], rows: NDArray[np.int64]
-) -> Metrics:
+def _measured(model: LogisticModel, scores: Mapping[str, Numbers], truth: Flags, rows: Int64s) -> Metrics:
     part = {name: np.asarray(scores[name], dtype=np.float64)[rows] for name in model.features}
     labels = [decision.label is Label.USED for decision in model.decide(part)]
     # Ranked by z, not by the probability: far out, different z round to the same probability.
     return metrics_of(truth[rows], labels, model.log_odds(part))
 
 
-def _columns(
-    scores: Mapping[str, Numbers], features: Sequence[str], length: int | None = None
-) -> list[NDArray[np.float64]]:
+def _columns(scores: Mapping[str, Numbers], features: Sequence[str], length: int | None = None) -> list[Float64s]:
     missing = [name for name in features if name not in scores]
     if missing or not features:
         raise UsageError(f"scores are missing: {', '.join(missing)}" if missing else "no scores to fit")

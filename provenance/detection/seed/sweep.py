@@ -23,8 +23,7 @@ from provenance.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Flags, Float64s, Int64s
     from provenance.detection.checks import FlagsLike, Groups, Numbers
     from provenance.detection.seed.threshold import Threshold
 
@@ -226,18 +225,18 @@ def adaptive_alpha(
 
 @dataclass(frozen=True, slots=True)
 class _Scores:
-    truth: NDArray[np.bool_]
-    values: NDArray[np.float64]
-    rounded: NDArray[np.float64]
-    others: NDArray[np.float64] | None
+    truth: Flags
+    values: Float64s
+    rounded: Float64s
+    others: Float64s | None
 
-    def threshold(self, alpha: float, rows: NDArray[np.int64] | None = None) -> Threshold:
+    def threshold(self, alpha: float, rows: Int64s | None = None) -> Threshold:
         parts = [self.values] if self.others is None else [self.values, self.others]
         population = np.concatenate(parts if rows is None else [part[rows] for part in parts])
         return threshold_of_scores(population.tolist(), alpha)
 
-    def labels(self, threshold: Threshold) -> NDArray[np.bool_]:
-        above: NDArray[np.bool_] = self.rounded > threshold.value
+    def labels(self, threshold: Threshold) -> Flags:
+        above: Flags = self.rounded > threshold.value
         return above if self.others is None else above & (self.values > self.others)
 
 
@@ -252,7 +251,7 @@ def _checked(scores: Numbers, truth: FlagsLike, s_not_used: Numbers | None) -> _
     return _Scores(known, values, np.array([round(value, DECIMALS) for value in values.tolist()]), others)
 
 
-def _f1(truth: NDArray[np.bool_], labels: NDArray[np.bool_]) -> float:
+def _f1(truth: Flags, labels: Flags) -> float:
     hits = int((truth & labels).sum())
     total = int(truth.sum() + labels.sum())
     return 2 * hits / total if total else 0.0

@@ -21,10 +21,8 @@ from provenance.vocabulary import Label, Role
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from provenance.arrays import Float64s, Int64s
 
-    Floats = NDArray[np.float64]
-    Rows = NDArray[np.int64]
 
 WORDS = {Role.USED: "Images claimed used", Role.AGAINST: "Images of unknown use"}
 _PER_IMAGE = ("labels", "p_values", "q_values")
@@ -40,7 +38,7 @@ class Families:
         of_role: The verdicts of each family.
     """
 
-    rows: Rows
+    rows: Int64s
     labels: tuple[Label, ...]
     p_values: tuple[float, ...]
     q_values: tuple[float, ...]
@@ -85,14 +83,14 @@ def summary(verdicts: Calibrated) -> dict[str, Any]:
 
 
 def judge_families(
-    scores: Floats, groups: Sequence[str | None], rows_of: Mapping[Role, Rows], *, q: float, moved: float = 0.0
+    scores: Float64s, groups: Sequence[str | None], rows_of: Mapping[Role, Int64s], *, q: float, moved: float = 0.0
 ) -> Families:
     """Calibrate each claim by the not-used images, one vote a group.
 
     Args:
         scores: Of the whole pool, shape (n,).
         groups: Patient or study of each image of the pool.
-        rows_of: Rows of each role; not-used images calibrate, and lose the groups that are judged as well.
+        rows_of: Int64s of each role; not-used images calibrate, and lose the groups that are judged as well.
         q: Level of the false discovery rate in each family.
         moved: Added to the scores of the judged images.
 

@@ -31,8 +31,7 @@ from provenance.vocabulary import Label, Outcome, Role, Subject, digest_of_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Float64s, Int64s
     from provenance.audit.bench import Bench
     from provenance.audit.evidence import SubjectEvidence
     from provenance.audit.rules.calibrated.parameters import CalibratedParameters
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     from provenance.detection import Calibrated, ControlledVerdicts, ShiftCheck
     from provenance.records import Member
 
-    Floats = NDArray[np.float64]
-    Rows = NDArray[np.int64]
     OnStep = Callable[[str], None]
 
 _LABELS = (Label.ESTABLISHED, Label.NOT_ESTABLISHED, Label.INCONCLUSIVE)
@@ -80,7 +77,7 @@ def _conclude(
     rule: CalibratedParameters,
     inputs: ScoringInputs,
     scored: ScoredReals,
-    rows_of: Mapping[Role, Rows],
+    rows_of: Mapping[Role, Int64s],
     verdicts: Families,
 ) -> Conclusion:
     if Role.USED in rows_of:
@@ -134,20 +131,20 @@ def judge_generated(bench: Bench, rule: CalibratedParameters, subjects: Sequence
     return _judgement(bench, decisions, verdicts.test, conclusion, shift, facts, basis)
 
 
-def calibration_of(bench: Bench) -> tuple[Floats, Floats]:
+def calibration_of(bench: Bench) -> tuple[Float64s, Float64s]:
     """The greatest cosines of each not-used image to the candidates, and to the other not-used images."""
     known = bench.frozen.reals[Role.NOT_USED]
     bench.on_step(f"comparing {len(known):,} not-used images with the real ones")
     return own_maxima(bench, known, bench.frozen.candidates), own_maxima(bench, known, known)
 
 
-def own_maxima(bench: Bench, known: Sequence[Member], references: Sequence[Member]) -> Floats:
+def own_maxima(bench: Bench, known: Sequence[Member], references: Sequence[Member]) -> Float64s:
     """The greatest cosine of each known image to the references, its own group (itself, without one) left out."""
     everyone = sorted({m.image_id: m for m in (*known, *references)}.values(), key=lambda m: m.image_id)
     codes = group_codes([m.group_key for m in everyone], len(everyone))[0]
     code_of = {m.image_id: code for m, code in zip(everyone, codes.tolist(), strict=True)}
     mine, theirs = (np.array([code_of[m.image_id] for m in members]) for members in (known, references))
-    similarities: Floats = nearest_of_other_groups(
+    similarities: Float64s = nearest_of_other_groups(
         bench.vectors.of(known), bench.vectors.of(references), 1, mine, theirs, threads=bench.vectors.threads
     )[1]
     if similarities.shape[1] == 0:

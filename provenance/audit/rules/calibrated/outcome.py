@@ -21,8 +21,7 @@ from provenance.vocabulary import Outcome
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Flags, Int64s
     from provenance.audit.rules.calibrated.parameters import CalibratedParameters
     from provenance.audit.scoring import ScoredReals, ScoringInputs
 
@@ -55,8 +54,8 @@ def conclude_by_members(
     rule: CalibratedParameters,
     inputs: ScoringInputs,
     scored: ScoredReals,
-    members: NDArray[np.int64],
-    non_members: NDArray[np.int64],
+    members: Int64s,
+    non_members: Int64s,
     *,
     established: int,
 ) -> Conclusion:
@@ -105,9 +104,7 @@ def _reconciled(test: ReleaseTest, established: int) -> tuple[Outcome, str]:
     )
 
 
-def _copying(
-    rule: CalibratedParameters, inputs: ScoringInputs, rows: NDArray[np.int64], flags: NDArray[np.bool_]
-) -> dict[str, Any]:
+def _copying(rule: CalibratedParameters, inputs: ScoringInputs, rows: Int64s, flags: Flags) -> dict[str, Any]:
     order = np.argsort(rows)  # image_id order: equal similarities stand in it
     reals, known = inputs.pool[rows[order]], flags[order]
     groups = [inputs.groups[row] for row in rows[order].tolist()]

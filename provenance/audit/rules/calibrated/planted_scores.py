@@ -19,18 +19,15 @@ from provenance.audit.scoring import is_local_score, one_thread, score_reals, ta
 from provenance.detection import neighborhoods
 from provenance.detection.scores.local_memory import SINGLE, SPREAD, scores_with_each_plant
 from provenance.detection.scores.membership import REFERENCED
-from provenance.detection.scores.neighborhoods import fixed_point
+from provenance.detection.scores.neighborhoods import cosine_blocks, fixed_point
 from provenance.index import available_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Float32s, Float64s
     from provenance.audit.scoring import ScoringInputs
 
-    Floats = NDArray[np.float64]
-    Vectors = NDArray[np.float32]
 
 _LOCAL_TERMS = {"local": (SPREAD, SINGLE), "local-matching": (SPREAD,), "local-nearest": (SINGLE,)}
 _NUMBERS_AT_ONCE = 8_000_000
@@ -45,16 +42,16 @@ def is_incremental(name: str, k: int) -> bool:
 def scores_with_plants(
     name: str,
     inputs: ScoringInputs,
-    plants: Vectors,
+    plants: Float32s,
     *,
     k: int = 10,
     progress: Callable[[float], None] | None = None,
-) -> Iterator[Floats]:
+) -> Iterator[Float64s]:
     """For each plant, the scores (n,) of the whole pool, as if it alone had been added to the release.
 
     Args:
         name: As in ``score_reals``.
-        inputs: Vectors and groups of the audit, without any plant.
+        inputs: Float32s and groups of the audit, without any plant.
         plants: Unit vectors, float32 (p, parts, dim).
         k: Neighbors, for the scores that take it.
         progress: Told the share of the plants that is scored, while a block of them is under way.
@@ -73,14 +70,14 @@ def scores_with_plants(
         yield from _whole(name, inputs, plants, k)
 
 
-def _anew(name: str, inputs: ScoringInputs, plants: Vectors, k: int) -> Iterator[Floats]:
+def _anew(name: str, inputs: ScoringInputs, plants: Float32s, k: int) -> Iterator[Float64s]:
     for plant in plants:
         yield score_reals(name, replace(inputs, release=np.concatenate([inputs.release, plant[None]])), k=k).scores
 
 
 def _local(
-    name: str, inputs: ScoringInputs, plants: Vectors, progress: Callable[[float], None] | None
-) -> Iterator[Floats]:
+    name: str, inputs: ScoringInputs, plants: Float32s, progress: Callable[[float], None] | None
+) -> Iterator[Float64s]:
     step = max(64, _NUMBERS_AT_ONCE // len(inputs.pool))
     for start in range(0, len(plants), step):
         block = plants[start : start + step]
@@ -102,17 +99,12 @@ def _local(
         yield from scores
 
 
-def _whole(name: str, inputs: ScoringInputs, plants: Vectors, k: int) -> Iterator[Floats]:
+def _whole(name: str, inputs: ScoringInputs, plants: Float32s, k: int) -> Iterator[Float64s]:
     kept = k if takes_k(name) else 1
     pool, groups = inputs.pool[:, 0], inputs.groups
     with one_thread():
         base = neighborhoods(pool, inputs.release[:, 0], groups, k=kept)
         other = None if inputs.reference is None else neighborhoods(pool, inputs.reference[:, 0], groups, k=kept)
-        reals = fixed_point(pool, "pool")
-    step = max(1, _NUMBERS_AT_ONCE // len(pool))
-    for start in range(0, len(plants), step):
-        with one_thread():
-            added = fixed_point(plants[start : start + step, 0], "plants")
-            similarities = np.clip(added @ reals.T, -1, 1)
+    for _, similarities in cosine_blocks(fixed_point(plants[:, 0], "plants"), fixed_point(pool, "pool")):
         for row in similarities:
             yield whole_scores(name, base.with_planted(row, groups), other)
