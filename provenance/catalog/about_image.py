@@ -10,6 +10,7 @@ from sqlalchemy import Select, func, select
 from provenance.catalog import tables as t
 from provenance.catalog.datasets import to_dataset
 from provenance.catalog.engine import chunked
+from provenance.catalog.mapping import value_of
 from provenance.catalog.pseudonyms import suppressed
 from provenance.catalog.recording import base_name
 from provenance.errors import NotFoundError
@@ -22,7 +23,7 @@ from provenance.records import (
     VerdictAbout,
     VerdictCiting,
 )
-from provenance.vocabulary import IMAGE_ID_PREFIX, ImageFacts, Label, PointState, Role, SourceItem, Subject
+from provenance.vocabulary import IMAGE_ID_PREFIX, ImageFacts, Label, Role, SourceItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -71,16 +72,7 @@ def image(session: Session, image_key: str) -> ImageRecord | None:
     if row is None:
         return None
     seen, known = row
-    facts = ImageFacts(
-        image_id=known.image_id,
-        pixel_digest=known.pixel_digest,
-        width=known.width,
-        height=known.height,
-        file_format=known.file_format,
-        mode=known.mode,
-        size_bytes=known.size_bytes,
-    )
-    return ImageRecord(image_key, facts, seen.first_seen_at, seen.forgotten_at)
+    return value_of(ImageRecord, seen, facts=value_of(ImageFacts, known))
 
 
 def _keys_by_prefix(session: Session, prefix: str) -> list[str]:
@@ -144,19 +136,8 @@ def _occurrences(session: Session, image_keys: Sequence[str]) -> dict[str, list[
     )
     found: dict[str, list[OccurrenceRecord]] = {}
     for row, dataset_name in session.execute(query):
-        record = OccurrenceRecord(
-            dataset_id=row.dataset_id,
-            dataset_name=dataset_name,
-            name=row.name,
-            source=row.source,
-            member=row.member or None,
-            size_bytes=row.size_bytes,
-            modified_ns=row.modified_ns,
-            changed_ns=row.changed_ns,
-            inode=int(row.inode),
-            found_at=row.found_at,
-            run_id=row.run_id,
-        )
+        place = {"dataset_name": dataset_name, "member": row.member or None, "inode": int(row.inode)}
+        record = value_of(OccurrenceRecord, row, **place)
         found.setdefault(row.image_key, []).append(record)
     return found
 
@@ -185,7 +166,7 @@ def memberships_of(session: Session, image_key: str) -> list[MembershipRecord]:
 def spaces_of(session: Session, image_key: str) -> list[ImageSpace]:
     """The vectors of an image, by dataset and backbone."""
     query = (
-        select(t.Point, t.Space.space_id, t.Space.backbone, t.Dataset.dataset_id, t.Dataset.name)
+        select(t.Point, t.Space, t.Dataset)
         .join(t.Collection, t.Collection.collection_key == t.Point.collection_key)
         .join(t.Space, t.Space.space_id == t.Collection.space_id)
         .join(t.Dataset, t.Dataset.dataset_id == t.Collection.dataset_id)
@@ -193,17 +174,8 @@ def spaces_of(session: Session, image_key: str) -> list[ImageSpace]:
         .order_by(t.Dataset.name, t.Space.backbone, t.Space.space_id)
     )
     return [
-        ImageSpace(
-            space_id=space_id,
-            backbone=backbone,
-            dataset_id=dataset_id,
-            dataset_name=name,
-            collection_key=point.collection_key,
-            point_id=point.point_id,
-            vector_sha256=point.vector_sha256,
-            state=PointState(point.state),
-        )
-        for point, space_id, backbone, dataset_id, name in session.execute(query)
+        value_of(ImageSpace, point, space, dataset, dataset_name=dataset.name)
+        for point, space, dataset in session.execute(query)
     ]
 
 
@@ -216,17 +188,7 @@ def verdicts_about(session: Session, image_key: str) -> list[VerdictAbout]:
         .order_by(t.Audit.finished_at, t.Verdict.verdict_id)
     )
     return [
-        VerdictAbout(
-            audit_id=audit.audit_id,
-            release_name=release_name,
-            subject=Subject(audit.subject),
-            subject_role=Role(verdict.subject_role),
-            rule=audit.rule,
-            label=Label(verdict.label),
-            score=verdict.score,
-            threshold=verdict.threshold,
-            audited_at=audit.finished_at,
-        )
+        value_of(VerdictAbout, verdict, audit, release_name=release_name, audited_at=audit.finished_at)
         for verdict, audit, release_name in session.execute(query)
     ]
 

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from provenance.catalog import tables as t
 from provenance.catalog.engine import chunked, now, upserting
 from provenance.catalog.events import EventKind, add_event
+from provenance.catalog.mapping import row_of, value_of
 from provenance.catalog.runs import to_reject
 from provenance.errors import CatalogError, ConflictError, NotFoundError
 from provenance.findings import Findings
@@ -23,7 +24,7 @@ from provenance.records import (
     StoredNeighbor,
     StoredVerdict,
 )
-from provenance.vocabulary import Label, RejectReason, Role, Subject, canonical_json
+from provenance.vocabulary import RejectReason, Role, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,19 +34,6 @@ if TYPE_CHECKING:
     from provenance.records import VerdictRecord
 
 _AUDIT_NUMBERS = ("mu", "sigma", "alpha", "threshold", "duration_seconds")
-_AUDIT_WORDS = (
-    "audit_id",
-    "dataset_id",
-    "rule",
-    "policy_id",
-    "space_id",
-    "release_digest",
-    "population_count",
-    "verdict_digest",
-    "software_version",
-    "started_at",
-    "finished_at",
-)
 _VERDICT_NUMBERS = ("score", "s_used", "s_not_used", "s_against", "threshold", "p_value", "q_value")
 _NEIGHBOR_COLUMNS = ("verdict_id", "role", "rank", "image_key", "similarity")
 _ROWS_AT_ONCE = 10_000
@@ -75,7 +63,7 @@ def policy(session: Session, policy_id: str) -> PolicyRecord:
     row = session.get(t.Policy, policy_id)
     if row is None:
         raise NotFoundError(f"no policy has the id {policy_id}")
-    return PolicyRecord(row.policy_id, row.rule, dict(row.parameters))
+    return value_of(PolicyRecord, row)
 
 
 def record_audit(
@@ -98,10 +86,10 @@ def record_audit(
         CatalogError: If a number is not finite, or anything in it is not on record.
     """
     _require_finite(audit, verdicts)
-    session.execute(upserting(session, t.Audit), _audit_row(audit))
-    _insert(session, t.AuditDataset, (_dataset_row(audit.audit_id, played) for played in datasets))
+    session.execute(upserting(session, t.Audit), row_of(t.Audit, audit, settings=audit.findings.to_json()))
+    _insert(session, t.AuditDataset, (row_of(t.AuditDataset, played, audit_id=audit.audit_id) for played in datasets))
     _insert(session, t.AuditReject, _reject_rows(session, audit.audit_id, reject_ids))
-    _insert(session, t.Verdict, (_verdict_row(audit.audit_id, verdict) for verdict in verdicts))
+    _insert(session, t.Verdict, (row_of(t.Verdict, verdict, audit_id=audit.audit_id) for verdict in verdicts))
     numbers = select(t.Verdict.image_key, t.Verdict.verdict_id).where(t.Verdict.audit_id == audit.audit_id)
     verdict_ids: dict[str, int] = dict(session.execute(numbers).all())
     _insert_neighbors(session, _neighbor_rows(verdict_ids, verdicts))
@@ -136,7 +124,7 @@ def audit_datasets(session: Session, audit_id: str) -> list[AuditDataset]:
     """The datasets of an audit in the roles they played, by role and name."""
     query = select(t.AuditDataset).where(t.AuditDataset.audit_id == audit_id)
     rows = session.scalars(query.order_by(t.AuditDataset.role, t.AuditDataset.name))
-    return [AuditDataset(row.dataset_id, Role(row.role), row.name, row.dataset_digest, row.image_count) for row in rows]
+    return [value_of(AuditDataset, row) for row in rows]
 
 
 def audit_rejects(session: Session, audit_id: str) -> list[AuditReject]:
@@ -160,7 +148,7 @@ def verdicts(session: Session, audit_id: str) -> list[StoredVerdict]:
         .outerjoin(t.ImageIdentity, t.ImageIdentity.image_key == t.Verdict.image_key)
         .where(t.Verdict.audit_id == audit_id)
     )
-    found = [_to_verdict(row, image_id) for row, image_id in session.execute(query)]
+    found = [value_of(StoredVerdict, row, image_id=image_id) for row, image_id in session.execute(query)]
     return sorted(found, key=lambda verdict: (verdict.image_id is None, verdict.image_id or verdict.image_key))
 
 
@@ -249,28 +237,6 @@ def _insert_neighbors(session: Session, rows: Iterable[tuple[int, str, int, str,
         connection.exec_driver_sql(str(compiled), named)
 
 
-def _audit_row(audit: AuditRecord) -> dict[str, Any]:
-    row = {word: getattr(audit, word) for word in (*_AUDIT_WORDS, *_AUDIT_NUMBERS)}
-    return {
-        **row,
-        "subject": audit.subject.value,
-        "rule": str(audit.rule),
-        "counts": dict(audit.counts),
-        "settings": audit.findings.to_json(),
-    }
-
-
-def _dataset_row(audit_id: str, played: AuditDataset) -> dict[str, Any]:
-    return {
-        "audit_id": audit_id,
-        "dataset_id": played.dataset_id,
-        "role": played.role.value,
-        "name": played.name,
-        "dataset_digest": played.dataset_digest,
-        "image_count": played.image_count,
-    }
-
-
 def _reject_rows(session: Session, audit_id: str, reject_ids: Sequence[int]) -> list[dict[str, Any]]:
     reasons: dict[int, str] = {}
     for chunk in chunked(sorted(set(reject_ids))):
@@ -280,24 +246,6 @@ def _reject_rows(session: Session, audit_id: str, reject_ids: Sequence[int]) -> 
     if missing:
         raise CatalogError(f"reject {min(missing)} is not on record", hint="audit again: the dataset changed meanwhile")
     return [{"audit_id": audit_id, "reject_id": number, "reason": reasons[number]} for number in sorted(reasons)]
-
-
-def _verdict_row(audit_id: str, verdict: VerdictRecord) -> dict[str, Any]:
-    return {
-        "audit_id": audit_id,
-        "image_key": verdict.image_key,
-        "subject_role": verdict.subject_role.value,
-        "label": verdict.label.value,
-        "score": verdict.score,
-        "s_used": verdict.s_used,
-        "s_not_used": verdict.s_not_used,
-        "s_against": verdict.s_against,
-        "threshold": verdict.threshold,
-        "p_value": verdict.p_value,
-        "q_value": verdict.q_value,
-        "near_threshold": verdict.near_threshold,
-        "verdict_sha256": verdict.verdict_sha256,
-    }
 
 
 def _neighbor_rows(
@@ -310,19 +258,4 @@ def _neighbor_rows(
 
 
 def _to_audit(row: t.Audit) -> AuditRecord:
-    values = {word: getattr(row, word) for word in (*_AUDIT_WORDS, *_AUDIT_NUMBERS, "counts")}
-    return AuditRecord(**values, subject=Subject(row.subject), findings=Findings.from_json(row.settings))
-
-
-def _to_verdict(row: t.Verdict, image_id: str | None) -> StoredVerdict:
-    numbers = {word: getattr(row, word) for word in _VERDICT_NUMBERS}
-    return StoredVerdict(
-        **numbers,
-        image_key=row.image_key,
-        subject_role=Role(row.subject_role),
-        label=Label(row.label),
-        near_threshold=row.near_threshold,
-        verdict_sha256=row.verdict_sha256,
-        image_id=image_id,
-        verdict_id=row.verdict_id,
-    )
+    return value_of(AuditRecord, row, findings=Findings.from_json(row.settings))

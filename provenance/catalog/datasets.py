@@ -11,6 +11,7 @@ from sqlalchemy import Select, delete, exists, func, insert, literal, or_, selec
 from provenance.catalog import tables as t
 from provenance.catalog.engine import affected, hold, now, upserting
 from provenance.catalog.events import EventKind, add_event
+from provenance.catalog.mapping import row_of, value_of
 from provenance.errors import ConflictError, NotFoundError
 from provenance.records import ContentChanges, Dataset, DatasetSummary, Generator, Seal
 from provenance.vocabulary import DatasetKind, Membership
@@ -120,16 +121,7 @@ def seal(session: Session, dataset_id: str, run_id: str | None, release_digest: 
     if latest is not None and latest.release_digest == release_digest:
         return latest
     sealed = Seal(dataset_id, latest.revision + 1 if latest else 1, release_digest, image_count, now(), run_id)
-    session.execute(
-        insert(t.ReleaseSeal).values(
-            dataset_id=dataset_id,
-            revision=sealed.revision,
-            release_digest=release_digest,
-            image_count=image_count,
-            sealed_at=sealed.sealed_at,
-            run_id=run_id,
-        )
-    )
+    session.execute(insert(t.ReleaseSeal).values(row_of(t.ReleaseSeal, sealed)))
     detail = {"revision": sealed.revision, "image_count": image_count}
     add_event(session, EventKind.SEALED, dataset_id=dataset_id, run_id=run_id, detail=detail)
     return sealed
@@ -139,7 +131,7 @@ def latest_seal(session: Session, dataset_id: str) -> Seal | None:
     """The newest sealed revision; None where the release is still open."""
     newest = select(t.ReleaseSeal).where(t.ReleaseSeal.dataset_id == dataset_id)
     row = session.scalars(newest.order_by(t.ReleaseSeal.revision.desc()).limit(1)).one_or_none()
-    return None if row is None else _to_seal(row)
+    return None if row is None else value_of(Seal, row)
 
 
 def content_changes(session: Session, dataset_id: str, since: datetime) -> ContentChanges:
@@ -201,15 +193,7 @@ def select_datasets() -> Select[t.Dataset, t.Generator]:
 
 def to_dataset(row: t.Dataset, generator: t.Generator | None) -> Dataset:
     """Rows to a value."""
-    return Dataset(
-        dataset_id=row.dataset_id,
-        name=row.name,
-        kind=DatasetKind(row.kind),
-        membership=None if row.membership is None else Membership(row.membership),
-        generator=None if generator is None else Generator(generator.name, generator.architecture, generator.version),
-        modality=row.modality,
-        created_at=row.created_at,
-    )
+    return value_of(Dataset, row, generator=None if generator is None else value_of(Generator, generator))
 
 
 def _ensure(
@@ -277,7 +261,7 @@ def _facts(
 
 
 def _generator_id(session: Session, generator: Generator) -> int:
-    values = {"name": generator.name, "architecture": generator.architecture, "version": generator.version}
+    values = row_of(t.Generator, generator)
     session.execute(upserting(session, t.Generator).on_conflict_do_nothing(), {**values, "created_at": now()})
     return session.scalars(select(t.Generator.generator_id).filter_by(**values)).one()
 
@@ -309,12 +293,8 @@ def _spaces_by_dataset(session: Session) -> dict[str, list[str]]:
 def _seals_by_dataset(session: Session) -> dict[str, list[Seal]]:
     seals: dict[str, list[Seal]] = {}
     for row in session.scalars(select(t.ReleaseSeal).order_by(t.ReleaseSeal.dataset_id, t.ReleaseSeal.revision)):
-        seals.setdefault(row.dataset_id, []).append(_to_seal(row))
+        seals.setdefault(row.dataset_id, []).append(value_of(Seal, row))
     return seals
-
-
-def _to_seal(row: t.ReleaseSeal) -> Seal:
-    return Seal(row.dataset_id, row.revision, row.release_digest, row.image_count, row.sealed_at, row.run_id)
 
 
 def _record_removal(session: Session, found: Dataset) -> None:

@@ -14,6 +14,7 @@ from provenance.catalog import tables as t
 from provenance.catalog.engine import chunked, hold, now, upserting
 from provenance.catalog.events import EventKind, add_image_events
 from provenance.catalog.images import lookup
+from provenance.catalog.mapping import row_of
 from provenance.catalog.pseudonyms import pseudonyms, suppressed
 from provenance.errors import ConflictError, NotFoundError
 from provenance.vocabulary import PointState
@@ -110,19 +111,7 @@ def _ensure_images(session: Session, facts: Sequence[ImageFacts]) -> dict[str, s
     )
     session.execute(
         upserting(session, t.ImageIdentity).on_conflict_do_nothing(index_elements=["image_id"]),
-        [
-            {
-                "image_key": key,
-                "image_id": one.image_id,
-                "pixel_digest": one.pixel_digest,
-                "width": one.width,
-                "height": one.height,
-                "file_format": one.file_format,
-                "mode": one.mode,
-                "size_bytes": one.size_bytes,
-            }
-            for key, one in new.values()
-        ],
+        [row_of(t.ImageIdentity, one, image_key=key) for key, one in new.values()],
     )
     recorded = lookup(session, list(new))
     # another process was first with these: its keys count, ours are dropped
@@ -204,20 +193,17 @@ def _record_occurrences(
 ) -> None:
     moment = now()
     rows = {
-        (item.source, item.member or "", image.facts.image_id): {
-            "dataset_id": dataset_id,
-            "image_key": keys[image.facts.image_id],
-            "name": item.name,
-            "base_name": base_name(item.name),
-            "source": item.source,
-            "member": item.member or "",
-            "size_bytes": item.size_bytes,
-            "modified_ns": item.modified_ns,
-            "changed_ns": item.changed_ns,
-            "inode": str(item.inode),
-            "found_at": moment,
-            "run_id": run_id,
-        }
+        (item.source, item.member or "", image.facts.image_id): row_of(
+            t.Occurrence,
+            item,
+            dataset_id=dataset_id,
+            image_key=keys[image.facts.image_id],
+            base_name=base_name(item.name),
+            member=item.member or "",
+            inode=str(item.inode),
+            found_at=moment,
+            run_id=run_id,
+        )
         for image in batch
         for item in image.items
     }

@@ -9,9 +9,10 @@ from sqlalchemy import delete, insert, select, update
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import affected, now, upserting
+from provenance.catalog.mapping import row_of, value_of
 from provenance.errors import NotFoundError
 from provenance.records import RejectRecord, RunRecord
-from provenance.vocabulary import Rejection, RejectReason, RunState
+from provenance.vocabulary import Rejection, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,24 +72,16 @@ def runs(session: Session, dataset_id: str | None = None) -> list[RunRecord]:
     query = select(t.Run).order_by(t.Run.started_at.desc(), t.Run.run_id)
     if dataset_id is not None:
         query = query.where(t.Run.dataset_id == dataset_id)
-    return [_to_run(row) for row in session.scalars(query)]
+    return [value_of(RunRecord, row) for row in session.scalars(query)]
 
 
 def add_rejects(session: Session, run_id: str, dataset_id: str, rejections: Sequence[Rejection]) -> None:
     """Records rejected inputs; one seen before (same place, name and reason) is brought up to date, not doubled."""
     moment = now()
     rows = {
-        (found.source, found.member or "", found.name, found.reason): {
-            "run_id": run_id,
-            "dataset_id": dataset_id,
-            "name": found.name,
-            "source": found.source,
-            "member": found.member or "",
-            "size_bytes": found.size_bytes,
-            "reason": found.reason.value,
-            "detail": found.detail,
-            "rejected_at": moment,
-        }
+        (found.source, found.member or "", found.name, found.reason): row_of(
+            t.Reject, found, run_id=run_id, dataset_id=dataset_id, member=found.member or "", rejected_at=moment
+        )
         for found in rejections
     }
     if not rows:
@@ -117,30 +110,4 @@ def rejects(session: Session, dataset_id: str) -> list[RejectRecord]:
 
 def to_reject(row: t.Reject) -> RejectRecord:
     """A row to a value."""
-    return RejectRecord(
-        reject_id=row.reject_id,
-        run_id=row.run_id,
-        dataset_id=row.dataset_id,
-        name=row.name,
-        source=row.source,
-        member=row.member or None,
-        size_bytes=row.size_bytes,
-        reason=RejectReason(row.reason),
-        detail=row.detail,
-        rejected_at=row.rejected_at,
-    )
-
-
-def _to_run(row: t.Run) -> RunRecord:
-    return RunRecord(
-        run_id=row.run_id,
-        kind=row.kind,
-        dataset_id=row.dataset_id,
-        space_id=row.space_id,
-        arguments=row.arguments,
-        software_version=row.software_version,
-        state=RunState(row.state),
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        counts=row.counts,
-    )
+    return value_of(RejectRecord, row, member=row.member or None)

@@ -9,6 +9,7 @@ from sqlalchemy import or_, select, text
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import hold, now, upserting
+from provenance.catalog.mapping import value_of
 from provenance.errors import NotFoundError
 from provenance.records import Collection
 from provenance.vocabulary import SPACE_ID_PREFIX, Space
@@ -34,7 +35,7 @@ def space(session: Session, prefix_or_backbone: str) -> Space:
     query = select(t.Space).where(or_(t.Space.backbone == asked, t.Space.space_id.startswith(start, autoescape=True)))
     found = session.scalars(query.order_by(t.Space.space_id)).all() if asked else []
     if len(found) == 1:
-        return _to_space(found[0])
+        return value_of(Space, found[0])
     if found:
         named = ", ".join(f"{row.space_id[:18]} ({row.backbone})" for row in found[:5])
         raise NotFoundError(f"{asked!r} could mean {len(found)} embedding spaces", hint=f"give one of {named}")
@@ -45,7 +46,9 @@ def space(session: Session, prefix_or_backbone: str) -> Space:
 
 def spaces(session: Session) -> list[Space]:
     """All spaces, oldest first."""
-    return [_to_space(row) for row in session.scalars(select(t.Space).order_by(t.Space.created_at, t.Space.space_id))]
+    return [
+        value_of(Space, row) for row in session.scalars(select(t.Space).order_by(t.Space.created_at, t.Space.space_id))
+    ]
 
 
 def ensure_collection(session: Session, dataset_id: str, space_id: str) -> str:
@@ -80,7 +83,7 @@ def live_collections(session: Session) -> list[Collection]:
     """All live collections, oldest first: what the index should hold."""
     query = select(t.Collection).where(t.Collection.dropped_at.is_(None))
     rows = session.scalars(query.order_by(t.Collection.created_at, t.Collection.collection_key))
-    return [Collection(row.collection_key, row.dataset_id, row.space_id, row.created_at) for row in rows]
+    return [value_of(Collection, row) for row in rows]
 
 
 def empty_collections(session: Session) -> list[str]:
@@ -93,7 +96,3 @@ def empty_collections(session: Session) -> list[str]:
 def dropped_collections(session: Session) -> list[str]:
     """The keys of collections that the index must not hold any more."""
     return sorted(session.scalars(select(t.Collection.collection_key).where(t.Collection.dropped_at.is_not(None))))
-
-
-def _to_space(row: t.Space) -> Space:
-    return Space(row.backbone, row.weights_sha256, row.preprocessing, row.dimension, row.parts)
