@@ -1,4 +1,4 @@
-"""Evaluation against truth: metrics with intervals, chance beside accuracy, strata, and values for figures. Pure.
+"""Evaluation against truth: metrics with intervals, chance beside accuracy, and values for figures. Pure.
 
 "Used" is the positive class. What can't be said is an ``Estimate`` without a value and with a reason, never NaN.
 """
