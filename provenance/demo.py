@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provenance.config import SETTINGS_FILE, load_settings
+from provenance.documents.demo import ChosenBackbone, Figures, KindResult
 from provenance.embedding import DEFAULT_BACKBONE
 from provenance.errors import ConflictError, EmbeddingError, SourceError, UsageError, WeightsError
 from provenance.exports import audit_rows
@@ -103,66 +104,6 @@ class Truth:
     kind: str
     source_file: str
     source_image_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class KindResult:
-    """Truth against verdicts for one kind of image.
-
-    Attributes:
-        total: Images of this kind in the release.
-        labelled_used: How many of them the rule labelled ``used``.
-        source_named: For how many the nearest real image is the one that was copied; ``None`` for fresh phantoms.
-        median_score: Median of their greatest similarity to a used image.
-    """
-
-    kind: str
-    total: int
-    labelled_used: int
-    source_named: int | None
-    median_score: float
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """How well the labels tell copies from fresh phantoms, beside what guessing would give.
-
-    Attributes:
-        total: Images judged.
-        correct: Copies labelled ``used`` and fresh phantoms labelled ``not_used``.
-        accuracy: correct / total.
-        chance_low: Lower end of the accuracies that a coin gives in 95 of 100 cases (exact binomial, share 1/2).
-        chance_high: Upper end.
-        p_value: Probability that a coin is right at least as often.
-        precision: Copies among the images labelled ``used``; ``None`` where there are none.
-        recall: Share of the copies that are labelled ``used``.
-    """
-
-    total: int
-    correct: int
-    accuracy: float
-    chance_low: float
-    chance_high: float
-    p_value: float
-    precision: float | None
-    recall: float
-
-
-@dataclass(frozen=True, slots=True)
-class ChosenBackbone:
-    """Which backbone the demo used, and why.
-
-    Attributes:
-        name: The name of its space.
-        reason: Why this one.
-        setting: The setting that names it (``backbone`` or ``backbone_file``), and its value.
-        is_default: Whether a call that names no backbone takes it.
-    """
-
-    name: str
-    reason: str
-    setting: tuple[str, str]
-    is_default: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ verdicts and events after the image's digests, names and paths were erased.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from provenance.vocabulary import (
@@ -24,9 +26,6 @@ from provenance.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
     from provenance.findings import Findings
 
 

@@ -22,6 +22,7 @@ POLICY_ID_PREFIX = "policy:"
 
 # Defaults that several rooms and interfaces have in common.
 TOP_K = 10
+"""Neighbors that are kept of each subject, per role; or shown."""
 SETTLE_SECONDS = 2.0
 
 _MATCHED = "match_resolution"

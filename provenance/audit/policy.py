@@ -11,7 +11,7 @@ from provenance.audit.rules import default_rule, rule_named
 from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
 from provenance.detection.decision import DECIMALS
 from provenance.errors import ConflictError, SourceError, UsageError
-from provenance.vocabulary import POLICY_ID_PREFIX, RuleName, Subject, digest_of_json
+from provenance.vocabulary import POLICY_ID_PREFIX, TOP_K, RuleName, Subject, digest_of_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from provenance.vocabulary import Role
 
 _HINT = "`provenance fit -o policy.json` writes one"
-DEFAULT_TOP_K = 10
-"""Neighbors that are kept of each subject, per role."""
 
 _COMMON = ("subject", "top_k", "decimals")
 
@@ -39,7 +37,7 @@ class Policy:
 
     subject: Subject = Subject.GENERATED
     rule: Rule = field(default_factory=MuAlphaSigmaRule)
-    top_k: int = DEFAULT_TOP_K
+    top_k: int = TOP_K
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
@@ -166,7 +164,7 @@ def _rule_by_options(options: Mapping[str, Any]) -> type[Rule] | None:
 
 
 def _policy_by_options(rule: type[Rule], options: Mapping[str, Any]) -> Policy:
-    top_k, own = options.get("top_k", DEFAULT_TOP_K), {name: options[name] for name in rule.options if name in options}
+    top_k, own = options.get("top_k", TOP_K), {name: options[name] for name in rule.options if name in options}
     return Policy(options.get("subject", Subject.GENERATED), rule.of_options(own, top_k), top_k)
 
 

@@ -22,6 +22,7 @@ from provenance.errors import UsageError
 
 if TYPE_CHECKING:
     from provenance.documents.ingests import Ingest
+    from provenance.service import BackboneChoice
 
 
 def _membership(text: str | None) -> Any:
@@ -133,6 +134,8 @@ def ingest(
             "give either --set NAME or --release NAME", hint="a set holds real images, a release generated ones"
         )
     _refuse_foreign_options(release is not None, membership, generator, architecture, generator_version)
+    choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
+    choice |= {"parts": parts, "match_resolution": match_resolution}
     with interruptible(name) as run, open_or_create_workspace() as workspace, run.bar(name) as on_progress:
         report = workspace.ingest(
             sources,
@@ -145,11 +148,7 @@ def ingest(
             modality=modality,
             group_from=group_from,
             rehash=rehash,
-            backbone=backbone,
-            backbone_file=backbone_file,
-            weights=weights,
-            parts=parts,
-            match_resolution=match_resolution,
+            **choice,
             on_progress=on_progress,
             on_step=message,
             stop=run.stop,
@@ -200,6 +199,7 @@ def ingest_layout(
         if not json:
             print_report(documents[-1])
 
+    choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
     with interruptible(prefix) as run, open_or_create_workspace() as workspace:
         workspace.ingest_layout(
             root,
@@ -210,9 +210,7 @@ def ingest_layout(
             modality=modality,
             group_from=group_from,
             rehash=rehash,
-            backbone=backbone,
-            backbone_file=backbone_file,
-            weights=weights,
+            **choice,
             on_step=message,
             on_report=on_report,
             progress_bar=run.bar,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from provenance.documents.images import Image
+    from provenance.service import BackboneChoice
 
 ImageArgument = Annotated[
     str,
@@ -167,17 +168,9 @@ def neighbors(
     from provenance.cli.output import answer, message, print_table, short
     from provenance.documents.images import Neighbors
 
+    choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
     with open_workspace() as workspace:
-        found = workspace.find_neighbors(
-            image,
-            within=dataset,
-            top_k=top_k,
-            space=space,
-            backbone=backbone,
-            backbone_file=backbone_file,
-            weights=weights,
-            on_step=message,
-        )
+        found = workspace.find_neighbors(image, within=dataset, top_k=top_k, space=space, **choice, on_step=message)
     if not answer(Neighbors.of(query=image, neighbors=found), json=json):
         columns = ("rank", "similarity", "image", "name", "in", "kind", "group")
         rows = ((n.rank, n.similarity, short(n.image_id), n.name, n.dataset, n.kind, n.group_key) for n in found)

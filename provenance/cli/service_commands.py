@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from provenance.documents.ingests import Embedding, WatchBatch
     from provenance.documents.keeping import Reconciliation
     from provenance.errors import ProvenanceError
+    from provenance.service import BackboneChoice
 
 _ROWS = 20
 
@@ -69,6 +70,7 @@ def watch(
     def on_problem(error: ProvenanceError, seconds: float) -> None:
         warn(f"{error.message}; trying again in {seconds:.0f} s")
 
+    choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
     with interruptible(set_name) as run, open_or_create_workspace() as workspace:
         workspace.watch(
             folder,
@@ -79,9 +81,7 @@ def watch(
             settle_seconds=settle_seconds,
             once=once,
             rehash=rehash,
-            backbone=backbone,
-            backbone_file=backbone_file,
-            weights=weights,
+            **choice,
             on_start=on_start,
             on_step=message,
             on_batch=lambda batch: _print_batch(WatchBatch.of(batch, name=set_name), json=json),
@@ -134,18 +134,10 @@ def embed(
 
     if backbone is None and backbone_file is None:
         raise UsageError("which backbone? give --backbone NAME or --backbone-file FILE")
+    choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
+    choice |= {"parts": parts, "match_resolution": match_resolution}
     with interruptible(name) as run, open_workspace() as workspace, run.bar(name) as on_progress:
-        report = workspace.embed(
-            name,
-            backbone=backbone,
-            backbone_file=backbone_file,
-            weights=weights,
-            match_resolution=match_resolution,
-            parts=parts,
-            on_progress=on_progress,
-            on_step=message,
-            stop=run.stop,
-        )
+        report = workspace.embed(name, **choice, on_progress=on_progress, on_step=message, stop=run.stop)
     document = Embedding.of(report)
     if not answer(document, json=json):
         _print_embed(document)
@@ -189,15 +181,9 @@ def reconcile(
     from provenance.cli.output import answer, progress_bar
     from provenance.documents.keeping import Reconciliation
 
+    choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
     with open_workspace() as workspace, progress_bar("reconcile") as on_progress:
-        report = workspace.reconcile(
-            repair=repair,
-            adopt_index=adopt_index,
-            backbone=backbone,
-            backbone_file=backbone_file,
-            weights=weights,
-            on_progress=on_progress,
-        )
+        report = workspace.reconcile(repair=repair, adopt_index=adopt_index, **choice, on_progress=on_progress)
     document = Reconciliation.of(report)
     if not answer(document, json=json):
         _print_reconcile(document)
@@ -257,11 +243,10 @@ def backup(
       provenance backup /backups/provenance-2026-01.zip
     """
     from provenance.cli.output import answer, message, progress_bar
-    from provenance.documents.keeping import Backup
 
     with open_workspace() as workspace, progress_bar("backup") as on_progress:
         report = workspace.backup(file, on_progress=on_progress)
-    if not answer(Backup.of(report), json=json):
+    if not answer(report, json=json):
         message(
             f"{report.file}: {report.vectors:,} vectors in {report.collections} collections, "
             f"{report.size_bytes / 1e6:,.1f} MB"

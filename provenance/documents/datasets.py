@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
 
-from provenance.documents.document import Document, Moment, at
-from provenance.vocabulary import DatasetKind, Membership, RejectReason, RunState
-
-
-class Generator(Document):
-    """What made a release."""
-
-    name: str
-    architecture: str
-    version: str
+from provenance.documents.document import Document, at
+from provenance.records import Generator, RunRecord
+from provenance.vocabulary import DatasetKind, Membership, RejectReason
 
 
 class SpaceName(Document):
@@ -29,7 +22,7 @@ class Seal(Document):
     revision: int
     digest: str = at("release_digest")
     image_count: int
-    sealed_at: Moment
+    sealed_at: datetime
 
 
 class Dataset(Document):
@@ -46,22 +39,7 @@ class Dataset(Document):
     reject_count: int = at("summary", "reject_count")
     spaces: tuple[SpaceName, ...]
     seals: tuple[Seal, ...] = at("summary", "seals")
-    created_at: Moment = at("summary", "created_at")
-
-
-class Run(Document):
-    """One run that changed a set or release; ``counts`` are empty until it has finished."""
-
-    run_id: str
-    kind: str
-    dataset_id: str | None
-    space_id: str | None
-    arguments: dict[str, Any]
-    software_version: str
-    state: RunState
-    started_at: Moment
-    finished_at: Moment | None
-    counts: dict[str, Any]
+    created_at: datetime = at("summary", "created_at")
 
 
 class Reject(Document):
@@ -72,13 +50,13 @@ class Reject(Document):
     member: str | None
     reason: RejectReason
     detail: str
-    rejected_at: Moment
+    rejected_at: datetime
 
 
 class DatasetInFull(Dataset):
     """A set or release with its runs and rejected inputs."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[RunRecord, ...]
     rejects: tuple[Reject, ...]
 
 

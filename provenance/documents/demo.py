@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,16 @@ from provenance.documents.document import Document, Seconds, at
 from provenance.documents.ingests import Ingest
 
 
-class ChosenBackbone(Document):
-    """Which backbone the demo used, why, and the setting that names it."""
+@dataclass(frozen=True, slots=True)
+class KindResult:
+    """Truth against verdicts for one kind of image.
 
-    name: str
-    reason: str
-    setting: tuple[str, str]
-    is_default: bool
-
-
-class KindResult(Document):
-    """Truth against verdicts for one kind of image."""
+    Attributes:
+        total: Images of this kind in the release.
+        labelled_used: How many of them the rule labelled ``used``.
+        source_named: For how many the nearest real image is the one that was copied; ``None`` for fresh phantoms.
+        median_score: Median of their greatest similarity to a used image.
+    """
 
     kind: str
     total: int
@@ -28,8 +28,20 @@ class KindResult(Document):
     median_score: float
 
 
-class Figures(Document):
-    """How well the labels tell copies from fresh phantoms, beside what guessing would give."""
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How well the labels tell copies from fresh phantoms, beside what guessing would give.
+
+    Attributes:
+        total: Images judged.
+        correct: Copies labelled ``used`` and fresh phantoms labelled ``not_used``.
+        accuracy: correct / total.
+        chance_low: Lower end of the accuracies that a coin gives in 95 of 100 cases (exact binomial, share 1/2).
+        chance_high: Upper end.
+        p_value: Probability that a coin is right at least as often.
+        precision: Copies among the images labelled ``used``; ``None`` where there are none.
+        recall: Share of the copies that are labelled ``used``.
+    """
 
     total: int
     correct: int
@@ -39,6 +51,23 @@ class Figures(Document):
     p_value: float
     precision: float | None
     recall: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenBackbone:
+    """Which backbone the demo used, and why.
+
+    Attributes:
+        name: The name of its space.
+        reason: Why this one.
+        setting: The setting that names it (``backbone`` or ``backbone_file``), and its value.
+        is_default: Whether a call that names no backbone takes it.
+    """
+
+    name: str
+    reason: str
+    setting: tuple[str, str]
+    is_default: bool
 
 
 class Demo(Document):

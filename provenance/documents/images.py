@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, model_validator
 
-from provenance.documents.document import Counts, Document, Moment, at
-from provenance.vocabulary import DatasetKind, Evidence, Label, Membership, PointState, Role, Subject
+from provenance.documents.document import Counts, Document, at
+from provenance.lookup import Neighbor
+from provenance.records import VerdictAbout, VerdictCiting
+from provenance.vocabulary import DatasetKind, Evidence, Membership, PointState
 
 
 class Occurrence(Document):
@@ -19,7 +22,7 @@ class Occurrence(Document):
     name: str
     source: str
     member: str | None
-    found_at: Moment
+    found_at: datetime
 
 
 class MembershipOfImage(Document):
@@ -29,7 +32,7 @@ class MembershipOfImage(Document):
     kind: DatasetKind = at("dataset", "kind")
     membership: Membership | None = at("dataset", "membership")
     group: str | None = at("group_key")
-    added_at: Moment
+    added_at: datetime
 
 
 class SpaceOfImage(Document):
@@ -40,34 +43,6 @@ class SpaceOfImage(Document):
     dataset: str = at("dataset_name")
     vector_sha256: str
     state: PointState
-
-
-class VerdictAbout(Document):
-    """One verdict in which the image is the subject."""
-
-    audit_id: str
-    release_name: str
-    subject: Subject
-    subject_role: Role
-    rule: str
-    label: Label
-    score: float | None
-    threshold: float | None
-    audited_at: Moment
-
-
-class VerdictCiting(Document):
-    """One verdict in which the image is evidence: a neighbor of the subject."""
-
-    audit_id: str
-    release_name: str
-    subject_image_key: str
-    subject_image_id: str | None
-    role: Role
-    rank: int
-    similarity: float
-    label: Label
-    audited_at: Moment
 
 
 class Position(Document):
@@ -109,7 +84,7 @@ class Image(Document):
     file_format: str = at("image", "facts", "file_format")
     mode: str = at("image", "facts", "mode")
     size_bytes: int = at("image", "facts", "size_bytes")
-    first_seen_at: Moment = at("image", "first_seen_at")
+    first_seen_at: datetime = at("image", "first_seen_at")
     occurrences: tuple[Occurrence, ...]
     memberships: tuple[MembershipOfImage, ...]
     spaces: tuple[SpaceOfImage, ...]
@@ -123,7 +98,7 @@ class HistoryEntry(Document):
 
     model_config = ConfigDict(extra="allow")
 
-    at: Moment
+    at: datetime
     kind: str
 
     @model_validator(mode="before")
@@ -137,18 +112,6 @@ class History(Document):
 
     image_id: str
     history: tuple[HistoryEntry, ...]
-
-
-class Neighbor(Document):
-    """One image near the one that was asked about; rank 1 is the closest."""
-
-    rank: int
-    similarity: float
-    image_id: str
-    name: str
-    dataset: str
-    kind: str
-    group_key: str | None
 
 
 class Neighbors(Document):

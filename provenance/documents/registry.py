@@ -21,6 +21,10 @@ class _Schema(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
+    def dataclass_schema(self, schema: Any) -> dict[str, Any]:
+        found = super().dataclass_schema(schema)
+        return found | {"required": list(found["properties"]), "additionalProperties": False}
+
 
 def schema_of(command: str) -> dict[str, Any]:
     """The JSON Schema of what ``command --json`` prints (``watch``: of each of its lines)."""

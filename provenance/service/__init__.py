@@ -20,5 +20,6 @@ from provenance.service.workspace import Workspace
 if TYPE_CHECKING:
     from provenance.ingest import OnProgress as OnProgress
     from provenance.ingest import Progress as Progress
+    from provenance.service.backbones import BackboneChoice as BackboneChoice
 
 __all__ = ["SensitivityResult", "Workspace", "check_run", "membership_of", "read_embeddings", "require_free"]

@@ -9,13 +9,13 @@ from provenance import Workspace
 from provenance.demo import (
     FRESH,
     DemoRequest,
-    KindResult,
     Truth,
     choose_backbone,
     compare_with_truth,
     figures_of,
     run_demo,
 )
+from provenance.documents.demo import KindResult
 from provenance.errors import ConflictError, SourceError, UsageError, WeightsError
 
 

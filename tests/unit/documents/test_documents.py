@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from provenance.cli.main import app
-from provenance.documents.document import Counts, Document, Moment, Seconds, at
+from provenance.documents.document import Counts, Document, Seconds, at
 from provenance.documents.registry import DOCUMENTS, schema_file, schema_of
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Outer:
 class Shape(Document):
     name: str = at("inner", "word")
     counts: Counts
-    found_at: Moment
+    found_at: datetime
     seconds: Seconds
     file: Path | None
     note: str = ""
