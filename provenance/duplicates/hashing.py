@@ -48,6 +48,12 @@ class Looks:
     def __len__(self) -> int:
         return len(self.members)
 
+    def at(self, rows: Sequence[int]) -> Looks:
+        """Some rows, in the order given."""
+        place = np.array(rows, dtype=np.int64)
+        members, digests = tuple(self.members[row] for row in rows), tuple(self.digests[row] for row in rows)
+        return Looks(members, digests, self.hashes[place], self.hashed[place], self.unreadable)
+
 
 def looks_of(workspace: Installation, members: Sequence[Member], on_progress: OnProgress | None = None) -> Looks:
     """The hashes of images; those that are not on record are computed from the sources and recorded.

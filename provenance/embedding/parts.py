@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from provenance.arrays import Float32s
     from provenance.vocabulary import Space
 
-
 DEFAULT_GRID = 7
 CONSTANT = 1e-3
 PARTS_VERSION = 1

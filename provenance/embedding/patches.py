@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from provenance.embedding.inference import Backbone
+from provenance.embedding.inference import Backbone, Engine
 from provenance.errors import UsageError
 from provenance.vocabulary import Space, digest_of_json
 
@@ -114,11 +114,7 @@ def is_patch_name(name: str | None) -> bool:
 
 
 def patch_spec(name: str, resolution: Resolution | None = None) -> PatchSpec:
-    """The patches that a name stands for.
-
-    Args:
-        name: Such as ``patches-16-8@64``.
-        resolution: ``(width, height)`` in place of the size after ``@``; 64 where neither is given.
+    """The patches that a name stands for; ``resolution`` in place of the size after ``@``, 64 where neither is given.
 
     Raises:
         UsageError: If it is no such name, or the patches do not fit.
@@ -149,7 +145,7 @@ def load_patches(name: str, resolution: Resolution | None, *, batch_size: int) -
     """Patches by name, ready to embed; see ``patch_spec``."""
     spec = patch_spec(name, resolution)
     # every batch is flushed to disk part by part, which would cost more than all else with few images a batch
-    return Backbone(spec.space, PatchForward(spec), batch_size=max(batch_size, BATCH_SIZE), device="cpu")
+    return Backbone(spec.space, PatchEngine(spec), batch_size=max(batch_size, BATCH_SIZE))
 
 
 def _check(spec: PatchSpec) -> None:
@@ -171,7 +167,7 @@ def _check(spec: PatchSpec) -> None:
         )
 
 
-class PatchForward:
+class PatchEngine(Engine):
     """Pixels to patches: uint8 (n, size, size, 3) -> float32 (n, parts, dimension), not yet at unit length."""
 
     def __init__(self, spec: PatchSpec) -> None:

@@ -130,14 +130,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 def load_state(
     network: nn.Module, state: Mapping[str, Tensor], *, path: Path, name: str, skipped: Sequence[str]
 ) -> None:
-    """Loads a state dict into a network strictly: every key but those of the skipped heads must fit.
-
-    Args:
-        network: The network without its classifier.
-        state: The state dict.
-        path: The file it came from, for the message.
-        name: The backbone's name, for the message.
-        skipped: Module names whose keys belong to a classifier and are left out.
+    """Loads a state dict into a network strictly: every key but those of the ``skipped`` heads must fit.
 
     Raises:
         WeightsError: If a key is missing, unexpected or of another shape.

@@ -5,8 +5,8 @@ in any process, into pixels and facts, or into the rejection that says what was 
 """
 
 from provenance.images.decode import frames_of
-from provenance.images.entries import Source
-from provenance.images.frames import PIXEL_DIGEST_VERSION, BadInput, Frame, Pixels, pixel_digest
+from provenance.images.entries import rejection_of
+from provenance.images.frames import BadInput, pixel_digest
 from provenance.images.pixels import HASH_BITS, PERCEPTUAL_HASH, perceptual_hash, png_bytes
 from provenance.images.plants import (
     DEFAULT_KINDS,
@@ -38,11 +38,8 @@ __all__ = [
     "HASH_BITS",
     "OTHER_BYTES",
     "PERCEPTUAL_HASH",
-    "PIXEL_DIGEST_VERSION",
     "BadInput",
-    "Frame",
     "Outcome",
-    "Pixels",
     "PlantKind",
     "PlantOrder",
     "Plants",
@@ -51,7 +48,6 @@ __all__ = [
     "RecordedImage",
     "ReleaseFormat",
     "Reread",
-    "Source",
     "frames_of",
     "items_at",
     "jpeg_tables_of",
@@ -68,4 +64,5 @@ __all__ = [
     "read_again",
     "read_item",
     "reading_again",
+    "rejection_of",
 ]

@@ -15,9 +15,11 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol, Self, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Self, TypeVar, cast
 
 from provenance.images.entries import (
     ARCHIVE_SUFFIXES,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ENCRYPTED = 0x1
+_LINK = "a link or device inside an archive, not a file"
 _MAX_TRAILING_BYTES = 16 * 1024**2
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _Decompress = Callable[[Path], IO[bytes]]
@@ -62,7 +65,7 @@ DAMAGE = (
 )
 
 
-class Reader(Protocol):
+class Reader(ABC):
     """One open archive.
 
     Attributes:
@@ -71,21 +74,19 @@ class Reader(Protocol):
 
     status: os.stat_result
 
+    @abstractmethod
     def count(self) -> int | None:
         """How many items and rejections ``found`` gives; ``None`` where only reading would tell."""
 
+    @abstractmethod
     def found(self) -> Iterator[Found]:
-        """The members, in order."""
-        ...
+        """The members, in order; at last the damage that ended their listing."""
 
+    @abstractmethod
     def read(self, member: str, max_file_bytes: int) -> bytes:
-        """The bytes of the member with this label.
+        """The bytes of the member with this label; ``BadInput`` if there is none, or it is too large or no file."""
 
-        Raises:
-            BadInput: If there is no such member, or it is too large or no file.
-        """
-        ...
-
+    @abstractmethod
     def close(self) -> None:
         """Closes the archive."""
 
@@ -102,9 +103,9 @@ def open_reader(path: Path, max_file_bytes: int) -> Reader:
     head = _head(path)
     for magic, decompress in _COMPRESSIONS.items():
         if head.startswith(magic):
-            return CompressedTarReader(path, decompress, max_file_bytes)
+            return _CompressedTarReader(path, decompress, max_file_bytes)
     is_zip = head.startswith(_ZIP_MAGIC) or path.suffix.lower() == ".zip"
-    return ZipReader(path) if is_zip else TarReader(path)
+    return _ZipReader(path) if is_zip else _TarReader(path)
 
 
 def _head(path: Path) -> bytes:
@@ -141,10 +142,11 @@ class _Labels:
         return label
 
 
-def _by_name(labelled: Iterable[tuple[str, str, T]]) -> dict[str, T]:
+def _labelled(members: Iterable[tuple[str, T]]) -> dict[str, T]:
     """Members by label, in the order of their names' parts; equal names keep the archive's order."""
-    ordered = sorted(labelled, key=lambda entry: _name_of(entry[1]).split("/"))
-    return {label: member for label, _, member in ordered}
+    labels = _Labels()
+    named = [(_name_of(path).split("/"), labels.of(path), member) for path, member in members]
+    return {label: member for _, label, member in sorted(named, key=lambda each: each[0])}
 
 
 def _name_of(path: str) -> str:
@@ -153,67 +155,49 @@ def _name_of(path: str) -> str:
 
 
 def _is_member_left_out(path: str) -> bool:
-    """Whether a part of the member's path is hidden or litter."""
     return any(is_left_out(part) for part in path.split("/"))
 
 
 def _member_of(members: Mapping[str, T], label: str) -> T:
-    """The member with this label.
-
-    Raises:
-        BadInput: If there is none.
-    """
-    try:
-        return members[label]
-    except KeyError:
-        raise _no_such_member() from None
+    if label not in members:
+        raise _no_such_member()
+    return members[label]
 
 
 def _no_such_member() -> BadInput:
-    """The failure of a label that the archive doesn't hold."""
     return BadInput(RejectReason.UNREADABLE, "the archive has no such member")
 
 
-def _rejected_link(item: SourceItem) -> Rejection:
-    """The rejection of a link, device or pipe inside an archive."""
-    return rejection_of(item, RejectReason.UNSUPPORTED, "a link or device inside an archive, not a file")
-
-
-class ZipReader:
-    """An open zip archive; see ``Reader``."""
+class _ZipReader(Reader):
+    """An open zip archive."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.status = path.stat()
         self._zip = zipfile.ZipFile(path)
-        labels = _Labels()
         files = (info for info in self._zip.infolist() if not info.is_dir() and not _is_member_left_out(info.filename))
-        self._members = _by_name((labels.of(info.filename), info.filename, info) for info in files)
+        self._members = _labelled((info.filename, info) for info in files)
 
     def count(self) -> int:
-        """How many members there are."""
         return len(self._members)
 
     def found(self) -> Iterator[Found]:
-        """The members, by name."""
         for label, info in self._members.items():
             name = _name_of(info.filename)
             item = item_from(self.status, self._path, name, member=label, size_bytes=info.file_size)
             if info.flag_bits & _ENCRYPTED:
                 yield rejection_of(item, RejectReason.UNREADABLE, "it is encrypted")
             elif stat.S_ISLNK(info.external_attr >> 16):
-                yield _rejected_link(item)
+                yield rejection_of(item, RejectReason.UNSUPPORTED, _LINK)
             else:
                 yield admitted(item)
 
     def read(self, member: str, max_file_bytes: int) -> bytes:
-        """The bytes of the member with this label; its CRC is checked."""
         info = _member_of(self._members, member)
         check_size(info.file_size, max_file_bytes)
         return self._zip.read(info)  # never more than file_size
 
     def close(self) -> None:
-        """Closes the archive."""
         self._zip.close()
 
 
@@ -243,35 +227,30 @@ class _NotingTar(tarfile.TarFile):
     members: list[tarfile.TarInfo]
 
 
-class TarReader:
-    """An open tar archive without compression; see ``Reader``."""
+class _TarReader(Reader):
+    """An open tar archive without compression."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.status = path.stat()
         self._tar = _NotingTar.open(path, "r:")
         self._damage: Exception | None = None
-        labels = _Labels()
-        self._members = _by_name((labels.of(info.name), info.name, info) for info in self._listed())
+        self._members = _labelled((info.name, info) for info in self._listed())
 
     def count(self) -> int:
-        """How many members there are, and one more for damage."""
         return len(self._members) + (self._damage is not None)
 
     def found(self) -> Iterator[Found]:
-        """The members by name, at last the damage that ended the listing."""
         for label, info in self._members.items():
             item = _item_of(self.status, self._path, info, label)
-            yield admitted(item) if info.isreg() else _rejected_link(item)
+            yield admitted(item) if info.isreg() else rejection_of(item, RejectReason.UNSUPPORTED, _LINK)
         if self._damage is not None:
             yield _rejected_rest(self.status, self._path, self._damage)
 
     def read(self, member: str, max_file_bytes: int) -> bytes:
-        """The bytes of the member with this label."""
         return _bytes_of(self._tar, _member_of(self._members, member), max_file_bytes)
 
     def close(self) -> None:
-        """Closes the archive."""
         self._tar.close()
 
     def _listed(self) -> Iterator[tarfile.TarInfo]:
@@ -284,7 +263,7 @@ class TarReader:
         self._damage = self._damage or self._tar.damage
 
 
-class CompressedTarReader:
+class _CompressedTarReader(Reader):
     """A compressed tar archive, which can be read one way only: each item is found together with its bytes.
 
     Reading by label goes on from where the last reading ended, and starts over at most once: in the archive's own
@@ -302,7 +281,6 @@ class CompressedTarReader:
         self._at_start = True
 
     def count(self) -> None:
-        """Unknown before it is read to the end."""
         return
 
     def found(self) -> Generator[Found, None, None]:
@@ -322,7 +300,6 @@ class CompressedTarReader:
             yield _rejected_rest(self.status, self._path, damage)
 
     def read(self, member: str, max_file_bytes: int) -> bytes:
-        """The bytes of the member with this label."""
         found = self._next(member)
         if found is None and not self._at_start:
             self._position = self.found()
@@ -336,7 +313,6 @@ class CompressedTarReader:
         return found.content or b""
 
     def close(self) -> None:
-        """Closes the archive."""
         self._position.close()
 
     def _next(self, member: str) -> Found | None:
@@ -345,27 +321,24 @@ class CompressedTarReader:
     def _with_bytes(self, tar: tarfile.TarFile, info: tarfile.TarInfo, label: str) -> Found:
         bare = _item_of(self.status, self._path, info, label)
         if not info.isreg():
-            return _rejected_link(bare)
+            return rejection_of(bare, RejectReason.UNSUPPORTED, _LINK)
         if isinstance(refused := admitted(bare), Rejection):
             return refused
         try:
-            content = _bytes_of(tar, info, self._max_file_bytes)
+            return replace(bare, content=_bytes_of(tar, info, self._max_file_bytes))
         except BadInput as failure:
             return rejection_of(bare, failure.reason, failure.detail)
         except DAMAGE as error:
             return rejection_of(bare, _reason_of_damage(error), f"in the archive: {text_of(error)}")
-        return _item_of(self.status, self._path, info, label, content)
 
 
-def _item_of(
-    status: os.stat_result, path: Path, info: tarfile.TarInfo, label: str, content: bytes | None = None
-) -> SourceItem:
-    return item_from(status, path, _name_of(info.name), member=label, size_bytes=info.size, content=content)
+def _item_of(status: os.stat_result, path: Path, info: tarfile.TarInfo, label: str) -> SourceItem:
+    return item_from(status, path, _name_of(info.name), member=label, size_bytes=info.size)
 
 
 def _bytes_of(tar: tarfile.TarFile, info: tarfile.TarInfo, max_file_bytes: int) -> bytes:
     if not info.isreg():
-        raise BadInput(RejectReason.UNSUPPORTED, "a link or device inside an archive, not a file")
+        raise BadInput(RejectReason.UNSUPPORTED, _LINK)
     check_size(info.size, max_file_bytes)
     file = tar.extractfile(info)
     data = b"" if file is None else file.read()
@@ -385,11 +358,9 @@ def _read_to_end(raw: IO[bytes]) -> None:
 def _rejected_rest(status: os.stat_result, path: Path, damage: Exception) -> Rejection:
     """The rejection, under the archive's own name, of whatever stood behind the damage."""
     item = item_from(status, path, path.name, member=None, size_bytes=status.st_size)
-    cut = isinstance(damage, _NoHeader)
-    problem = "it ends without its end mark" if cut else text_of(damage)
-    return rejection_of(
-        item, _reason_of_damage(damage), f"the archive is damaged; the members before it were read: {problem}"
-    )
+    problem = "it ends without its end mark" if isinstance(damage, _NoHeader) else text_of(damage)
+    detail = f"the archive is damaged; the members before it were read: {problem}"
+    return rejection_of(item, _reason_of_damage(damage), detail)
 
 
 def _reason_of_damage(error: Exception) -> RejectReason:

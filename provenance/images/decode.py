@@ -3,11 +3,16 @@
 A decoder is one module of this room and one line in ``DECODERS``: the first that takes a file has it. What it must be
 is said by ``frames.Decoder``. A whole one, for bare grey bytes behind ``GREY``, rows and columns:
 
-    from provenance.images.frames import HEAD_BYTES, BadInput, Picture, Pixels
+    import struct
+    from collections.abc import Iterator
+
+    import numpy as np
+
+    from provenance.images.frames import BadInput, Decoder, Picture
     from provenance.vocabulary import RejectReason
 
-    class GreyDecoder:
-        name, version, suffixes = "grey", "1", (".grey",)
+    class GreyDecoder(Decoder):
+        name, version = "grey", "1"
 
         def takes(self, head: bytes, name: str) -> bool:
             return head.startswith(b"GREY")

@@ -23,19 +23,14 @@ SourceKind = Literal["folder", "file", "list", "archive"]
 
 DEFAULT_MAX_FILE_BYTES = 256 * 1024**2
 
-ARCHIVE_SUFFIXES = frozenset(
-    (".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
-)
-_TEXTS = (".txt", ".lst", ".list", ".csv", ".tsv", ".json", ".jsonl", ".md", ".rst", ".xml", ".yaml", ".yml", ".toml")
-_MORE_TEXTS = (".ini", ".cfg", ".log", ".html", ".htm", ".css", ".js", ".md5", ".sha1", ".sha256", ".sha512")
-_DOCUMENTS = (".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ppt", ".pptx", ".rtf", ".odt", ".svg", ".ps", ".eps")
-_PROGRAMS = (".py", ".ipynb", ".sh", ".r", ".m", ".c", ".h", ".sql", ".lock", ".bak", ".tmp", ".part")
-_DATA = (".db", ".sqlite", ".parquet", ".feather", ".pkl", ".pickle", ".npy", ".npz", ".h5", ".hdf5", ".mat")
-_MODELS = (".pt", ".pth", ".onnx", ".safetensors")
-_VOLUMES_AND_VIDEOS = (".nii", ".mha", ".mhd", ".nrrd", ".mp4", ".avi", ".mov", ".mkv", ".wmv")
-_OTHER_SUFFIXES = frozenset(
-    (*_TEXTS, *_MORE_TEXTS, *_DOCUMENTS, *_PROGRAMS, *_DATA, *_MODELS, *_VOLUMES_AND_VIDEOS),
-)
+_ARCHIVES = ".zip .tar .tgz .tbz .tbz2 .txz .gz .bz2 .xz .zst .7z .rar"
+_TEXTS = ".txt .lst .list .csv .tsv .json .jsonl .md .rst .xml .yaml .yml .toml .ini .cfg .log .html .htm .css .js"
+_DOCUMENTS = ".pdf .doc .docx .xls .xlsx .ppt .pptx .rtf .odt .svg .ps .eps .md5 .sha1 .sha256 .sha512"
+_PROGRAMS = ".py .ipynb .sh .r .m .c .h .sql .lock .bak .tmp .part .pt .pth .onnx .safetensors"
+_DATA = ".db .sqlite .parquet .feather .pkl .pickle .npy .npz .h5 .hdf5 .mat"
+_VOLUMES_AND_VIDEOS = ".nii .mha .mhd .nrrd .mp4 .avi .mov .mkv .wmv"
+ARCHIVE_SUFFIXES = frozenset(_ARCHIVES.split())
+_OTHER_SUFFIXES = frozenset(" ".join((_TEXTS, _DOCUMENTS, _PROGRAMS, _DATA, _VOLUMES_AND_VIDEOS)).split())
 _LITTER = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir"))
 
 
@@ -107,15 +102,7 @@ def file_item(path: Path, name: str) -> Found:
     return admitted(item)
 
 
-def item_from(
-    status: os.stat_result,
-    path: Path,
-    name: str,
-    *,
-    member: str | None,
-    size_bytes: int,
-    content: bytes | None = None,
-) -> SourceItem:
+def item_from(status: os.stat_result, path: Path, name: str, *, member: str | None, size_bytes: int) -> SourceItem:
     """A source item with the times and inode of ``status``."""
     return SourceItem(
         name=name,
@@ -125,7 +112,6 @@ def item_from(
         modified_ns=status.st_mtime_ns,
         changed_ns=status.st_ctime_ns,
         inode=_inode_of(status),
-        content=content,
     )
 
 
@@ -141,11 +127,7 @@ def is_unchanged(item: SourceItem, status: os.stat_result, size_bytes: int) -> b
 
 
 def check_size(size_bytes: int, max_file_bytes: int) -> None:
-    """Holds a file to the limit.
-
-    Raises:
-        BadInput: If it is larger.
-    """
+    """Holds a file to the limit: raises ``BadInput`` if it is larger."""
     if size_bytes > max_file_bytes:
         raise BadInput(RejectReason.OVERSIZED, f"{size_bytes} bytes, where the limit is {max_file_bytes}")
 

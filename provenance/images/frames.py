@@ -145,11 +145,7 @@ def rgb_of(pixels: Pixels) -> Pixels:
 
 
 def pixel_digest(rgb: Pixels) -> str:
-    """``sha256:<hex>`` over the digest's version, height and width (three big-endian uint32) and the pixels.
-
-    Args:
-        rgb: uint8 of shape (height, width, 3).
-    """
+    """``sha256:<hex>`` over version, height, width (three big-endian uint32) and pixels (height, width, 3)."""
     height, width, _ = rgb.shape
     digest = hashlib.sha256(struct.pack(">III", PIXEL_DIGEST_VERSION, height, width))
     digest.update(np.ascontiguousarray(rgb).reshape(-1).data)

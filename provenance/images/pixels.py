@@ -46,21 +46,12 @@ def perceptual_hash(pixels: Pixels) -> str:
 
 
 def png_bytes(pixels: Pixels) -> bytes:
-    """A PNG file without loss; equal pixels give equal bytes (with one version of the encoder).
-
-    Args:
-        pixels: uint8 (h, w) grey, or (h, w, 3) RGB.
-    """
+    """A PNG file of (h, w) or (h, w, 3) pixels; equal ones give equal bytes (with one version of the encoder)."""
     return _encoded(pixels, "PNG")
 
 
 def jpeg_bytes(pixels: Pixels, quality: int) -> bytes:
-    """A baseline JPEG file.
-
-    Args:
-        pixels: uint8 (h, w) grey, or (h, w, 3) RGB.
-        quality: 1 (least) to 95.
-    """
+    """A baseline JPEG file of (h, w) or (h, w, 3) pixels; quality is 1 (least) to 95."""
     return _encoded(pixels, "JPEG", quality=quality)
 
 

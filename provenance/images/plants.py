@@ -158,13 +158,7 @@ class ReleaseFormat:
 
 
 def altered(pixels: Pixels, kind: PlantKind, rng: Generator, partner: Pixels | None = None) -> Pixels:
-    """A copy of an image, altered by one kind; the module says how.
-
-    Args:
-        pixels: uint8 (h, w) or (h, w, 3).
-        kind: Name and strength.
-        rng: Of the noise.
-        partner: The other image of a blend, of the same shape.
+    """A copy of an image, altered by one kind as the module says; ``partner`` is the other image of a blend.
 
     Raises:
         UsageError: If the kind is unknown, or a blend has no partner of its shape.
@@ -316,13 +310,6 @@ def plants_of(
     """Reads an original again and makes its plants; runs in a worker process.
 
     Noise depends on seed, original and kind alone: not on what else is planted.
-
-    Args:
-        order: What to copy.
-        kinds: What to make of it.
-        form: What every plant goes through.
-        seed: Of the noise.
-        settings: As for ``prepare``.
 
     Returns:
         The plants, or a rejection if no recorded place holds the original's bytes any more.

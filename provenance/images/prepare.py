@@ -90,11 +90,11 @@ class RecordedImage:
         """For messages."""
         return self.places[0].name if self.places else self.image_id
 
-    def rejected(self, details: Sequence[str], reason: RejectReason = RejectReason.UNREADABLE) -> Rejection:
+    def rejected(self, details: Sequence[str]) -> Rejection:
         """The rejection of an image that can't be had, under the first of its names."""
         detail = "; ".join(dict.fromkeys(details)) or "nothing on record says where it was"
         first = self.places[0] if self.places else SourceItem(self.image_id, "", None, 0, 0, 0, 0)
-        return rejection_of(first, reason, detail)
+        return rejection_of(first, RejectReason.UNREADABLE, detail)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

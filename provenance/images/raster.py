@@ -207,12 +207,7 @@ def _upright(image: Image.Image, orientation: int | None) -> Image.Image:
 
 
 def _check_whole(data: bytes, image: Image.Image) -> None:
-    """Refuses, before it is decoded, a file that Pillow would not refuse by itself.
-
-    Raises:
-        BadInput: If a strip or tile of a TIFF lies beyond the end of the file, or if it is a plain-text PNM, whose
-            last number may be cut without a trace.
-    """
+    """Refuses what Pillow would not: pixels of a TIFF beyond the end of the file; plain text, cut without a trace."""
     if image.format == "TIFF" and _is_tiff_cut(image, len(data)):
         raise BadInput(RejectReason.TRUNCATED, "TIFF: its pixels lie beyond the end of the file")
     if image.format == "PPM" and data[:2] in (b"P1", b"P2", b"P3"):
@@ -263,14 +258,6 @@ def _is_cut(data: bytes, file_format: str) -> bool:
         return True
 
 
-def _is_bmp_cut(data: bytes) -> bool:
-    return bool(struct.unpack_from("<I", data, 2)[0] > len(data))
-
-
-def _is_webp_cut(data: bytes) -> bool:
-    return bool(struct.unpack_from("<I", data, 4)[0] + 8 > len(data))
-
-
 def _is_tiff_directory_cut(data: bytes) -> bool:
     """Whether the first directory, or a value that it points to, lies beyond the end (struct.error says so too)."""
     order = "<" if data[:2] == b"II" else ">"
@@ -279,10 +266,9 @@ def _is_tiff_directory_cut(data: bytes) -> bool:
     (offset,) = struct.unpack_from(order + start, data)
     (entries,) = struct.unpack_from(order + count, data, offset)
     offset += struct.calcsize(order + count)
+    entry = order + entry
     for number in range(entries):
-        _, kind, length, value = struct.unpack_from(
-            order + entry, data, offset + number * struct.calcsize(order + entry)
-        )
+        _, kind, length, value = struct.unpack_from(entry, data, offset + number * struct.calcsize(entry))
         value_bytes = length * _TIFF_TYPE_BYTES.get(kind, 0)
         if value_bytes > inline_bytes and value + value_bytes > len(data):
             return True
@@ -294,8 +280,8 @@ _CUT_CHECKS: dict[str, Callable[[bytes], bool]] = {
     "JPEG": lambda data: not data.rstrip(b"\0").endswith(b"\xff\xd9"),
     "GIF": lambda data: not data.rstrip(b"\0").endswith(b";"),
     "JPEG2000": lambda data: b"\xff\xd9" not in data[-64:],
-    "BMP": _is_bmp_cut,
-    "WEBP": _is_webp_cut,
+    "BMP": lambda data: struct.unpack_from("<I", data, 2)[0] > len(data),
+    "WEBP": lambda data: struct.unpack_from("<I", data, 4)[0] + 8 > len(data),
     "TIFF": _is_tiff_directory_cut,
     "PPM": lambda data: len(data) < 16,
 }

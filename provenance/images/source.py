@@ -54,7 +54,7 @@ def open_source(path: Path, *, max_file_bytes: int = DEFAULT_MAX_FILE_BYTES) -> 
         root = path.resolve(strict=True)
         if root.is_dir():
             os.scandir(root).close()
-            return FolderSource(root)
+            return _FolderSource(root)
         if not root.is_file():
             raise SourceError(
                 f"{path} is a device, pipe or socket", hint="Give a folder, a file, a list or an archive."
@@ -63,10 +63,10 @@ def open_source(path: Path, *, max_file_bytes: int = DEFAULT_MAX_FILE_BYTES) -> 
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links; ValueError: a NUL
         raise SourceError(f"can't read {path}: {text_of(error)}", hint=_CHECK_PATH) from error
     if root.suffix.lower() in _LIST_SUFFIXES:
-        return ListSource(root)
+        return _ListSource(root)
     if is_archive(root) and not is_claimed(root.name):
-        return ArchiveSource(root, max_file_bytes=max_file_bytes)
-    return FileSource(root)
+        return _ArchiveSource(root, max_file_bytes=max_file_bytes)
+    return _FileSource(root)
 
 
 def items_at(root: Path, paths: Iterable[Path]) -> Iterator[Found]:
@@ -82,7 +82,7 @@ def items_at(root: Path, paths: Iterable[Path]) -> Iterator[Found]:
             continue
         if path.is_dir():
             with contextlib.suppress(SourceError):  # gone since, or closed to us: the next listing of all says so
-                for item in FolderSource(path):
+                for item in _FolderSource(path):
                     yield replace(item, name=f"{path.relative_to(root).as_posix()}/{item.name}")
         elif os.path.lexists(path):
             yield file_item(path, path.relative_to(root).as_posix())
@@ -183,13 +183,12 @@ _archives = _OpenArchives()
 atexit.register(_archives.close)
 
 
-class FolderSource(Source):
+class _FolderSource(Source):
     """All files below a folder. Links are followed, save those that lead back to a folder they are in."""
 
     kind: ClassVar[SourceKind] = "folder"
 
     def count(self) -> int:
-        """Files (and unreadable folders) below the folder; lists it without opening a file."""
         return sum(1 for _ in self._walk())
 
     def __iter__(self) -> Iterator[Found]:
@@ -226,20 +225,19 @@ class FolderSource(Source):
                 yield path, text_of(error)
 
 
-class FileSource(Source):
+class _FileSource(Source):
     """One image file."""
 
     kind: ClassVar[SourceKind] = "file"
 
     def count(self) -> int:
-        """Always 1."""
         return 1
 
     def __iter__(self) -> Iterator[Found]:
         yield file_item(self.path, self.path.name)
 
 
-class ListSource(Source):
+class _ListSource(Source):
     """A list of image files: one path a line, or the column ``path`` of a CSV file.
 
     Relative paths count from the list's own folder. Blank lines and lines that start with ``#`` are skipped;
@@ -253,7 +251,6 @@ class ListSource(Source):
         self._names = sorted(set(_listed_paths(path)), key=lambda name: Path(name).parts)
 
     def count(self) -> int:
-        """Distinct paths on the list."""
         return len(self._names)
 
     def __iter__(self) -> Iterator[Found]:
@@ -264,7 +261,7 @@ class ListSource(Source):
             yield file_item(path, Path(name).as_posix())
 
 
-class ArchiveSource(Source):
+class _ArchiveSource(Source):
     """The members of a zip or tar archive. A compressed tar is read in a stream: its items carry their bytes.
 
     Raises:
@@ -280,7 +277,6 @@ class ArchiveSource(Source):
             self._count = reader.count()
 
     def count(self) -> int | None:
-        """Members to expect; ``None`` for a compressed tar."""
         return self._count
 
     def __iter__(self) -> Iterator[Found]:

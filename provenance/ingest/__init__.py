@@ -5,7 +5,7 @@
 """
 
 from provenance.ingest.embed import EmbedReport, Reembedding, run_embed
-from provenance.ingest.record import KnownFiles, Writer, payload_of
+from provenance.ingest.record import Writer, payload_of, told_apart
 from provenance.ingest.request import (
     IngestReport,
     IngestRequest,
@@ -23,7 +23,6 @@ __all__ = [
     "IngestReport",
     "IngestRequest",
     "IngestRun",
-    "KnownFiles",
     "OnProgress",
     "Progress",
     "Reembedding",
@@ -34,4 +33,5 @@ __all__ = [
     "recorded_run",
     "run_embed",
     "run_ingest",
+    "told_apart",
 ]

@@ -12,28 +12,27 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.errors import SourceError, VectorStoreError
-from provenance.images import RecordedImage, read_again
-from provenance.index import CollectionSpec, vector_digest
+from provenance.images import RecordedImage, read_again, rejection_of
+from provenance.index import vector_digest
 from provenance.ingest.record import Writer
 from provenance.ingest.request import Progress
-from provenance.ingest.run import no_finite_vector, recorded_run, rejected
-from provenance.version import __version__
+from provenance.ingest.run import no_finite_vector, recorded_run
 from provenance.vocabulary import Rejection, RejectReason
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
 
+    from provenance.arrays import Float32s, Uint8s
     from provenance.embedding import Backbone
-    from provenance.images import Outcome, Pixels, PreparationSettings
-    from provenance.ingest.record import FloatArray
+    from provenance.images import Outcome, PreparationSettings
     from provenance.ingest.request import OnProgress
     from provenance.installation import Installation
-    from provenance.records import VectorLocation
+    from provenance.records import NewImage, VectorLocation
 
 CHUNK = 64
 """Images that are looked up, or copied, at once."""
@@ -84,16 +83,11 @@ def run_embed(
     started = time.monotonic()
     catalog, space = workspace.catalog, backbone.space
     dataset = catalog.dataset(name)
-    index = workspace.index
-    catalog.ensure_space(space)
-    key = catalog.ensure_collection(dataset.dataset_id, space.space_id)
-    index.create(CollectionSpec(key, space.dimension, space.parts))
+    writer = Writer.opened(workspace, dataset.dataset_id, space, "embed", {})
     total = catalog.member_count(dataset.dataset_id)
-    lacking = catalog.without_vector(dataset.dataset_id, key)
-    run_id = catalog.start_run("embed", dataset.dataset_id, space.space_id, {}, __version__)
-    writer = Writer(catalog, index, dataset.dataset_id, key, space, run_id)
+    lacking = catalog.without_vector(dataset.dataset_id, writer.collection_key)
     again = Reembedding(workspace, writer, backbone, on_progress, stop or Event(), total, done=total - len(lacking))
-    with recorded_run(catalog, run_id, again.counts, lambda: again.interrupted):
+    with recorded_run(catalog, writer.run_id, again.counts, lambda: again.interrupted):
         again.run(lacking)
         if again.unreadable and len(again.unreadable) == total:
             first = next(iter(again.unreadable.values()))
@@ -103,7 +97,7 @@ def run_embed(
             )
     counts = {"images": total, "known": total - len(lacking), "embedded": 0, "copied": 0, "unreadable": 0}
     return EmbedReport(
-        run_id=run_id,
+        run_id=writer.run_id,
         name=name,
         dataset_id=dataset.dataset_id,
         space_id=space.space_id,
@@ -168,16 +162,14 @@ class Reembedding:
             record = catalog.image(key) if image_id in copies else None
             if record is not None:
                 vector = copies[image_id]
-                rows.append((self.writer.row(record.facts, vector=vector), vector))
+                rows.append((self.writer.row(record.facts, vector), vector))
         if rows:
-            self._note_changes(rows)
-            self.writer.write(rows)
-            self._count("copied", len(rows))
+            self._put("copied", rows)
         copied = {row.facts.image_id for row, _ in rows}
         return [image for image in images if image[0] not in copied]
 
-    def _undamaged(self, located: dict[str, VectorLocation]) -> dict[str, FloatArray]:
-        found: dict[str, FloatArray] = {}
+    def _undamaged(self, located: dict[str, VectorLocation]) -> dict[str, Float32s]:
+        found: dict[str, Float32s] = {}
         by_key: dict[str, dict[str, tuple[str, str]]] = {}
         for image_id, place in located.items():
             by_key.setdefault(place.collection_key, {})[place.point_id] = (image_id, place.vector_sha256)
@@ -195,7 +187,7 @@ class Reembedding:
 
     def _embedded(
         self, images: Sequence[tuple[str, str]]
-    ) -> Generator[list[tuple[_Again, FloatArray | None]], None, None]:
+    ) -> Generator[list[tuple[_Again, Float32s | None]], None, None]:
         recorded = self._recorded(images)
         if self.backbone is None:
             why = self.no_backbone or "no backbone is at hand"
@@ -211,28 +203,28 @@ class Reembedding:
                 return
             yield RecordedImage(image_id, tuple(self.writer.catalog.occurrences_for_reading(key)))
 
-    def _write(self, batch: Sequence[tuple[_Again, FloatArray | None]]) -> None:
+    def _write(self, batch: Sequence[tuple[_Again, Float32s | None]]) -> None:
         rows = []
         for again, vector in batch:
             outcome = again.outcome
             if isinstance(outcome, Rejection):
                 self.unreadable[again.recorded.image_id] = outcome
             elif vector is None or not np.isfinite(vector).all():
-                rejection = rejected(outcome.item, RejectReason.NOT_FINITE, no_finite_vector(self.writer.space))
+                rejection = rejection_of(outcome.item, RejectReason.NOT_FINITE, no_finite_vector(self.writer.space))
                 self.unreadable[again.recorded.image_id] = rejection
             else:
-                rows.append((self.writer.row(outcome.facts, vector=vector), vector))
-        self._note_changes(rows)
-        self.writer.write(rows)
-        self._count("embedded", len(rows))
+                rows.append((self.writer.row(outcome.facts, vector), vector))
+        self._put("embedded", rows)
         self._count("unreadable", len(batch) - len(rows))
 
-    def _note_changes(self, rows: Sequence[tuple[Any, FloatArray]]) -> None:
+    def _put(self, what: str, rows: Sequence[tuple[NewImage, Float32s]]) -> None:
         on_record = self.writer.catalog.points_by_id(self.writer.collection_key, [row.point_id for row, _ in rows])
         for row, _ in rows:
             point = on_record.get(row.point_id)
             if point is not None and point.vector_sha256 != row.vector_sha256:
                 self.changed.add(row.point_id)
+        self.writer.write(rows)
+        self._count(what, len(rows))
 
     def _count(self, what: str, number: int) -> None:
         self.counts[what] += number
@@ -255,5 +247,5 @@ def _again(recorded: RecordedImage, *, settings: PreparationSettings) -> _Again:
     return _Again(recorded, reread if isinstance(reread, Rejection) else reread.prepared(settings))
 
 
-def _pixels_of(again: _Again) -> Pixels | None:
+def _pixels_of(again: _Again) -> Uint8s | None:
     return None if isinstance(again.outcome, Rejection) else again.outcome.pixels

@@ -15,20 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from provenance.index import Points, point_id, vector_digest
+from provenance.index import CollectionSpec, Points, point_id, vector_digest
 from provenance.records import NewImage
+from provenance.version import __version__
 from provenance.vocabulary import Found, SourceItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from provenance.arrays import Float32s
     from provenance.catalog import Catalog
     from provenance.groups import GroupRule
     from provenance.index import VectorIndex
+    from provenance.installation import Installation
     from provenance.records import PointFacts
     from provenance.vocabulary import ImageFacts, Space
-
-FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 
 LOOK_UP = 1000
 """Items that are looked up in the catalog at once ..."""
@@ -36,42 +37,24 @@ LOOK_UP_BYTES = 16 * 2**20
 """... unless they carry their bytes: then so many bytes of them."""
 
 
-class KnownFiles:
-    """Tells the files of a dataset that need not be read again.
+def told_apart(
+    items: Iterable[Found], catalog: Catalog, dataset_id: str, collection_key: str, groups: GroupRule
+) -> Iterator[tuple[Found, str | None]]:
+    """Each input in its place, with the image_id that it is on record as; ``None``: it has to be read.
 
-    Args:
-        catalog: Where they are on record.
-        dataset_id: The dataset.
-        collection_key: The collection that must hold their vectors.
-        groups: A file whose group is not on record as this rule gives it is read again; ``None``: no rule was given.
+    So it has where the collection holds no vector of it, or its group is not on record as ``groups`` gives it.
     """
-
-    def __init__(self, catalog: Catalog, dataset_id: str, collection_key: str, groups: GroupRule | None = None) -> None:
-        self._catalog = catalog
-        self._dataset_id = dataset_id
-        self._collection_key = collection_key
-        self._groups = groups
-        self._pseudonym = cache(catalog.pseudonym)
-
-    def told_apart(self, items: Iterable[Found]) -> Iterator[tuple[Found, str | None]]:
-        """Each input in its place, with the image_id that it is on record as; ``None``: it has to be read."""
-        for chunk in _chunks(items):
-            known = self._known([item for item in chunk if isinstance(item, SourceItem)])
-            for item in chunk:
-                yield item, known.get(_stamp(item)) if isinstance(item, SourceItem) else None
-
-    def _known(self, items: Sequence[SourceItem]) -> dict[tuple[str | int, ...], str]:
-        names = {(item.source, item.member or ""): item.name for item in items}
+    pseudonym = cache(catalog.pseudonym)
+    for chunk in _chunks(items):
+        names = {(item.source, item.member or ""): item.name for item in chunk if isinstance(item, SourceItem)}
         known: dict[tuple[str | int, ...], str] = {}
-        for row in self._catalog.known_at(self._dataset_id, self._collection_key, list(names)):
-            if not self._is_regrouped(names[row.source, row.member or ""], row.group_key):
-                stamp = (row.size_bytes, row.modified_ns, row.changed_ns, row.inode)
-                known[row.source, row.member or "", *stamp] = row.image_id
-        return known
-
-    def _is_regrouped(self, name: str, group_key: str | None) -> bool:
-        group = self._groups(name) if self._groups is not None else None
-        return group is not None and self._pseudonym(group) != group_key
+        for row in catalog.known_at(dataset_id, collection_key, list(names)):
+            place = (row.source, row.member or "")
+            group = groups(names[place])
+            if group is None or pseudonym(group) == row.group_key:
+                known[*place, row.size_bytes, row.modified_ns, row.changed_ns, row.inode] = row.image_id
+        for item in chunk:
+            yield item, known.get(_stamp(item)) if isinstance(item, SourceItem) else None
 
 
 def _stamp(item: SourceItem) -> tuple[str | int, ...]:
@@ -102,18 +85,26 @@ class Writer:
     space: Space
     run_id: str
 
+    @classmethod
+    def opened(
+        cls, workspace: Installation, dataset_id: str, space: Space, kind: str, arguments: dict[str, Any]
+    ) -> Writer:
+        """Starts a run of this kind that writes into the dataset's collection of a space; made where there is none."""
+        catalog, index = workspace.catalog, workspace.index
+        catalog.ensure_space(space)
+        key = catalog.ensure_collection(dataset_id, space.space_id)
+        index.create(CollectionSpec(key, space.dimension, space.parts))
+        run_id = catalog.start_run(kind, dataset_id, space.space_id, arguments, __version__)
+        return cls(catalog, index, dataset_id, key, space, run_id)
+
     def row(
-        self,
-        facts: ImageFacts,
-        items: Sequence[SourceItem] = (),
-        group: str | None = None,
-        vector: FloatArray | None = None,
+        self, facts: ImageFacts, vector: Float32s | None, items: Sequence[SourceItem] = (), group: str | None = None
     ) -> NewImage:
         """What is to be recorded of an image; without a vector only its names and its membership."""
         digest = None if vector is None else vector_digest(vector)
         return NewImage(facts, list(items), group, point_id(facts.image_id, self.space.space_id), digest)
 
-    def write(self, images: Sequence[tuple[NewImage, FloatArray | None]]) -> None:
+    def write(self, images: Sequence[tuple[NewImage, Float32s | None]]) -> None:
         """Records a batch and its vectors, in the order of writes; returns when it is durable.
 
         Raises:

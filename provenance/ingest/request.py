@@ -70,8 +70,7 @@ class IngestRequest:
         Raises:
             ConflictError: If the name stands for something else.
         """
-        if self.kind is DatasetKind.SET:
-            assert self.membership is not None
+        if self.membership is not None:
             return catalog.create_set(self.name, self.membership, self.modality)
         assert self.generator is not None
         return catalog.create_release(self.name, self.generator, self.modality)
@@ -126,10 +125,8 @@ def layout_requests(root: Path, prefix: str, generator: Generator, **common: Any
     for folder, path in layout_sources(root).items():
         name = f"{prefix}-{folder.removeprefix('real_').replace('_', '-')}"
         membership = LAYOUT_FOLDERS.get(folder)
-        if membership is None:
-            requests.append(IngestRequest((path,), name, DatasetKind.RELEASE, generator=generator, **common))
-        else:
-            requests.append(IngestRequest((path,), name, DatasetKind.SET, membership, **common))
+        what = (DatasetKind.SET, membership, None) if membership else (DatasetKind.RELEASE, None, generator)
+        requests.append(IngestRequest((path,), name, *what, **common))
     return requests
 
 

@@ -18,24 +18,23 @@ import numpy as np
 
 from provenance.errors import ConflictError, EmbeddingError, ProvenanceError, SourceError
 from provenance.groups import GroupRule, group_rule
-from provenance.images import Prepared, open_source, prepare_frames
-from provenance.index import CollectionSpec, load_vectors
-from provenance.ingest.record import KnownFiles, Writer
+from provenance.images import Prepared, open_source, prepare_frames, rejection_of
+from provenance.index import load_vectors
+from provenance.ingest.record import Writer, told_apart
 from provenance.ingest.request import IngestReport, IngestRequest, OnProgress, Progress, image_ids_digest
 from provenance.logs import note, room, run_of, step
-from provenance.version import __version__
 from provenance.vocabulary import DatasetKind, PointState, Rejection, RejectReason, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
+    from provenance.arrays import Float32s, Uint8s
     from provenance.catalog import Catalog
     from provenance.embedding import Backbone
-    from provenance.images import Outcome, Pixels
-    from provenance.ingest.record import FloatArray
+    from provenance.images import Outcome
     from provenance.installation import Installation
     from provenance.records import Dataset, VectorLocation
-    from provenance.vocabulary import Found, SourceItem, Space
+    from provenance.vocabulary import Found, Space
 
 COUNTS = ("read", "added", "embedded", "copied", "known", "repeated", "rejected")
 _log = room(__name__)
@@ -143,19 +142,12 @@ class IngestRun:
 
     def __post_init__(self) -> None:
         catalog, dataset_id = self.catalog, self.dataset.dataset_id
-        catalog.ensure_space(self.space)
-        key = catalog.ensure_collection(dataset_id, self.space.space_id)
-        self.workspace.index.create(CollectionSpec(key, self.space.dimension, self.space.parts))
         if catalog.latest_seal(dataset_id) is not None:
             self.sealed_ids = frozenset(catalog.member_ids(dataset_id))
         self.rejected_before = frozenset((r.source, r.member or "") for r in catalog.rejects(dataset_id))
         membership = self.request.membership
-        arguments = {
-            "membership": membership.value if membership else None,
-            "group_from": self.request.group_from,
-        }
-        run_id = catalog.start_run("ingest", dataset_id, self.space.space_id, arguments, __version__)
-        self.writer = Writer(catalog, self.workspace.index, dataset_id, key, self.space, run_id)
+        arguments = {"membership": membership.value if membership else None, "group_from": self.request.group_from}
+        self.writer = Writer.opened(self.workspace, dataset_id, self.space, "ingest", arguments)
 
     @property
     def space(self) -> Space:
@@ -201,17 +193,16 @@ class IngestRun:
         self._refuse_nothing_read()
         return self._seal() if self.request.kind is DatasetKind.RELEASE else None
 
-    def _embedded(self, items: Iterable[Found]) -> Generator[list[tuple[_Plan, FloatArray | None]], None, None]:
+    def _embedded(self, items: Iterable[Found]) -> Generator[list[tuple[_Plan, Float32s | None]], None, None]:
         executor = self.workspace.executor
         task = partial(prepare_frames, settings=self.workspace.preparation(self.backbone))
         prepared = executor.prepared(self._unknown_items(items), task)
         yield from executor.embedded(self._planned(chain.from_iterable(prepared)), self.backbone, _pixels_of)
 
     def _unknown_items(self, items: Iterable[Found]) -> Iterator[Found]:
-        groups = self.groups if self.request.group_from is not None else None
-        known = KnownFiles(self.catalog, self.dataset.dataset_id, self.writer.collection_key, groups)
-        told_apart = ((item, None) for item in items) if self.request.rehash else known.told_apart(items)
-        for item, image_id in told_apart:
+        where = self.catalog, self.dataset.dataset_id, self.writer.collection_key, self.groups
+        told = ((item, None) for item in items) if self.request.rehash else told_apart(items, *where)
+        for item, image_id in told:
             if self.stop.is_set():
                 self.interrupted = True
                 return
@@ -251,7 +242,9 @@ class IngestRun:
             if isinstance(outcome, Rejection):
                 plans.append(outcome)
             elif (image_id := outcome.facts.image_id) in forgotten:
-                plans.append(rejected(outcome.item, RejectReason.FORGOTTEN, "was forgotten on request; it stays out"))
+                plans.append(
+                    rejection_of(outcome.item, RejectReason.FORGOTTEN, "was forgotten on request; it stays out")
+                )
             else:
                 self._refuse_change_of_sealed(outcome)
                 action = self._action(image_id, indexed, elsewhere)
@@ -277,9 +270,9 @@ class IngestRun:
             hint="other content needs another name: --release NAME",
         )
 
-    def _write(self, batch: Sequence[tuple[_Plan, FloatArray | None]]) -> None:
+    def _write(self, batch: Sequence[tuple[_Plan, Float32s | None]]) -> None:
         refused: list[Rejection] = []
-        images: list[tuple[_Planned, FloatArray | None]] = []
+        images: list[tuple[_Planned, Float32s | None]] = []
         for plan, vector in batch:
             outcome = plan if isinstance(plan, Rejection) else self._usable(plan, vector)
             if isinstance(outcome, Rejection):
@@ -294,25 +287,25 @@ class IngestRun:
             note(_log, "rejected", name=one.name, member=one.member, reason=one.reason.value, detail=one.detail)
         self._count([plan for plan, _ in images], len(refused))
 
-    def _usable(self, plan: _Planned, vector: FloatArray | None) -> _Plan:
+    def _usable(self, plan: _Planned, vector: Float32s | None) -> _Plan:
         image_id = plan.prepared.facts.image_id
         if vector is not None and not np.isfinite(vector).all():
             self.unusable[image_id] = no_finite_vector(self.space)
             self.seen.discard(image_id)
         if image_id in self.unusable:
-            return rejected(plan.prepared.item, RejectReason.NOT_FINITE, self.unusable[image_id])
+            return rejection_of(plan.prepared.item, RejectReason.NOT_FINITE, self.unusable[image_id])
         return plan
 
-    def _record(self, images: Sequence[tuple[_Planned, FloatArray | None]]) -> None:
+    def _record(self, images: Sequence[tuple[_Planned, Float32s | None]]) -> None:
         copies = self._copied([plan for plan, _ in images if plan.action is _Action.COPY])
         rows = []
         for plan, embedded in images:
             facts, item = plan.prepared.facts, plan.prepared.item
             vector = copies.get(id(plan), embedded)
-            rows.append((self.writer.row(facts, [item], self.groups(item.name), vector), vector))
+            rows.append((self.writer.row(facts, vector, [item], self.groups(item.name)), vector))
         self.writer.write(rows)
 
-    def _copied(self, plans: Sequence[_Planned]) -> dict[int, FloatArray]:
+    def _copied(self, plans: Sequence[_Planned]) -> dict[int, Float32s]:
         """Vectors of the same images and space that another collection holds, verified by digest."""
         if not plans:
             return {}
@@ -386,10 +379,5 @@ def no_finite_vector(space: Space) -> str:
     return f"backbone {space.backbone} gives no finite vector for it"
 
 
-def rejected(item: SourceItem, reason: RejectReason, detail: str) -> Rejection:
-    """The rejection of an image that could be read."""
-    return Rejection(item.name, item.source, item.member, item.size_bytes, reason, detail)
-
-
-def _pixels_of(plan: _Plan) -> Pixels | None:
+def _pixels_of(plan: _Plan) -> Uint8s | None:
     return plan.prepared.pixels if isinstance(plan, _Planned) and plan.action is _Action.EMBED else None

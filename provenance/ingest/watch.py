@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from provenance.errors import CatalogError, ProvenanceError, SourceError, UsageError, VectorStoreError
 from provenance.groups import group_rule
 from provenance.images import items_at, open_source
-from provenance.ingest import IngestRequest, IngestRun, KnownFiles
+from provenance.ingest import IngestRequest, IngestRun, told_apart
 from provenance.logs import note, room
 from provenance.vocabulary import SETTLE_SECONDS, DatasetKind, Rejection, SourceItem
 
@@ -222,9 +222,8 @@ class _Watch:
         if self.rehash or not keys:
             yield from found
             return
-        groups = self.groups if self.request.group_from is not None else None
-        known = KnownFiles(catalog, dataset.dataset_id, keys[0], groups)
-        yield from (one for one, image_id in known.told_apart(found) if image_id is None)
+        told = told_apart(found, catalog, dataset.dataset_id, keys[0], self.groups)
+        yield from (one for one, image_id in told if image_id is None)
 
     def _retry_later(self) -> None:
         self.retry_seconds = min(max(2 * self.retry_seconds, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)

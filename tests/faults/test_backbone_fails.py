@@ -64,6 +64,6 @@ def test_killed_decoding_process_is_an_error_and_the_next_run_goes_on(workspace:
 def _worker_of(parent: int) -> int:
     for entry in Path("/proc").iterdir():
         is_child = entry.name.isdigit() and f"PPid:\t{parent}\n" in (entry / "status").read_text()
-        if is_child and b"embedding.workers" in (entry / "cmdline").read_bytes():
+        if is_child and b"embedding.executor" in (entry / "cmdline").read_bytes():
             return int(entry.name)
     raise AssertionError("no worker is there")
