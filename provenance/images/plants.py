@@ -76,20 +76,6 @@ DEFAULT_KINDS = (
     PlantKind("blend", 0.3),
 )
 
-# Name -> the least and the greatest strength, both allowed; None: there is no strength.
-_RANGES: dict[str, tuple[float, float] | None] = {
-    "exact": None,
-    "jpeg": (1, 95),
-    "resize": (0.01, 1),
-    "crop": (0.05, 1),
-    "flip": None,
-    "rotate": (-180, 180),
-    "blur": (0.01, 1000),
-    "noise": (0.01, 1000),
-    "gamma": (0.01, 100),
-    "blend": (0.001, 1),
-}
-
 
 def kinds_named(names: Sequence[str]) -> tuple[PlantKind, ...]:
     """Kinds from words such as ``exact``, ``blend`` (all default strengths) or ``blend:0.6``; the order is kept.
@@ -100,17 +86,17 @@ def kinds_named(names: Sequence[str]) -> tuple[PlantKind, ...]:
     found: dict[PlantKind, None] = {}
     for word in (part.strip() for name in names for part in name.split(",") if part.strip()):
         name, _, strength = word.partition(":")
-        if name not in _RANGES:
-            raise UsageError(f"there is no kind of plant {name!r}", hint=f"there are {', '.join(_RANGES)}")
+        if name not in _KINDS:
+            raise UsageError(f"there is no kind of plant {name!r}", hint=f"there are {', '.join(_KINDS)}")
         chosen = [_kind(name, strength)] if strength else [kind for kind in DEFAULT_KINDS if kind.name == name]
         found |= dict.fromkeys(chosen)
     if not found:
-        raise UsageError("no kind of plant was named", hint=f"there are {', '.join(_RANGES)}")
+        raise UsageError("no kind of plant was named", hint=f"there are {', '.join(_KINDS)}")
     return tuple(found)
 
 
 def _kind(name: str, strength: str) -> PlantKind:
-    limits = _RANGES[name]
+    limits, _ = _KINDS[name]
     if limits is None:
         raise UsageError(f"plants of the kind {name} have no strength", hint=f"write {name}")
     try:
@@ -167,9 +153,10 @@ def altered(pixels: Pixels, kind: PlantKind, rng: Generator, partner: Pixels | N
         if partner is None or partner.shape != pixels.shape:
             raise UsageError("a blend needs a generated image of the same shape")
         return _rounded(kind.strength * pixels + (1 - kind.strength) * partner.astype(np.float64))
-    if kind.name not in _ALTERATIONS:
-        raise UsageError(f"there is no kind of plant {kind.name!r}", hint=f"there are {', '.join(_RANGES)}")
-    return _ALTERATIONS[kind.name](pixels, kind.strength, rng)
+    _, alteration = _KINDS.get(kind.name, (None, None))
+    if alteration is None:
+        raise UsageError(f"there is no kind of plant {kind.name!r}", hint=f"there are {', '.join(_KINDS)}")
+    return alteration(pixels, kind.strength, rng)
 
 
 def _jpeg(pixels: Pixels, quality: float, _rng: Generator) -> Pixels:
@@ -214,16 +201,18 @@ def _rounded(values: np.ndarray[Any, np.dtype[np.float64]]) -> Pixels:
     return rounded
 
 
-_ALTERATIONS: dict[str, Callable[[Pixels, float, Generator], Pixels]] = {
-    "exact": lambda pixels, _strength, _rng: pixels,
-    "jpeg": _jpeg,
-    "resize": _resize,
-    "crop": _crop,
-    "flip": _flip,
-    "rotate": _rotate,
-    "blur": _blur,
-    "noise": _noise,
-    "gamma": _gamma,
+# Name -> the least and the greatest strength, both allowed (None: there is no strength), and what is done.
+_KINDS: dict[str, tuple[tuple[float, float] | None, Callable[[Pixels, float, Generator], Pixels] | None]] = {
+    "exact": (None, lambda pixels, _strength, _rng: pixels),
+    "jpeg": ((1, 95), _jpeg),
+    "resize": ((0.01, 1), _resize),
+    "crop": ((0.05, 1), _crop),
+    "flip": (None, _flip),
+    "rotate": ((-180, 180), _rotate),
+    "blur": ((0.01, 1000), _blur),
+    "noise": ((0.01, 1000), _noise),
+    "gamma": ((0.01, 100), _gamma),
+    "blend": ((0.001, 1), None),  # it takes another image
 }
 
 

@@ -102,25 +102,17 @@ def recorded_run(
     catalog: Catalog, run_id: str, counts: Mapping[str, int], is_interrupted: Callable[[], bool]
 ) -> Iterator[None]:
     """Whatever ends a run, the catalog and the log say how it ended and how far it came."""
-    with run_of(run_id), step(_log, "run") as facts, _recorded(catalog, run_id, counts, is_interrupted):
+    with run_of(run_id), step(_log, "run") as facts:
         try:
             yield
-        finally:
+        except BaseException as error:
             facts.update(counts)
-
-
-@contextmanager
-def _recorded(
-    catalog: Catalog, run_id: str, counts: Mapping[str, int], is_interrupted: Callable[[], bool]
-) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        state = RunState.INTERRUPTED if isinstance(error, KeyboardInterrupt) else RunState.FAILED
-        with suppress(ProvenanceError):  # what ended the run is the news, also where the catalog itself is gone
-            catalog.finish_run(run_id, state, dict(counts))
-        raise
-    catalog.finish_run(run_id, RunState.INTERRUPTED if is_interrupted() else RunState.FINISHED, dict(counts))
+            state = RunState.INTERRUPTED if isinstance(error, KeyboardInterrupt) else RunState.FAILED
+            with suppress(ProvenanceError):  # what ended the run is the news, also where the catalog itself is gone
+                catalog.finish_run(run_id, state, dict(counts))
+            raise
+        facts.update(counts)
+        catalog.finish_run(run_id, RunState.INTERRUPTED if is_interrupted() else RunState.FINISHED, dict(counts))
 
 
 @dataclass
