@@ -18,6 +18,7 @@ from provenance.vocabulary import (
     Label,
     Membership,
     PointState,
+    Rejection,
     RejectReason,
     Role,
     RunState,
@@ -110,19 +111,13 @@ class RunRecord:
     counts: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class RejectRecord:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectRecord(Rejection):
     """One rejected input of a dataset, as last seen."""
 
     reject_id: int
     run_id: str
     dataset_id: str
-    name: str
-    source: str
-    member: str | None
-    size_bytes: int
-    reason: RejectReason
-    detail: str
     rejected_at: datetime
 
 
@@ -408,27 +403,14 @@ class ImageRecord:
         return self.facts.image_id
 
 
-@dataclass(frozen=True, slots=True)
-class OccurrenceRecord:
-    """One name under which an image was found."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OccurrenceRecord(SourceItem):
+    """One name under which an image was found: something to read again."""
 
     dataset_id: str
     dataset_name: str
-    name: str
-    source: str
-    member: str | None
-    size_bytes: int
-    modified_ns: int
-    changed_ns: int
-    inode: int
     found_at: datetime
     run_id: str | None
-
-    def to_item(self) -> SourceItem:
-        """The occurrence as something to read again."""
-        return SourceItem(
-            self.name, self.source, self.member, self.size_bytes, self.modified_ns, self.changed_ns, self.inode
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,8 @@ def _occurrences(session: Session, image_keys: Sequence[str]) -> dict[str, list[
 def _for_reading(records: Iterable[OccurrenceRecord]) -> list[SourceItem]:
     found = sorted(records, key=lambda one: one.found_at, reverse=True)
     found.sort(key=lambda one: one.member is not None)
-    return list({(one.source, one.member): one.to_item() for one in reversed(found)}.values())[::-1]
+    by_place: dict[tuple[str, str | None], SourceItem] = {(one.source, one.member): one for one in reversed(found)}
+    return list(by_place.values())[::-1]
 
 
 def memberships_of(session: Session, image_key: str) -> list[MembershipRecord]:

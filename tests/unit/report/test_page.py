@@ -131,10 +131,10 @@ def content(**changes: Any) -> ReportContent:
 
 
 def reject(name: str, detail: str) -> AuditReject:
-    at = datetime(2026, 1, 2, tzinfo=UTC)
-    return AuditReject(
-        1, RejectReason.BROKEN, RejectRecord(1, "r", "d", name, "", None, 1, RejectReason.BROKEN, detail, at)
-    )
+    broken = RejectReason.BROKEN
+    ids: dict[str, Any] = {"reject_id": 1, "run_id": "r", "dataset_id": "d"}
+    record = RejectRecord(name, "", None, 1, broken, detail, **ids, rejected_at=datetime(2026, 1, 2, tzinfo=UTC))
+    return AuditReject(1, broken, record)
 
 
 class Reader(HTMLParser):
