@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from provenance.detection import Decision, Threshold
+    from provenance.findings import Found
+    from provenance.vocabulary import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +22,11 @@ class Judgement:
         threshold: What scores were compared with; ``None`` for a rule without one number for all.
         basis: The rule's figures as JSON values, as they enter the verdict digest.
         moments: mu, sigma, alpha and n, where the rule has them.
-        settings: What the audit records of Euclidean distance beside.
+        by_distance: How many labels there are by Euclidean distance, and how many of them are the same.
         notes: What a person should know.
-        facts: What else the audit records in its settings, such as its outcome; JSON values.
+        outcome: The conclusion for the release; ``None`` for rules without one.
+        outcome_reason: Why; ``None`` likewise.
+        own: What the rule found beside, as the audit records it.
         counts: What else it counts.
     """
 
@@ -30,7 +34,9 @@ class Judgement:
     threshold: float | None
     basis: Mapping[str, Any]
     moments: Threshold | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    by_distance: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    outcome: Outcome | None = None
+    outcome_reason: str | None = None
+    own: Found | None = None
     counts: Mapping[str, int] = field(default_factory=dict)

@@ -7,9 +7,10 @@ images differ in native resolution, whole-image features partly measure that.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from provenance.errors import SourceError, SpaceMismatchError
+from provenance.findings import Resolutions
 from provenance.ingest import run_embed
 from provenance.pace import throttled
 from provenance.spaces import common_space, lacking_in, native_resolution
@@ -88,12 +89,11 @@ def _lines(name: str, on_step: Callable[[str], None]) -> OnProgress:
     return lambda progress: say(f"{name}: {progress.done:,} of {progress.total:,} images")
 
 
-def resolution_settings(catalog: Catalog, frozen: FrozenAudit) -> dict[str, Any]:
-    """What an audit records of it: native sizes by role, and the size that all were brought to (null: none)."""
+def resolutions_of(catalog: Catalog, frozen: FrozenAudit) -> Resolutions:
+    """What an audit records of it: native sizes by role, and the size that all were brought to."""
     matched = frozen.space.matched_resolution
-    sizes = {"release": _named(catalog.native_resolutions(frozen.release.dataset.dataset_id))}
-    sizes["reals"] = _named(_sizes_of_reals(catalog, frozen))
-    return {"resolution": {"matched": matched and resolution_name(matched), **sizes}}
+    release = _named(catalog.native_resolutions(frozen.release.dataset.dataset_id))
+    return Resolutions(resolution_name(matched) if matched else None, release, _named(_sizes_of_reals(catalog, frozen)))
 
 
 def resolution_notes(catalog: Catalog, frozen: FrozenAudit) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from provenance.errors import UsageError
+from provenance.vocabulary import Label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from provenance.audit.inputs import FrozenAudit, Parties
     from provenance.audit.judgement import Judgement
     from provenance.installation import Installation
-    from provenance.records import Member
+    from provenance.records import AuditRecord, Member
     from provenance.vocabulary import Role, RuleName, Subject
 
     OnStep = Callable[[str], None]
@@ -34,13 +35,20 @@ class Rule(ABC):
         name: As it is asked for and recorded.
         options: Options of a call that belong to this rule alone, with their flags.
         judges_parts: Whether it judges in local spaces, too.
-        concludes: Whether it controls an error rate, and concludes something for the release.
+        calibrates: Whether not-used images calibrate it: it judges none of them, has p-values, and concludes something
+            for the release.
+        by_model: Whether scores are probabilities of a fitted model, which only a policy can state.
+        labels: That its verdicts have.
+        score_axis: What a figure of its scores says below.
     """
 
     name: ClassVar[RuleName]
     options: ClassVar[Mapping[str, str]] = {}
     judges_parts: ClassVar[bool] = False
-    concludes: ClassVar[bool] = False
+    calibrates: ClassVar[bool] = False
+    by_model: ClassVar[bool] = False
+    labels: ClassVar[tuple[Label, ...]] = (Label.USED, Label.NOT_USED)
+    score_axis: ClassVar[str] = "score (no unit)"
 
     @classmethod
     def of_options(cls, options: Mapping[str, Any], _top_k: int) -> Self:
@@ -123,3 +131,13 @@ class Rule(ABC):
             UsageError: If the rule can't.
         """
         raise UsageError(f"plants are not judged by the rule {self.name.value}")
+
+    @classmethod
+    def facts(cls, _audit: AuditRecord) -> dict[str, str]:
+        """What is printed of an audit by it, beside what every audit has: facts in words, by their titles."""
+        return {}
+
+    @classmethod
+    def symbol(cls, _parameters: Mapping[str, Any]) -> str:
+        """What a score is called in figures, by the parameters on record; '' where it is a greatest similarity."""
+        return ""

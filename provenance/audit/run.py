@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from provenance.audit.bench import Bench
-from provenance.audit.distances import nearest_by_distance
 from provenance.audit.evidence import SubjectEvidence, Vectors, gather
 from provenance.audit.plan import AuditPlan, AuditRequest, resolve
-from provenance.audit.resolution import resolution_notes, resolution_settings
+from provenance.audit.resolution import resolution_notes, resolutions_of
 from provenance.audit.twins import twin_counts, twin_notes, twins_of
-from provenance.findings import Findings
+from provenance.detection import check_nearest
+from provenance.findings import Euclidean, Findings
 from provenance.ingest import image_ids_digest
 from provenance.logs import room, run_of, step, steps
 from provenance.records import AuditDataset, AuditRecord, NeighborRecord, VerdictRecord
@@ -156,16 +156,32 @@ def verdict_digest(plan: AuditPlan, basis: Mapping[str, Any], leaves: Sequence[s
 def _findings(
     workspace: Installation, frozen: FrozenAudit, subjects: Sequence[SubjectEvidence], judged: Judgement
 ) -> Findings:
-    twins = twins_of(frozen)
-    values = {
-        "search": "exact",
-        "index": workspace.index_url.partition(":")[0],
-        "euclidean": {**nearest_by_distance(subjects), **judged.settings},
-        **judged.facts,
-        **({"twins": twins.to_json()} if twins else {}),
-        **resolution_settings(workspace.catalog, frozen),
-    }
-    return Findings.from_json(values)
+    return Findings(
+        index=workspace.index_url.partition(":")[0],
+        euclidean=Euclidean(**_nearest_by_distance(subjects), **judged.by_distance),
+        outcome=judged.outcome,
+        outcome_reason=judged.outcome_reason,
+        own=judged.own.to_json() if judged.own else {},
+        twins=twins_of(frozen),
+        resolution=resolutions_of(workspace.catalog, frozen),
+    )
+
+
+def _nearest_by_distance(subjects: Sequence[SubjectEvidence]) -> dict[str, int]:
+    """In how many cases (a subject and a role) the nearest neighbor is the same by Euclidean distance.
+
+    ``nearest``: cases with two recorded neighbors or more; ``same_nearest``: the same for certain; ``tied``: the two
+    closest are equally near up to rounding, by either metric.
+    """
+    closest, second = [], []
+    for subject in subjects:
+        ranked = {(n.role, n.rank): n.similarity for n in subject.neighbors if n.rank <= 2}
+        for (role, rank), similarity in ranked.items():
+            if rank == 1 and (role, 2) in ranked:
+                closest.append(similarity)
+                second.append(ranked[role, 2])
+    found = check_nearest(closest, second)
+    return {"nearest": found.n, "same_nearest": found.same, "tied": found.tied}
 
 
 def _verdict(subject: SubjectEvidence, decision: Decision, threshold: float | None) -> VerdictRecord:

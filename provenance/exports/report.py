@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from provenance.audit.rules import rule_named
 from provenance.errors import SourceError, UsageError
 from provenance.exports.report_calibrated import calibrated_part, heat_maps
 from provenance.files import require_free, write_bytes
@@ -28,7 +29,7 @@ from provenance.report import (
     render,
 )
 from provenance.version import __version__
-from provenance.vocabulary import DatasetKind, Label, Role, RuleName, Subject
+from provenance.vocabulary import DatasetKind, Label, Role, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,13 +56,6 @@ DEFAULT_CASES = 12
 THUMBNAIL_SIZE = 224
 _SMALLEST_PERCENT = 4
 _CANDIDATES = {Subject.GENERATED: (Role.USED, Role.AGAINST), Subject.REAL: (Role.RELEASE,)}
-_PARAMETER_FLAGS = {
-    "--alpha": "alpha",
-    "--population": "population",
-    "--score": "score",
-    "--fdr": "q",
-    "--top-k": "top_k",
-}
 _FLAGS = {Role.USED: "--used", Role.NOT_USED: "--not-used", Role.AGAINST: "--against"}
 _CLAIMS = {
     Role.USED: "of real images claimed used",
@@ -139,6 +133,7 @@ def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = D
     reader = _CaseReader(workspace, audit, played)
     closest = _closest(verdicts, cases)
     heat, not_explained = heat_maps(workspace, audit, [each.image_key for each in closest], reader.generated)
+    rule = rule_named(audit.rule)
     return ReportContent(
         audit=audit,
         parameters=parameters,
@@ -146,12 +141,7 @@ def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = D
         catalog_uuid=catalog.catalog_uuid,
         datasets=tuple(datasets),
         known=known,
-        series=score_series(
-            audit.subject,
-            verdicts,
-            probabilities=audit.rule == RuleName.LOGISTIC,
-            score=str(parameters.get("score", "")),
-        ),
+        series=score_series(audit.subject, verdicts, rule.symbol(parameters)),
         by_role=_labels_by_role(verdicts) if audit.subject is Subject.REAL else (),
         cases=tuple(reader.case(rank, each, heat.get(each.image_key)) for rank, each in enumerate(closest, start=1)),
         rejects=tuple(catalog.audit_rejects(audit.audit_id)),
@@ -159,7 +149,8 @@ def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = D
         audit_command=audit_command(audit, parameters, played),
         ingest_commands=tuple(ingest_command(each, space) for each in known.values()),
         report_version=__version__,
-        policy_file=_policy_file(audit, parameters) if audit.rule == RuleName.LOGISTIC else "",
+        policy_file=_policy_file(audit, parameters) if rule.by_model else "",
+        by_probability=rule.by_model,
         calibrated=calibrated_part(workspace, audit, verdicts, list(known)),
         not_explained=not_explained,
     )
@@ -171,32 +162,25 @@ def _policy_file(audit: AuditRecord, parameters: Mapping[str, Any]) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
 
 
-def score_series(
-    subject: Subject, verdicts: Sequence[StoredVerdict], *, probabilities: bool = False, score: str = ""
-) -> tuple[Series, ...]:
+def score_series(subject: Subject, verdicts: Sequence[StoredVerdict], symbol: str = "") -> tuple[Series, ...]:
     """The scores by kind: S_u, S_n and the unknown sets' for generated images; S(r) by claim for real ones.
 
-    Of a fitted model the probabilities, of a calibrated audit its membership ``score``, likewise by claim for real
-    images.
+    Scores of another kind (``symbol``), such as probabilities, likewise by claim for real images.
     """
-    if probabilities and subject is Subject.GENERATED:
-        return (Series("P(used)", "of generated images", tuple(v.score for v in verdicts if v.score is not None)),)
     if subject is Subject.REAL:
-        found = [
-            Series(
-                "P(used)" if probabilities else f"score {score}" if score else "S(r)",
-                words,
-                tuple(v.score for v in verdicts if v.subject_role is role and v.score is not None),
-            )
+        kinds = [
+            (symbol or "S(r)", words, [v.score for v in verdicts if v.subject_role is role])
             for role, words in _CLAIMS.items()
         ]
+    elif symbol:
+        kinds = [(symbol, "of generated images", [v.score for v in verdicts])]
     else:
-        kinds = (
+        kinds = [
             ("S_u", "to the nearest used image", [v.s_used for v in verdicts]),
             ("S_unknown", "to the nearest unknown image", [v.s_against for v in verdicts]),
             ("S_n", "to the nearest not used image", [v.s_not_used for v in verdicts]),
-        )
-        found = [Series(symbol, words, tuple(s for s in scores if s is not None)) for symbol, words, scores in kinds]
+        ]
+    found = [Series(symbol, words, tuple(s for s in scores if s is not None)) for symbol, words, scores in kinds]
     return tuple(series for series in found if series.values)
 
 
@@ -209,9 +193,10 @@ def audit_command(
         if row.role in _FLAGS:
             words += _option(_FLAGS[row.role], row.name)
     words += ["--subject", audit.subject.value, "--rule", audit.rule]
-    if audit.rule == RuleName.LOGISTIC:
+    rule = rule_named(audit.rule)
+    if rule.by_model:
         words += ["--policy", audit.policy_id if compare else "policy.json"]
-    for flag, name in _PARAMETER_FLAGS.items():
+    for name, flag in (*rule.options.items(), ("top_k", "--top-k")):
         if name in parameters:
             words += _option(flag, f"{parameters[name]}")
     if reference := audit.findings.reference_release:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provenance.vocabulary import Role, RuleName
+from provenance.vocabulary import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,6 +140,7 @@ class ReportContent:
         ingest_commands: The calls that bring in its datasets, with the places of the images left open.
         report_version: Version of the software that wrote the report.
         policy_file: The policy as the text of a file, where a command needs it; else ''.
+        by_probability: Whether scores are probabilities of a fitted model, compared with a cutoff, and no similarities.
         calibrated: What a calibrated audit has beside; ``None`` for other rules.
         not_explained: Why there are no heat maps, where there could be some.
     """
@@ -159,13 +160,9 @@ class ReportContent:
     ingest_commands: tuple[str, ...]
     report_version: str
     policy_file: str = ""
+    by_probability: bool = False
     calibrated: CalibratedPart | None = None
     not_explained: str = ""
-
-    @property
-    def by_probability(self) -> bool:
-        """Whether scores are probabilities of a fitted model, compared with a cutoff, and no similarities."""
-        return self.audit.rule == RuleName.LOGISTIC
 
     @property
     def release(self) -> str:

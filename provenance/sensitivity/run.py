@@ -215,7 +215,7 @@ def _notes(report: SensitivityReport, bench: PlantBench, policy: Policy, role: R
             f"{report.found_without:,} images are found without any plant, and none of them was copied: shares are of "
             "the others."
         )
-    if not policy.rule.concludes and policy.subject is Subject.GENERATED:
+    if not policy.rule.calibrates and policy.subject is Subject.GENERATED:
         notes.append(
             f"The rule {report.rule} labels {report.base_share:.0%} of the audit's images as used without any plant: "
             "a share found means something only as far as it is above that."

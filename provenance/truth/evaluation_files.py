@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from provenance.audit.rules import rule_named
 from provenance.detection import histogram, roc_points
 from provenance.files import csv_bytes, json_bytes, write_files
 from provenance.report import Curve, Drawing, Series, draw_calibration, draw_histogram, draw_roc
 from provenance.truth.evaluations import METRIC_COLUMNS
-from provenance.vocabulary import RuleName, Subject
+from provenance.vocabulary import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
 
 REPORT_FILE, METRICS_FILE, CURVES_FILE = "evaluation.json", "metrics.csv", "curves.json"
 MAX_CURVES, LONGEST_NAME = 6, 24
-
-_AXES: dict[str, str] = {
-    RuleName.MU_ALPHA_SIGMA: "greatest cosine similarity (no unit; 1 = same direction)",
-    RuleName.LOGISTIC: "probability of 'used' by the fitted model (no unit)",
-}
 
 
 def write_evaluation(report: EvaluationReport, folder: Path, *, replace: bool = False) -> tuple[Path, ...]:
@@ -66,7 +62,7 @@ def _drawings(report: EvaluationReport) -> Iterator[tuple[str, Drawing]]:
     for audit in report.audits:
         suffix = f"_{audit.judged.short_id}" if several else ""
         record = audit.judged.audit
-        axis = _AXES.get(record.rule, "score (no unit)")
+        axis = rule_named(record.rule).score_axis
         yield f"histogram{suffix}", draw_histogram(_series(audit), axis, record.threshold, record.mu)
         if audit.calibration is not None:
             found = audit.calibration
@@ -126,10 +122,10 @@ def _shortened(name: str) -> str:
 
 
 def _series(audit: EvaluatedAudit) -> tuple[Series, ...]:
-    """Of generated images S_u and S_n over all verdicts (the paper's figure 2); else the scores by truth."""
+    """Of generated images S_u and S_n over all verdicts where T is (the paper's figure 2); else the scores by truth."""
     judged = audit.judged
     verdicts = [image.verdict for image in judged.images]
-    if judged.audit.subject is Subject.GENERATED and judged.audit.rule == RuleName.MU_ALPHA_SIGMA:
+    if judged.audit.subject is Subject.GENERATED and judged.audit.mu is not None:
         used = tuple(v.s_used for v in verdicts if v.s_used is not None)
         not_used = tuple(v.s_not_used for v in verdicts if v.s_not_used is not None)
         named = (Series("S_u", "to used images", used), Series("S_n", "to not-used images", not_used))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from provenance.audit.rules import rule_named
 from provenance.errors import ConflictError, NotFoundError, SourceError, UsageError
 from provenance.exports import id_of_name
-from provenance.vocabulary import IMAGE_ID_PREFIX, RuleName, Subject
+from provenance.vocabulary import IMAGE_ID_PREFIX, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,7 +52,7 @@ def truth_of_claims(judged: JudgedAudit) -> Truth:
             hint="give their truth with --labels, or evaluate an audit with --subject real",
         )
     used = {image.image_key: image.claimed for image in judged.images if image.claimed is not None}
-    if judged.audit.rule == RuleName.CALIBRATED and used and all(used.values()):
+    if rule_named(judged.audit.rule).calibrates and used and all(used.values()):
         raise UsageError(
             f"audit {judged.short_id} is calibrated by its not-used images and judges none of them: its claims are of "
             "one class",

@@ -21,7 +21,7 @@ from provenance.detection import (
 from provenance.errors import UsageError
 from provenance.logs import room, step
 from provenance.truth.known import Known, KnownImage, TruthRequest, known_images
-from provenance.vocabulary import Population, RuleName, Subject
+from provenance.vocabulary import Population, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,9 +130,8 @@ def run_sweep(workspace: Installation, request: SweepRequest) -> SweepReport:
 def _population(workspace: Installation, known: Known) -> Population:
     """What the audit took mu and sigma over; the maxima for audits by another rule."""
     audit = known.audits[0]
-    if audit.rule != RuleName.MU_ALPHA_SIGMA:
-        return Population.MAXIMA
-    population = Population(workspace.catalog.policy(audit.policy_id).parameters["population"])
+    parameters = workspace.catalog.policy(audit.policy_id).parameters
+    population = Population(parameters.get("population", Population.MAXIMA))
     if population is Population.PAIRWISE and known.control:
         raise UsageError(
             "mu and sigma over all pairs are those of one audit, and a control has its own",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from provenance.audit.bench import Bench, PlantBench, PlantVectors
     from provenance.audit.evidence import SubjectEvidence
     from provenance.audit.inputs import FrozenAudit
+    from provenance.records import AuditRecord
 
 
 _NOTE = (
@@ -42,6 +43,8 @@ class LogisticRule(Rule):
     """
 
     name: ClassVar[RuleName] = RuleName.LOGISTIC
+    by_model: ClassVar[bool] = True
+    score_axis: ClassVar[str] = "probability of 'used' by the fitted model (no unit)"
 
     model: LogisticModel
     space_id: str | None = None
@@ -98,6 +101,16 @@ class LogisticRule(Rule):
         columns = {name: [there(row[name]) for row in rows] for name in self.model.features}
         cutoff = float(self.model.settings.cutoff)
         return Judgement(tuple(self.model.decide(columns)), cutoff, {"cutoff": cutoff}, notes=(_NOTE,))
+
+    @classmethod
+    def facts(cls, audit: AuditRecord) -> dict[str, str]:
+        """See ``Rule``: the cutoff."""
+        return {"threshold": f"used above a probability of {audit.threshold:g}"}
+
+    @classmethod
+    def symbol(cls, _parameters: Mapping[str, Any]) -> str:
+        """See ``Rule``."""
+        return "P(used)"
 
     def judge_plants(self, bench: PlantBench, plants: PlantVectors) -> JudgedCopies:
         """See ``Rule``."""

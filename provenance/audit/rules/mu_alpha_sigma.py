@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from provenance.audit.bench import Bench, PlantBench, PlantVectors
     from provenance.audit.evidence import SubjectEvidence
     from provenance.detection import Threshold
+    from provenance.records import AuditRecord
 
 _BASELINE = (
     "The mu-alpha-sigma rule is the published baseline. On GAN data with known truth it is at chance: "
@@ -50,6 +51,7 @@ class MuAlphaSigmaRule(Rule):
 
     name: ClassVar[RuleName] = RuleName.MU_ALPHA_SIGMA
     options: ClassVar[Mapping[str, str]] = {"alpha": "--alpha", "population": "--population"}
+    score_axis: ClassVar[str] = "greatest cosine similarity (no unit; 1 = same direction)"
 
     alpha: float = 0.5
     population: Population = Population.MAXIMA
@@ -83,10 +85,18 @@ class MuAlphaSigmaRule(Rule):
         notes = [_BASELINE]
         if bench.frozen.subject is Subject.GENERATED and not set(CANDIDATES) & bench.frozen.reals.keys():
             notes.append("No used or unknown set was given: nothing can be labelled used.")
-        settings = self._labels_by_distance(candidates, others)
+        by_distance = self._labels_by_distance(candidates, others)
         return Judgement(
-            tuple(decisions), threshold.value, asdict(threshold), threshold, settings=settings, notes=tuple(notes)
+            tuple(decisions), threshold.value, asdict(threshold), threshold, by_distance, notes=tuple(notes)
         )
+
+    @classmethod
+    def facts(cls, audit: AuditRecord) -> dict[str, str]:
+        """See ``Rule``: T, and what it is made of."""
+        return {
+            "threshold": f"T = {audit.threshold:.9f} = mu {audit.mu:.9f} + {audit.alpha:g} x sigma {audit.sigma:.9f} "
+            f"(n = {audit.population_count:,})"
+        }
 
     def judge_plants(self, bench: PlantBench, plants: PlantVectors) -> JudgedCopies:
         """See ``Rule``; mu, sigma and T are taken anew with each plant."""
@@ -139,7 +149,7 @@ class MuAlphaSigmaRule(Rule):
             return threshold_of_scores(population, self.alpha)
         return pairwise_threshold(bench, self.alpha)
 
-    def _labels_by_distance(self, scores: Sequence[float | None], others: Sequence[float | None]) -> Mapping[str, Any]:
+    def _labels_by_distance(self, scores: Sequence[float | None], others: Sequence[float | None]) -> Mapping[str, int]:
         """How many labels stay when mu, sigma and T are those of Euclidean distances.
 
         Nothing where T is not over these scores, or some image has no score.

@@ -8,7 +8,7 @@ unknown, which are what the question is about (Efron 2008 on separate and joint 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from provenance.audit.inputs import CANDIDATES
 from provenance.detection import Calibrated, calibrate
 from provenance.errors import UsageError
+from provenance.findings import CalibratedFigures, Family
 from provenance.vocabulary import Label, Role
 
 if TYPE_CHECKING:
@@ -66,20 +67,26 @@ class Families:
         """What weakens the p-values, each once."""
         return tuple(dict.fromkeys(warning for each in self.of_role.values() for warning in each.warnings))
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def figures(self) -> CalibratedFigures:
         """As an audit records it: figures of the family in question, and of every family by its role."""
-        return {
-            **summary(self.asked),
-            "established": self.established,
-            "reason": self.reason,
-            "warnings": list(self.warnings),
-            "families": {role.value: summary(each) for role, each in self.of_role.items()},
-        }
+        return figures_of(
+            self.asked,
+            established=self.established,
+            reason=self.reason,
+            warnings=self.warnings,
+            families={role.value: family_of(each) for role, each in self.of_role.items()},
+        )
 
 
-def summary(verdicts: Calibrated) -> dict[str, Any]:
-    """Everything but what is recorded with each verdict, as JSON values."""
-    return {name: value for name, value in verdicts.to_json().items() if name not in _PER_IMAGE}
+def figures_of(asked: Family, **others: Any) -> CalibratedFigures:
+    """The figures of a family, and others beside or in their place."""
+    return CalibratedFigures(**{each.name: getattr(asked, each.name) for each in fields(Family)} | others)
+
+
+def family_of(verdicts: Calibrated) -> Family:
+    """Everything but what is recorded with each verdict."""
+    return Family(**{each.name: getattr(verdicts, each.name) for each in fields(Family)})
 
 
 def judge_families(

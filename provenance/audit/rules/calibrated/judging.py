@@ -11,6 +11,7 @@ Not-used images are calibration only: no verdict is made on them, and the counts
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,12 +20,13 @@ from provenance.audit.features import S_NOT_USED, S_USED, features_of
 from provenance.audit.judgement import Judgement
 from provenance.audit.nearest import nearest_of_other_groups
 from provenance.audit.rules.calibrated.exchangeability import audits_served, guarantee, shift_of
-from provenance.audit.rules.calibrated.families import Families, judge_families, summary
+from provenance.audit.rules.calibrated.families import Families, family_of, figures_of, judge_families
 from provenance.audit.rules.calibrated.outcome import Conclusion, conclude_by_established, conclude_by_members
 from provenance.audit.scoring import score_reals
 from provenance.detection import SIMILARITY_TOLERANCE, Decision, calibrate_generated
 from provenance.detection.checks import group_codes
 from provenance.errors import UsageError
+from provenance.findings import CalibratedFindings, ReferenceRelease
 from provenance.pace import throttled
 from provenance.vocabulary import Label, Outcome, Role, Subject, digest_of_json
 
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     from provenance.audit.evidence import SubjectEvidence
     from provenance.audit.rules.calibrated.parameters import CalibratedParameters
     from provenance.audit.scoring import ScoredReals, ScoringInputs
-    from provenance.detection import Calibrated, ControlledVerdicts, ShiftCheck
+    from provenance.detection import ControlledVerdicts
+    from provenance.findings import CalibratedFigures, ShiftCheck
     from provenance.records import Member
 
     OnStep = Callable[[str], None]
@@ -68,9 +71,9 @@ def judge_real(bench: Bench, rule: CalibratedParameters) -> Judgement:
     scores, near = scored.scores[verdicts.rows].tolist(), _turned([each.labels for each in moved])
     decisions = tuple(map(Decision, verdicts.labels, scores, near, verdicts.p_values, verdicts.q_values))
     shift = shift_of(bench.workspace.catalog, frozen, inputs, rule.seed)
-    facts = {"calibrated": {"score": name, **verdicts.to_json()}}
-    basis = {"calibration_scores": digest_of_json(scored.scores[rows_of[Role.NOT_USED]].tolist())}
-    return _judgement(bench, decisions, verdicts.asked, conclusion, shift, facts, basis)
+    figures = replace(verdicts.figures, score=name)
+    digest = digest_of_json(scored.scores[rows_of[Role.NOT_USED]].tolist())
+    return _judgement(bench, decisions, conclusion, shift, figures, digest)
 
 
 def _conclude(
@@ -116,19 +119,17 @@ def judge_generated(bench: Bench, rule: CalibratedParameters, subjects: Sequence
         map(Decision, verdicts.labels, to_used.tolist(), near, verdicts.test.p_values, verdicts.test.q_values)
     )
     shift = shift_of(bench.workspace.catalog, frozen, vectors.scoring_inputs(frozen), rule.seed)
-    facts = {
-        "calibrated": {
-            **summary(verdicts.test),
-            "reason": verdicts.reason,
-            "warnings": list(verdicts.warnings),
-            "established": verdicts.established,
-            "closeness": summary(verdicts.closeness),
-            "control": summary(verdicts.control),
-        }
-    }
-    digest = digest_of_json([each.tolist() for each in calibration])
-    basis = {"calibration_scores": digest}
-    return _judgement(bench, decisions, verdicts.test, conclusion, shift, facts, basis)
+    figures = figures_of(
+        verdicts.test,
+        reason=verdicts.reason,
+        warnings=verdicts.warnings,
+        established=verdicts.established,
+        closeness=family_of(verdicts.closeness),
+        control=family_of(verdicts.control),
+    )
+    return _judgement(
+        bench, decisions, conclusion, shift, figures, digest_of_json([each.tolist() for each in calibration])
+    )
 
 
 def calibration_of(bench: Bench) -> tuple[Float64s, Float64s]:
@@ -158,40 +159,34 @@ def own_maxima(bench: Bench, known: Sequence[Member], references: Sequence[Membe
 def _judgement(
     bench: Bench,
     decisions: tuple[Decision, ...],
-    verdicts: Calibrated,
     conclusion: Conclusion,
     shift: ShiftCheck,
-    facts: dict[str, Any],
-    basis: Mapping[str, Any],
+    figures: CalibratedFigures,
+    calibration_digest: str,
 ) -> Judgement:
-    frozen = bench.frozen
-    served = audits_served(bench.workspace.catalog, frozen)
-    of_rule = facts["calibrated"]
-    of_rule |= {"audits_served": served, "guarantee": guarantee(served)}
-    if frozen.reference is not None:
-        reference = frozen.reference
-        basis = {**basis, "reference_release": reference.digest}
-        facts["reference_release"] = {
-            "name": reference.dataset.name,
-            "dataset_id": reference.dataset.dataset_id,
-            "digest": reference.digest,
-            "image_count": len(reference.members),
-        }
-    figures = {"calibration_groups": verdicts.calibration_groups, "k_min": verdicts.k_min, "q": verdicts.q}
-    notes = [of_rule["reason"], *of_rule["warnings"], *shift.warnings, of_rule["guarantee"]]
-    if "control" in of_rule and conclusion.outcome is Outcome.INCONCLUSIVE:
+    frozen, served = bench.frozen, audits_served(bench.workspace.catalog, bench.frozen)
+    figures, reference = replace(figures, audits_served=served, guarantee=guarantee(served)), None
+    basis: dict[str, Any] = {"calibration_groups": figures.calibration_groups, "k_min": figures.k_min, "q": figures.q}
+    basis |= {"outcome": conclusion.outcome.value, "calibration_scores": calibration_digest}
+    if (other := frozen.reference) is not None:
+        basis["reference_release"] = other.digest
+        reference = ReferenceRelease(other.dataset.name, other.dataset.dataset_id, other.digest, len(other.members))
+    notes = [figures.reason, *figures.warnings, *shift.warnings, figures.guarantee]
+    if figures.control and conclusion.outcome is Outcome.INCONCLUSIVE:
         notes.append(
             "--subject real asks which real images were used: a question that fewer calibration images can answer."
         )
     return Judgement(
         decisions=decisions,
         threshold=None,
-        basis={**figures, "outcome": conclusion.outcome.value, **basis},
+        basis=basis,
         notes=tuple(note for note in notes if note != conclusion.reason),
-        facts={**conclusion.to_json(), **facts, "shift": shift.to_json(), "sensitivity": None},
+        outcome=conclusion.outcome,
+        outcome_reason=conclusion.reason,
+        own=CalibratedFindings(conclusion.release_test, conclusion.data_copying, reference, shift, calibration=figures),
         counts={
             **{label.value: sum(d.label is label for d in decisions) for label in _LABELS},
             "calibration_images": len(frozen.reals[Role.NOT_USED]),
-            "calibration_groups": verdicts.calibration_groups,
+            "calibration_groups": figures.calibration_groups,
         },
     )

@@ -7,8 +7,8 @@ of that at q where nothing was used). Of generated images: whether any is establ
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,11 +16,10 @@ from provenance.audit.nearest import rounded_neighbors
 from provenance.detection import NearestLists, ReleaseTest, Resampling, data_copying, judge_release
 from provenance.detection.checks import group_codes
 from provenance.detection.release.membership_test import NO_SENSITIVITY
+from provenance.findings import DataCopying, NotComputed
 from provenance.vocabulary import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from provenance.arrays import Flags, Int64s
     from provenance.audit.rules.calibrated.parameters import CalibratedParameters
     from provenance.audit.scoring import ScoredReals, ScoringInputs
@@ -38,16 +37,13 @@ class Conclusion:
     Attributes:
         outcome: Leak established, not established, or inconclusive.
         reason: Why, in a sentence or two of plain language.
-        facts: The statistics behind it, as JSON values.
+        release_test: The statistics behind it, where there are claimed members to compare; ``data_copying`` likewise.
     """
 
     outcome: Outcome
     reason: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """As an audit records it."""
-        return {"outcome": self.outcome.value, "outcome_reason": self.reason, **self.facts}
+    release_test: ReleaseTest | None = None
+    data_copying: DataCopying | NotComputed | None = None
 
 
 def conclude_by_members(
@@ -85,12 +81,7 @@ def conclude_by_members(
         resampling=Resampling(seed=rule.seed),
         seed=rule.seed,
     )
-    facts = {
-        "release_test": test.to_json(),
-        "data_copying": _copying(rule, inputs, rows, flags),
-    }
-    outcome, reason = _reconciled(test, established)
-    return Conclusion(outcome, reason, facts)
+    return Conclusion(*_reconciled(test, established), test, _copying(rule, inputs, rows, flags))
 
 
 def _reconciled(test: ReleaseTest, established: int) -> tuple[Outcome, str]:
@@ -104,16 +95,18 @@ def _reconciled(test: ReleaseTest, established: int) -> tuple[Outcome, str]:
     )
 
 
-def _copying(rule: CalibratedParameters, inputs: ScoringInputs, rows: Int64s, flags: Flags) -> dict[str, Any]:
+def _copying(
+    rule: CalibratedParameters, inputs: ScoringInputs, rows: Int64s, flags: Flags
+) -> DataCopying | NotComputed:
     order = np.argsort(rows)  # image_id order: equal similarities stand in it
     reals, known = inputs.pool[rows[order]], flags[order]
     groups = [inputs.groups[row] for row in rows[order].tolist()]
     codes, count = group_codes(groups, len(rows))
     if count < 2:
-        return {"reason": "not computed: all reals are of one group"}
+        return NotComputed("not computed: all reals are of one group")
     to_release = rounded_neighbors(inputs.release, reals, NEAREST_REALS)
     to_reals = rounded_neighbors(reals, reals, NEAREST_REALS, codes, codes)
-    found = data_copying(
+    return data_copying(
         NearestLists(*to_release),
         NearestLists(*to_reals),
         known,
@@ -121,7 +114,6 @@ def _copying(rule: CalibratedParameters, inputs: ScoringInputs, rows: Int64s, fl
         permutations=COPYING_PERMUTATIONS,
         seed=rule.seed,
     )
-    return found.to_json()
 
 
 def conclude_by_established(established: int, subjects: str, reason: str, q: float, *, undecided: bool) -> Conclusion:

@@ -14,7 +14,8 @@ from provenance.audit.rules.calibrated.space import local_space
 from provenance.audit.scoring import default_score, score_parameters
 from provenance.detection.scores.membership import REFERENCED
 from provenance.errors import UsageError
-from provenance.vocabulary import Role, RuleName, Subject
+from provenance.findings import CalibratedFindings
+from provenance.vocabulary import Label, Role, RuleName, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from provenance.audit.inputs import FrozenAudit, Parties
     from provenance.audit.judgement import Judgement
     from provenance.installation import Installation
-    from provenance.records import Member
+    from provenance.records import AuditRecord, Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class CalibratedRule(CalibratedParameters, Rule):
     name: ClassVar[RuleName] = RuleName.CALIBRATED
     options: ClassVar[Mapping[str, str]] = {"score": "--score", "q": "--fdr"}
     judges_parts: ClassVar[bool] = True
-    concludes: ClassVar[bool] = True
+    calibrates: ClassVar[bool] = True
+    labels: ClassVar[tuple[Label, ...]] = (Label.ESTABLISHED, Label.NOT_ESTABLISHED, Label.INCONCLUSIVE)
 
     @classmethod
     def of_options(cls, options: Mapping[str, Any], top_k: int) -> Self:
@@ -116,3 +118,34 @@ class CalibratedRule(CalibratedParameters, Rule):
         """See ``Rule``."""
         judge = plants_beside_real if bench.frozen.subject is Subject.REAL else plants_as_generated
         return judge(bench, self, plants)
+
+    @classmethod
+    def symbol(cls, parameters: Mapping[str, Any]) -> str:
+        """See ``Rule``: real images have a membership score."""
+        return f"score {parameters['score']}" if "score" in parameters else ""
+
+    @classmethod
+    def facts(cls, audit: AuditRecord) -> dict[str, str]:
+        """See ``Rule``: how the p-values came about, and the release test."""
+        found = audit.findings.own_as(CalibratedFindings)
+        figures, test, reference = found.calibration, found.release_test, found.reference_release
+        facts = {
+            "calibration": f"{audit.counts['calibration_groups']:,} groups, {audit.counts['calibration_images']:,} "
+            f"images known not used; FDR {figures.q:g}"
+        }
+        for role, family in (figures.families or {"judged": figures}).items():
+            facts[f"of {role.replace('against', 'unknown')}"] = (
+                f"{family.established:,} established; {family.subject_groups:,} groups judged, k_min "
+                f"{family.k_min:,}; {family.sufficient_groups:,} calibration groups would do for one alone"
+            )
+        if figures.score is not None:
+            facts["score"] = figures.score
+        if test and test.auc.value is not None:
+            interval = "" if test.auc.low is None else f" [{test.auc.low:.3f}, {test.auc.high:.3f}]"
+            p, smallest = test.permutation.p_value, test.permutation.smallest_p
+            least = " (the smallest there can be)" if p == smallest else ""
+            facts["release test"] = f"AUC {test.auc.value:.3f}{interval}, p = {p:.2g}{least}"
+            if test.control and reference and test.control.value is not None:
+                control = test.control
+                facts["control"] = f"{reference.name}: AUC {control.value:.3f}, p = {control.p_value:.2g}"
+        return facts
