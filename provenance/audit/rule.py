@@ -138,6 +138,11 @@ class Rule(ABC):
         return {}
 
     @classmethod
+    def threshold_words(cls, audit: AuditRecord) -> str:
+        """What its one threshold for all is, where it has one."""
+        return f"{audit.threshold:g}"
+
+    @classmethod
     def symbol(cls, _parameters: Mapping[str, Any]) -> str:
         """What a score is called in figures, by the parameters on record; '' where it is a greatest similarity."""
         return ""

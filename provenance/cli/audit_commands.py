@@ -211,27 +211,24 @@ def _print_report(workspace: Workspace, report: AuditReport, rows: int) -> None:
 
 
 def _print_audit(audit: AuditRecord, datasets: Any) -> None:
+    from provenance.audit.rules import rule_named
     from provenance.cli.output import print_facts
 
     counts = audit.counts
     names: dict[str, list[str]] = {row.role.value: [] for row in datasets}
     for row in datasets:
         names[row.role.value].append(f"{row.name} ({row.image_count:,})")
+    rule = rule_named(audit.rule)
     facts: dict[str, Any] = _outcome_facts(audit)
     facts |= {role: ", ".join(listed) for role, listed in names.items()}
     facts |= {
         "judged": f"{counts['subjects']:,} {audit.subject.value} images by {audit.rule}",
         "labels": _labels_text(audit),
-        **_calibration_facts(audit),
+        **rule.facts(audit),
         "rejected": f"{counts['rejected']:,} inputs could not be read",
     }
-    if audit.threshold is not None and audit.mu is None:
-        facts["threshold"] = f"used above a probability of {audit.threshold:g}"
-    elif audit.threshold is not None:
-        facts["threshold"] = (
-            f"T = {audit.threshold:.9f} = mu {audit.mu:.9f} + {audit.alpha:g} x sigma {audit.sigma:.9f} "
-            f"(n = {audit.population_count:,})"
-        )
+    if audit.threshold is not None:
+        facts["threshold"] = rule.threshold_words(audit)
     if audit.findings.euclidean and audit.findings.euclidean.sentence:
         facts["euclidean"] = audit.findings.euclidean.sentence
     facts |= {
@@ -254,36 +251,9 @@ def _outcome_facts(audit: AuditRecord) -> dict[str, Any]:
 
 
 def _labels_text(audit: AuditRecord) -> str:
-    calibrated = audit.findings.outcome is not None
-    names = ("established", "not_established", "inconclusive") if calibrated else ("used", "not_used")
-    return ", ".join(f"{audit.counts[name]:,} {name}" for name in names)
+    from provenance.audit.rules import rule_named
 
-
-def _calibration_facts(audit: AuditRecord) -> dict[str, Any]:
-    """How the p-values came about, and the release test."""
-    found = audit.findings.calibrated
-    if found is None:
-        return {}
-    rule, test = found.calibration, found.release_test
-    facts: dict[str, Any] = {
-        "calibration": f"{audit.counts['calibration_groups']:,} groups, {audit.counts['calibration_images']:,} images "
-        f"known not used; FDR {rule.q:g}",
-    }
-    for role, family in (rule.families or {"judged": rule}).items():
-        facts[f"of {role.replace('against', 'unknown')}"] = (
-            f"{family.established:,} established; {family.subject_groups:,} groups judged, k_min "
-            f"{family.k_min:,}; {family.sufficient_groups:,} calibration groups would do for one alone"
-        )
-    if rule.score is not None:
-        facts["score"] = rule.score
-    if test and test.auc.value is not None:
-        interval = "" if test.auc.low is None else f" [{test.auc.low:.3f}, {test.auc.high:.3f}]"
-        least = " (the smallest there can be)" if test.permutation.p_value == test.permutation.smallest_p else ""
-        facts["release test"] = f"AUC {test.auc.value:.3f}{interval}, p = {test.permutation.p_value:.2g}{least}"
-        control, reference = test.control, found.reference_release
-        if control and reference and control.value is not None:
-            facts["control"] = f"{reference.name}: AUC {control.value:.3f}, p = {control.p_value:.2g}"
-    return facts
+    return ", ".join(f"{audit.counts[name]:,} {name}" for name in rule_named(audit.rule).labels)
 
 
 def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None:

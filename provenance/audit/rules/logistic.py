@@ -103,9 +103,9 @@ class LogisticRule(Rule):
         return Judgement(tuple(self.model.decide(columns)), cutoff, {"cutoff": cutoff}, notes=(_NOTE,))
 
     @classmethod
-    def facts(cls, audit: AuditRecord) -> dict[str, str]:
-        """See ``Rule``: the cutoff."""
-        return {"threshold": f"used above a probability of {audit.threshold:g}"}
+    def threshold_words(cls, audit: AuditRecord) -> str:
+        """See ``Rule``."""
+        return f"used above a probability of {audit.threshold:g}"
 
     @classmethod
     def symbol(cls, _parameters: Mapping[str, Any]) -> str:

@@ -91,12 +91,12 @@ class MuAlphaSigmaRule(Rule):
         )
 
     @classmethod
-    def facts(cls, audit: AuditRecord) -> dict[str, str]:
-        """See ``Rule``: T, and what it is made of."""
-        return {
-            "threshold": f"T = {audit.threshold:.9f} = mu {audit.mu:.9f} + {audit.alpha:g} x sigma {audit.sigma:.9f} "
+    def threshold_words(cls, audit: AuditRecord) -> str:
+        """See ``Rule``."""
+        return (
+            f"T = {audit.threshold:.9f} = mu {audit.mu:.9f} + {audit.alpha:g} x sigma {audit.sigma:.9f} "
             f"(n = {audit.population_count:,})"
-        }
+        )
 
     def judge_plants(self, bench: PlantBench, plants: PlantVectors) -> JudgedCopies:
         """See ``Rule``; mu, sigma and T are taken anew with each plant."""
