@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from provenance.arrays import Flags, Float32s, Float64s
     from provenance.audit.evidence import Vectors
     from provenance.audit.inputs import FrozenAudit
+    from provenance.detection import Reach
     from provenance.installation import Installation
     from provenance.records import AuditRecord, Member, StoredVerdict
 
@@ -74,34 +75,6 @@ class PlantBench(Bench):
 
 def _greater(one: float | None, other: float | None) -> float | None:
     return max((value for value in (one, other) if value is not None), default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """What a single copy is up against, by a rule with p-values.
-
-    Attributes:
-        k_min: How many subject groups must outrank all calibration before any can be established.
-        sufficient_groups: Calibration groups with which a single one can be.
-        subject_groups: m, with the plant where it is a subject.
-        calibration_groups: G.
-    """
-
-    k_min: int
-    sufficient_groups: int
-    subject_groups: int
-    calibration_groups: int
-
-    @property
-    def sentence(self) -> str:
-        """What that means; empty where a single copy can be established."""
-        if self.k_min <= 1:
-            return ""
-        return (
-            f"However close, a single copy can't be established here by itself: with {self.calibration_groups:,} "
-            f"calibration groups, {self.k_min:,} of the {self.subject_groups:,} subject groups have to outrank all "
-            f"calibration before any is. {self.sufficient_groups:,} calibration groups would show a single one."
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

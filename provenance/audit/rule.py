@@ -52,23 +52,13 @@ class Rule(ABC):
 
     @classmethod
     def of_options(cls, options: Mapping[str, Any], _top_k: int) -> Self:
-        """The rule by the options of a call; what is left out has its default.
-
-        Raises:
-            UsageError: If a value is not what it should be, or something that has no default is missing.
-        """
+        """The rule by its options of a call; what is left out has its default."""
         return cls(**options)
 
     @classmethod
     @abstractmethod
     def from_json(cls, parameters: Mapping[str, Any]) -> Self:
-        """The rule from what ``to_json`` gave.
-
-        Raises:
-            UsageError: If a value is not what it should be.
-            KeyError: If one is missing.
-            ValueError: If one can't be read; ``TypeError`` likewise.
-        """
+        """The rule from what ``to_json`` gave; a ``KeyError`` names what is missing, a ``ValueError`` what is wrong."""
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
@@ -80,11 +70,7 @@ class Rule(ABC):
         return False
 
     def check_subject(self, _subject: Subject) -> None:  # noqa: B027 - most rules take both
-        """Refuse parameters that don't go with what is judged.
-
-        Raises:
-            UsageError: Saying which.
-        """
+        """Refuse parameters that don't go with what is judged (``UsageError``)."""
 
     @property
     def fitted_space(self) -> str | None:
@@ -96,11 +82,7 @@ class Rule(ABC):
         return None
 
     def completed(self, _frozen: FrozenAudit) -> Self:
-        """The rule with what the audit's space decides filled in.
-
-        Raises:
-            UsageError: If its parameters are not this version's.
-        """
+        """The rule with what the audit's space decides filled in."""
         return self
 
     def judged_reals(self, frozen: FrozenAudit) -> tuple[Member, ...]:
@@ -108,24 +90,16 @@ class Rule(ABC):
         return frozen.judged_reals
 
     def check(self, _frozen: FrozenAudit) -> None:  # noqa: B027 - a rule may judge whatever there is
-        """Refuse what it can't judge, before any vector is read.
-
-        Raises:
-            UsageError: Saying what is missing.
-            SpaceMismatchError: If it can't judge in this space.
-        """
+        """Refuse what it can't judge, before any vector is read (``UsageError``, ``SpaceMismatchError``)."""
 
     @abstractmethod
     def judge(self, bench: Bench, subjects: Sequence[SubjectEvidence]) -> Judgement:
         """Say of every subject what it is."""
 
     def judge_plants(self, _bench: PlantBench, _plants: PlantVectors) -> JudgedCopies:
-        """Judge every plant alone.
+        """Judge every plant alone, as one more generated image; what the audit has on record is not judged again.
 
-            generated subjects   one more generated image: S_u and S_n of the plants are new, those of the release are
-                                 on record
-            real subjects        one more generated image in the release; the label of the real image that it copies
-                                 counts
+        With real subjects the label of the real image that it copies counts.
 
         Raises:
             UsageError: If the rule can't.

@@ -185,44 +185,30 @@ def _nearest_by_distance(subjects: Sequence[SubjectEvidence]) -> dict[str, int]:
 
 
 def _verdict(subject: SubjectEvidence, decision: Decision, threshold: float | None) -> VerdictRecord:
+    figures: dict[str, Any] = {
+        "subject_role": subject.role,
+        "label": decision.label,
+        "score": decision.score,
+        "s_used": subject.greatest(Role.USED),
+        "s_not_used": subject.greatest(Role.NOT_USED),
+        "s_against": subject.greatest(Role.AGAINST),
+        "threshold": threshold,
+    }
+    if decision.p_value is not None:  # left out elsewhere: digests of such verdicts are as they always were
+        figures |= {"p_value": decision.p_value, "q_value": decision.q_value}
+    leaf = {
+        "version": VERDICT_VERSION,
+        "image_id": subject.member.image_id,
+        **figures,
+        "neighbors": [[n.role, n.rank, n.member.image_id, n.similarity] for n in subject.neighbors],
+    }
     return VerdictRecord(
         image_key=subject.member.image_key,
-        subject_role=subject.role,
-        label=decision.label,
-        score=decision.score,
-        s_used=subject.greatest(Role.USED),
-        s_not_used=subject.greatest(Role.NOT_USED),
-        s_against=subject.greatest(Role.AGAINST),
-        threshold=threshold,
-        p_value=decision.p_value,
-        q_value=decision.q_value,
+        **{"p_value": None, "q_value": None, **figures},
         near_threshold=decision.near_threshold,
-        verdict_sha256=_leaf(subject, decision, threshold),
+        verdict_sha256=digest_of_json(leaf),
         neighbors=[NeighborRecord(n.role, n.rank, n.member.image_key, n.similarity) for n in subject.neighbors],
     )
-
-
-def _leaf(subject: SubjectEvidence, decision: Decision, threshold: float | None) -> str:
-    return digest_of_json(
-        {
-            "version": VERDICT_VERSION,
-            "image_id": subject.member.image_id,
-            "subject_role": subject.role.value,
-            "label": decision.label.value,
-            "score": decision.score,
-            "s_used": subject.greatest(Role.USED),
-            "s_not_used": subject.greatest(Role.NOT_USED),
-            "s_against": subject.greatest(Role.AGAINST),
-            "threshold": threshold,
-            **_p_and_q(decision),
-            "neighbors": [[str(n.role), n.rank, n.member.image_id, n.similarity] for n in subject.neighbors],
-        }
-    )
-
-
-def _p_and_q(decision: Decision) -> dict[str, float | None]:
-    # left out where the rule has none: digests of such verdicts are as they always were
-    return {} if decision.p_value is None else {"p_value": decision.p_value, "q_value": decision.q_value}
 
 
 def _counts(frozen: FrozenAudit, verdicts: Sequence[VerdictRecord], rejected: int) -> dict[str, int]:

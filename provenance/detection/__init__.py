@@ -17,7 +17,7 @@ from provenance.detection.metrics.evaluation import (
     chance_band,
     evaluate,
 )
-from provenance.detection.plants.judging import JudgedPlants, judge_as_generated, judge_as_real
+from provenance.detection.plants.judging import JudgedPlants, Reach, judge_as_generated, judge_as_real
 from provenance.detection.plants.sensitivity import Detected, Plant, Sensitivity, plants_needed, sensitivity_of
 from provenance.detection.release.data_copying import data_copying
 from provenance.detection.release.membership_test import judge_release
@@ -75,6 +75,7 @@ __all__ = [
     "NearestLists",
     "Neighborhoods",
     "Plant",
+    "Reach",
     "ReleaseTest",
     "Resampling",
     "Sensitivity",

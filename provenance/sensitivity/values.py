@@ -12,8 +12,7 @@ from provenance.images import DEFAULT_KINDS, PlantKind
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from provenance.audit.bench import Reach
-    from provenance.detection import Detected, Sensitivity
+    from provenance.detection import Detected, Reach, Sensitivity
     from provenance.vocabulary import Rejection
 
 DEFAULT_PLANTS = 110

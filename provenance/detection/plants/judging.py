@@ -39,26 +39,46 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class JudgedPlants:
-    """Plants judged one at a time.
+class Reach:
+    """What a single copy is up against, by p-values.
 
     Attributes:
-        found: Whether each (or the used image that it copies) is established, bool (p,).
-        p_values: Of each, in (0, 1], float64 (p,), not rounded.
-        outranks: Which have the smallest p-value there can be, bool (p,).
         k_min: How many subject groups must outrank all calibration before any can be established.
         sufficient_groups: Calibration groups with which a single one can be.
         subject_groups: m, with the plant where it is a subject.
         calibration_groups: G.
     """
 
-    found: Flags
-    p_values: Float64s
-    outranks: Flags
     k_min: int
     sufficient_groups: int
     subject_groups: int
     calibration_groups: int
+
+    @property
+    def sentence(self) -> str:
+        """What that means; empty where a single copy can be established."""
+        if self.k_min <= 1:
+            return ""
+        return (
+            f"However close, a single copy can't be established here by itself: with {self.calibration_groups:,} "
+            f"calibration groups, {self.k_min:,} of the {self.subject_groups:,} subject groups have to outrank all "
+            f"calibration before any is. {self.sufficient_groups:,} calibration groups would show a single one."
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgedPlants(Reach):
+    """Plants judged one at a time.
+
+    Attributes:
+        found: Whether each (or the used image that it copies) is established, bool (p,).
+        p_values: Of each, in (0, 1], float64 (p,), not rounded.
+        outranks: Which have the smallest p-value there can be, bool (p,).
+    """
+
+    found: Flags
+    p_values: Float64s
+    outranks: Flags
 
 
 def judge_as_generated(
@@ -116,7 +136,7 @@ def judge_as_generated(
         borne_out = bool(any_close) and of_control < max(1, of_test)
         found[place] = borne_out and is_close and is_found and not is_control
     sizes = np.ones(len(pairs[0][1]) + 1, dtype=np.int64)
-    return JudgedPlants(found, test[0], _smallest(test[0], g), *rejection_plan(sizes, g, q), len(sizes), g)
+    return JudgedPlants(*rejection_plan(sizes, g, q), len(sizes), g, found, test[0], _smallest(test[0], g))
 
 
 class _Added:
@@ -205,7 +225,7 @@ def judge_as_real(
         found[plant] = bool(rejected) and needed <= q and not blindness(values[judged], values[known], g)
         if on_done is not None:
             on_done(plant + 1)
-    return JudgedPlants(found, p_of, _smallest(p_of, g), *rejection_plan(np.sort(sizes), g, q), m, g)
+    return JudgedPlants(*rejection_plan(np.sort(sizes), g, q), m, g, found, p_of, _smallest(p_of, g))
 
 
 def _smallest(p_values: Float64s, g: int) -> Flags:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.audit.bench import JudgedCopies, Reach
+from provenance.audit.bench import JudgedCopies
 from provenance.audit.rules.calibrated.judging import calibration_of
 from provenance.audit.rules.calibrated.planted_scores import scores_with_plants
 from provenance.detection import judge_as_generated, judge_as_real
@@ -15,7 +15,6 @@ from provenance.vocabulary import Role
 if TYPE_CHECKING:
     from provenance.audit.bench import PlantBench, PlantVectors
     from provenance.audit.rules.calibrated.parameters import CalibratedParameters
-    from provenance.detection import JudgedPlants
 
 
 def plants_as_generated(bench: PlantBench, rule: CalibratedParameters, plants: PlantVectors) -> JudgedCopies:
@@ -32,7 +31,7 @@ def plants_as_generated(bench: PlantBench, rule: CalibratedParameters, plants: P
         q=rule.q,
     )
     bench.on_judged(len(judged.found))
-    return _with_reach(judged)
+    return JudgedCopies(judged.found, judged.outranks, judged)
 
 
 def plants_beside_real(bench: PlantBench, rule: CalibratedParameters, plants: PlantVectors) -> JudgedCopies:
@@ -57,9 +56,5 @@ def plants_beside_real(bench: PlantBench, rule: CalibratedParameters, plants: Pl
         k=rule.score_k,
         progress=lambda share: bench.on_judged(int(share * len(targets))),
     )
-    return _with_reach(judge_as_real(scores, targets, judged, known, inputs.groups, q=rule.q, on_done=bench.on_judged))
-
-
-def _with_reach(judged: JudgedPlants) -> JudgedCopies:
-    reach = Reach(judged.k_min, judged.sufficient_groups, judged.subject_groups, judged.calibration_groups)
-    return JudgedCopies(judged.found, judged.outranks, reach)
+    found = judge_as_real(scores, targets, judged, known, inputs.groups, q=rule.q, on_done=bench.on_judged)
+    return JudgedCopies(found.found, found.outranks, found)

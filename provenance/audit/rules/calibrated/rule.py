@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from provenance.audit.inputs import CANDIDATES
+from provenance.audit.resolution import embed_missing
 from provenance.audit.rule import Rule
 from provenance.audit.rules.calibrated.judging import judge_generated, judge_real
 from provenance.audit.rules.calibrated.parameters import CalibratedParameters
 from provenance.audit.rules.calibrated.plants import plants_as_generated, plants_beside_real
-from provenance.audit.rules.calibrated.space import local_space
-from provenance.audit.scoring import default_score, score_parameters
+from provenance.audit.scoring import DEFAULT_LOCAL_BACKBONE, DEFAULT_WHOLE_SCORE, default_score, score_parameters
 from provenance.detection.scores.membership import REFERENCED
-from provenance.errors import UsageError
+from provenance.errors import SpaceMismatchError, UsageError
 from provenance.findings import CalibratedFindings
+from provenance.spaces import lacking_in
 from provenance.vocabulary import Label, Role, RuleName, Subject
 
 if TYPE_CHECKING:
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from provenance.audit.evidence import SubjectEvidence
     from provenance.audit.inputs import FrozenAudit, Parties
     from provenance.audit.judgement import Judgement
+    from provenance.catalog import Catalog
     from provenance.installation import Installation
-    from provenance.records import AuditRecord, Member
+    from provenance.records import AuditRecord, Dataset, Member
+    from provenance.vocabulary import Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,12 @@ class CalibratedRule(CalibratedParameters, Rule):
         """
         if subject is Subject.GENERATED or (self.score is not None and self.score["space_kind"] == "whole"):
             return None
-        return local_space(workspace, parties.everyone, on_step).space_id
+        space = _shared_local(workspace.catalog, parties.everyone)
+        if space is None:
+            space = workspace.load_backbone(name=DEFAULT_LOCAL_BACKBONE).space
+            way_out = f"judge by whole images: --score {DEFAULT_WHOLE_SCORE}"
+            embed_missing(workspace, parties.everyone, space, way_out, on_step)
+        return space.space_id
 
     def completed(self, frozen: FrozenAudit) -> Self:
         """See ``Rule``: the default score of the audit's space, where it names none."""
@@ -149,3 +157,15 @@ class CalibratedRule(CalibratedParameters, Rule):
                 control = test.control
                 facts["control"] = f"{reference.name}: AUC {control.value:.3f}, p = {control.p_value:.2g}"
         return facts
+
+
+def _shared_local(catalog: Catalog, datasets: Sequence[Dataset]) -> Space | None:
+    common = set.intersection(*({c.space_id for c in catalog.collections_of(d.dataset_id)} for d in datasets))
+    known = [space for space in catalog.spaces() if space.space_id in common and space.parts > 1]
+    whole = [space for space in known if not any(lacking_in(catalog, dataset, space) for dataset in datasets)]
+    if len(whole) > 1:
+        whole = [space for space in whole if space.backbone == DEFAULT_LOCAL_BACKBONE] or whole
+    if len(whole) > 1:
+        names = ", ".join(sorted(f"{space.backbone} ({space.space_id[:18]})" for space in whole))
+        raise SpaceMismatchError(f"they share several local spaces: {names}", hint="choose one with --space")
+    return whole[0] if whole else None
