@@ -21,7 +21,7 @@ def test_unknown_images_are_judged_as_if_no_used_set_had_been_given():
     assert both.q_values[:100] == alone.q_values
     assert both.labels[100:] == (Label.ESTABLISHED,) * 100
     assert both.asked.subject_groups == 100
-    assert set(both.to_json()["families"]) == {"used", "against"}
+    assert set(both.figures.families or ()) == {"used", "against"}
 
 
 def test_rows_keep_their_order_whatever_the_claim():
