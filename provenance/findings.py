@@ -15,7 +15,7 @@ from types import NoneType
 from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from provenance.errors import UsageError
-from provenance.vocabulary import Evidence, Outcome  # noqa: TC001 - read at run time
+from provenance.vocabulary import DEFAULT_RESAMPLES, Evidence, Outcome
 
 Kind = TypeVar("Kind", bound="Found")
 
@@ -228,7 +228,7 @@ class Resampling(Found):
         seed: Of the draws; the same seed, images and groups give the same interval.
     """
 
-    resamples: int = 2000
+    resamples: int = DEFAULT_RESAMPLES
     level: float = 0.95
     seed: int = 0
 

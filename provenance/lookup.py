@@ -13,7 +13,7 @@ from provenance.index import load_vectors, neighbors_by_engine
 from provenance.ingest import image_ids_digest
 from provenance.records import Drift
 from provenance.spaces import is_plain
-from provenance.vocabulary import TOP_K, DatasetKind, PointState, Rejection, Space
+from provenance.vocabulary import TOP_K, DatasetKind, PointState, Rejection, Role, Space
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from provenance.embedding import Backbone
     from provenance.installation import Installation
     from provenance.records import (
+        AuditDataset,
+        AuditRecord,
+        AuditReject,
         Collection,
         Dataset,
         DatasetSummary,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
         OccurrenceRecord,
         RejectRecord,
         RunRecord,
+        SensitivityRecord,
         VerdictAbout,
         VerdictCiting,
     )
@@ -74,6 +78,49 @@ class DatasetView:
     spaces: tuple[Space, ...]
     runs: tuple[RunRecord, ...] = ()
     rejects: tuple[RejectRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedAudit:
+    """A recorded audit with every dataset in its role."""
+
+    audit: AuditRecord
+    datasets: tuple[AuditDataset, ...]
+
+    @property
+    def release_name(self) -> str:
+        """Its release, as it was called then."""
+        return next(row.name for row in self.datasets if row.role is Role.RELEASE)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditInFull(RecordedAudit):
+    """The same with the inputs it rejected, what was measured of it since, and how its datasets have changed."""
+
+    rejects: tuple[AuditReject, ...]
+    sensitivities: tuple[SensitivityRecord, ...]
+    drift: tuple[Drift, ...]
+
+
+def list_audits(catalog: Catalog) -> list[RecordedAudit]:
+    """All audits, the newest first."""
+    return [RecordedAudit(each, tuple(catalog.audit_datasets(each.audit_id))) for each in catalog.audits()]
+
+
+def show_audit(catalog: Catalog, audit_id: str) -> AuditInFull:
+    """One audit with all that is on record of it.
+
+    Raises:
+        NotFoundError: If there is no such audit, or more than one.
+    """
+    audit = catalog.audit(audit_id)
+    return AuditInFull(
+        audit,
+        tuple(catalog.audit_datasets(audit.audit_id)),
+        tuple(catalog.audit_rejects(audit.audit_id)),
+        tuple(catalog.sensitivities(audit.audit_id)),
+        tuple(drift_of_audit(catalog, audit.audit_id)),
+    )
 
 
 def show_image(workspace: Installation, text: str) -> ImageView:

@@ -301,6 +301,16 @@ class AuditReject:
     reason: RejectReason
     reject: RejectRecord | None = None
 
+    @property
+    def name(self) -> str | None:
+        """As it was found."""
+        return None if self.reject is None else self.reject.name
+
+    @property
+    def detail(self) -> str | None:
+        """What was wrong with it."""
+        return None if self.reject is None else self.reject.detail
+
 
 @dataclass(frozen=True, slots=True)
 class NeighborRecord:

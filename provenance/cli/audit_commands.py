@@ -11,7 +11,8 @@ from provenance.vocabulary import Evidence, Population, RuleName, Subject
 
 if TYPE_CHECKING:
     from provenance.audit import AuditReport, Change
-    from provenance.records import AuditDataset, AuditRecord, Drift
+    from provenance.lookup import RecordedAudit
+    from provenance.records import AuditRecord, Drift
     from provenance.service import Workspace
 
 audits_app = typer.Typer(help="Look at recorded audits.", no_args_is_help=True, rich_markup_mode=None)
@@ -116,107 +117,69 @@ def audit(
       provenance audit gan-v1 --against hospital-b --not-used cohort-2019 --subject real --json
       provenance audit gan-v2 --rule logistic --policy policy.json
     """
-    from provenance.audit import AuditRequest, PolicyChoice, compare_audits, run_audit
     from provenance.cli.output import message, print_json
     from provenance.cli.sensitivity_command import print_sensitivity, sensitivity_of_audit
-    from provenance.duplicates import DuplicateRule
+    from provenance.documents.audits import NewAudit
 
-    twins = DuplicateRule.chosen(twin_evidence, twin_hash_distance, twin_min_similarity)
-    sets = (tuple(used or ()), tuple(not_used or ()), tuple(against or ()))
-    options: dict[str, Any] = {"subject": subject, "rule": rule, "alpha": alpha, "population": population}
-    options |= {"top_k": top_k, "score": score, "q": fdr}
-    request = AuditRequest(
-        release,
-        *sets,
-        PolicyChoice(policy, options),
-        space=space,
-        exclude_overlap=exclude_overlap,
-        exclude_twins=exclude_twins,
-        twin_rule=twins,
-        match_resolution=match_resolution,
-        reference_release=reference_release,
-    )
     with open_workspace() as workspace:
         if compare is not None:
             compare = workspace.catalog.audit(compare).audit_id
-        report = run_audit(workspace, request, None if json else message)
-        changes = None if compare is None else compare_audits(workspace.catalog, compare, report.audit.audit_id)
-        if json:
-            document = audit_json(report.audit, report.datasets, notes=report.notes)
-            if changes is not None:
-                document["compared_with"], document["changes"] = compare, changes
-            if sensitivity:
-                document["sensitivity"] = sensitivity_of_audit(workspace, report.audit.audit_id, quiet=True).to_json()
-            print_json(document)
-            return
-        _print_report(workspace, report, rows)
-        if changes is not None and compare is not None:
-            _print_changes(compare, changes)
+        report = workspace.audit(
+            release,
+            used=used,
+            not_used=not_used,
+            against=against,
+            subject=subject,
+            rule=rule,
+            alpha=alpha,
+            population=population,
+            top_k=top_k,
+            score=score,
+            fdr=fdr,
+            reference_release=reference_release,
+            policy=policy,
+            space=space,
+            exclude_overlap=exclude_overlap,
+            exclude_twins=exclude_twins,
+            twin_evidence=twin_evidence,
+            twin_hash_distance=twin_hash_distance,
+            twin_min_similarity=twin_min_similarity,
+            match_resolution=match_resolution,
+            on_step=None if json else message,
+        )
+        more: dict[str, Any] = {}
+        if compare is not None:
+            more |= {"compared_with": compare, "changes": workspace.find_changes(compare, report)}
+        if not json:
+            _print_report(workspace, report, rows)
+            if compare is not None:
+                _print_changes(compare, more["changes"])
         if sensitivity:
-            print_sensitivity(sensitivity_of_audit(workspace, report.audit.audit_id))
-
-
-def audit_json(audit: AuditRecord, datasets: Any, *, notes: Any = ()) -> dict[str, Any]:
-    """An audit as JSON values; ``threshold`` is null for rules without one, its mu and sigma for a probability."""
-    threshold = None
-    if audit.threshold is not None:
-        threshold = {
-            "mu": audit.mu,
-            "sigma": audit.sigma,
-            "alpha": audit.alpha,
-            "n": audit.population_count,
-            "value": audit.threshold,
-        }
-    return {
-        "audit_id": audit.audit_id,
-        "verdict_digest": audit.verdict_digest,
-        "subject": audit.subject,
-        "rule": audit.rule,
-        "policy_id": audit.policy_id,
-        "space_id": audit.space_id,
-        "release_digest": audit.release_digest,
-        "threshold": threshold,
-        "outcome": audit.findings.outcome,
-        "outcome_reason": audit.findings.outcome_reason,
-        "release_test": audit.findings.release_test_json,
-        "counts": dict(audit.counts),
-        "datasets": [_dataset_json(row) for row in datasets],
-        "settings": audit.settings,
-        "software_version": audit.software_version,
-        "started_at": audit.started_at,
-        "audited_at": audit.audited_at,
-        "duration_seconds": audit.duration_seconds,
-        "notes": list(notes),
-    }
-
-
-def _dataset_json(row: AuditDataset) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "role": row.role,
-        "dataset_id": row.dataset_id,
-        "digest": row.dataset_digest,
-        "image_count": row.image_count,
-    }
+            found = sensitivity_of_audit(workspace, report.audit.audit_id, quiet=json)
+            more["sensitivity"] = found.report.document()
+            if not json:
+                print_sensitivity(found)
+    if json:
+        print_json(NewAudit.of_record(report.audit, report.datasets, report.notes, **more))
 
 
 def _print_report(workspace: Workspace, report: AuditReport, rows: int) -> None:
     from provenance.cli.output import message, warn
 
-    _print_audit(report.audit, report.datasets)
+    _print_audit(report)
     _print_verdicts(workspace, report.audit, rows)
     for note in report.notes:
         warn(note)
     message(f"next: provenance export {report.audit.audit_id[:8]} --format csv -o verdicts.csv")
 
 
-def _print_audit(audit: AuditRecord, datasets: Any) -> None:
+def _print_audit(found: AuditReport | RecordedAudit) -> None:
     from provenance.audit.rules import rule_named
     from provenance.cli.output import print_facts
 
-    counts = audit.counts
-    names: dict[str, list[str]] = {row.role.value: [] for row in datasets}
-    for row in datasets:
+    audit, counts = found.audit, found.audit.counts
+    names: dict[str, list[str]] = {row.role.value: [] for row in found.datasets}
+    for row in found.datasets:
         names[row.role.value].append(f"{row.name} ({row.image_count:,})")
     rule = rule_named(audit.rule)
     facts: dict[str, Any] = _outcome_facts(audit)
@@ -258,14 +221,13 @@ def _labels_text(audit: AuditRecord) -> str:
 
 def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None:
     from provenance.cli.output import print_table, short
-    from provenance.exports import audit_rows
 
     if rows == 0:
         return
     generated, calibrated = audit.subject is Subject.GENERATED, audit.findings.outcome is not None
     # calibrated verdicts: images of unknown use first, as of the others it is claimed already
     ranked = sorted(
-        audit_rows(workspace, audit), key=lambda row: (calibrated and row["role"] == "used", -(row["score"] or 0))
+        workspace.verdict_rows(audit), key=lambda row: (calibrated and row["role"] == "used", -(row["score"] or 0))
     )[:rows]
     columns = (*(("p", "q") if calibrated else ()), *(("S_u", "S_n", "S_unknown") if generated else ("claimed",)))
     what = "greatest scores, unknown use first:" if calibrated else "closest"
@@ -273,14 +235,14 @@ def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None
         ("subject", "name", "label", "score", *columns, "nearest", "nearest name"),
         [
             (
-                short(row["subject_id"] or None),
-                row["name"],
+                short(row["subject_id"]),
+                row["name"] or "",
                 row["label"],
                 row["score"],
                 *((row["p_value"], row["q_value"]) if calibrated else ()),
                 *((row["s_used"], row["s_not_used"], row["s_against"]) if generated else (row["role"],)),
-                short(row["nearest_id"] or None),
-                row["nearest_name"],
+                short(row["nearest_id"]),
+                row["nearest_name"] or "",
             )
             for row in ranked
         ],
@@ -311,27 +273,27 @@ def audits_list(json: JsonOption = False) -> None:
       provenance audits list
     """
     from provenance.cli.output import print_json, print_table
+    from provenance.documents.audits import Audit
 
     with open_workspace() as workspace:
-        audits = workspace.catalog.audits()
-        sets = {a.audit_id: workspace.catalog.audit_datasets(a.audit_id) for a in audits}
+        audits = workspace.list_audits()
     if json:
-        print_json([audit_json(a, sets[a.audit_id]) for a in audits])
+        print_json([Audit.of_record(each.audit, each.datasets) for each in audits])
         return
     print_table(
         ("audit", "audited at", "release", "subject", "rule", "outcome", "labels", "rejected"),
         [
             (
-                a.audit_id[:8],
-                a.audited_at,
-                next(row.name for row in sets[a.audit_id] if row.role.value == "release"),
-                a.subject,
-                a.rule,
-                (a.findings.outcome or "").replace("_", " "),
-                _labels_text(a),
-                a.counts["rejected"],
+                each.audit.audit_id[:8],
+                each.audit.audited_at,
+                each.release_name,
+                each.audit.subject,
+                each.audit.rule,
+                (each.audit.findings.outcome or "").replace("_", " "),
+                _labels_text(each.audit),
+                each.audit.counts["rejected"],
             )
-            for a in audits
+            for each in audits
         ],
     )
 
@@ -352,47 +314,23 @@ def audits_show(
     """
     from provenance.cli.output import print_json, print_table, warn
     from provenance.cli.sensitivity_command import print_recorded
-    from provenance.lookup import drift_of_audit
+    from provenance.documents.audits import AuditInFull
 
     with open_workspace() as workspace:
-        record = workspace.catalog.audit(audit_id)
-        datasets = workspace.catalog.audit_datasets(record.audit_id)
-        rejects = workspace.catalog.audit_rejects(record.audit_id)
-        drift = drift_of_audit(workspace.catalog, record.audit_id)
+        found = workspace.show_audit(audit_id)
         if json:
-            document = audit_json(record, datasets)
-            document["rejects"] = [
-                {
-                    "name": r.reject.name if r.reject else None,
-                    "reason": r.reason,
-                    "detail": r.reject.detail if r.reject else None,
-                }
-                for r in rejects
-            ]
-            document["sensitivities"] = workspace.catalog.sensitivities(record.audit_id)
-            document["drift"] = [
-                {
-                    "name": d.dataset.name,
-                    "changed": d.changed,
-                    "image_count_then": d.dataset.image_count,
-                    "image_count_now": d.image_count_now,
-                }
-                for d in drift
-            ]
-            print_json(document)
+            beside = {"rejects": found.rejects, "sensitivities": found.sensitivities, "drift": found.drift}
+            print_json(AuditInFull.of_record(found.audit, found.datasets, (), **beside))
             return
-        _print_audit(record, datasets)
-        print_recorded(workspace, record.audit_id)
-        _print_verdicts(workspace, record, rows)
-    if rejects:
+        _print_audit(found)
+        print_recorded(found.sensitivities)
+        _print_verdicts(workspace, found.audit, rows)
+    if found.rejects:
         print_table(
             ("rejected", "reason", "detail"),
-            [
-                (r.reject.name if r.reject else "(erased)", r.reason, r.reject.detail if r.reject else "")
-                for r in rejects
-            ],
+            [("(erased)" if r.name is None else r.name, r.reason, r.detail or "") for r in found.rejects],
         )
-    for entry in drift:
+    for entry in found.drift:
         if entry.changed:
             warn(drift_text(entry))
 

@@ -43,10 +43,10 @@ def demo(
       provenance demo
       provenance demo --folder /tmp/demo --backbone efficientnet-lite0 --patients 20
     """
-    from provenance.cli.audit_commands import audit_json
     from provenance.cli.interrupt import end
     from provenance.cli.output import answer, message, progress_bar
     from provenance.demo import DemoRequest, run_demo
+    from provenance.documents.audits import Audit
     from provenance.documents.demo import Demo
 
     request = DemoRequest(folder, patients, seed, backbone)
@@ -55,7 +55,8 @@ def demo(
     except KeyboardInterrupt:
         end("what was made is kept; the same command goes on with it")
     audit, commands = report.audit, _next_commands(report)
-    facts = {"audit": audit_json(audit.audit, audit.datasets, notes=audit.notes), "caveat": CAVEAT, "next": commands}
+    told = Audit.of_record(audit.audit, audit.datasets, audit.notes)
+    facts = {"audit": told, "caveat": CAVEAT, "next": commands}
     document = Demo.of(report, patients=patients, seed=seed, **facts)
     if not answer(document, json=json):
         _print_demo(report, document)

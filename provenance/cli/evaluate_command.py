@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from provenance.cli.app import JsonOption, app, open_workspace
+from provenance.vocabulary import DEFAULT_RESAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,9 @@ def evaluate(
     ] = None,
     against: Annotated[str | None, typer.Option("--against", help="Another audit to compare with (id).")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for tables and figures.")] = None,
-    bootstrap: Annotated[int, typer.Option("--bootstrap", min=100, help="Resamples behind every interval.")] = 2000,
+    bootstrap: Annotated[
+        int, typer.Option("--bootstrap", min=100, help="Resamples behind every interval.")
+    ] = DEFAULT_RESAMPLES,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the resamples.")] = 0,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out labels of images that the audit does not know.")
@@ -61,6 +64,7 @@ def evaluate(
       provenance evaluate 1f3c9a2b --against 77ab0c1d --json
     """
     from provenance.cli.output import message, print_json
+    from provenance.documents.measures import Evaluation
 
     with open_workspace() as workspace:
         evaluated = workspace.evaluate(
@@ -75,7 +79,7 @@ def evaluate(
     report = evaluated.report
     files = () if output is None else evaluated.write(output, overwrite=force)
     if json:
-        print_json(report.to_json() | {"files": files})
+        print_json(Evaluation.of(report, files=files))
         return
     _print_report(report)
     for file in files:
@@ -163,10 +167,10 @@ def _part_cells(part: EvaluatedPart) -> Sequence[str]:
 def _print_comparison(compared: ComparedAudits) -> None:
     from provenance.cli.output import print_facts
 
-    first, second = (side.audit.audit_id[:8] for side in (compared.first, compared.second))
+    first, second = (side.judged.short_id for side in compared.sides)
     found = compared.comparison
     differences = {"accuracy": found.accuracy_difference, "AUC": found.auc_difference}
-    one, two = (evaluation.estimates for evaluation in compared.evaluations)
+    one, two = (side.evaluation.estimates for side in compared.sides)
     facts: dict[str, Any] = {"images": f"{found.n:,} that both judged, {found.groups:,} groups"}
     for name, each in differences.items():
         key = name.lower()

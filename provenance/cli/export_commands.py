@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
 from provenance.errors import ConflictError
-from provenance.files import require_free
 from provenance.vocabulary import ExportFormat, Subject
 
 if TYPE_CHECKING:
@@ -44,20 +43,16 @@ def export(
       provenance export cohort-2024 --format parquet -o cohort.parquet
     """
     from provenance.cli.output import message, print_json
-    from provenance.exports import write_export
+    from provenance.documents.exports import Export
+    from provenance.service import require_free
 
     require_free(output, replace=force)
     with open_workspace() as workspace:
-        exported = write_export(workspace, what, output, fmt, set_name=set_name, space=space)
-    run = exported.run_file
-    if run is not None:
-        _warn_of_ids_left_out(run)
+        exported = workspace.write_export(what, output, format=fmt, set=set_name, space=space, overwrite=True)
+    if exported.run_file is not None:
+        _warn_of_ids_left_out(exported.run_file)
     if json:
-        document: dict[str, Any] = {"file": output.resolve(), "format": fmt, "rows": exported.row_count}
-        if run is not None:
-            document |= {"sets": run.set_names, "unjudged": run.unjudged, "forgotten": run.forgotten_count}
-            document["inconclusive"] = run.inconclusive_count
-        print_json(document)
+        print_json(Export.of(exported, file=output.resolve(), format=fmt))
     else:
         message(f"{output}: {exported.row_count:,} rows")
 
@@ -97,19 +92,12 @@ def check_run(
       provenance check-run run.csv --ids ./challenge/real_unknown
     """
     from provenance.cli.output import message, print_json, print_table
-    from provenance.exports import check_run_file
+    from provenance.documents.exports import RunFileCheck
+    from provenance.service import checked_run
 
-    found = check_run_file(file, ids)
+    found = checked_run(file, ids)
     if json:
-        print_json(
-            {
-                "file": file.resolve(),
-                "valid": found.valid,
-                "rows": found.row_count,
-                "ids": found.id_count,
-                "problems": found.problems,
-            }
-        )
+        print_json(RunFileCheck.of(found, file=file.resolve()))
     elif found.problems:
         print_table(("line", "mistake", "what is wrong"), [(p.line, p.mistake, p.message) for p in found.problems])
     if found.valid:

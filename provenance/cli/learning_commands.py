@@ -16,7 +16,7 @@ from provenance.cli.audit_commands import (
     UsedOption,
 )
 from provenance.errors import UsageError
-from provenance.vocabulary import Subject
+from provenance.vocabulary import PAPER_ALPHAS, TOP_K, Subject
 
 if TYPE_CHECKING:
     from provenance.truth import FitReport, SweepReport
@@ -30,7 +30,7 @@ METRICS = (
     ("Cohen's kappa", "kappa"),
     ("AUC", "auc"),
 )
-PAPER_GRID = "0.1,0.3,0.5,0.7,1.0"
+PAPER_GRID = ",".join(map(str, PAPER_ALPHAS))
 
 LabelsOption = Annotated[
     Path | None, typer.Option("--labels", help="CSV with the truth: name (or image_id) and label (or used).")
@@ -69,7 +69,7 @@ def fit(
     against: AgainstOption = None,
     exclude_overlap: ExcludeOverlapOption = False,
     exclude_twins: ExcludeTwinsOption = False,
-    top_k: TopKOption = 10,
+    top_k: TopKOption = TOP_K,
     space: SpaceOption = None,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -89,6 +89,7 @@ def fit(
       provenance fit gan-v1 --subject real --standardise -o policy.json
     """
     from provenance.cli.output import message, print_json, warn
+    from provenance.documents.measures import Fit
     from provenance.service import require_free
 
     require_free(output, replace=force, hint=ANOTHER_NAME)
@@ -118,7 +119,7 @@ def fit(
     report = fitted.report
     fitted.save(output, overwrite=True)
     if json:
-        print_json(_fit_document(report, output))
+        print_json(Fit.of(report, file=output.resolve()))
         return
     _print_fit(report)
     for note in report.notes:
@@ -127,20 +128,11 @@ def fit(
     message(f"next: provenance audit RELEASE --rule logistic --policy {output}")
 
 
-def _fit_document(report: FitReport, output: Path) -> dict[str, Any]:
-    return {
-        **report.policy.to_json(),
-        "fitted": report.fitted,
-        "notes": report.notes,
-        "file": output.resolve(),
-    }
-
-
 def _print_fit(report: FitReport) -> None:
     from provenance.cli.output import print_facts, print_table
 
     fit, model, labelled = report.fit, report.fit.model, report.known.labelled
-    used = sum(image.used is True for image in labelled)
+    used = report.known.used_count
     facts = {
         "images": f"{len(labelled):,} {report.known.subject.value}: {used:,} used, {len(labelled) - used:,} not used",
         "truth": report.known.source,
@@ -191,6 +183,7 @@ def sweep(
       provenance sweep 1f3c9a2b --control 77ab01c2 --json
     """
     from provenance.cli.output import message, print_json, warn
+    from provenance.documents.measures import Sweep
     from provenance.service import require_free
 
     require_free(output, figure, replace=force, hint=ANOTHER_NAME)
@@ -209,7 +202,8 @@ def sweep(
     report = swept.report
     swept.write(output, figure, overwrite=True)
     if json:
-        print_json(_sweep_document(report, output, figure))
+        file, drawn = (None if path is None else path.resolve() for path in (output, figure))
+        print_json(Sweep.of(report, file=file, figure=drawn))
         return
     _print_sweep(report)
     for note in report.notes:
@@ -219,34 +213,8 @@ def sweep(
             message(f"written: {written}")
 
 
-def _sweep_document(report: SweepReport, output: Path | None, figure: Path | None) -> dict[str, Any]:
-    from provenance.truth import sweep_rows
-
-    best = report.sweep.best
-    return {
-        "audit_id": report.known.audits[0].audit_id,
-        "subject": report.known.subject,
-        "truth": report.known.source,
-        "control": [audit.audit_id for audit in report.known.control],
-        "population": report.population,
-        "images": report.all_used.n,
-        "used": report.all_used.positives,
-        "rows": sweep_rows(report),
-        "best_alpha": None if best is None else best.alpha,
-        "best_f1": None if best is None else best.metrics.f1,
-        "f1_of_all_used": report.sweep.f1_of_all_used,
-        "beats_all_used": report.beats_all_used,
-        "conclusion": report.conclusion,
-        "adaptive": None if report.adaptive is None else report.adaptive.to_json(),
-        "notes": report.notes,
-        "file": None if output is None else output.resolve(),
-        "figure": None if figure is None else figure.resolve(),
-    }
-
-
 def _print_sweep(report: SweepReport) -> None:
     from provenance.cli.output import print_facts, print_table
-    from provenance.truth import sweep_rows
 
     columns = ("threshold", "precision", "recall", "f1", "accuracy", "kappa", "auc")
     print_table(
@@ -257,7 +225,7 @@ def _print_sweep(report: SweepReport) -> None:
                 *(row[name] for name in columns),
                 "best" if row["best_f1"] else "",
             )
-            for row in sweep_rows(report)
+            for row in report.rows
         ],
         title=f"{report.all_used.n:,} {report.known.subject.value} images, {report.all_used.positives:,} of them used",
     )

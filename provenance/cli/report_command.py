@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 
 from provenance.cli.app import JsonOption, app, open_workspace
+from provenance.vocabulary import DEFAULT_CASES
 
 
 @app.command()
 def report(
     audit_id: Annotated[str, typer.Argument(metavar="AUDIT", help="Audit id (prefix).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")],
-    cases: Annotated[int, typer.Option("--cases", min=0, help="How many of the closest pairs to show.")] = 12,
+    cases: Annotated[
+        int, typer.Option("--cases", min=0, help="How many of the closest pairs to show.")
+    ] = DEFAULT_CASES,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -29,20 +32,12 @@ def report(
       provenance report 1f3c9a2b -o report.html --cases 40 --force
     """
     from provenance.cli.output import message, print_json, warn
-    from provenance.exports.report import write_report
+    from provenance.documents.exports import Report
 
     with open_workspace() as workspace:
-        written = write_report(workspace, workspace.catalog.audit(audit_id), output, cases=cases, replace=force)
+        written = workspace.write_report(audit_id, output, cases=cases, overwrite=force)
     if json:
-        print_json(
-            {
-                "file": written.path,
-                "audit_id": written.audit_id,
-                "size_bytes": written.size_bytes,
-                "cases": written.cases,
-                "pictures_missing": written.pictures_missing,
-            }
-        )
+        print_json(Report.of(written))
         return
     if written.pictures_missing:
         warn(f"{written.pictures_missing} images can't be shown: their sources are gone or changed; the page says so")

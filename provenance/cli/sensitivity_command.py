@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from provenance.cli.app import BackboneFileOption, JsonOption, WeightsOption, app, open_workspace
+from provenance.vocabulary import DEFAULT_PLANTS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provenance.records import SensitivityRecord
     from provenance.service import SensitivityResult, Workspace
 
 
@@ -18,7 +22,7 @@ def sensitivity(
     audit_id: Annotated[str, typer.Argument(metavar="AUDIT", help="Audit id (prefix).")],
     plants: Annotated[
         int, typer.Option("--plants", min=1, help="Copies of each kind; a claim of 95 % needs 73, all found.")
-    ] = 110,
+    ] = DEFAULT_PLANTS,
     kinds: Annotated[
         list[str] | None,
         typer.Option("--kinds", help="Kinds with commas between, such as exact,jpeg,blend:0.6 (repeatable)."),
@@ -59,7 +63,7 @@ def sensitivity(
         )
     files = () if output is None else found.write(output, overwrite=force)
     if json:
-        print_json(found.to_json() | {"files": files})
+        print_json(found.report.document(files=files))
         return
     print_sensitivity(found)
     for file in files:
@@ -88,11 +92,10 @@ def sensitivity_of_audit(workspace: Workspace, audit_id: str, *, quiet: bool = F
     return measured(workspace, audit_id, quiet=quiet)
 
 
-def print_recorded(workspace: Workspace, audit_id: str) -> None:
+def print_recorded(recorded: Sequence[SensitivityRecord]) -> None:
     """What was measured of an audit, the latest one; nothing where it never was."""
     from provenance.cli.output import print_facts
 
-    recorded = workspace.catalog.sensitivities(audit_id)
     if recorded:
         latest = recorded[-1]
         found = {"measured": latest.measured_at, "in all": latest.result["sentence"]}

@@ -34,7 +34,6 @@ from provenance.detection.seed.euclidean import (
 )
 from provenance.detection.seed.logistic import FitSettings, LogisticFit, LogisticModel, fit_logistic
 from provenance.detection.seed.sweep import (
-    PAPER_ALPHAS,
     AdaptiveAlpha,
     Sweep,
     adaptive_alpha,
@@ -53,7 +52,6 @@ from provenance.detection.seed.threshold import (
 from provenance.findings import Estimate, ReleaseTest, Resampling, ShiftCheck
 
 __all__ = [
-    "PAPER_ALPHAS",
     "SCORES",
     "SIMILARITY_TOLERANCE",
     "AdaptiveAlpha",

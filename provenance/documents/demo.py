@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from provenance.documents.audits import Audit
 from provenance.documents.document import Document, Seconds, at
 from provenance.documents.ingests import Ingest
 
@@ -79,7 +79,7 @@ class Demo(Document):
     seed: int
     backbone: ChosenBackbone
     ingests: tuple[Ingest, ...]
-    audit: dict[str, Any]
+    audit: Audit
     truth: tuple[KindResult, ...] = at("kinds")
     figures: Figures
     caveat: str

@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, AliasPath, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Document(BaseModel):
@@ -66,3 +66,5 @@ def at(*path: str | int, **field: Any) -> Any:
 
 Seconds = Annotated[float, AfterValidator(lambda seconds: round(seconds, 3))]
 Counts = dict[str, int]
+Number = Annotated[int, BeforeValidator(lambda given: given if isinstance(given, int) else len(given))]
+Word = Annotated[str, "word"]

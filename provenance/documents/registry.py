@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from provenance.documents import datasets, demo, images, ingests, keeping
+from provenance.documents import audits, datasets, demo, exports, images, ingests, keeping, measures
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FAMILIES = (ingests, datasets, images, keeping, demo)
+FAMILIES = (ingests, datasets, images, keeping, audits, exports, measures, demo)
 DOCUMENTS: dict[str, Any] = {command: shape for family in FAMILIES for command, shape in family.DOCUMENTS.items()}
 
 

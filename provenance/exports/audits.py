@@ -7,6 +7,7 @@ import json
 from datetime import UTC
 from typing import IO, TYPE_CHECKING, Any
 
+from provenance.documents.rows import VerdictRow
 from provenance.files import replace_file, writable, write_csv
 from provenance.vocabulary import Role
 
@@ -19,25 +20,7 @@ if TYPE_CHECKING:
 
     _Acting = tuple[Role, str]
 
-AUDIT_COLUMNS = (
-    "subject_id",
-    "name",
-    "role",
-    "label",
-    "score",
-    "s_used",
-    "s_not_used",
-    "s_against",
-    "threshold",
-    "near_threshold",
-    "nearest_id",
-    "nearest_name",
-    "nearest_role",
-    "nearest_similarity",
-    "p_value",
-    "q_value",
-)
-EMPTY_WHERE_UNKNOWN = ("subject_id", "name", "nearest_id", "nearest_name", "nearest_role")
+AUDIT_COLUMNS = tuple(VerdictRow.model_fields)
 ROWS_AT_ONCE = 1000
 _ROLES = (Role.USED, Role.NOT_USED, Role.AGAINST, Role.RELEASE)
 SIMILARITY_COLUMNS = (
@@ -52,7 +35,7 @@ SIMILARITY_COLUMNS = (
 def audit_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
     """One row a verdict, in image_id order; the nearest is the closest neighbor of any role.
 
-    Images that were forgotten since have empty ids and names.
+    Images that were forgotten since have neither ids nor names.
     """
     for row, _ in _rows_with_neighbors(workspace, audit):
         yield row
@@ -61,12 +44,9 @@ def audit_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str
 def audit_records(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
     """The rows of ``audit_rows`` with their audit's id first and all their evidence last.
 
-    ``neighbors`` is a list by role and rank of ``{role, rank, image_id, name, similarity}``. What is empty in
-    ``audit_rows`` is ``None`` here.
+    ``neighbors`` is a list by role and rank of ``{role, rank, image_id, name, similarity}``.
     """
     for row, neighbors in _rows_with_neighbors(workspace, audit, every_name=True):
-        for column in EMPTY_WHERE_UNKNOWN:
-            row[column] = row[column] or None
         yield {"audit_id": audit.audit_id, **row, "neighbors": neighbors}
 
 
@@ -172,8 +152,8 @@ def _names_in_roles(workspace: Installation, audit: AuditRecord, wanted: set[_Ac
 
 def _row(verdict: StoredVerdict, closest: StoredNeighbor | None, names: Mapping[_Acting, str]) -> dict[str, Any]:
     return {
-        "subject_id": verdict.image_id or "",
-        "name": names.get((verdict.subject_role, verdict.image_key), ""),
+        "subject_id": verdict.image_id,
+        "name": names.get((verdict.subject_role, verdict.image_key)),
         "role": verdict.subject_role.value,
         "label": verdict.label.value,
         "score": verdict.score,
@@ -182,9 +162,9 @@ def _row(verdict: StoredVerdict, closest: StoredNeighbor | None, names: Mapping[
         "s_against": verdict.s_against,
         "threshold": verdict.threshold,
         "near_threshold": verdict.near_threshold,
-        "nearest_id": (closest.image_id or "") if closest else "",
-        "nearest_name": names.get((closest.role, closest.image_key), "") if closest else "",
-        "nearest_role": closest.role.value if closest else "",
+        "nearest_id": closest.image_id if closest else None,
+        "nearest_name": names.get((closest.role, closest.image_key)) if closest else None,
+        "nearest_role": closest.role.value if closest else None,
         "nearest_similarity": closest.similarity if closest else None,
         "p_value": verdict.p_value,
         "q_value": verdict.q_value,

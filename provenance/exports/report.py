@@ -29,7 +29,7 @@ from provenance.report import (
     render,
 )
 from provenance.version import __version__
-from provenance.vocabulary import DatasetKind, Label, Role, Subject
+from provenance.vocabulary import DEFAULT_CASES, DatasetKind, Label, Role, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
 _log = room(__name__)
 
-DEFAULT_CASES = 12
 THUMBNAIL_SIZE = 224
 _SMALLEST_PERCENT = 4
 _CANDIDATES = {Subject.GENERATED: (Role.USED, Role.AGAINST), Subject.REAL: (Role.RELEASE,)}

@@ -6,12 +6,11 @@ judges -> figures, recorded as an event -> ``writing`` (files). Plants are never
 
 from provenance.images import DEFAULT_KINDS, PlantKind, kinds_named
 from provenance.sensitivity.run import run_sensitivity
-from provenance.sensitivity.values import DEFAULT_PLANTS, ROW_COLUMNS, SensitivityReport, SensitivityRequest
+from provenance.sensitivity.values import ROW_COLUMNS, SensitivityReport, SensitivityRequest
 from provenance.sensitivity.writing import require_free, write_sensitivity
 
 __all__ = [
     "DEFAULT_KINDS",
-    "DEFAULT_PLANTS",
     "ROW_COLUMNS",
     "PlantKind",
     "SensitivityReport",

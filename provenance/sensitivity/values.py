@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from provenance.detection import plants_needed
+from provenance.detection import Reach, plants_needed
+from provenance.documents import measures
+from provenance.documents.rows import PlantRow
 from provenance.errors import UsageError
 from provenance.images import DEFAULT_KINDS, PlantKind
+from provenance.vocabulary import DEFAULT_PLANTS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from provenance.detection import Detected, Reach, Sensitivity
+    from provenance.detection import Detected, Sensitivity
     from provenance.vocabulary import Rejection
 
-DEFAULT_PLANTS = 110
-"""Of each kind: the least number at which one may be missed and the claim of 95 % still stand (all found: 73)."""
-
-ROW_COLUMNS = (
-    *("kind", "strength", "plants", "groups", "found", "share", "low", "high", "similarity"),
-    *("outranking", "outranking_share", "outranking_low", "outranking_high"),
-)
+ROW_COLUMNS = tuple(PlantRow.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,40 +118,22 @@ class SensitivityReport:
 
     def figures(self) -> dict[str, Any]:
         """Figures and settings as JSON values; no digest of an image, no name, no path: what is recorded."""
-        claimed = self.result.claimed
-        reach = self.reach
-        return {
-            "subject": self.subject,
-            "rule": self.rule,
-            "sentence": self.sentence,
-            "claimed": None if claimed is None else claimed.name,
-            "target": self.result.target,
-            "plants_needed": plants_needed(self.result.target),
-            "rows": self.table(),
-            "k_min": None if reach is None else reach.k_min,
-            "sufficient_groups": None if reach is None else reach.sufficient_groups,
-            "subject_groups": None if reach is None else reach.subject_groups,
-            "calibration_groups": None if reach is None else reach.calibration_groups,
-            "base_share": self.base_share,
-            "found_without": self.found_without,
-            "originals": self.originals,
-            "available": self.available,
-            "format": self.form,
-            "plants": self.request.plants,
-            "kinds": [str(kind) for kind in self.request.kinds],
-            "seed": self.request.seed,
-            "unreadable": len(self.unreadable),
-            "unusable": self.unusable,
-            "notes": list(self.notes),
-        }
+        return measures.SensitivityFigures.of(self, **self._more()).to_json()
+
+    def document(self, **written: Any) -> measures.Sensitivity:
+        """Everything, for people and programs outside; ``written`` are the ``files``."""
+        return measures.Sensitivity.of(self, **self._more(), **written)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON values."""
+        return self.document().to_json()
+
+    def _more(self) -> dict[str, Any]:
+        claimed = self.result.claimed
+        reach = {each.name: None if self.reach is None else getattr(self.reach, each.name) for each in fields(Reach)}
         return {
-            "audit_id": self.audit_id,
-            "release": self.release_name,
-            "space": self.backbone,
-            **self.figures(),
-            "unreadable_images": [{"name": each.name, "detail": each.detail} for each in self.unreadable],
-            "seconds": self.seconds,
+            "claimed": None if claimed is None else claimed.name,
+            "plants_needed": plants_needed(self.result.target),
+            "rows": self.table(),
+            **reach,
         }

@@ -12,7 +12,7 @@ Every method raises ``ProvenanceError``'s subclasses alone: each has ``message``
 from typing import TYPE_CHECKING
 
 from provenance.files import require_free
-from provenance.service.files import check_run, read_embeddings
+from provenance.service.files import check_run, checked_run, read_embeddings
 from provenance.service.results import SensitivityResult
 from provenance.service.words import membership_of
 from provenance.service.workspace import Workspace
@@ -22,4 +22,12 @@ if TYPE_CHECKING:
     from provenance.ingest import Progress as Progress
     from provenance.service.backbones import BackboneChoice as BackboneChoice
 
-__all__ = ["SensitivityResult", "Workspace", "check_run", "membership_of", "read_embeddings", "require_free"]
+__all__ = [
+    "SensitivityResult",
+    "Workspace",
+    "check_run",
+    "checked_run",
+    "membership_of",
+    "read_embeddings",
+    "require_free",
+]

@@ -9,16 +9,18 @@ from provenance.files import require_free
 from provenance.installation import Installation
 from provenance.service import frames
 from provenance.service.words import ANOTHER_FILE, id_of, names_of_call, word_of
-from provenance.vocabulary import ExportFormat, Population, Role, RuleName, Subject
+from provenance.vocabulary import DEFAULT_CASES, Evidence, ExportFormat, Population, Role, RuleName, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
 
-    from provenance.audit import AuditReport, ExplainedImage, Policy
+    from provenance.audit import AuditReport, Change, ExplainedImage, Policy
     from provenance.duplicates import DuplicateRule
-    from provenance.records import AuditRecord
+    from provenance.exports.export import Exported
+    from provenance.exports.report import WrittenReport
+    from provenance.lookup import AuditInFull, RecordedAudit
     from provenance.service.words import Audit, Names, Place
 
 
@@ -45,6 +47,9 @@ class Auditing(Installation):
         exclude_overlap: bool = False,
         exclude_twins: bool = False,
         twins: DuplicateRule | None = None,
+        twin_evidence: str | Evidence = Evidence.BOTH,
+        twin_hash_distance: int | None = None,
+        twin_min_similarity: float | None = None,
         match_resolution: bool = False,
         on_step: Callable[[str], None] | None = None,
     ) -> AuditReport:
@@ -74,7 +79,10 @@ class Auditing(Installation):
             space: Backbone name or space id (prefix) where the sets share several.
             exclude_overlap: Leave images out that are claimed used and not used.
             exclude_twins: Leave not-used images out that have a near-twin among the used ones.
-            twins: What counts as a near-twin (``provenance.duplicates.DuplicateRule``); ``None``: the default.
+            twins: What counts as a near-twin (``provenance.duplicates.DuplicateRule``); ``None``: the next three.
+            twin_evidence: ``both`` hash and embedding must agree, or ``either`` is enough.
+            twin_hash_distance: Most bits (of 64) between twins; ``None``: 4.
+            twin_min_similarity: Least cosine between twins; ``None``: 0.65.
             match_resolution: Judge in the space in which every image is first brought to the release's native
                 resolution; what is missing there is embedded from the recorded sources.
             on_step: Called with a line of text at each step.
@@ -95,6 +103,7 @@ class Auditing(Installation):
 
         words = ((Subject, "subject", subject), (RuleName, "rule", rule), (Population, "population", population))
         options = {name: None if given is None else word_of(kind, given) for kind, name, given in words}
+        near = DuplicateRule.chosen(word_of(Evidence, twin_evidence), twin_hash_distance, twin_min_similarity)
         request = AuditRequest(
             release,
             names_of_call(used),
@@ -104,7 +113,7 @@ class Auditing(Installation):
             space=space,
             exclude_overlap=exclude_overlap,
             exclude_twins=exclude_twins,
-            twin_rule=DuplicateRule() if twins is None else twins,
+            twin_rule=twins or near,
             match_resolution=match_resolution,
             reference_release=reference_release,
         )
@@ -125,9 +134,13 @@ class Auditing(Installation):
         Raises:
             NotFoundError: If there is no such audit, or more than one.
         """
-        from provenance.exports import audit_records
+        return frames.frame(frames.VERDICTS, self.verdict_rows(audit))
 
-        return frames.frame(frames.VERDICTS, audit_records(self, self.catalog.audit(id_of(audit))))
+    def verdict_rows(self, audit: Audit) -> Iterator[dict[str, Any]]:
+        """The same as ``verdicts``, one row at a time as plain values; ``None`` where there is none."""
+        from provenance.exports import audit_rows
+
+        return audit_rows(self, self.catalog.audit(id_of(audit)))
 
     def evidence(self, audit: Audit) -> pd.DataFrame:
         """The recorded neighbors of every subject of an audit: one row a neighbor, by subject, role and rank.
@@ -159,10 +172,14 @@ class Auditing(Installation):
             NotFoundError: If an audit is unknown.
             UsageError: If one judged generated and the other real images.
         """
+        found = self.find_changes(before, after)
+        return frames.frame(frames.CHANGES, (frames.fields_of(change, frames.CHANGES) for change in found))
+
+    def find_changes(self, before: Audit, after: Audit) -> list[Change]:
+        """The same as ``changes``, as values."""
         from provenance.audit import compare_audits
 
-        found = compare_audits(self.catalog, id_of(before), id_of(after))
-        return frames.frame(frames.CHANGES, (frames.fields_of(change, frames.CHANGES) for change in found))
+        return compare_audits(self.catalog, id_of(before), id_of(after))
 
     def audits(self) -> pd.DataFrame:
         """All recorded audits, the newest first.
@@ -173,7 +190,23 @@ class Auditing(Installation):
             ``used_count``, ``not_used_count``, ``rejected_count`` (int64), ``mu``, ``sigma``, ``alpha``, ``threshold``,
             ``duration_seconds`` (float64), ``audited_at`` (UTC).
         """
-        return frames.frame(frames.AUDITS, map(self._audit_row, self.catalog.audits()))
+        return frames.frame(frames.AUDITS, map(_audit_row, self.list_audits()))
+
+    def list_audits(self) -> list[RecordedAudit]:
+        """The same as ``audits``, as values: the record of each and its datasets."""
+        from provenance.lookup import list_audits
+
+        return list_audits(self.catalog)
+
+    def show_audit(self, audit: Audit) -> AuditInFull:
+        """One audit with its datasets, rejected inputs, sensitivities, and how its datasets have changed since.
+
+        Raises:
+            NotFoundError: If there is no such audit, or more than one.
+        """
+        from provenance.lookup import show_audit
+
+        return show_audit(self.catalog, id_of(audit))
 
     def explain(self, image: str, on_step: Callable[[str], None] | None = None) -> ExplainedImage | None:
         """Which positions of a real image, and which generated images, speak for its use.
@@ -227,13 +260,24 @@ class Auditing(Installation):
             ConflictError: If the file is there, or names can't be told apart in a run file.
             SourceError: If the file can't be written.
         """
+        return self.write_export(what, file, format=format, set=set, space=space, overwrite=overwrite).row_count
+
+    def write_export(
+        self,
+        what: Audit,
+        file: Place,
+        *,
+        format: str | ExportFormat = ExportFormat.CSV,  # noqa: A002 - the command line's word
+        set: str | None = None,  # noqa: A002 - likewise
+        space: str | None = None,
+        overwrite: bool = False,
+    ) -> Exported:
+        """The same as ``export``; gives beside the number of rows what is in a run file, and what is not."""
         from provenance.exports import write_export
 
         target = Path(file)
         require_free(target, replace=overwrite, hint=ANOTHER_FILE)
-        named = id_of(what)
-        chosen = word_of(ExportFormat, format)
-        return write_export(self, named, target, chosen, set_name=set, space=space).row_count
+        return write_export(self, id_of(what), target, word_of(ExportFormat, format), set_name=set, space=space)
 
     def report(self, audit: Audit, file: Place, *, cases: int | None = None, overwrite: bool = False) -> Path:
         """Write an audit as one self-contained HTML page; gives the file.
@@ -249,18 +293,24 @@ class Auditing(Installation):
             ConflictError: If the file is there.
             SourceError: If it can't be written.
         """
-        from provenance.exports.report import DEFAULT_CASES, write_report
-
-        cases = DEFAULT_CASES if cases is None else cases
-        write_report(self, self.catalog.audit(id_of(audit)), Path(file), cases=cases, replace=overwrite)
+        self.write_report(audit, file, cases=DEFAULT_CASES if cases is None else cases, overwrite=overwrite)
         return Path(file)
 
-    def _audit_row(self, audit: AuditRecord) -> dict[str, Any]:
-        names: dict[Role, list[str]] = {role: [] for role in Role}
-        for dataset in self.catalog.audit_datasets(audit.audit_id):
-            names[dataset.role].append(dataset.name)
-        counts = {f"{word}_count": audit.counts[word] for word in ("used", "not_used", "rejected")}
-        sets = {role.value: tuple(names[role]) for role in (Role.USED, Role.NOT_USED, Role.AGAINST)}
-        release, subjects = ", ".join(names[Role.RELEASE]), audit.counts["subjects"]
-        known = frames.fields_of(audit, frames.AUDITS)
-        return {**known, **sets, **counts, "release": release, "subject_count": subjects}
+    def write_report(
+        self, audit: Audit, file: Place, *, cases: int = DEFAULT_CASES, overwrite: bool = False
+    ) -> WrittenReport:
+        """The same as ``report``; gives what was written."""
+        from provenance.exports.report import write_report
+
+        return write_report(self, self.catalog.audit(id_of(audit)), Path(file), cases=cases, replace=overwrite)
+
+
+def _audit_row(found: RecordedAudit) -> dict[str, Any]:
+    audit = found.audit
+    counts = {f"{word}_count": audit.counts[word] for word in ("used", "not_used", "rejected")}
+    sets = {
+        role.value: tuple(row.name for row in found.datasets if row.role is role)
+        for role in (Role.USED, Role.NOT_USED, Role.AGAINST)
+    }
+    known = {**frames.fields_of(audit, frames.AUDITS), "release": found.release_name}
+    return {**known, **sets, **counts, "subject_count": audit.counts["subjects"]}

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from provenance.exports.runfile import RunFileCheck
+
 
 def read_embeddings(file: str | Path, *, rows: int = 1000) -> Iterator[pd.DataFrame]:
     """Read the Parquet file of a set or release as a stream of DataFrames; columns as in ``Workspace.embeddings``.
@@ -43,7 +45,12 @@ def check_run(file: str | Path, ids: str | Path) -> pd.DataFrame:
         SourceError: If either can't be read, or no id is found.
         ConflictError: If two images would have the same id.
     """
+    problems = checked_run(file, ids).problems
+    return frames.frame(frames.RUN_FILE_PROBLEMS, (frames.fields_of(p, frames.RUN_FILE_PROBLEMS) for p in problems))
+
+
+def checked_run(file: str | Path, ids: str | Path) -> RunFileCheck:
+    """The same as ``check_run``, as values: whether it is valid, its rows, the ids, the mistakes."""
     from provenance.exports import check_run_file
 
-    problems = check_run_file(Path(file), Path(ids)).problems
-    return frames.frame(frames.RUN_FILE_PROBLEMS, (frames.fields_of(p, frames.RUN_FILE_PROBLEMS) for p in problems))
+    return check_run_file(Path(file), Path(ids))

@@ -8,31 +8,44 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from provenance.documents.rows import MetricRow, PlantRow, RunFileProblem, SweepRow, VerdictRow
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import pandas as pd
 
+    from provenance.documents.document import Document
+
 _TEXT, _WORD, _COUNT, _NUMBER, _TRUTH, _OTHER = "string", "category", "int64", "float64", "bool", "object"
 _TIME = "datetime64[us, UTC]"
+_OF_TYPE: dict[Any, str] = {
+    str: _TEXT,
+    str | None: _TEXT,
+    int: _COUNT,
+    bool: _TRUTH,
+    float: _NUMBER,
+    float | None: _NUMBER,
+    int | None: _NUMBER,
+}
 
-VERDICTS: dict[str, str] = {
-    "subject_id": _TEXT,
-    "name": _TEXT,
-    "role": _WORD,
-    "label": _WORD,
-    "score": _NUMBER,
-    "s_used": _NUMBER,
-    "s_not_used": _NUMBER,
-    "s_against": _NUMBER,
-    "threshold": _NUMBER,
-    "near_threshold": _TRUTH,
-    "nearest_id": _TEXT,
-    "nearest_name": _TEXT,
-    "nearest_role": _WORD,
-    "nearest_similarity": _NUMBER,
-    "p_value": _NUMBER,
-    "q_value": _NUMBER,
+
+def columns_of(row: type[Document]) -> dict[str, str]:
+    """The columns of rows that are documents: a word is a category, and a number that may be missing a float."""
+    return {
+        name: _WORD if "word" in field.metadata else _OF_TYPE[field.annotation]
+        for name, field in row.model_fields.items()
+    }
+
+
+VERDICTS = columns_of(VerdictRow)
+CHANGES: dict[str, str] = {
+    "image_id": _TEXT,
+    "change": _WORD,
+    "label_before": _WORD,
+    "label_after": _WORD,
+    "score_before": _NUMBER,
+    "score_after": _NUMBER,
 }
 EVIDENCE: dict[str, str] = {
     "subject_id": _TEXT,
@@ -123,61 +136,12 @@ REJECTS: dict[str, str] = {
     "detail": _TEXT,
     "rejected_at": _TIME,
 }
-CHANGES: dict[str, str] = {
-    "image_id": _TEXT,
-    "change": _WORD,
-    "label_before": _WORD,
-    "label_after": _WORD,
-    "score_before": _NUMBER,
-    "score_after": _NUMBER,
-}
-METRICS: dict[str, str] = {
-    "by": _WORD,
-    "value": _TEXT,
-    "rule": _WORD,
-    "n": _COUNT,
-    "groups": _COUNT,
-    "metric": _WORD,
-    "estimate": _NUMBER,
-    "low": _NUMBER,
-    "high": _NUMBER,
-    "reason": _TEXT,
-}
-SENSITIVITY: dict[str, str] = {
-    "kind": _WORD,
-    "strength": _NUMBER,
-    "plants": _COUNT,
-    "groups": _COUNT,
-    "found": _COUNT,
-    "share": _NUMBER,
-    "low": _NUMBER,
-    "high": _NUMBER,
-    "similarity": _NUMBER,
-    "outranking": _NUMBER,
-    "outranking_share": _NUMBER,
-    "outranking_low": _NUMBER,
-    "outranking_high": _NUMBER,
-}
+METRICS = columns_of(MetricRow)
+SENSITIVITY = columns_of(PlantRow)
 FIT_METRICS: dict[str, str] = {"metric": _WORD, "training": _NUMBER, "held_out": _NUMBER}
-SWEEP: dict[str, str] = {
-    "rule": _WORD,
-    "alpha": _NUMBER,
-    "threshold": _NUMBER,
-    "precision": _NUMBER,
-    "recall": _NUMBER,
-    "f1": _NUMBER,
-    "accuracy": _NUMBER,
-    "kappa": _NUMBER,
-    "auc": _NUMBER,
-    "auc_of_labels": _NUMBER,
-    "true_positives": _COUNT,
-    "false_positives": _COUNT,
-    "false_negatives": _COUNT,
-    "true_negatives": _COUNT,
-    "best_f1": _TRUTH,
-}
+SWEEP = columns_of(SweepRow)
 EMBEDDINGS: dict[str, str] = {"image_id": _TEXT, "name": _TEXT, "group": _TEXT, "embedding": _OTHER}
-RUN_FILE_PROBLEMS: dict[str, str] = {"line": "Int64", "mistake": _WORD, "message": _TEXT}
+RUN_FILE_PROBLEMS = columns_of(RunFileProblem) | {"line": "Int64"}
 
 
 def frame(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from provenance.installation import Installation
 from provenance.service.results import EvaluationResult, FitResult, SensitivityResult, SweepResult
 from provenance.service.words import id_of, ids_of, names_of_call, truth_of, word_of
-from provenance.vocabulary import TOP_K, Subject
+from provenance.vocabulary import DEFAULT_PLANTS, DEFAULT_RESAMPLES, PAPER_ALPHAS, TOP_K, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +28,7 @@ class Measuring(Installation):
         *,
         labels: Labels | Sequence[Labels] | None = None,
         against: Audit | None = None,
-        bootstrap: int = 2000,
+        bootstrap: int = DEFAULT_RESAMPLES,
         seed: int = 0,
         skip_unknown: bool = False,
         on_step: Callable[[str], None] | None = None,
@@ -106,7 +106,6 @@ class Measuring(Installation):
         """
         from provenance.sensitivity import (
             DEFAULT_KINDS,
-            DEFAULT_PLANTS,
             SensitivityRequest,
             kinds_named,
             run_sensitivity,
@@ -227,7 +226,7 @@ class Measuring(Installation):
             UsageError: If the grid is wrong, truth is not known or of one class, or there are too few images or groups.
             NotFoundError: If an audit or labelled image is unknown.
         """
-        from provenance.truth import PAPER_ALPHAS, SweepRequest, run_sweep
+        from provenance.truth import SweepRequest, run_sweep
 
         request = SweepRequest(
             audit=id_of(audit),

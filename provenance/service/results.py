@@ -51,7 +51,7 @@ class EvaluationResult(_Result):
     @property
     def comparison(self) -> dict[str, Any] | None:
         """McNemar's test and the differences, as JSON values; ``None`` without ``against``."""
-        return None if self.report.comparison is None else self.report.comparison.to_json()
+        return self.to_json()["comparison"]  # type: ignore[no-any-return]
 
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON values, as ``--json`` prints it."""
@@ -162,14 +162,12 @@ class SweepResult(_Result):
         ``kappa``, ``auc``, ``auc_of_labels`` (float64; NaN: undefined), ``true_positives``, ``false_positives``,
         ``false_negatives``, ``true_negatives`` (int64), ``best_f1`` (bool).
         """
-        from provenance.truth import sweep_rows
-
-        return frames.frame(frames.SWEEP, sweep_rows(self.report))
+        return frames.frame(frames.SWEEP, self.report.rows)
 
     @property
     def best_alpha(self) -> float | None:
         """The alpha with the greatest F1; ``None`` where no alpha labels a used image as used."""
-        return None if self.report.sweep.best is None else self.report.sweep.best.alpha
+        return self.report.best_alpha
 
     @property
     def conclusion(self) -> str:

@@ -6,7 +6,7 @@ their truth) -> ``fitting`` (a model, kept as a policy file) and ``sweeping`` (t
 Reads recorded audits alone; nothing is recorded.
 """
 
-from provenance.detection import PAPER_ALPHAS, FitSettings, Resampling
+from provenance.detection import FitSettings, Resampling
 from provenance.truth.evaluating import run_evaluation
 from provenance.truth.evaluation_files import write_evaluation
 from provenance.truth.evaluations import (
@@ -19,11 +19,10 @@ from provenance.truth.evaluations import (
 from provenance.truth.fitting import FitReport, FitRequest, run_fit, write_policy
 from provenance.truth.known import TruthRequest
 from provenance.truth.labels import TruthRow, read_truth, truth_of_mapping
-from provenance.truth.sweep_files import figure_format, sweep_rows, write_sweep_csv, write_sweep_figure
+from provenance.truth.sweep_files import figure_format, write_sweep_csv, write_sweep_figure
 from provenance.truth.sweeping import SweepReport, SweepRequest, run_sweep
 
 __all__ = [
-    "PAPER_ALPHAS",
     "ComparedAudits",
     "EvaluatedAudit",
     "EvaluatedPart",
@@ -42,7 +41,6 @@ __all__ = [
     "run_evaluation",
     "run_fit",
     "run_sweep",
-    "sweep_rows",
     "truth_of_mapping",
     "write_evaluation",
     "write_policy",

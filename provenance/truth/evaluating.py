@@ -12,6 +12,7 @@ from provenance.detection import Estimate, calibration_of_p_values, compare, eva
 from provenance.errors import ConflictError, NotFoundError, UsageError
 from provenance.logs import room, step
 from provenance.truth.evaluations import (
+    ComparedAudit,
     ComparedAudits,
     EvaluatedAudit,
     EvaluatedPart,
@@ -261,8 +262,11 @@ def _compared(first: JudgedAudit, second: JudgedAudit, truth: Truth, evaluator: 
     if unscored:
         lacking = Estimate(None, reason=f"not estimable: {unscored} verdicts have no score")
         comparison = replace(comparison, auc_difference=lacking)
-    evaluations = (evaluator.of(rows, "the first audit"), evaluator.of(other_rows, "the second audit"))
-    return ComparedAudits(first, second, (one, two), evaluations, comparison)
+    sides = (
+        ComparedAudit(first, one, evaluator.of(rows, "the first audit")),
+        ComparedAudit(second, two, evaluator.of(other_rows, "the second audit")),
+    )
+    return ComparedAudits(sides, comparison)
 
 
 def _require_same_claims(rows: Iterable[_Known], other_rows: Iterable[_Known]) -> None:
@@ -300,7 +304,7 @@ def _notes_on(audit: EvaluatedAudit) -> list[str]:
 
 def _notes_on_comparison(compared: ComparedAudits) -> list[str]:
     notes = []
-    if compared.first.release.dataset_id != compared.second.release.dataset_id:
+    if len({side.judged.release.dataset_id for side in compared.sides}) > 1:
         notes.append(
             "The compared audits are about different releases: the truth is taken to hold for both, though membership "
             "is relative to a generator."

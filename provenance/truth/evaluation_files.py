@@ -75,10 +75,10 @@ def _drawings(report: EvaluationReport) -> Iterator[tuple[str, Drawing]]:
     ]
     yield from _roc("roc", curves, level)
     if report.comparison is not None:
-        compared = report.comparison
-        sides = zip((compared.first, compared.second), compared.samples, compared.evaluations, strict=True)
         yield from _roc(
-            "roc_compared", [(_curve(*side, named=True), side[1]) for side in sides if _rankable(side[1])], level
+            "roc_compared",
+            [(_curve(*side, named=True), side[1]) for side in report.comparison.sides if _rankable(side[1])],
+            level,
         )
 
 

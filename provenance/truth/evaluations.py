@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from provenance.detection import Resampling
+from provenance.documents import measures
+from provenance.documents.rows import MetricRow
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from provenance.truth.labels import TruthRow
     from provenance.truth.matching import Truth
 
-METRIC_COLUMNS = ("by", "value", "rule", "n", "groups", "metric", "estimate", "low", "high", "reason")
+METRIC_COLUMNS = tuple(MetricRow.model_fields)
 """Columns of ``metrics.csv``: one row for each figure of each part."""
 
 
@@ -96,29 +98,6 @@ class EvaluatedAudit:
     evaluation: Evaluation
     calibration: Calibration | None
 
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        judged = self.judged
-        return {
-            "audit_id": judged.audit.audit_id,
-            "release": judged.release_name,
-            "generator": judged.generator,
-            "architecture": judged.architecture,
-            "subject": judged.audit.subject.value,
-            "rule": judged.audit.rule,
-            "policy_id": judged.audit.policy_id,
-            "space_id": judged.audit.space_id,
-            "verdict_digest": judged.audit.verdict_digest,
-            "threshold": judged.audit.threshold,
-            "judged": len(judged.images),
-            "truth": self.truth.source,
-            "with_truth": len(self.sample),
-            "labels_of_unjudged_images": len(self.truth.unjudged),
-            "labels_of_unknown_images": len(self.truth.unknown),
-            "labels_against_claims": self.truth.contradicted,
-            "calibration": None if self.calibration is None else _without_curve(self.calibration),
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedPart:
@@ -138,11 +117,6 @@ class EvaluatedPart:
     inconclusive: int
     evaluation: Evaluation
 
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        part = {"by": self.by, "value": self.value, "rule": self.rule, "inconclusive": self.inconclusive}
-        return part | self.evaluation.to_json()
-
     def metric_rows(self) -> Iterator[dict[str, Any]]:
         """One row for each figure, with ``METRIC_COLUMNS``; what is not estimable is ``None``, with its reason."""
         metrics, chance = self.evaluation.metrics, self.evaluation.chance
@@ -159,7 +133,7 @@ class EvaluatedPart:
             band = {"estimate": chance.chance, "low": chance.low, "high": chance.high}
             yield common | empty | {"metric": "chance_accuracy"} | band
             yield common | empty | {"metric": "chance_p_value", "estimate": chance.p_value}
-        counts = {"positives": metrics.positives, "negatives": metrics.n - metrics.positives}
+        counts = {"positives": metrics.positives, "negatives": metrics.negatives}
         counts |= {
             name: getattr(metrics, name)
             for name in ("true_positives", "false_positives", "false_negatives", "true_negatives")
@@ -168,35 +142,25 @@ class EvaluatedPart:
             yield common | empty | {"metric": name, "estimate": count}
 
 
+class ComparedAudit(NamedTuple):
+    """One of two audits: what it said of the images that both judged, in one order, and the figures of it."""
+
+    judged: JudgedAudit
+    sample: Sample
+    evaluation: Evaluation
+
+
 @dataclass(frozen=True, slots=True)
 class ComparedAudits:
     """Two audits on the images that both judged and whose truth is known.
 
     Attributes:
-        first: The evaluated audit.
-        second: The one it is compared with.
-        samples: What each said, in one order.
-        evaluations: Of each on these images.
+        sides: The evaluated audit, and the one it is compared with.
         comparison: McNemar's test and the differences.
     """
 
-    first: JudgedAudit
-    second: JudgedAudit
-    samples: tuple[Sample, Sample]
-    evaluations: tuple[Evaluation, Evaluation]
+    sides: tuple[ComparedAudit, ComparedAudit]
     comparison: Comparison
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        sides = zip((self.first, self.second), self.evaluations, strict=True)
-        return {
-            "audits": [
-                {"audit_id": side.audit.audit_id, "release": side.release_name, "rule": side.audit.rule}
-                | {"estimates": {name: each.to_json() for name, each in evaluation.estimates.items()}}
-                for side, evaluation in sides
-            ],
-            **self.comparison.to_json(),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,18 +188,9 @@ class EvaluationReport:
 
     def to_json(self) -> dict[str, Any]:
         """All attributes as JSON values; ``null`` stands for what is not estimable."""
-        return {
-            "audits": [each.to_json() for each in self.audits],
-            "parts": [part.to_json() for part in self.parts],
-            "comparison": None if self.comparison is None else self.comparison.to_json(),
-            "notes": list(self.notes),
-        }
+        return measures.Evaluation.of(self).to_json()
 
 
 def notes_in_order(notes: Sequence[str]) -> tuple[str, ...]:
     """Each note once, in the order given."""
     return tuple(dict.fromkeys(notes))
-
-
-def _without_curve(calibration: Calibration) -> dict[str, Any]:
-    return {name: value for name, value in calibration.to_json().items() if not name.startswith("ecdf")}

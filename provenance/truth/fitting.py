@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from provenance.audit import FEATURES, AuditRequest, Policy, run_audit
 from provenance.audit.rules.logistic import LogisticRule
 from provenance.detection import FitSettings, LogisticFit, fit_logistic
+from provenance.documents.measures import Fitted
 from provenance.errors import NotFoundError, UsageError
 from provenance.files import write_bytes
 from provenance.logs import room, step
@@ -66,20 +67,9 @@ class FitReport:
     notes: tuple[str, ...]
 
     @property
-    def fitted(self) -> dict[str, Any]:
+    def fitted(self) -> Fitted:
         """What stands in the policy file beside the policy: what it was fitted on, and its metrics."""
-        labelled = self.known.labelled
-        return {
-            "truth": self.known.source,
-            "audits": [_origin(audit) for audit in self.known.audits],
-            "control": [_origin(audit) for audit in self.known.control],
-            "images": len(labelled),
-            "used": sum(image.used is True for image in labelled),
-            "grouped": self.fit.grouped,
-            "training": self.fit.training.to_json(),
-            "held_out": self.fit.held_out.to_json(),
-            "software_version": __version__,
-        }
+        return Fitted.of(self, software_version=__version__)
 
 
 @step(_log, "fit")
@@ -148,10 +138,6 @@ def _score(image: KnownImage, name: str, subject: Subject) -> float:
     return score
 
 
-def _origin(audit: AuditRecord) -> dict[str, str]:
-    return {"audit_id": audit.audit_id, "verdict_digest": audit.verdict_digest}
-
-
 def _notes(fit: LogisticFit, known: Known) -> list[str]:
     notes = []
     if fit.held_out.auc is None:
@@ -172,6 +158,6 @@ def write_policy(report: FitReport, target: Path) -> None:
     Raises:
         SourceError: If the file can't be written.
     """
-    document = {**report.policy.to_json(), "fitted": report.fitted}
+    document = {**report.policy.to_json(), "fitted": report.fitted.to_json()}
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_bytes(target, text.encode())

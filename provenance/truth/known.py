@@ -85,6 +85,16 @@ class Known:
         return self.audits[0].subject
 
     @property
+    def control_ids(self) -> tuple[str, ...]:
+        """The ids of the control audits."""
+        return tuple(audit.audit_id for audit in self.control)
+
+    @property
+    def used_count(self) -> int:
+        """The number of images known to have been used."""
+        return sum(image.used is True for image in self.images)
+
+    @property
     def labelled(self) -> tuple[KnownImage, ...]:
         """The images with known truth."""
         return tuple(image for image in self.images if image.used is not None)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from provenance.detection import (
-    PAPER_ALPHAS,
     AdaptiveAlpha,
     Metrics,
     Sweep,
@@ -18,10 +17,11 @@ from provenance.detection import (
     threshold_of_moments,
     threshold_of_scores,
 )
+from provenance.documents.rows import SweepRow
 from provenance.errors import UsageError
 from provenance.logs import room, step
 from provenance.truth.known import Known, KnownImage, TruthRequest, known_images
-from provenance.vocabulary import Population, Subject
+from provenance.vocabulary import PAPER_ALPHAS, Population, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from provenance.installation import Installation
 
 _log = room(__name__)
+
+
+ALL_USED = "all-used"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,34 @@ class SweepReport:
     all_used: Metrics
     adaptive: AdaptiveAlpha | None
     notes: tuple[str, ...]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each alpha, ascending, and last that of calling every image used; as ``SweepRow`` has them."""
+        rows = [
+            {
+                "rule": "mu-alpha-sigma",
+                "alpha": row.alpha,
+                "threshold": row.threshold.value,
+                **asdict(row.metrics),
+                "auc_of_labels": row.auc_of_labels,
+                "best_f1": row is self.sweep.best,
+            }
+            for row in self.sweep.rows
+        ]
+        everything = {**asdict(self.all_used), "auc": None, "auc_of_labels": 0.5}
+        rows.append({"rule": ALL_USED, "alpha": None, "threshold": None, **everything, "best_f1": False})
+        return [{name: row[name] for name in SweepRow.model_fields} for row in rows]
+
+    @property
+    def best_alpha(self) -> float | None:
+        """The alpha with the greatest F1; ``None`` where no alpha labels a used image as used."""
+        return None if self.sweep.best is None else self.sweep.best.alpha
+
+    @property
+    def best_f1(self) -> float | None:
+        """The F1 of that alpha."""
+        return None if self.sweep.best is None else self.sweep.best.metrics.f1
 
     @property
     def beats_all_used(self) -> bool:

@@ -92,6 +92,7 @@ def test_public_workspace_is_the_workspace_and_has_the_verbs() -> None:
         "evidence",
         "explain",
         "export",
+        "find_changes",
         "find_duplicates",
         "find_neighbors",
         "fit",
@@ -101,6 +102,7 @@ def test_public_workspace_is_the_workspace_and_has_the_verbs() -> None:
         "history_of",
         "ingest",
         "ingest_layout",
+        "list_audits",
         "list_datasets",
         "neighbors",
         "reconcile",
@@ -113,10 +115,14 @@ def test_public_workspace_is_the_workspace_and_has_the_verbs() -> None:
         "sensitivity",
         "sets",
         "show",
+        "show_audit",
         "show_dataset",
         "sweep",
+        "verdict_rows",
         "verdicts",
         "watch",
+        "write_export",
+        "write_report",
     }
     for name in verbs:
         doc = getattr(provenance.Workspace, name).__doc__

@@ -48,6 +48,11 @@ class Metrics:
     kappa: float | None
     auc: float | None
 
+    @property
+    def negatives(self) -> int:
+        """Images that were not used."""
+        return self.n - self.positives
+
     def to_json(self) -> dict[str, Any]:
         """All attributes as JSON values."""
         return asdict(self)

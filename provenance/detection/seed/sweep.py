@@ -19,6 +19,7 @@ from provenance.detection.metrics.classification import Metrics, metrics_of
 from provenance.detection.metrics.folds import folds_of
 from provenance.detection.seed.threshold import threshold_of_scores
 from provenance.errors import UsageError
+from provenance.vocabulary import PAPER_ALPHAS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from provenance.arrays import Flags, Float64s, Int64s
     from provenance.detection.checks import FlagsLike, Groups, Numbers
     from provenance.detection.seed.threshold import Threshold
-
-PAPER_ALPHAS = (0.1, 0.3, 0.5, 0.7, 1.0)
-"""The seed paper's grid."""
 
 ThresholdAt: TypeAlias = Callable[[float], "Threshold"]
 """T at a given alpha, over a population that the caller has: all pairs, or a whole audit's scores."""

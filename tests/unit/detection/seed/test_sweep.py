@@ -11,7 +11,6 @@ from sklearn import metrics as sk
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from provenance.detection import (
-    PAPER_ALPHAS,
     Threshold,
     adaptive_alpha,
     decide_generated,
@@ -20,6 +19,7 @@ from provenance.detection import (
     threshold_of_moments,
 )
 from provenance.errors import UsageError
+from provenance.vocabulary import PAPER_ALPHAS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,0 +1,87 @@
+"""Rows of tables: their fields are the columns of CSV files and DataFrames, too."""
+
+from __future__ import annotations
+
+from provenance.documents.document import Document, Word
+
+
+class VerdictRow(Document):
+    """One verdict with its nearest neighbor of any role; forgotten images have no ids and names."""
+
+    subject_id: str | None
+    name: str | None
+    role: Word
+    label: Word
+    score: float | None
+    s_used: float | None
+    s_not_used: float | None
+    s_against: float | None
+    threshold: float | None
+    near_threshold: bool
+    nearest_id: str | None
+    nearest_name: str | None
+    nearest_role: Word
+    nearest_similarity: float | None
+    p_value: float | None
+    q_value: float | None
+
+
+class MetricRow(Document):
+    """One figure of one part; ``low`` and ``high`` of ``chance_accuracy`` are the chance band."""
+
+    by: Word
+    value: str
+    rule: Word
+    n: int
+    groups: int
+    metric: Word
+    estimate: float | None
+    low: float | None
+    high: float | None
+    reason: str
+
+
+class PlantRow(Document):
+    """Plants of one kind and strength: what share was found, and what share outranks all calibration."""
+
+    kind: Word
+    strength: float
+    plants: int
+    groups: int
+    found: int
+    share: float
+    low: float
+    high: float
+    similarity: float
+    outranking: int | None
+    outranking_share: float | None
+    outranking_low: float | None
+    outranking_high: float | None
+
+
+class SweepRow(Document):
+    """The rule at one alpha; the last row is that of calling every image used."""
+
+    rule: Word
+    alpha: float | None
+    threshold: float | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    accuracy: float
+    kappa: float | None
+    auc: float | None
+    auc_of_labels: float | None
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    true_negatives: int
+    best_f1: bool
+
+
+class RunFileProblem(Document):
+    """One mistake; ``line`` counts from 1 and is null where no line is at fault."""
+
+    line: int | None
+    mistake: Word
+    message: str
