@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, chisquare
 
-from provenance.detection.calibrated.conformal import calibrate, conformal_p_values
+from provenance.detection.calibrated.conformal import calibrate
 from provenance.detection.calibrated.negative_control import calibrate_generated
 from provenance.detection.calibrated.pvalues import calibration_of_p_values
 from provenance.detection.scores.membership import SCORES, combine_by_rank, membership_scores
@@ -93,7 +93,7 @@ def test_p_values_are_uniform_on_their_grid(world: Draw) -> None:
     for seed in range(400):
         drawn = world(3000 + seed, 20, release=20)
         scores = scores_of(drawn.pool, drawn.release)["nearest"]
-        p_values.append(conformal_p_values(scores[19:], scores[:19])[0])
+        p_values.append(calibrate(scores[19:], scores[:19]).p_values[0])
     counts = np.bincount(np.rint(np.array(p_values) * 20).astype(int) - 1, minlength=20)
     assert chisquare(counts).pvalue > 1e-3
     law = calibration_of_p_values(p_values, steps=20, shared=False)
@@ -113,7 +113,7 @@ def test_with_groups_of_unequal_size_p_is_no_smaller_than_uniform_and_a_bare_max
         scores, codes = hierarchical(seed, 40, largest=8)
         subject = codes == 0
         known, known_groups = scores[~subject], codes[~subject].tolist()
-        p_values = conformal_p_values(scores[subject], known, known_groups)
+        p_values = np.array(calibrate(scores[subject], known, calibration_groups=known_groups).p_values)
         of_one.append(p_values[0])
         of_maximum.append(p_values.min())
         of_group.append(min(1.0, p_values.min() * subject.sum()))

@@ -63,24 +63,8 @@ class Calibrated(Family):
     q_values: tuple[float, ...]
 
 
-def conformal_p_values(scores: Numbers, calibration: Numbers, calibration_groups: Groups | None = None) -> Float64s:
-    """p(x) of every image (see the module), rounded to 9 decimals; float64 (n,).
-
-    Args:
-        scores: Of the subjects, higher = more likely used, shape (n,); compared at 9 decimals.
-        calibration: Scores of images known not used, shape (c,).
-        calibration_groups: Patient or study of each; ``None`` in a place: a group of its own.
-
-    Raises:
-        UsageError: If there are no scores, one is not finite, or lengths differ.
-    """
-    subjects = _rounded(scores, "scores of the subjects")
-    known = _rounded(calibration, "calibration scores")
-    return np.round(unrounded_p_values(subjects, known, calibration_groups), DECIMALS)
-
-
 def unrounded_p_values(subjects: Float64s, known: Float64s, calibration_groups: Groups | None) -> Float64s:
-    """``conformal_p_values`` before rounding, of scores that were checked and rounded: for decisions."""
+    """p(x) of every image (see the module), of scores that were checked and rounded; for decisions, not rounded."""
     codes, groups = group_codes(calibration_groups, len(known))
     return weighted_p_values(subjects, known, 1 / np.bincount(codes)[codes], groups)
 

@@ -67,20 +67,7 @@ def local_scores(
 ) -> LocalScores:
     """The default local score of every image of the pool against a release (module docstring).
 
-    The order of pool and release, and the number of threads, do not change a bit of the result; block sizes change it
-    by less than 1e-5.
-
-    Args:
-        pool: ``(n, parts, dim)`` unit vectors: calibration, subjects and known used images together.
-        release: ``(m, parts, dim)`` unit vectors of the generated images.
-        groups: Patient or study of each pool image; ``None`` (or an entry ``None``): a group of its own.
-        matching: Parameters; the defaults if ``None``.
-        threads: Positions worked at at once; memory grows with them.
-        progress: Called with positions done and positions in all, for both scores together.
-
-    Raises:
-        UsageError: If an array is empty, misshapen, not finite or not of unit vectors, if there are fewer than two
-            groups, or if no position tells any two pool images apart.
+    What it takes, gives and refuses is as in ``matching_scores``; progress is told of both scores together.
     """
     spread = matching_scores(pool, release, groups, matching=matching, threads=threads, progress=_share(progress, 0))
     single = local_nearest_scores(pool, release, groups, k=1, threads=threads, progress=_share(progress, 1))
@@ -103,10 +90,10 @@ def scores_with_each_plant(
     """Scores of the whole pool for each plant, as if it alone had been added to the release.
 
     Args:
-        pool: ``(n, parts, dim)`` as in ``local_scores``.
+        pool: ``(n, parts, dim)`` as in ``matching_scores``.
         release: ``(m, parts, dim)`` without any plant.
         plants: ``(p, parts, dim)`` descriptors of the planted images, passed through the release's format.
-        groups: As in ``local_scores``.
+        groups: As in ``matching_scores``.
         matching: Parameters; the defaults if ``None``.
         terms: Both for the default score; ``SPREAD`` alone for ``matching``, ``SINGLE`` alone for ``nearest`` (k = 1).
         threads: Positions worked at at once; memory grows with them.
@@ -117,7 +104,7 @@ def scores_with_each_plant(
         found is a question to its target's score among the calibration scores of the same row.
 
     Raises:
-        UsageError: As ``local_scores``, or if plants are of another space.
+        UsageError: As ``matching_scores``, or if plants are of another space.
     """
     matching = matching or Matching()
     check_descriptors(pool, "pool")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provenance.detection.calibrated.conformal import calibrate, conformal_p_values, smallest_rejection
+from provenance.detection.calibrated.conformal import calibrate, smallest_rejection
 from provenance.errors import UsageError
 from provenance.vocabulary import Label
 
@@ -116,13 +116,14 @@ def test_a_group_of_many_pays_for_its_maximum() -> None:
 
 
 def test_ties_count_against_the_subject() -> None:
-    assert conformal_p_values([3.0], [1.0, 3.0, 3.0, 2.0]).tolist() == [3 / 5]
+    assert calibrate([3.0], [1.0, 3.0, 3.0, 2.0]).p_values == (3 / 5,)
     # Scores equal at nine decimals are equal.
-    assert conformal_p_values([3.0 + 1e-11], [1.0, 3.0, 3.0, 2.0]).tolist() == [3 / 5]
+    assert calibrate([3.0 + 1e-11], [1.0, 3.0, 3.0, 2.0]).p_values == (3 / 5,)
 
 
 def test_every_image_of_a_calibration_group_has_its_part_of_one_vote() -> None:
-    assert conformal_p_values([5.0], [9.0, 1.0, 9.0, 9.0], ["a", "a", "b", None]).tolist() == [round(3.5 / 4, 9)]
+    result = calibrate([5.0], [9.0, 1.0, 9.0, 9.0], calibration_groups=["a", "a", "b", None])
+    assert result.p_values == (round(3.5 / 4, 9),)
 
 
 def test_groups_on_both_sides_are_left_out_of_the_calibration() -> None:
