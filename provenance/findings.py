@@ -75,6 +75,8 @@ def _fits(kind: Any, value: Any) -> bool:
 def _written(value: Any) -> Any:
     if isinstance(value, Found):
         return value.to_json()
+    if is_dataclass(value):
+        return {each.name: _written(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
         return {name: _written(each) for name, each in value.items()}
     if isinstance(value, tuple | list):

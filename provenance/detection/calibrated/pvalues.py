@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.detection.checks import checked_scores
 from provenance.errors import UsageError
+from provenance.findings import Found
 
 if TYPE_CHECKING:
     from provenance.arrays import Float64s, Int64s
@@ -20,7 +21,7 @@ CHUNK_NUMBERS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class Calibration(Found):
     """P-values of images known not used against the uniform law.
 
     Attributes:
@@ -46,10 +47,6 @@ class Calibration:
     p_value_excess: float
     ecdf_p: tuple[float, ...]
     ecdf_share: tuple[float, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return asdict(self)
 
 
 def calibration_of_p_values(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.detection.checks import checked_flags, checked_scores, same_length
+from provenance.findings import Found
 
 if TYPE_CHECKING:
     from provenance.arrays import Flags, Float64s
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
+class Metrics(Found):
     """Agreement of labels and scores with truth; "used" is the positive class; shares in [0, 1].
 
     Attributes:
@@ -52,10 +53,6 @@ class Metrics:
     def negatives(self) -> int:
         """Images that were not used."""
         return self.n - self.positives
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return asdict(self)
 
 
 def metrics_of(truth: FlagsLike, labels: FlagsLike, scores: Numbers | None = None) -> Metrics:

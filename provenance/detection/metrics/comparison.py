@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from provenance.detection.checks import group_codes, same_length
 from provenance.detection.metrics.bootstrap import interval, resample
 from provenance.detection.metrics.classification import metrics_of
 from provenance.detection.metrics.evaluation import ALL_EQUAL, ONE_CLASS, checked_judgement, supporting_groups
-from provenance.findings import Estimate, Resampling
+from provenance.findings import Estimate, Found, Resampling
 
 if TYPE_CHECKING:
     from provenance.arrays import Flags, Float64s
@@ -36,7 +36,7 @@ class McNemar:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Found):
     """Two audits on the same images with the same truth.
 
     Attributes:
@@ -55,10 +55,6 @@ class Comparison:
     accuracy_difference: Estimate
     auc_difference: Estimate
     resampling: Resampling
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return asdict(self)
 
 
 def compare(

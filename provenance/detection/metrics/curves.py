@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from provenance.detection.checks import both_classes, checked_flags, checked_scores
 from provenance.errors import UsageError
+from provenance.findings import Found
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class RocCurve:
+class RocCurve(Found):
     """Points of an ROC curve from (0, 0) to (1, 1); points on a straight line are left out.
 
     Attributes:
@@ -30,10 +31,6 @@ class RocCurve:
     fpr: tuple[float, ...]
     tpr: tuple[float, ...]
     thresholds: tuple[float | None, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

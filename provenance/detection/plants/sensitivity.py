@@ -14,12 +14,13 @@ of images like those; plants of one group are not independent, so that a kind ha
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.errors import UsageError
+from provenance.findings import Found
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -76,7 +77,7 @@ class Detected:
 
 
 @dataclass(frozen=True, slots=True)
-class Sensitivity:
+class Sensitivity(Found):
     """What an audit would have seen.
 
     Attributes:
@@ -90,10 +91,6 @@ class Sensitivity:
     claimed: Detected | None
     target: float
     sentence: str
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return asdict(self)
 
 
 def wilson_interval(found: int, n: int, level: float = 0.95) -> tuple[float, float]:

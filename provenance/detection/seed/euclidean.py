@@ -7,8 +7,8 @@ is the threshold: mean and standard deviation do not pass through the square roo
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -61,10 +61,6 @@ class NearestCheck:
     same: int
     tied: int
 
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return asdict(self)
-
 
 def check_nearest(closest: Numbers, second: Numbers) -> NearestCheck:
     """Count where the closest neighbor is so by Euclidean distance too (see ``CERTAIN_GAP``).
@@ -104,10 +100,6 @@ class DistanceCheck:
     used_by_distance: int
     cosine: Threshold
     distance: Threshold
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return asdict(self)
 
 
 def check_by_distance(scores: Numbers, s_not_used: Numbers | None = None, alpha: float = 0.5) -> DistanceCheck:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -19,6 +19,7 @@ from provenance.detection.metrics.classification import Metrics, metrics_of
 from provenance.detection.metrics.folds import folds_of
 from provenance.detection.seed.threshold import threshold_of_scores
 from provenance.errors import UsageError
+from provenance.findings import Found
 from provenance.vocabulary import PAPER_ALPHAS
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ ThresholdAt: TypeAlias = Callable[[float], "Threshold"]
 
 
 @dataclass(frozen=True, slots=True)
-class SweepRow:
+class SweepRow(Found):
     """The seed rule at one alpha.
 
     Attributes:
@@ -47,10 +48,6 @@ class SweepRow:
     threshold: Threshold
     metrics: Metrics
     auc_of_labels: float
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,7 @@ class AlphaFold:
 
 
 @dataclass(frozen=True, slots=True)
-class AdaptiveAlpha:
+class AdaptiveAlpha(Found):
     """Alpha by stratified cross-validation.
 
     Attributes:
@@ -110,10 +107,6 @@ class AdaptiveAlpha:
     nested: Metrics
     grouped: bool
     seed: int
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return asdict(self)
 
 
 def checked_alphas(alphas: Iterable[float]) -> tuple[float, ...]:
