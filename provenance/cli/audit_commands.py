@@ -10,10 +10,7 @@ from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
 from provenance.vocabulary import Evidence, Population, RuleName, Subject
 
 if TYPE_CHECKING:
-    from provenance.audit import AuditReport, Change
-    from provenance.lookup import RecordedAudit
-    from provenance.records import AuditRecord, Drift
-    from provenance.service import Workspace
+    from provenance.service import AuditRecord, AuditReport, Change, Drift, RecordedAudit, Workspace
 
 audits_app = typer.Typer(help="Look at recorded audits.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(audits_app, name="audits")
@@ -174,14 +171,14 @@ def _print_report(workspace: Workspace, report: AuditReport, rows: int) -> None:
 
 
 def _print_audit(found: AuditReport | RecordedAudit) -> None:
-    from provenance.audit.rules import rule_named
     from provenance.cli.output import print_facts
+    from provenance.service import rule_of
 
     audit, counts = found.audit, found.audit.counts
     names: dict[str, list[str]] = {row.role.value: [] for row in found.datasets}
     for row in found.datasets:
         names[row.role.value].append(f"{row.name} ({row.image_count:,})")
-    rule = rule_named(audit.rule)
+    rule = rule_of(audit)
     facts: dict[str, Any] = _outcome_facts(audit)
     facts |= {role: ", ".join(listed) for role, listed in names.items()}
     facts |= {
@@ -214,9 +211,9 @@ def _outcome_facts(audit: AuditRecord) -> dict[str, Any]:
 
 
 def _labels_text(audit: AuditRecord) -> str:
-    from provenance.audit.rules import rule_named
+    from provenance.service import rule_of
 
-    return ", ".join(f"{audit.counts[name]:,} {name}" for name in rule_named(audit.rule).labels)
+    return ", ".join(f"{audit.counts[name]:,} {name}" for name in rule_of(audit).labels)
 
 
 def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None:

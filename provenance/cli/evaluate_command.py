@@ -13,7 +13,7 @@ from provenance.vocabulary import DEFAULT_RESAMPLES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provenance.truth import ComparedAudits, EvaluatedAudit, EvaluatedPart, EvaluationReport
+    from provenance.service import ComparedAudits, EvaluatedAudit, EvaluatedPart, EvaluationReport
 
 # Names of figures as they stand in JSON -> as people read them.
 _WORDS = {

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from provenance.audit import ExplainedImage
+    from provenance.service import ExplainedImage
 
 _STRONGEST = 5
 _WIDEST = 16

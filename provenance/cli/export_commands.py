@@ -13,7 +13,7 @@ from provenance.errors import ConflictError
 from provenance.vocabulary import ExportFormat, Subject
 
 if TYPE_CHECKING:
-    from provenance.exports import RunFile
+    from provenance.service import RunFile
 
 
 @app.command()

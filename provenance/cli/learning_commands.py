@@ -19,7 +19,7 @@ from provenance.errors import UsageError
 from provenance.vocabulary import PAPER_ALPHAS, TOP_K, Subject
 
 if TYPE_CHECKING:
-    from provenance.truth import FitReport, SweepReport
+    from provenance.service import FitReport, SweepReport
 
 ANOTHER_NAME = "give another name, or --force to replace it"
 METRICS = (

@@ -13,8 +13,7 @@ from provenance.vocabulary import DEFAULT_PLANTS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provenance.records import SensitivityRecord
-    from provenance.service import SensitivityResult, Workspace
+    from provenance.service import SensitivityRecord, SensitivityResult, Workspace
 
 
 @app.command()

@@ -14,13 +14,27 @@ from typing import TYPE_CHECKING
 from provenance.files import require_free
 from provenance.service.files import check_run, checked_run, read_embeddings
 from provenance.service.results import SensitivityResult
-from provenance.service.words import membership_of
+from provenance.service.words import membership_of, rule_of
 from provenance.service.workspace import Workspace
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what the verbs give
+    from provenance.audit import AuditReport as AuditReport
+    from provenance.audit import Change as Change
+    from provenance.audit import ExplainedImage as ExplainedImage
+    from provenance.exports import RunFile as RunFile
     from provenance.ingest import OnProgress as OnProgress
     from provenance.ingest import Progress as Progress
+    from provenance.lookup import RecordedAudit as RecordedAudit
+    from provenance.records import AuditRecord as AuditRecord
+    from provenance.records import Drift as Drift
+    from provenance.records import SensitivityRecord as SensitivityRecord
     from provenance.service.backbones import BackboneChoice as BackboneChoice
+    from provenance.truth import ComparedAudits as ComparedAudits
+    from provenance.truth import EvaluatedAudit as EvaluatedAudit
+    from provenance.truth import EvaluatedPart as EvaluatedPart
+    from provenance.truth import EvaluationReport as EvaluationReport
+    from provenance.truth import FitReport as FitReport
+    from provenance.truth import SweepReport as SweepReport
 
 __all__ = [
     "SensitivityResult",
@@ -30,4 +44,5 @@ __all__ = [
     "membership_of",
     "read_embeddings",
     "require_free",
+    "rule_of",
 ]

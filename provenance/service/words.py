@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from provenance.audit import AuditReport
+    from provenance.audit.rule import Rule
     from provenance.ingest import OnProgress
     from provenance.records import AuditRecord
     from provenance.truth import TruthRow
@@ -79,6 +80,13 @@ def ids_of(given: Audits) -> tuple[str, ...]:
 
     several = (given,) if isinstance(given, str | AuditRecord | AuditReport) else given or ()
     return tuple(map(id_of, several))
+
+
+def rule_of(audit: AuditRecord) -> type[Rule]:
+    """The rule of an audit: its labels, and what it says of its figures."""
+    from provenance.audit.rules import rule_named
+
+    return rule_named(audit.rule)
 
 
 def truth_of(labels: Labels | Sequence[Labels] | None) -> tuple[tuple[TruthRow, ...], ...]:
