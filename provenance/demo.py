@@ -8,15 +8,12 @@ goes on where it stopped and makes a new audit.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from provenance.config import SETTINGS_FILE, load_settings
@@ -24,6 +21,7 @@ from provenance.documents.demo import ChosenBackbone, Figures, KindResult
 from provenance.embedding import DEFAULT_BACKBONE
 from provenance.errors import ConflictError, EmbeddingError, SourceError, UsageError, WeightsError
 from provenance.exports import audit_rows
+from provenance.files import csv_bytes, json_bytes
 from provenance.ingest import IngestReport, OnProgress, Progress
 from provenance.phantoms import (
     PHANTOM_VERSION,
@@ -242,13 +240,8 @@ def figures_of(kinds: Sequence[KindResult]) -> Figures:
 
 
 def _marker(request: DemoRequest) -> bytes:
-    facts = {
-        "made_by": _MADE_BY,
-        "phantom_version": PHANTOM_VERSION,
-        "patients": request.patients,
-        "seed": request.seed,
-    }
-    return (json.dumps(facts, indent=2) + "\n").encode()
+    made_from = {"patients": request.patients, "seed": request.seed}
+    return json_bytes({"made_by": _MADE_BY, "phantom_version": PHANTOM_VERSION, **made_from})
 
 
 def _refuse_foreign_folder(folder: Path, request: DemoRequest) -> None:
@@ -291,7 +284,7 @@ def _make_phantoms(folder: Path, request: DemoRequest, progress_bar: ProgressBar
             truth.append(_write_planted(folder / "release", planned, used, request.seed))
             done += 1
             on_progress(Progress("phantoms", done, total))
-    _write(folder / TRUTH_FILE, _truth_table(truth))
+    _write(folder / TRUTH_FILE, csv_bytes([each.name for each in fields(Truth)], map(asdict, truth)))
     return truth
 
 
@@ -310,14 +303,6 @@ def _write_image(path: Path, pixels: Pixels, jpeg_quality: int | None) -> str:
     data = png_bytes(pixels) if jpeg_quality is None else jpeg_bytes(pixels, jpeg_quality)
     _write(path, data)
     return IMAGE_ID_PREFIX + hashlib.sha256(data).hexdigest()
-
-
-def _truth_table(truth: Sequence[Truth]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(("file", "image_id", "kind", "source_file", "source_image_id"))
-    writer.writerows((t.file, t.image_id, t.kind, t.source_file, t.source_image_id) for t in truth)
-    return text.getvalue().encode()
 
 
 def _write(path: Path, data: bytes) -> None:

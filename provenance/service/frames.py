@@ -38,109 +38,43 @@ def columns_of(row: type[Document]) -> dict[str, str]:
     }
 
 
+def _columns(groups: str) -> dict[str, str]:
+    """Names -> dtypes of groups such as ``text name | count rank``, in that order."""
+    dtypes = {"text": _TEXT, "word": _WORD, "count": _COUNT, "number": _NUMBER, "truth": _TRUTH}
+    dtypes |= {"integer": "Int64", "other": _OTHER, "time": _TIME}
+    split = [group.split() for group in groups.split("|")]
+    return {name: dtypes[kind] for kind, *names in split for name in names}
+
+
 VERDICTS = columns_of(VerdictRow)
-CHANGES: dict[str, str] = {
-    "image_id": _TEXT,
-    "change": _WORD,
-    "label_before": _WORD,
-    "label_after": _WORD,
-    "score_before": _NUMBER,
-    "score_after": _NUMBER,
-}
-EVIDENCE: dict[str, str] = {
-    "subject_id": _TEXT,
-    "role": _WORD,
-    "rank": _COUNT,
-    "image_id": _TEXT,
-    "name": _TEXT,
-    "similarity": _NUMBER,
-}
-NEIGHBORS: dict[str, str] = {
-    "rank": _COUNT,
-    "similarity": _NUMBER,
-    "image_id": _TEXT,
-    "name": _TEXT,
-    "dataset": _TEXT,
-    "kind": _WORD,
-    "group": _TEXT,
-}
-DUPLICATES: dict[str, str] = {
-    "left_id": _TEXT,
-    "left_name": _TEXT,
-    "left_sets": _OTHER,
-    "left_memberships": _OTHER,
-    "right_id": _TEXT,
-    "right_name": _TEXT,
-    "right_sets": _OTHER,
-    "right_memberships": _OTHER,
-    "same_bytes": _TRUTH,
-    "same_pixels": _TRUTH,
-    "hash_distance": "Int64",
-    "similarity": _NUMBER,
-    "used_and_not_used": _TRUTH,
-}
-SETS: dict[str, str] = {
-    "name": _TEXT,
-    "membership": _WORD,
-    "modality": _TEXT,
-    "image_count": _COUNT,
-    "occurrence_count": _COUNT,
-    "reject_count": _COUNT,
-    "space_ids": _OTHER,
-    "created_at": _TIME,
-}
-RELEASES: dict[str, str] = {
-    "name": _TEXT,
-    "generator": _TEXT,
-    "architecture": _TEXT,
-    "generator_version": _TEXT,
-    "modality": _TEXT,
-    "image_count": _COUNT,
-    "occurrence_count": _COUNT,
-    "reject_count": _COUNT,
-    "sealed": _TRUTH,
-    "revision": _COUNT,
-    "release_digest": _TEXT,
-    "space_ids": _OTHER,
-    "created_at": _TIME,
-}
-AUDITS: dict[str, str] = {
-    "audit_id": _TEXT,
-    "release": _TEXT,
-    "used": _OTHER,
-    "not_used": _OTHER,
-    "against": _OTHER,
-    "subject": _WORD,
-    "rule": _WORD,
-    "subject_count": _COUNT,
-    "used_count": _COUNT,
-    "not_used_count": _COUNT,
-    "rejected_count": _COUNT,
-    "mu": _NUMBER,
-    "sigma": _NUMBER,
-    "alpha": _NUMBER,
-    "threshold": _NUMBER,
-    "verdict_digest": _TEXT,
-    "policy_id": _TEXT,
-    "space_id": _TEXT,
-    "audited_at": _TIME,
-    "duration_seconds": _NUMBER,
-}
-HISTORY: dict[str, str] = {"at": _TIME, "kind": _WORD, "facts": _OTHER}
-REJECTS: dict[str, str] = {
-    "name": _TEXT,
-    "source": _TEXT,
-    "member": _TEXT,
-    "size_bytes": _COUNT,
-    "reason": _WORD,
-    "detail": _TEXT,
-    "rejected_at": _TIME,
-}
+CHANGES = _columns("text image_id | word change label_before label_after | number score_before score_after")
+EVIDENCE = _columns("text subject_id | word role | count rank | text image_id name | number similarity")
+NEIGHBORS = _columns("count rank | number similarity | text image_id name dataset | word kind | text group")
+DUPLICATES = _columns(
+    "text left_id left_name | other left_sets left_memberships | text right_id right_name "
+    "| other right_sets right_memberships | truth same_bytes same_pixels | integer hash_distance | number similarity "
+    "| truth used_and_not_used"
+)
+SETS = _columns(
+    "text name | word membership | text modality | count image_count occurrence_count reject_count | other space_ids "
+    "| time created_at"
+)
+RELEASES = _columns(
+    "text name generator architecture generator_version modality | count image_count occurrence_count reject_count "
+    "| truth sealed | count revision | text release_digest | other space_ids | time created_at"
+)
+AUDITS = _columns(
+    "text audit_id release | other used not_used against | word subject rule "
+    "| count subject_count used_count not_used_count rejected_count | number mu sigma alpha threshold "
+    "| text verdict_digest policy_id space_id | time audited_at | number duration_seconds"
+)
+HISTORY = _columns("time at | word kind | other facts")
+REJECTS = _columns("text name source member | count size_bytes | word reason | text detail | time rejected_at")
 METRICS = columns_of(MetricRow)
 SENSITIVITY = columns_of(PlantRow)
-FIT_METRICS: dict[str, str] = {"metric": _WORD, "training": _NUMBER, "held_out": _NUMBER}
+FIT_METRICS = _columns("word metric | number training held_out")
 SWEEP = columns_of(SweepRow)
-EMBEDDINGS: dict[str, str] = {"image_id": _TEXT, "name": _TEXT, "group": _TEXT, "embedding": _OTHER}
+EMBEDDINGS = _columns("text image_id name group | other embedding")
 RUN_FILE_PROBLEMS = columns_of(RunFileProblem) | {"line": "Int64"}
 
 
