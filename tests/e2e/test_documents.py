@@ -74,3 +74,35 @@ def test_documents_hold_over_the_life_of_a_workspace(root: Path, other_backbone:
     document("relocate", str(layout), str(layout.with_name("moved")))
     document("db current")
     document("db upgrade")
+
+
+def test_documents_of_audits_hold_whatever_was_asked(root: Path) -> None:
+    layout, place = root.parent / "layout", root.parent
+
+    def document(command: str, *words: str) -> Any:
+        found = json.loads(run(root, *command.split(), *words))
+        Draft202012Validator(schema_of(command)).validate(found)
+        return found
+
+    run(root, "ingest-layout", str(layout), "--prefix", "a", "--generator", "g")
+    save_pictures(place / "fresh", range(20, 32))
+    run(root, "ingest", str(place / "fresh"), "--set", "b", "--membership", "not-used")
+    both = ("a-generated", "--used", "a-used", "--not-used", "b", "--subject", "real")
+    seed = document("audit", *both, "--rule", "mu-alpha-sigma")
+    assert document("audit", *both, "--rule", "mu-alpha-sigma", "--alpha", "2", "--compare", seed["audit_id"])[
+        "changes"
+    ]
+    assert document("audit", *both, "--score", "relative")["release_test"]
+    assert len(document("audits list")) == 3
+    assert document("sensitivity", seed["audit_id"], "--plants", "2", "--kinds", "exact")["rows"]
+    assert document("audits show", seed["audit_id"])["sensitivities"]
+    other = ("--against", document("audits list")[1]["audit_id"])
+    assert document("evaluate", seed["audit_id"], *other, "--bootstrap", "100")["comparison"]
+    assert document("sweep", seed["audit_id"], "--adaptive", "--folds", "2")["adaptive"]
+    assert document("fit", seed["audit_id"], "-o", str(place / "policy.json"))["fitted"]
+    assert document("report", seed["audit_id"], "-o", str(place / "report.html"))["cases"]
+    assert "sets" not in document("export", seed["audit_id"], "--format", "csv", "-o", str(place / "v.csv"))
+    exported = ("--format", "imageclef", "--set", "used", "-o", str(place / "run.csv"))
+    assert document("export", seed["audit_id"], *exported)["sets"] == ["a-used"]
+    (layout / "real_used" / "broken.png").unlink()
+    assert document("check-run", str(place / "run.csv"), "--ids", str(layout / "real_used"))["valid"]
