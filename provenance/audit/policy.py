@@ -46,8 +46,10 @@ class Policy:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters as JSON values."""
-        return {"subject": self.subject.value, **self.rule.to_json(), "top_k": self.top_k, "decimals": DECIMALS}
+        """The parameters as JSON values, in the order in which they are written."""
+        own = self.rule.to_json()
+        found = {"subject": self.subject.value, **own, "top_k": self.top_k, "decimals": DECIMALS}
+        return found | {name: found.pop(name) for name in self.rule.behind if name in found}
 
     @property
     def policy_id(self) -> str:

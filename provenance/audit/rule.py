@@ -40,6 +40,7 @@ class Rule(ABC):
         by_model: Whether scores are probabilities of a fitted model, which only a policy can state.
         labels: That its verdicts have.
         score_axis: What a figure of its scores says below.
+        behind: Of a policy's parameters as JSON, those that stand last.
     """
 
     name: ClassVar[RuleName]
@@ -49,6 +50,7 @@ class Rule(ABC):
     by_model: ClassVar[bool] = False
     labels: ClassVar[tuple[Label, ...]] = (Label.USED, Label.NOT_USED)
     score_axis: ClassVar[str] = "score (no unit)"
+    behind: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of_options(cls, options: Mapping[str, Any], _top_k: int) -> Self:

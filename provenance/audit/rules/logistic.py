@@ -44,6 +44,7 @@ class LogisticRule(Rule):
 
     name: ClassVar[RuleName] = RuleName.LOGISTIC
     by_model: ClassVar[bool] = True
+    behind: ClassVar[tuple[str, ...]] = ("space_id",)
     score_axis: ClassVar[str] = "probability of 'used' by the fitted model (no unit)"
 
     model: LogisticModel

@@ -51,6 +51,7 @@ class MuAlphaSigmaRule(Rule):
 
     name: ClassVar[RuleName] = RuleName.MU_ALPHA_SIGMA
     options: ClassVar[Mapping[str, str]] = {"alpha": "--alpha", "population": "--population"}
+    behind: ClassVar[tuple[str, ...]] = ("ddof", "decimals")
     score_axis: ClassVar[str] = "greatest cosine similarity (no unit; 1 = same direction)"
 
     alpha: float = 0.5

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 
 from provenance.audit import Policy, PolicyChoice, policy_from_json
+from provenance.audit.rules.calibrated import CalibratedRule
 from provenance.audit.rules.logistic import LogisticRule
 from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
 from provenance.detection import FitSettings, LogisticModel
 from provenance.errors import UsageError
 from provenance.vocabulary import Population, RuleName, Subject
+
+if TYPE_CHECKING:
+    from provenance.audit.rule import Rule
 
 MODEL = LogisticModel(("s_used", "s_not_used"), (2.0, -1.0), -0.5, (0.0, 0.0), (1.0, 1.0))
 
@@ -22,6 +27,20 @@ def test_policies_of_the_seed_rule_keep_their_recorded_ids() -> None:
     assert Policy().policy_id == "policy:fff39392a688d931ca558d77efcdf61400ceec26b7fa45372e1058c5da3b4c83"
     other = Policy(Subject.REAL, MuAlphaSigmaRule(0.7, Population.PAIRWISE), top_k=3)
     assert other.policy_id == "policy:d67302bcfa120d65c2b7493e4c8bdf7c3fdf20becf9c2a4333a36af41ea38c57"
+
+
+@pytest.mark.parametrize(
+    ("rule", "names"),
+    [
+        (MuAlphaSigmaRule(), ["subject", "alpha", "population", "top_k", "ddof", "decimals"]),
+        (LogisticRule(MODEL, "space:1"), ["subject", "model", "top_k", "decimals", "space_id"]),
+        (LogisticRule(MODEL), ["subject", "model", "top_k", "decimals"]),
+        (CalibratedRule(), ["subject", "q", "level", "permutations", "seed", "top_k", "decimals"]),
+    ],
+)
+def test_parameters_stand_in_the_order_in_which_files_have_them(rule: Rule, names: list[str]) -> None:
+    # their policy_id is the same in any order, the bytes of a policy's file are not
+    assert list(Policy(rule=rule).parameters) == names
 
 
 def test_policy_holds_the_model_and_nothing_of_the_other_rule() -> None:
