@@ -12,7 +12,8 @@ import numpy as np
 
 from provenance.audit.evidence import Vectors
 from provenance.audit.replay import planned_again
-from provenance.audit.scoring import is_local_score, score_reals
+from provenance.audit.rules import rule_named
+from provenance.audit.scoring import score_reals
 from provenance.detection.scores.local_neighbors import speaking_parts
 from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError, UsageError
 from provenance.records import Explanation, SpeakingPosition
@@ -42,8 +43,7 @@ class ExplainedImage:
 
 def can_be_explained(audit: AuditRecord) -> bool:
     """Whether an audit judged by a local score."""
-    found = audit.findings.calibrated
-    return found is not None and found.calibration.score is not None and is_local_score(found.calibration.score)
+    return rule_named(audit.rule).local_score(audit) is not None
 
 
 def explain(

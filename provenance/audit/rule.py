@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from provenance.audit.inputs import FrozenAudit, Parties
     from provenance.audit.judgement import Judgement
     from provenance.installation import Installation
-    from provenance.records import AuditRecord, Member
+    from provenance.records import AuditRecord, Member, StoredVerdict
+    from provenance.report import RulePart
     from provenance.vocabulary import Role, RuleName, Subject
 
     OnStep = Callable[[str], None]
@@ -38,7 +39,7 @@ class Rule(ABC):
         calibrates: Whether not-used images calibrate it: it judges none of them, has p-values, and concludes something
             for the release.
         by_model: Whether scores are probabilities of a fitted model, which only a policy can state.
-        labels: That its verdicts have.
+        labels: That its verdicts have; the first is that of an image that it holds for used, or for a copy.
         score_axis: What a figure of its scores says below.
         behind: Of a policy's parameters as JSON, those that stand last.
     """
@@ -112,6 +113,18 @@ class Rule(ABC):
     def facts(cls, _audit: AuditRecord) -> dict[str, str]:
         """What is printed of an audit by it, beside what every audit has: facts in words, by their titles."""
         return {}
+
+    @classmethod
+    def report_part(
+        cls, _workspace: Installation, _audit: AuditRecord, _verdicts: Sequence[StoredVerdict]
+    ) -> RulePart | None:
+        """What the report says of an audit by it, beside what it says of every one; ``None``: nothing."""
+        return None
+
+    @classmethod
+    def local_score(cls, _audit: AuditRecord) -> str | None:
+        """The local score that an audit by it judged by, which can be explained; ``None``: by none."""
+        return None
 
     @classmethod
     def threshold_words(cls, audit: AuditRecord) -> str:

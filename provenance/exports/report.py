@@ -12,15 +12,16 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from provenance.audit import can_be_explained, explain
 from provenance.audit.rules import rule_named
-from provenance.errors import SourceError, UsageError
-from provenance.exports.report_calibrated import calibrated_part, heat_maps
+from provenance.errors import ConflictError, NotFoundError, SourceError, SpaceMismatchError, UsageError
 from provenance.files import require_free, write_bytes
 from provenance.images import OTHER_BYTES, RecordedImage, Reread, png_bytes, reading_again
 from provenance.logs import room, step
 from provenance.lookup import drift_of_audit
 from provenance.report import (
     Case,
+    HeatMap,
     Neighborhood,
     Picture,
     ReportContent,
@@ -29,7 +30,7 @@ from provenance.report import (
     render,
 )
 from provenance.version import __version__
-from provenance.vocabulary import DEFAULT_CASES, DatasetKind, Label, Role, Subject
+from provenance.vocabulary import DEFAULT_CASES, DatasetKind, Role, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,13 +48,13 @@ if TYPE_CHECKING:
         StoredNeighbor,
         StoredVerdict,
     )
-    from provenance.report import HeatMap
-    from provenance.vocabulary import Space
+    from provenance.vocabulary import Label, Space
 
 _log = room(__name__)
 
 THUMBNAIL_SIZE = 224
 _SMALLEST_PERCENT = 4
+_PAIRS = 3
 _CANDIDATES = {Subject.GENERATED: (Role.USED, Role.AGAINST), Subject.REAL: (Role.RELEASE,)}
 _FLAGS = {Role.USED: "--used", Role.NOT_USED: "--not-used", Role.AGAINST: "--against"}
 _CLAIMS = {
@@ -131,8 +132,8 @@ def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = D
     known = {each.dataset_id: catalog.dataset_by_id(each.dataset_id) for each in played}
     reader = _CaseReader(workspace, audit, played)
     closest = _closest(verdicts, cases)
-    heat, not_explained = heat_maps(workspace, audit, [each.image_key for each in closest], reader.generated)
-    rule = rule_named(audit.rule)
+    heat, not_explained = _heat_maps(workspace, audit, [each.image_key for each in closest], reader)
+    rule, symbol = rule_named(audit.rule), rule_named(audit.rule).symbol(parameters)
     return ReportContent(
         audit=audit,
         parameters=parameters,
@@ -140,8 +141,8 @@ def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = D
         catalog_uuid=catalog.catalog_uuid,
         datasets=tuple(datasets),
         known=known,
-        series=score_series(audit.subject, verdicts, rule.symbol(parameters)),
-        by_role=_labels_by_role(verdicts) if audit.subject is Subject.REAL else (),
+        series=score_series(audit.subject, verdicts, symbol),
+        by_role=_labels_by_role(verdicts, rule.labels[0]) if audit.subject is Subject.REAL else (),
         cases=tuple(reader.case(rank, each, heat.get(each.image_key)) for rank, each in enumerate(closest, start=1)),
         rejects=tuple(catalog.audit_rejects(audit.audit_id)),
         compare_command=audit_command(audit, parameters, played, compare=True),
@@ -150,7 +151,9 @@ def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = D
         report_version=__version__,
         policy_file=_policy_file(audit, parameters) if rule.by_model else "",
         by_probability=rule.by_model,
-        calibrated=calibrated_part(workspace, audit, verdicts, list(known)),
+        positive=rule.labels[0],
+        symbol=symbol,
+        part=rule.report_part(workspace, audit, verdicts),
         not_explained=not_explained,
     )
 
@@ -322,16 +325,32 @@ class _CaseReader:
         return None, details[0] if details else "no source is on record any more"
 
 
+def _heat_maps(
+    workspace: Installation, audit: AuditRecord, image_keys: Sequence[str], reader: _CaseReader
+) -> tuple[Mapping[str, HeatMap], str]:
+    """Heat maps of some judged images, by image_key, and why there are none ('' where there are, or can't be any)."""
+    if not image_keys or not can_be_explained(audit):
+        return {}, ""
+    try:
+        explained = explain(workspace, audit, image_keys)
+    except (ConflictError, NotFoundError, SpaceMismatchError) as error:
+        return {}, error.message
+    found = {
+        key: HeatMap(each, tuple(reader.generated(position.generated) for position in each.strongest(_PAIRS)))
+        for key, each in explained.items()
+    }
+    return found, ""
+
+
 def _closest(verdicts: Sequence[StoredVerdict], count: int) -> list[StoredVerdict]:
     """The verdicts with the greatest scores, ties in image_id order."""
     scored = [verdict for verdict in verdicts if verdict.score is not None]
     return sorted(scored, key=lambda v: (-(v.score or 0.0), v.image_id or v.image_key))[:count]
 
 
-def _labels_by_role(verdicts: Sequence[StoredVerdict]) -> tuple[RoleLine, ...]:
+def _labels_by_role(verdicts: Sequence[StoredVerdict], positive: Label) -> tuple[RoleLine, ...]:
     judged = Counter(verdict.subject_role for verdict in verdicts)
-    called = (Label.USED, Label.ESTABLISHED)
-    used = Counter(verdict.subject_role for verdict in verdicts if verdict.label in called)
+    used = Counter(verdict.subject_role for verdict in verdicts if verdict.label is positive)
     return tuple(RoleLine(role, judged[role], used[role]) for role in _ROLE_ORDER if judged[role])
 
 

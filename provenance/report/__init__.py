@@ -4,13 +4,13 @@ The page is one self-contained file. It needs no script, and its content securit
 """
 
 from provenance.report.content import (
-    CalibratedPart,
     Case,
     HeatMap,
     Neighborhood,
     Picture,
     ReportContent,
     RoleLine,
+    RulePart,
     Series,
 )
 from provenance.report.drawing import Drawing
@@ -20,7 +20,6 @@ from provenance.report.sensitivity import ShareLine, draw_sensitivity
 from provenance.report.sweep import SweepCurves, draw_sweep
 
 __all__ = [
-    "CalibratedPart",
     "Case",
     "Curve",
     "Drawing",
@@ -29,6 +28,7 @@ __all__ = [
     "Picture",
     "ReportContent",
     "RoleLine",
+    "RulePart",
     "Series",
     "ShareLine",
     "SweepCurves",

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provenance.vocabulary import Role
+from provenance.vocabulary import Label, Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,20 +88,17 @@ class HeatMap:
 
 
 @dataclass(frozen=True, slots=True)
-class CalibratedPart:
-    """What stands in the report of a calibrated audit beside its findings.
+class RulePart:
+    """What the page says of a rule that finds more than labels, in place of what it says of labels.
 
     Attributes:
-        p_values: Of all judged images, claim by claim.
-        established: The first of the established images: those of unknown use, then by q-value.
-        names: Of these, by image_key, where they have not been erased.
-        sensitivity: What was last measured of what the audit would have seen; ``None`` where it never was.
+        template: Jinja macros ``summary``, ``links``, ``decided_by``, ``sections``, without arguments. They see what
+            the page sees, and draw by ``p_value_figure(series, q)``.
+        own: The rule's own values, which they see by this name.
     """
 
-    p_values: tuple[Series, ...]
-    established: tuple[StoredVerdict, ...]
-    names: Mapping[str, str]
-    sensitivity: Mapping[str, Any] | None = None
+    template: str
+    own: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +138,9 @@ class ReportContent:
         report_version: Version of the software that wrote the report.
         policy_file: The policy as the text of a file, where a command needs it; else ''.
         by_probability: Whether scores are probabilities of a fitted model, compared with a cutoff, and no similarities.
-        calibrated: What a calibrated audit has beside; ``None`` for other rules.
+        positive: The label of an image that the rule holds for used, or for a copy.
+        symbol: What scores are called; '' where they are greatest similarities.
+        part: What the rule says for itself; ``None`` where labels are all.
         not_explained: Why there are no heat maps, where there could be some.
     """
 
@@ -161,7 +160,9 @@ class ReportContent:
     report_version: str
     policy_file: str = ""
     by_probability: bool = False
-    calibrated: CalibratedPart | None = None
+    positive: Label = Label.USED
+    symbol: str = ""
+    part: RulePart | None = None
     not_explained: str = ""
 
     @property

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from provenance.report.figure import histogram
 from provenance.report.heat import edges, heat_cells
 from provenance.report.pvalues import p_value_figure
-from provenance.vocabulary import Label, Role, Subject
+from provenance.vocabulary import Role, Subject
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -36,7 +36,7 @@ def render(content: ReportContent) -> str:
     Every name that comes from outside is escaped; the page's content security policy forbids scripts and any
     request beside that.
     """
-    audit, found, euclidean = content.audit, content.audit.findings.calibrated, content.audit.findings.euclidean
+    audit, euclidean, part = content.audit, content.audit.findings.euclidean, content.part
     figure = histogram(
         content.series,
         audit.threshold,
@@ -44,25 +44,22 @@ def render(content: ReportContent) -> str:
         probabilities=content.by_probability,
         score=str(content.parameters.get("score", "")),
     )
-    p_values = content.calibrated.p_values if content.calibrated else ()
-    p_figure = p_value_figure(p_values, found.calibration.q) if found and p_values else ""
-    template = _environment().get_template("report.html.j2")
-    page = template.render(
+    environment = _environment()
+    page = environment.get_template("report.html.j2").render(
         report=content,
         audit=audit,
-        found=found,
+        part=environment.from_string(part.template) if part else None,
+        own=part.own if part else None,
         counts=Counter(audit.counts),  # 0 of what an older audit did not count
         generator=content.known[audit.dataset_id].generator,
         euclidean=euclidean.sentence if euclidean else "",
         figure=Markup(figure.svg),  # noqa: S704 - drawn from numbers and our own words
-        p_figure=Markup(p_figure),  # noqa: S704 - likewise
         bins=figure.bins,
         above=_above(content),
         scale=_scale(content),
         generated=audit.subject is Subject.GENERATED,
         model=content.parameters.get("model") if content.by_probability else None,
         Role=Role,
-        Label=Label,
     )
     return page.rstrip() + "\n"
 
@@ -76,6 +73,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["p_value_figure"] = lambda series, q: Markup(p_value_figure(series, q))  # noqa: S704 - likewise
     environment.filters |= {
         "edges": edges,
         "heat_cells": heat_cells,

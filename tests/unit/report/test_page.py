@@ -22,7 +22,7 @@ from provenance.records import (
     RejectRecord,
     StoredVerdict,
 )
-from provenance.report import Case, Neighborhood, Picture, ReportContent, Series, render
+from provenance.report import Case, Neighborhood, Picture, ReportContent, RulePart, Series, render
 from provenance.vocabulary import DatasetKind, Label, RejectReason, Role, Space, Subject
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}\u202e\ud800\x1b[31m.png"
@@ -285,3 +285,11 @@ def test_many_scores_are_drawn_in_seconds() -> None:
     page = render(content(series=series))
     assert time.monotonic() - started < 10
     assert len(page) < 300_000
+
+
+def test_a_rule_says_for_itself_what_it_found() -> None:
+    words = ("summary", "links", "decided_by", "sections")
+    template = "".join(f"{{% macro {word}() %}}{word} of {{{{ own | printable }}}}{{% endmacro %}}" for word in words)
+    page = render(content(part=RulePart(template, EVIL), positive=Label.ESTABLISHED, symbol="score x"))
+    assert all(f"{word} of &lt;script&gt;" in page for word in words)
+    assert "What these labels mean" not in page

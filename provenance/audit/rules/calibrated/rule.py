@@ -11,7 +11,13 @@ from provenance.audit.rule import Rule
 from provenance.audit.rules.calibrated.judging import judge_generated, judge_real
 from provenance.audit.rules.calibrated.parameters import CalibratedParameters
 from provenance.audit.rules.calibrated.plants import plants_as_generated, plants_beside_real
-from provenance.audit.scoring import DEFAULT_LOCAL_BACKBONE, DEFAULT_WHOLE_SCORE, default_score, score_parameters
+from provenance.audit.scoring import (
+    DEFAULT_LOCAL_BACKBONE,
+    DEFAULT_WHOLE_SCORE,
+    default_score,
+    is_local_score,
+    score_parameters,
+)
 from provenance.detection.scores.membership import REFERENCED
 from provenance.errors import SpaceMismatchError, UsageError
 from provenance.findings import CalibratedFindings
@@ -27,7 +33,8 @@ if TYPE_CHECKING:
     from provenance.audit.judgement import Judgement
     from provenance.catalog import Catalog
     from provenance.installation import Installation
-    from provenance.records import AuditRecord, Dataset, Member
+    from provenance.records import AuditRecord, Dataset, Member, StoredVerdict
+    from provenance.report import RulePart
     from provenance.vocabulary import Space
 
 
@@ -126,6 +133,19 @@ class CalibratedRule(CalibratedParameters, Rule):
         """See ``Rule``."""
         judge = plants_beside_real if bench.frozen.subject is Subject.REAL else plants_as_generated
         return judge(bench, self, plants)
+
+    @classmethod
+    def local_score(cls, audit: AuditRecord) -> str | None:
+        """See ``Rule``."""
+        score = audit.findings.own_as(CalibratedFindings).calibration.score
+        return score if score is not None and is_local_score(score) else None
+
+    @classmethod
+    def report_part(cls, workspace: Installation, audit: AuditRecord, verdicts: Sequence[StoredVerdict]) -> RulePart:
+        """See ``Rule``."""
+        from provenance.audit.rules.calibrated.drawn import drawn
+
+        return drawn(workspace, audit, verdicts)
 
     @classmethod
     def symbol(cls, parameters: Mapping[str, Any]) -> str:

@@ -1,0 +1,62 @@
+"""What the report says of a calibrated audit: outcome, tests, established images, sensitivity (``report.html.j2``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from provenance.findings import CalibratedFindings
+from provenance.report import RulePart, Series
+from provenance.vocabulary import Label, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from provenance.installation import Installation
+    from provenance.records import AuditRecord, StoredVerdict
+
+MAX_ESTABLISHED = 50
+_CLAIMS = {Role.RELEASE: "generated images", Role.USED: "claimed used", Role.AGAINST: "of unknown use"}
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedPart:
+    """What the template takes.
+
+    Attributes:
+        found: The audit's findings.
+        p_values: Of all judged images, claim by claim, as they were judged.
+        established: The first of the established images: those of unknown use, then by q-value.
+        names: Of these, by image_key, where they have not been erased.
+        sensitivity: What was last measured of what the audit would have seen; ``None`` where it never was.
+    """
+
+    found: CalibratedFindings
+    p_values: tuple[Series, ...]
+    established: Sequence[StoredVerdict]
+    names: Mapping[str, str]
+    sensitivity: Mapping[str, Any] | None
+
+
+def drawn(workspace: Installation, audit: AuditRecord, verdicts: Sequence[StoredVerdict]) -> RulePart:
+    """What the report draws of an audit, from the catalog."""
+    p_values = (
+        Series("p", words, tuple(v.p_value for v in verdicts if v.subject_role is role and v.p_value is not None))
+        for role, words in _CLAIMS.items()
+    )
+    established = sorted(
+        (v for v in verdicts if v.label is Label.ESTABLISHED),
+        # images of unknown use first: of the claimed ones it is said already that they were used
+        key=lambda v: (v.subject_role is Role.USED, v.q_value, v.p_value, -(v.score or 0), v.image_id or v.image_key),
+    )[:MAX_ESTABLISHED]
+    dataset_ids = [row.dataset_id for row in workspace.catalog.audit_datasets(audit.audit_id)]
+    measured = workspace.catalog.sensitivities(audit.audit_id)
+    own = CalibratedPart(
+        audit.findings.own_as(CalibratedFindings),
+        tuple(series for series in p_values if series.values),
+        established,
+        workspace.catalog.names_of(dataset_ids, [v.image_key for v in established]),
+        measured[-1].result if measured else None,
+    )
+    return RulePart(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"), own)
