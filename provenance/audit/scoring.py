@@ -24,7 +24,7 @@ from provenance.detection import SCORES, combine_by_rank, membership_scores, nei
 from provenance.detection.scores.local import Matching, matching_scores
 from provenance.detection.scores.local_memory import COPY_FROM, COPY_WEIGHT, local_scores, referenced
 from provenance.detection.scores.local_neighbors import local_nearest_scores
-from provenance.detection.scores.membership import RANK_AVERAGE, REFERENCED
+from provenance.detection.scores.membership import RANK_AVERAGE, RANKED, REFERENCED
 from provenance.errors import SpaceMismatchError, UsageError
 from provenance.index import available_threads
 
@@ -43,7 +43,6 @@ DEFAULT_LOCAL_BACKBONE = "patches-24-8@64"
 """The defaults of the rule ``calibrated``: docs/method.md says what they follow from."""
 
 LOCAL_SCORES = ("local", "local-matching", "local-nearest")
-_TAKE_K = ("nearest-mean", "density", "local-share", "local-nearest", RANK_AVERAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,8 @@ def is_local_score(name: str) -> bool:
 
 def takes_k(name: str) -> bool:
     """Whether the number of neighbors shapes a score."""
-    return name.removeprefix(REFERENCED) in _TAKE_K
+    plain = name.removeprefix(REFERENCED)
+    return SCORES[plain].takes_k if plain in SCORES else plain in ("local-nearest", RANK_AVERAGE)
 
 
 def score_parameters(name: str, k: int) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def score_parameters(name: str, k: int) -> dict[str, Any]:
     if plain in ("local", "local-matching"):
         found["matching"] = Matching().to_json()
     if plain == RANK_AVERAGE:
-        found["of"] = list(SCORES)
+        found["of"] = list(RANKED)
     if plain == "local":
         found["copies"] = {"from": COPY_FROM, "weight": COPY_WEIGHT}
     return found
@@ -184,11 +184,11 @@ def whole_scores(name: str, found: Neighborhoods, reference: Neighborhoods | Non
     plain = name.removeprefix(REFERENCED)
     if plain != RANK_AVERAGE:
         return membership_scores(found, reference, [name])[name]
-    average = combine_by_rank(membership_scores(found, names=SCORES))
+    average = combine_by_rank(membership_scores(found, names=RANKED))
     if plain == name:
         return average
     assert reference is not None, "checked before"
-    return average - combine_by_rank(membership_scores(reference, names=SCORES))
+    return average - combine_by_rank(membership_scores(reference, names=RANKED))
 
 
 def _local(name: str, inputs: ScoringInputs, k: int, progress: Progress | None, *, subtract: bool) -> ScoredReals:

@@ -12,7 +12,7 @@ close to any release of that kind. ``referenced`` is the guard against that.
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from provenance.arrays import Float64s
     from provenance.detection.checks import Numbers
     from provenance.detection.scores.neighborhoods import Neighborhoods
-
-    Score = Callable[[Neighborhoods], Float64s]
 
 DISTANCE_FLOOR = 1e-3
 """Distances below it are rounding of float32 vectors (cosines within 5e-7 of 1): the floor of ``density``."""
@@ -122,19 +120,29 @@ def retrieved_rank(found: Neighborhoods) -> Float64s:
     return -(found.rank_sum / found.release_size - 1) / found.rivals
 
 
+class Score(NamedTuple):
+    """A score, and whether the number of neighbors shapes it: k is then part of the policy."""
+
+    of: Callable[[Neighborhoods], Float64s]
+    takes_k: bool = False
+
+
 SCORES: Mapping[str, Score] = MappingProxyType(
     {
-        "nearest": nearest,
-        "nearest-mean": nearest_mean,
-        "relative": relative,
-        "density": density,
-        "local-share": local_share,
-        "monte-carlo": monte_carlo,
-        "retrieved": retrieved,
-        "retrieved-rank": retrieved_rank,
+        "nearest": Score(nearest),
+        "nearest-mean": Score(nearest_mean, takes_k=True),
+        "relative": Score(relative),
+        "density": Score(density, takes_k=True),
+        "local-share": Score(local_share, takes_k=True),
+        "monte-carlo": Score(monte_carlo),
+        "retrieved": Score(retrieved),
+        "retrieved-rank": Score(retrieved_rank),
     }
 )
 """Scores by name. ``referenced:NAME`` is each of them less the same against a reference release."""
+
+RANKED = ("nearest", "nearest-mean", "relative", "density", "local-share", "monte-carlo", "retrieved", "retrieved-rank")
+"""What ``rank-average`` averages: a score that joins gives it no other policy."""
 
 
 def membership_scores(
@@ -165,11 +173,11 @@ def _score(name: str, release: Neighborhoods, reference: Neighborhoods | None) -
     plain = name.removeprefix(REFERENCED)
     if plain not in SCORES:
         raise UsageError(f"no membership score is called {name}", hint=f"there are {', '.join(SCORES)}")
-    values = SCORES[plain](release)
+    values = SCORES[plain].of(release)
     if plain != name:
         if reference is None:
             raise UsageError(f"{name} needs a reference release", hint="a release of a generator trained on others")
-        values = values - SCORES[plain](reference)
+        values = values - SCORES[plain].of(reference)
     return np.round(values, DECIMALS) + 0.0  # no -0.0
 
 
