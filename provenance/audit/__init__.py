@@ -9,39 +9,27 @@ spread over sets.
 """
 
 from provenance.audit.compare import Change, compare_audits
-from provenance.audit.explanation import (
-    ExplainedImage,
-    can_be_explained,
-    explain,
-    explain_image,
-)
+from provenance.audit.explanation import ExplainedImage, can_be_explained, explain, explain_image
 from provenance.audit.features import FEATURES, features_of
-from provenance.audit.plan import AuditPlan, AuditRequest, resolve
+from provenance.audit.plan import AuditRequest
 from provenance.audit.policy import Policy, PolicyChoice, policy_from_json
-from provenance.audit.run import AuditReport, run_audit, verdict_digest
-from provenance.audit.scoring import ScoredReals, ScoringInputs, score_names, score_parameters, score_reals
+from provenance.audit.run import AuditReport, run_audit
+from provenance.audit.scoring import score_names
 
 __all__ = [
     "FEATURES",
-    "AuditPlan",
     "AuditReport",
     "AuditRequest",
     "Change",
     "ExplainedImage",
     "Policy",
     "PolicyChoice",
-    "ScoredReals",
-    "ScoringInputs",
     "can_be_explained",
     "compare_audits",
     "explain",
     "explain_image",
     "features_of",
     "policy_from_json",
-    "resolve",
     "run_audit",
     "score_names",
-    "score_parameters",
-    "score_reals",
-    "verdict_digest",
 ]

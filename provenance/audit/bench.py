@@ -46,12 +46,9 @@ class PlantVectors:
 
 @dataclass(frozen=True, slots=True)
 class PlantBench(Bench):
-    """What plants are judged with, one at a time.
+    """What plants are judged with, one at a time: the audit on record with its verdicts by image_key.
 
-    Attributes:
-        record: The audit as recorded.
-        verdicts: Its verdicts by image_key.
-        on_judged: Told how many plants are judged.
+    ``on_judged`` is told how many plants are judged.
     """
 
     record: AuditRecord
@@ -60,7 +57,8 @@ class PlantBench(Bench):
 
     def recorded_maxima(self) -> list[tuple[float | None, float | None]]:
         """Of each verdict on a generated image: S_u, over candidates of both roles, and S_n."""
-        return [(_greater(v.s_used, v.s_against), v.s_not_used) for v in self.verdicts.values()]
+        pairs = (((v.s_used, v.s_against), v.s_not_used) for v in self.verdicts.values())
+        return [(max((s for s in own if s is not None), default=None), other) for own, other in pairs]
 
     def maxima(self, plants: PlantVectors, members: Sequence[Member]) -> Float64s:
         """The greatest cosine of each plant to some real images."""
@@ -71,10 +69,6 @@ class PlantBench(Bench):
         reals = fixed_point(concatenated(self.vectors.of(self.frozen.judged_reals))[:, 0], "reals")
         for _, part in cosine_blocks(fixed_point(concatenated(plants.vectors)[:, 0], "plants"), reals):
             yield from part
-
-
-def _greater(one: float | None, other: float | None) -> float | None:
-    return max((value for value in (one, other) if value is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from provenance.audit.evidence import Vectors
-from provenance.audit.replay import planned_again
+from provenance.audit.plan import planned_again
 from provenance.audit.rules import rule_named
 from provenance.audit.scoring import score_reals
 from provenance.detection.scores.local_neighbors import speaking_parts

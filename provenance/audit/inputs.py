@@ -17,11 +17,7 @@ if TYPE_CHECKING:
     from provenance.duplicates import TwinReport
     from provenance.records import Dataset, Member
 
-ROLE_OF_MEMBERSHIP = {
-    Membership.USED: Role.USED,
-    Membership.NOT_USED: Role.NOT_USED,
-    Membership.UNKNOWN: Role.AGAINST,
-}
+_CLAIMED = {Membership.USED: Role.USED, Membership.NOT_USED: Role.NOT_USED, Membership.UNKNOWN: Role.AGAINST}
 
 CANDIDATES = (Role.USED, Role.AGAINST)
 """The roles of images that were, or may have been, used."""
@@ -66,10 +62,7 @@ class FrozenAudit:
     """Everything an audit judges by, before a vector is read.
 
     Attributes:
-        subject: Which images are judged.
-        top_k: Neighbors that are kept of each, per role.
-        release: The generated images.
-        sets: The real sets with the role each was given.
+        top_k: Neighbors that are kept of each judged image, per role.
         reals: Per role, the images that act in it: every image once, sorted by image_id.
         excluded_overlap: Images left out because they are claimed used and not used.
         claimed_otherwise: Images of ``against`` sets that a used or not-used set claims, and that act there.
@@ -125,13 +118,13 @@ def parties_of(
     sets = _claimed(catalog, claims) if any(claims.values()) else _by_membership(catalog, found)
     if reference is None:
         return Parties(found, tuple(sets))
-    other = catalog.dataset(reference, DatasetKind.RELEASE)
+    other = _sealed(catalog, reference)
     if other.dataset_id == found.dataset_id:
         raise UsageError(
             f"{found.name} can't be its own reference",
             hint="--reference-release takes a release whose generator was trained on other images",
         )
-    return Parties(found, tuple(sets), _sealed(catalog, reference))
+    return Parties(found, tuple(sets), other)
 
 
 def _sealed(catalog: Catalog, name: str) -> Dataset:
@@ -162,7 +155,7 @@ def _by_membership(catalog: Catalog, release: Dataset) -> list[tuple[Dataset, Ro
             f"there is no real set to audit {release.name} against",
             hint="ingest one: provenance ingest FOLDER --set NAME --membership used|not-used|unknown",
         )
-    return [(s, ROLE_OF_MEMBERSHIP[s.membership]) for s in fitting if s.membership is not None]
+    return [(s, _CLAIMED[s.membership]) for s in fitting if s.membership is not None]
 
 
 def freeze(
@@ -198,13 +191,12 @@ def _resolve_claims(
             other = acting.get(member.image_id)
             if other is None or member.vector_sha256 < other.vector_sha256:
                 acting[member.image_id] = member
-    used, not_used = by_role.get(Role.USED, {}), by_role.get(Role.NOT_USED, {})
+    used, not_used, against = (by_role.get(role, {}) for role in (Role.USED, Role.NOT_USED, Role.AGAINST))
     overlap = used.keys() & not_used.keys()
     if overlap and not exclude_overlap:
         _refuse_overlap(catalog, sets, [used[image_id] for image_id in sorted(overlap)])
     for image_id in overlap:
         del used[image_id], not_used[image_id]
-    against = by_role.get(Role.AGAINST, {})
     claimed = against.keys() & (used.keys() | not_used.keys() | overlap)
     for image_id in claimed:
         del against[image_id]

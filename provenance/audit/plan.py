@@ -1,4 +1,7 @@
-"""What an audit is asked, and what it is going to do: names, policy and space are settled here, once."""
+"""What an audit is asked, and what it is going to do: names, policy and space are settled here, once.
+
+``planned_again``: a recorded audit as it was: the same images in the same roles, space and policy, twins left out.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,20 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from provenance.audit.inputs import freeze, parties_of
-from provenance.audit.policy import Policy, PolicyChoice
+from provenance.audit.policy import Policy, PolicyChoice, policy_from_json
 from provenance.audit.resolution import matched_space
-from provenance.audit.twins import with_twins
+from provenance.audit.twins import twins_of, with_twins
 from provenance.duplicates import DuplicateRule
-from provenance.errors import SpaceMismatchError
+from provenance.errors import ConflictError, SpaceMismatchError
 from provenance.spaces import common_space
 from provenance.vocabulary import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from provenance.audit.inputs import FrozenAudit, Parties
     from provenance.installation import Installation
+    from provenance.records import AuditDataset, AuditRecord
     from provenance.vocabulary import Space
 
     OnStep = Callable[[str], None]
@@ -26,23 +30,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AuditRequest:
-    """What to audit.
+    """What to audit, in the words of ``provenance.Workspace.audit``, which says what each of them means.
 
     Attributes:
-        release: Name of the release.
-        used: Names of sets claimed to have been used for training the generator.
-        not_used: Names of sets claimed not to have been used.
-        against: Names of sets of which it is not known. With no set at all, every set takes part by its
-            default membership (of the release's modality, where both state one).
         policy: The rule and its parameters; or what a call says of it, where the sets may have to decide.
-        space: Backbone name or ``space_id`` (prefix); ``None``: the one space that all have in common.
-        exclude_overlap: Leave images out that are claimed used and not used; otherwise they are an error.
-        exclude_twins: Leave not-used images out that have a near-twin among the used ones; otherwise a note says so.
         twin_rule: What counts as a near-twin.
-        match_resolution: Judge in the space in which every image is first brought to the release's native resolution;
-            what is missing there is embedded from the recorded sources.
-        reference_release: Name of a release whose generator was trained on other images, for ``calibrated``: a control
-            of its scores, or what a ``referenced:`` score subtracts.
     """
 
     release: str
@@ -56,11 +48,6 @@ class AuditRequest:
     twin_rule: DuplicateRule = field(default_factory=DuplicateRule)
     match_resolution: bool = False
     reference_release: str | None = None
-
-    @property
-    def claims(self) -> Mapping[Role, tuple[str, ...]]:
-        """Names of sets by the role they are claimed to have."""
-        return {Role.USED: self.used, Role.NOT_USED: self.not_used, Role.AGAINST: self.against}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +74,8 @@ def resolve(workspace: Installation, request: AuditRequest, on_step: OnStep) -> 
     """
     choice = PolicyChoice(request.policy) if isinstance(request.policy, Policy) else request.policy
     policy = choice.stated(workspace)
-    parties = parties_of(workspace.catalog, request.release, request.claims, request.reference_release)
+    claims = {Role.USED: request.used, Role.NOT_USED: request.not_used, Role.AGAINST: request.against}
+    parties = parties_of(workspace.catalog, request.release, claims, request.reference_release)
     policy = policy or choice.by_sets({role for _, role in parties.sets})
     space = _space(workspace, request, policy, parties, on_step)
     frozen = freeze(
@@ -120,3 +108,50 @@ def _check(policy: Policy, frozen: FrozenAudit) -> None:
             "parts",
             hint="choose a whole-image space with --space",
         )
+
+
+def planned_again(workspace: Installation, audit: AuditRecord, on_step: OnStep) -> AuditPlan:
+    """What an audit judged by, from what is on record now; sets are found whatever their names are now.
+
+    Raises:
+        NotFoundError: If one of its sets was removed.
+        ConflictError: If a set, a release or the twins are not what the audit saw.
+    """
+    catalog = workspace.catalog
+    policy = policy_from_json(audit.rule, dict(catalog.policy(audit.policy_id).parameters))
+    seen = catalog.audit_datasets(audit.audit_id)
+    names = {role: [catalog.dataset_by_id(row.dataset_id).name for row in seen if row.role is role] for role in Role}
+    release, reference = names.pop(Role.RELEASE)[0], audit.findings.reference_release
+    other = None if reference is None else catalog.dataset_by_id(reference.dataset_id).name
+    parties = parties_of(catalog, release, names, other)
+    frozen = freeze(
+        catalog,
+        parties,
+        common_space(catalog, parties.everyone, audit.space_id),
+        subject=policy.subject,
+        top_k=policy.top_k,
+        exclude_overlap=bool(audit.counts.get("excluded_overlap")),
+    )
+    _require_unchanged(audit, frozen, seen)
+    if (seen_twins := audit.findings.twins) and seen_twins.excluded:
+        rule = DuplicateRule(seen_twins.evidence, seen_twins.hash_distance, seen_twins.min_similarity)
+        frozen = with_twins(workspace, frozen, rule, on_step, exclude=True)
+        twins = twins_of(frozen)
+        if twins is None or twins.images_digest != seen_twins.images_digest:
+            raise _changed(f"audit {audit.audit_id[:8]} left twins out, and others are found now")
+    return AuditPlan(policy, frozen)
+
+
+def _require_unchanged(audit: AuditRecord, frozen: FrozenAudit, seen: list[AuditDataset]) -> None:
+    digests = [(row.dataset_id, row.name, row.dataset_digest) for row in seen]
+    if reference := audit.findings.reference_release:
+        digests.append((reference.dataset_id, reference.name, reference.digest))
+    there = (frozen.release, *frozen.sets, *([frozen.reference] if frozen.reference else ()))
+    now = {each.dataset.dataset_id: each.digest for each in there}
+    for dataset_id, name, digest in digests:
+        if now.get(dataset_id) != digest:
+            raise _changed(f"{name} has changed since audit {audit.audit_id[:8]}")
+
+
+def _changed(what: str) -> ConflictError:
+    return ConflictError(f"{what}: it can't be computed again", hint="audit again, and ask about that audit")

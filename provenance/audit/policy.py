@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 _HINT = "`provenance fit -o policy.json` writes one"
 
-_COMMON = ("subject", "top_k", "decimals")
-
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -74,15 +72,14 @@ def policy_from_json(rule: Any, parameters: Any) -> Policy:
         subject, top_k = Subject(parameters["subject"]), parameters["top_k"]
         if type(top_k) is not int:
             raise UsageError(f"top_k must be a whole number, not {top_k!r}")
-        own = {name: value for name, value in parameters.items() if name not in _COMMON}
+        own = {name: value for name, value in parameters.items() if name not in ("subject", "top_k", "decimals")}
         policy = Policy(subject, rule_type.from_json(own), top_k)
     except KeyError as missing:
         raise UsageError(f"the policy lacks the parameter {missing.args[0]}") from missing
     except (TypeError, ValueError) as error:
         raise UsageError(f"a parameter of the policy is not what it should be: {error}") from error
-    given, stated = parameters, policy.parameters
-    wrong = sorted(name for name in given.keys() | stated.keys() if given.get(name) != stated.get(name))
-    if wrong:
+    stated = policy.parameters
+    if wrong := sorted(name for name in parameters | stated if parameters.get(name) != stated.get(name)):
         raise UsageError(f"this version judges by other parameters: {', '.join(wrong)}")
     return policy
 
@@ -109,13 +106,12 @@ class PolicyChoice:
             ConflictError: If its content is not what its ``policy_id`` says.
             NotFoundError: If no such policy is on record.
         """
-        options = {name: value for name, value in self.options.items() if value is not None}
         if self.given is None:
-            rule = _rule_by_options(options)
-            return None if rule is None else _policy_by_options(rule, options)
-        policy = self.given if isinstance(self.given, Policy) else read_policy(workspace, self.given)
+            rule = _rule_by_options(self._asked)
+            return None if rule is None else _policy_by_options(rule, self._asked)
+        policy = self.given if isinstance(self.given, Policy) else _given(workspace, self.given)
         stated = {"rule": policy.rule.name, **policy.parameters}
-        for name, value in options.items():
+        for name, value in self._asked.items():
             if stated.get(name) != value:
                 says = f"has {stated[name]}" if name in stated else "has none"
                 raise UsageError(
@@ -126,19 +122,14 @@ class PolicyChoice:
 
     def by_sets(self, roles: Collection[Role]) -> Policy:
         """The policy of the rule that is the default of sets in these roles."""
-        options = {name: value for name, value in self.options.items() if value is not None}
-        return _policy_by_options(default_rule(roles), options)
+        return _policy_by_options(default_rule(roles), self._asked)
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        return {name: value for name, value in self.options.items() if value is not None}
 
 
-def read_policy(workspace: Installation, given: str | Path) -> Policy:
-    """The policy of a file, or of an audit on record by its ``policy:<hex>``.
-
-    Raises:
-        SourceError: If the file can't be read or is no policy.
-        ConflictError: If its content is not what its ``policy_id`` says.
-        NotFoundError: If no such policy is on record.
-        UsageError: If a parameter is not what it should be.
-    """
+def _given(workspace: Installation, given: str | Path) -> Policy:
     if str(given).startswith(POLICY_ID_PREFIX) and not Path(given).exists():
         record = workspace.catalog.policy(str(given))
         return policy_from_json(record.rule, dict(record.parameters))

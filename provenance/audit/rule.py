@@ -1,4 +1,4 @@
-"""What a rule is: a frozen value with its parameters, and everything that differs by rule.
+"""What a rule is: a frozen value with its parameters, and everything that differs by rule; and what it says.
 
 A rule that joins is a name in ``vocabulary.RuleName`` and a module or folder of that name in ``audit.rules`` with its
 class as ``RULE``. Nothing outside that folder asks which rule it is.
@@ -7,7 +7,7 @@ class as ``RULE``. Nothing outside that folder asks which rule it is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from provenance.errors import UsageError
@@ -19,13 +19,43 @@ if TYPE_CHECKING:
     from provenance.audit.bench import Bench, JudgedCopies, PlantBench, PlantVectors
     from provenance.audit.evidence import SubjectEvidence
     from provenance.audit.inputs import FrozenAudit, Parties
-    from provenance.audit.judgement import Judgement
+    from provenance.detection import Decision, Threshold
+    from provenance.findings import Found
     from provenance.installation import Installation
     from provenance.records import AuditRecord, Member, StoredVerdict
     from provenance.report import RulePart
-    from provenance.vocabulary import Role, RuleName, Subject
+    from provenance.vocabulary import Outcome, Role, RuleName, Subject
 
     OnStep = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a rule says of the subjects of one audit.
+
+    Attributes:
+        decisions: One a subject, in their order.
+        threshold: What scores were compared with; ``None`` for a rule without one number for all.
+        basis: The rule's figures as JSON values, as they enter the verdict digest.
+        moments: mu, sigma, alpha and n, where the rule has them.
+        by_distance: How many labels there are by Euclidean distance, and how many of them are the same.
+        notes: What a person should know.
+        outcome: The conclusion for the release; ``None`` for rules without one.
+        outcome_reason: Why; ``None`` likewise.
+        own: What the rule found beside, as the audit records it.
+        counts: What else it counts.
+    """
+
+    decisions: tuple[Decision, ...]
+    threshold: float | None
+    basis: Mapping[str, Any]
+    moments: Threshold | None = None
+    by_distance: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    outcome: Outcome | None = None
+    outcome_reason: str | None = None
+    own: Found | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

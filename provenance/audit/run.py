@@ -27,7 +27,7 @@ from provenance.vocabulary import Role, digest_of_json
 
 if TYPE_CHECKING:
     from provenance.audit.inputs import FrozenAudit, FrozenDataset
-    from provenance.audit.judgement import Judgement
+    from provenance.audit.rule import Judgement
     from provenance.detection import Decision
     from provenance.installation import Installation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from provenance.duplicates import DuplicateRule, find_twins
+from provenance.duplicates import find_twins
 from provenance.errors import ConflictError, SpaceMismatchError
 from provenance.findings import Twins
 from provenance.ingest import image_ids_digest
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provenance.audit.inputs import FrozenAudit
+    from provenance.duplicates import DuplicateRule
     from provenance.ingest import Progress
     from provenance.installation import Installation
     from provenance.records import Member
@@ -86,11 +87,6 @@ def _in_whole_space(
 def _say_first(progress: Progress, on_step: Callable[[str], None]) -> None:
     if progress.done == 1:
         on_step(f"reading {progress.total:,} images for their perceptual hashes, this once")
-
-
-def recorded_rule(twins: Twins | None) -> DuplicateRule:
-    """The rule for near-twins that an audit looked by; the default where it did not look."""
-    return DuplicateRule(twins.evidence, twins.hash_distance, twins.min_similarity) if twins else DuplicateRule()
 
 
 def twin_counts(frozen: FrozenAudit) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """What an audit would have seen: known copies of used images, planted one at a time, judged by the audit's own policy.
 
-``run``: the audit as it was (``audit.replay``) -> ``planting`` (sources -> altered copies -> vectors) -> its rule
+``run``: the audit as it was (``audit.plan``) -> ``planting`` (sources -> altered copies -> vectors) -> its rule
 judges -> figures, recorded as an event -> ``writing`` (files). Plants are never stored.
 """
 

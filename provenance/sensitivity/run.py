@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from provenance.audit.bench import JudgedCopies, PlantBench
 from provenance.audit.evidence import Vectors
 from provenance.audit.inputs import CANDIDATES
-from provenance.audit.replay import planned_again
+from provenance.audit.plan import planned_again
 from provenance.detection import Plant, plants_needed, sensitivity_of
 from provenance.errors import UsageError
 from provenance.ingest import Progress

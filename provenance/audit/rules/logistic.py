@@ -11,8 +11,7 @@ import numpy as np
 from provenance.audit.bench import JudgedCopies
 from provenance.audit.features import FEATURES, NEAREST, NEAREST_MEAN, S_NOT_USED, S_USED, features_of, there
 from provenance.audit.inputs import CANDIDATES
-from provenance.audit.judgement import Judgement
-from provenance.audit.rule import Rule
+from provenance.audit.rule import Judgement, Rule
 from provenance.detection import LogisticModel
 from provenance.errors import SpaceMismatchError, UsageError
 from provenance.vocabulary import Label, Role, RuleName, Subject

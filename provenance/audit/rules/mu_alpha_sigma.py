@@ -11,8 +11,7 @@ import numpy as np
 from provenance.audit.bench import JudgedCopies
 from provenance.audit.features import S_NOT_USED, S_USED, features_of, there
 from provenance.audit.inputs import CANDIDATES
-from provenance.audit.judgement import Judgement
-from provenance.audit.rule import Rule
+from provenance.audit.rule import Judgement, Rule
 from provenance.detection import (
     check_by_distance,
     decide_generated,

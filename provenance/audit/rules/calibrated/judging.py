@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from provenance.audit.features import S_NOT_USED, S_USED, features_of
-from provenance.audit.judgement import Judgement
 from provenance.audit.nearest import nearest_of_other_groups
+from provenance.audit.rule import Judgement
 from provenance.audit.rules.calibrated.exchangeability import audits_served, guarantee, shift_of
 from provenance.audit.rules.calibrated.families import Families, family_of, figures_of, judge_families
 from provenance.audit.rules.calibrated.outcome import Conclusion, conclude_by_established, conclude_by_members

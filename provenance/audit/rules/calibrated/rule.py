@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from provenance.audit.bench import Bench, JudgedCopies, PlantBench, PlantVectors
     from provenance.audit.evidence import SubjectEvidence
     from provenance.audit.inputs import FrozenAudit, Parties
-    from provenance.audit.judgement import Judgement
+    from provenance.audit.rule import Judgement
     from provenance.catalog import Catalog
     from provenance.installation import Installation
     from provenance.records import AuditRecord, Dataset, Member, StoredVerdict
