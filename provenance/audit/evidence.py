@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,12 +23,11 @@ from provenance.vocabulary import Role, Subject
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from provenance.arrays import Float32s, Int64s
     from provenance.audit.inputs import FrozenAudit, FrozenDataset
     from provenance.installation import Installation
     from provenance.records import Member
     from provenance.vocabulary import Space
-
-FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class Nearest(NamedTuple):
@@ -84,12 +83,10 @@ class Vectors:
         self.space = space
         self.on_step = on_step
         self.threads = workspace.settings.threads
-        self._read: list[FloatArray] = []
+        self._read: list[Float32s] = []
         self._places: dict[tuple[str, str], tuple[int, int]] = {}
 
-    def nearest(
-        self, queries: FloatArray, role: Role, references: Sequence[Member], k: int
-    ) -> list[tuple[Nearest, ...]]:
+    def nearest(self, queries: Float32s, role: Role, references: Sequence[Member], k: int) -> list[tuple[Nearest, ...]]:
         """The k nearest references of each query, ranked."""
         self.on_step(f"comparing {len(queries):,} images with {len(references):,} ({role.value})")
         if self.workspace.exports_vectors or self.space.parts != 1:
@@ -99,10 +96,12 @@ class Vectors:
             rank = {member.point_id: row for row, member in enumerate(references)}
             digests = {member.point_id: member.vector_sha256 for member in references}
             rows, similarities = neighbors_by_engine(self.workspace.index, keys, queries, k, rank, digests=digests)
-        pairs = zip(rows.tolist(), similarities.tolist(), strict=True)
-        return [_ranked(role, references, row, value) for row, value in pairs]
+        return [
+            tuple(Nearest(role, n, references[row], value) for n, (row, value) in enumerate(found, start=1) if row >= 0)
+            for found in map(zip, rows.tolist(), similarities.tolist())
+        ]
 
-    def of(self, members: Sequence[Member]) -> FloatArray:
+    def of(self, members: Sequence[Member]) -> Float32s:
         """Verified vectors, float32 (n, parts, dim), in the order of ``members`` (image_id order).
 
         What was read in another selection of images is not read again.
@@ -117,19 +116,19 @@ class Vectors:
         self._read.append(found)
         return found
 
-    def _selected(self, places: np.ndarray[Any, np.dtype[np.int64]]) -> FloatArray:
+    def _selected(self, places: Int64s) -> Float32s:
         """Rows (which, row) of what was read; all of one array, in its order, is that array and no copy."""
         which: list[int] = np.unique(places[:, 0]).tolist()
         first = self._read[which[0]]
         if len(which) == 1 and np.array_equal(places[:, 1], np.arange(len(first))):
             return first
-        selected: FloatArray = np.empty((len(places), *first.shape[1:]), dtype=np.float32)
+        selected: Float32s = np.empty((len(places), *first.shape[1:]), dtype=np.float32)
         for each in which:
             here = places[:, 0] == each
             selected[here] = self._read[each][places[here, 1]]
         return selected
 
-    def _verified(self, members: Sequence[Member]) -> FloatArray:
+    def _verified(self, members: Sequence[Member]) -> Float32s:
         if not self.workspace.exports_vectors:
             return self._load(members)
         return ensure_vector_file(
@@ -153,7 +152,7 @@ class Vectors:
         """Let vector files of other audits go where there are too many."""
         prune(self.workspace.vector_folder, self.workspace.settings.vector_cache_bytes)
 
-    def _load(self, members: Sequence[Member]) -> FloatArray:
+    def _load(self, members: Sequence[Member]) -> Float32s:
         return load_vectors(
             self.workspace.index,
             [(m.collection_key, m.point_id, m.vector_sha256) for m in members],
@@ -181,13 +180,3 @@ class Vectors:
 
 def _key(member: Member) -> tuple[str, str]:
     return member.image_id, member.vector_sha256
-
-
-def _ranked(
-    role: Role, references: Sequence[Member], rows: list[int], similarities: list[float]
-) -> tuple[Nearest, ...]:
-    return tuple(
-        Nearest(role, rank, references[row], similarity)
-        for rank, (row, similarity) in enumerate(zip(rows, similarities, strict=True), start=1)
-        if row >= 0
-    )

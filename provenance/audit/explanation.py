@@ -23,18 +23,13 @@ from provenance.vocabulary import Subject
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from provenance.audit.inputs import FrozenAudit
     from provenance.installation import Installation
     from provenance.records import AuditRecord
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainedImage:
-    """What speaks for the use of an image, by the audit that judged it last by a local score.
-
-    Attributes:
-        names: Of the generated images, by image_key.
-    """
+    """What speaks for an image's use, by the audit that judged it last; ``names`` of generated images by image_key."""
 
     audit_id: str
     explanation: Explanation
@@ -76,7 +71,8 @@ def explain(
     assert scored.copies is not None, "likewise"
     chosen = np.array(list(rows.values()), dtype=np.int64)
     speaking = speaking_parts(inputs.pool, inputs.release, chosen)
-    boxes, columns = grid_of(frozen.space), _columns(frozen)
+    boxes, grid = grid_of(frozen.space), frozen.space.preprocessing.get("grid") or {"rows": 0, "columns": 0}
+    columns = int(grid["columns"]) if grid["rows"] * grid["columns"] == frozen.space.parts else 0
     found = {}
     for place, (key, row) in enumerate(rows.items()):
         positions = tuple(
@@ -99,12 +95,7 @@ def explain_image(
 ) -> ExplainedImage | None:
     """Why the latest verdict on a real image by a local score is what it is; ``None`` where there is no such verdict.
 
-    It is computed again from the stored vectors. Where these are not the ones that the audit saw, nothing is explained.
-
-    Args:
-        workspace: Where to look.
-        image_key: The image.
-        on_step: Told what is being done, or why nothing is explained.
+    Nor is anything explained where stored vectors are not those that the audit saw: ``on_step`` is told why.
     """
     catalog, say = workspace.catalog, on_step or (lambda _step: None)
     about = sorted(catalog.verdicts_about(image_key), key=lambda verdict: verdict.audited_at, reverse=True)
@@ -122,9 +113,3 @@ def explain_image(
         return None
     keys = sorted({position.generated.image_key for position in explanation.positions})
     return ExplainedImage(audit.audit_id, explanation, catalog.names_of([audit.dataset_id], keys))
-
-
-def _columns(frozen: FrozenAudit) -> int:
-    grid = frozen.space.preprocessing.get("grid")
-    whole = grid is not None and grid["rows"] * grid["columns"] == frozen.space.parts
-    return int(grid["columns"]) if grid is not None and whole else 0

@@ -57,15 +57,8 @@ def embed_missing(
 ) -> None:
     """Give every image of some datasets its vector in a space, from the recorded sources.
 
-    Args:
-        workspace: Where.
-        datasets: Sets and releases.
-        space: Of a backbone that is known by its name.
-        way_out: What else could be done where an image can't be read again, in words.
-        on_step: Told what is being done.
-
     Raises:
-        SourceError: If an image can't be read again.
+        SourceError: If an image can't be read again; ``way_out`` says what else could be done.
         EmbeddingError: If the backbone can't be had.
     """
     lacking = [dataset for dataset in datasets if lacking_in(workspace.catalog, dataset, space)]

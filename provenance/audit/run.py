@@ -26,7 +26,7 @@ from provenance.version import __version__
 from provenance.vocabulary import Role, digest_of_json
 
 if TYPE_CHECKING:
-    from provenance.audit.inputs import FrozenAudit, FrozenDataset
+    from provenance.audit.inputs import FrozenAudit
     from provenance.audit.rule import Judgement
     from provenance.detection import Decision
     from provenance.installation import Installation
@@ -41,14 +41,7 @@ OnStep = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """A recorded audit with what a person should know beside its figures.
-
-    Attributes:
-        audit: What was recorded.
-        datasets: Every dataset with its role and its digest at the time.
-        verdicts: One per subject, in image_id order.
-        notes: Warnings in plain language; empty where there are none.
-    """
+    """A recorded audit: its datasets as they were, a verdict per subject in image_id order, and warnings in words."""
 
     audit: AuditRecord
     datasets: tuple[AuditDataset, ...]
@@ -63,11 +56,8 @@ def run_audit(workspace: Installation, request: AuditRequest, on_step: OnStep | 
     subject.    3. Judge by the rule.    4. Make the record.    5. Write it with its verdicts and their evidence.
 
     Raises:
-        UsageError: If the policy contradicts itself, or its rule lacks a set that it needs.
-        NotFoundError: If a name is unknown.
-        ConflictError: If the release is incomplete, or claims contradict each other.
-        SpaceMismatchError: If the datasets share no embedding space.
         VectorStoreError: If a stored vector is missing or damaged; nothing is recorded then.
+        ProvenanceError: As ``provenance.audit.plan.resolve``.
     """
     audit_id = uuid.uuid4().hex
     with _collector_paused(), run_of(audit_id), step(_log, "audit"), steps(_log, on_step) as said:
@@ -123,7 +113,10 @@ def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on
         finished_at=datetime.now(UTC),
         duration_seconds=round(time.monotonic() - clock, 3),
     )
-    datasets = [_dataset_row(f) for f in (frozen.release, *frozen.sets)]
+    datasets = [
+        AuditDataset(f.dataset.dataset_id, f.role, f.dataset.name, f.digest, len(f.members))
+        for f in (frozen.release, *frozen.sets)
+    ]
     # 5.
     workspace.catalog.ensure_policy(record.policy_id, record.rule, policy.parameters)
     workspace.catalog.record_audit(record, datasets, [reject.reject_id for reject in rejects], verdicts)
@@ -158,7 +151,7 @@ def _findings(
 ) -> Findings:
     return Findings(
         index=workspace.index_url.partition(":")[0],
-        euclidean=Euclidean(**_nearest_by_distance(subjects), **judged.by_distance),
+        euclidean=_euclidean(subjects, judged.by_distance),
         outcome=judged.outcome,
         outcome_reason=judged.outcome_reason,
         own=judged.own.to_json() if judged.own else {},
@@ -167,12 +160,8 @@ def _findings(
     )
 
 
-def _nearest_by_distance(subjects: Sequence[SubjectEvidence]) -> dict[str, int]:
-    """In how many cases (a subject and a role) the nearest neighbor is the same by Euclidean distance.
-
-    ``nearest``: cases with two recorded neighbors or more; ``same_nearest``: the same for certain; ``tied``: the two
-    closest are equally near up to rounding, by either metric.
-    """
+def _euclidean(subjects: Sequence[SubjectEvidence], labels: Mapping[str, int]) -> Euclidean:
+    """In how many cases (a subject and a role) the nearest neighbor is the same; ``labels`` as the rule counts them."""
     closest, second = [], []
     for subject in subjects:
         ranked = {(n.role, n.rank): n.similarity for n in subject.neighbors if n.rank <= 2}
@@ -181,7 +170,7 @@ def _nearest_by_distance(subjects: Sequence[SubjectEvidence]) -> dict[str, int]:
                 closest.append(similarity)
                 second.append(ranked[role, 2])
     found = check_nearest(closest, second)
-    return {"nearest": found.n, "same_nearest": found.same, "tied": found.tied}
+    return Euclidean(found.n, found.same, found.tied, **labels)
 
 
 def _verdict(subject: SubjectEvidence, decision: Decision, threshold: float | None) -> VerdictRecord:
@@ -223,11 +212,6 @@ def _counts(frozen: FrozenAudit, verdicts: Sequence[VerdictRecord], rejected: in
         "claimed_otherwise": frozen.claimed_otherwise,
         **twin_counts(frozen),
     }
-
-
-def _dataset_row(frozen: FrozenDataset) -> AuditDataset:
-    dataset = frozen.dataset
-    return AuditDataset(dataset.dataset_id, frozen.role, dataset.name, frozen.digest, len(frozen.members))
 
 
 def _notes(frozen: FrozenAudit, judged: Judgement, verdicts: Sequence[VerdictRecord]) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from provenance.errors import NotFoundError, SourceError
 from provenance.images import (
     PlantKind,
     PlantOrder,
-    Plants,
     RecordedImage,
     ReleaseFormat,
     jpeg_tables_of,
@@ -55,13 +55,7 @@ _GREY_MODES = ("1", "L", "LA", "F")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddedPlants(PlantVectors):
-    """Plants with their vectors.
-
-    Attributes:
-        kinds: What was done to each.
-        unreadable: Images that could not be read again.
-        unusable: Plants without a vector, which are left out.
-    """
+    """Plants with their vectors and kinds; images that could not be read again; and how many plants have no vector."""
 
     kinds: tuple[PlantKind, ...]
     unreadable: tuple[Rejection, ...]
@@ -71,12 +65,12 @@ class EmbeddedPlants(PlantVectors):
 def chosen_originals(members: Sequence[Member], seed: int) -> list[Member]:
     """All images in the order in which they are copied: by chance, one of each group before any second one."""
     shuffled = [members[place] for place in np.random.default_rng(seed).permutation(len(members)).tolist()]
-    seen: dict[str, int] = {}
+    seen: Counter[str] = Counter()
     turns = []
     for member in shuffled:
         group = member.group_key or member.image_id
-        turns.append(seen.get(group, 0))
-        seen[group] = turns[-1] + 1
+        turns.append(seen[group])
+        seen[group] += 1
     return [shuffled[place] for place in np.argsort(turns, kind="stable").tolist()]
 
 
@@ -125,9 +119,7 @@ class Planting:
     def run(self, originals: Sequence[Member], vector_of: dict[str, Float32s]) -> EmbeddedPlants | None:
         """Plants of the first ``request.plants`` originals that can be read; ``None`` if it was asked to stop.
 
-        Args:
-            originals: In the order in which they are copied.
-            vector_of: Vector (parts, dim) of each original by image_id.
+        Originals stand in the order in which they are copied; ``vector_of`` has theirs (parts, dim) by image_id.
 
         Raises:
             SourceError: If none can be read again, or none gives a vector.
@@ -135,7 +127,8 @@ class Planting:
         by_id = {member.image_id: member for member in originals}
         wanted = min(self.request.plants, len(originals))
         kinds, members, vectors, unusable = [], [], [], 0
-        with closing(self._batches(originals, wanted)) as batches:
+        plants = self._plants(originals, wanted)
+        with closing(self.workspace.executor.embedded(plants, self.backbone, lambda plant: plant.pixels)) as batches:
             for batch in batches:
                 for plant, vector in batch:
                     if vector is None or not np.isfinite(vector).all():
@@ -144,7 +137,9 @@ class Planting:
                     kinds.append(plant.kind)
                     members.append(by_id[plant.original])
                     vectors.append(vector)
-                self._tell(len(kinds) + unusable, wanted)
+                if self.on_progress is not None:
+                    done, total = len(kinds) + unusable, wanted * len(self.request.kinds)
+                    self.on_progress(Progress("plant", done, total))
                 if self.stop.is_set():
                     return None
         if self.stop.is_set():
@@ -155,12 +150,6 @@ class Planting:
         own = np.stack([vector_of[member.image_id] for member in members])
         to_own = similarities(*(concatenated(each)[:, 0] for each in (array, own)))
         return EmbeddedPlants(tuple(members), array, to_own, tuple(kinds), tuple(self.unreadable.values()), unusable)
-
-    def _batches(
-        self, originals: Sequence[Member], wanted: int
-    ) -> Generator[list[tuple[_Plant, Float32s | None]], None, None]:
-        plants = self._plants(originals, wanted)
-        yield from self.workspace.executor.embedded(plants, self.backbone, lambda plant: plant.pixels)
 
     def _plants(self, originals: Sequence[Member], wanted: int) -> Generator[_Plant, None, None]:
         task = partial(
@@ -177,7 +166,8 @@ class Planting:
                     self.unreadable[outcome.name] = outcome
                     continue
                 self.unreadable |= {each.name: each for each in outcome.unreadable}
-                yield from _each(outcome)
+                for kind, pixels in zip(outcome.kinds, outcome.pixels, strict=True):
+                    yield _Plant(outcome.original, kind, pixels)
                 self.planted += 1
                 if self.planted >= wanted:
                     return
@@ -198,10 +188,6 @@ class Planting:
         chosen = rng.choice(len(self.release), min(PARTNERS, len(self.release)), replace=False)
         return [self.release[place] for place in chosen.tolist()]
 
-    def _tell(self, done: int, originals: int) -> None:
-        if self.on_progress is not None:
-            self.on_progress(Progress("plant", done, originals * len(self.request.kinds)))
-
     def _refuse(self, count: int) -> None:
         first = next(iter(self.unreadable.values()), None)
         why = f"; the first: {first.name}: {first.detail}" if first else ": the backbone gives no vector for them"
@@ -215,13 +201,7 @@ def _recorded(catalog: Catalog, member: Member) -> RecordedImage:
     return RecordedImage(member.image_id, tuple(catalog.occurrences_for_reading(member.image_key)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Plant:
+class _Plant(NamedTuple):
     original: str
     kind: PlantKind
     pixels: Uint8s
-
-
-def _each(plants: Plants) -> Iterator[_Plant]:
-    for kind, pixels in zip(plants.kinds, plants.pixels, strict=True):
-        yield _Plant(plants.original, kind, pixels)

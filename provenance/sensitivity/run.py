@@ -45,25 +45,9 @@ def run_sensitivity(
 ) -> SensitivityReport | None:
     """Plant known copies of used images into an audit, one at a time, and record what share of them it finds.
 
-    Nothing of the plants is stored: not in the index, not in the catalog, not in any history. What is recorded are
-    figures, as an event of the audit's release (``catalog.sensitivities``).
-
-    Args:
-        workspace: Where.
-        request: What to plant, and into which audit.
-        on_progress: Told how many plants are embedded (stage ``plant``) and judged (stage ``judge``).
-        on_step: Told what is being done.
-        stop: Set by somebody else, it ends the run after the batch in flight.
-
-    Returns:
-        ``None`` if it was asked to stop; nothing is recorded then.
-
-    Raises:
-        NotFoundError: If there is no such audit.
-        ConflictError: If what it judged has changed since.
-        UsageError: If it has neither used nor unknown images.
-        SourceError: If no image can be read again.
-        EmbeddingError: If its backbone can't be had.
+    As ``provenance.Workspace.sensitivity``, which says what is told and raised. Nothing of the plants is stored: what
+    is recorded are figures, as an event of the audit's release (``catalog.sensitivities``). ``None`` if it was asked to
+    stop; nothing is recorded then.
     """
     tell, stop = on_step or (lambda _step: None), stop or Event()
     catalog, record = workspace.catalog, workspace.catalog.audit(request.audit)
@@ -165,17 +149,13 @@ def _report(
         result=sensitivity_of(_plants(planted, judged.found)),
         outranking=None if judged.outranks is None else sensitivity_of(_plants(planted, judged.outranks)),
         reach=judged.reach,
-        base_share=round(_positive(bench) / len(verdicts), 9),
+        base_share=round(sum(verdict.label in POSITIVE for verdict in verdicts.values()) / len(verdicts), 9),
         found_without=originals[1],
         unreadable=planted.unreadable,
         unusable=planted.unusable,
         notes=(),
         seconds=seconds,
     )
-
-
-def _positive(bench: PlantBench) -> int:
-    return sum(verdict.label in POSITIVE for verdict in bench.verdicts.values())
 
 
 def _plants(planted: EmbeddedPlants, found: Any) -> list[Plant]:
@@ -191,7 +171,7 @@ def _notes(report: SensitivityReport, bench: PlantBench, policy: Policy, role: R
     groups = max(row.groups for row in report.rows)
     needed = plants_needed(report.result.target)
     if report.reach is not None and report.reach.sentence and report.reach.sentence != report.sentence:
-        positive = _positive(bench)
+        positive = sum(verdict.label in POSITIVE for verdict in bench.verdicts.values())
         beside = f"Copies are found here beside {positive:,} images that are established without any plant. "
         notes.append((beside if positive else "") + report.reach.sentence)
     if groups < needed:

@@ -23,14 +23,11 @@ ROW_COLUMNS = tuple(PlantRow.model_fields)
 
 @dataclass(frozen=True, slots=True)
 class SensitivityRequest:
-    """What to plant, and into which audit.
+    """What to plant, and into which audit, in the words of ``provenance.Workspace.sensitivity``.
 
     Attributes:
-        audit: Id of the audit, or a unique beginning of it.
         plants: Copies of each kind, 1 or more: so many images that were used are copied, or all where there are fewer.
-        kinds: What is made of each of them.
-        seed: Which images are copied, which generated ones they are blended with, and the noise.
-        backbone: Choice of the backbone where the space's name does not find it: ``backbone_file``, ``weights``.
+        backbone: ``backbone_file``, ``weights``: where the name of the audit's space does not find it.
     """
 
     audit: str
@@ -53,12 +50,8 @@ class SensitivityReport:
     """What an audit would have seen.
 
     Attributes:
-        audit_id: Of the audit.
-        release_name: Its release, as it was called then.
-        subject: Which images it judges.
-        rule: Its rule.
+        release_name: The audit's release, as it was called then.
         backbone: Name of the embedding space.
-        request: What was asked.
         form: What every plant went through, in words.
         originals: Images that were copied.
         available: Images that could have been.

@@ -114,15 +114,14 @@ class LogisticRule(Rule):
 
     def judge_plants(self, bench: PlantBench, plants: PlantVectors) -> JudgedCopies:
         """See ``Rule``."""
-        columns = _of_generated(bench, plants) if bench.frozen.subject is Subject.GENERATED else _of_real(bench, plants)
+        if bench.frozen.subject is Subject.GENERATED:
+            sides = {S_USED: bench.frozen.candidates, S_NOT_USED: bench.frozen.acting(Role.NOT_USED)}
+            columns = {name: bench.maxima(plants, members) for name, members in sides.items() if members}
+        else:
+            columns = _of_real(bench, plants)
         decisions = self.model.decide({name: columns[name] for name in self.model.features})
         bench.on_judged(len(decisions))
         return JudgedCopies(np.array([decision.label is Label.USED for decision in decisions], dtype=np.bool_))
-
-
-def _of_generated(bench: PlantBench, plants: PlantVectors) -> dict[str, Float64s]:
-    sides = {S_USED: bench.frozen.candidates, S_NOT_USED: bench.frozen.acting(Role.NOT_USED)}
-    return {name: bench.maxima(plants, members) for name, members in sides.items() if members}
 
 
 def _of_real(bench: PlantBench, plants: PlantVectors) -> dict[str, Float64s]:

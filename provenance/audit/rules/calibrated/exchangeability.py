@@ -16,6 +16,7 @@ from provenance.vocabulary import Role, RuleName
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from provenance.arrays import Int64s
     from provenance.audit.inputs import FrozenAudit
     from provenance.audit.scoring import ScoringInputs
     from provenance.catalog import Catalog
@@ -31,7 +32,7 @@ def shift_of(catalog: Catalog, frozen: FrozenAudit, inputs: ScoringInputs, seed:
     pool = frozen.judged_reals
     calibration = {member.image_id for member in frozen.reals[Role.NOT_USED]}
     is_calibration = np.array([member.image_id in calibration for member in pool])
-    modality_of = _modalities(frozen)
+    modality_of = {each.collection_key: each.dataset.modality for each in frozen.sets}
     sizes = catalog.sizes_of([member.image_key for member in pool])
     sides = (
         _appearance(pool, np.flatnonzero(rows), modality_of, sizes, inputs)
@@ -42,7 +43,7 @@ def shift_of(catalog: Catalog, frozen: FrozenAudit, inputs: ScoringInputs, seed:
 
 def _appearance(
     pool: Sequence[Member],
-    rows: np.ndarray[tuple[int], np.dtype[np.int64]],
+    rows: Int64s,
     modality_of: dict[str, str],
     sizes: dict[str, tuple[int, int]],
     inputs: ScoringInputs,
@@ -57,10 +58,6 @@ def _appearance(
         vectors=vectors[:, 0] if vectors.shape[1] == 1 else vectors.mean(axis=1),
         groups=[member.group_key for member in members],
     )
-
-
-def _modalities(frozen: FrozenAudit) -> dict[str, str]:
-    return {each.collection_key: each.dataset.modality for each in frozen.sets}
 
 
 def audits_served(catalog: Catalog, frozen: FrozenAudit) -> int:

@@ -24,20 +24,13 @@ if TYPE_CHECKING:
 
     from provenance.arrays import Float64s, Int64s
 
-
-WORDS = {Role.USED: "Images claimed used", Role.AGAINST: "Images of unknown use"}
+_WORDS = {Role.USED: "Images claimed used", Role.AGAINST: "Images of unknown use"}
 _PER_IMAGE = ("labels", "p_values", "q_values")
 
 
 @dataclass(frozen=True, slots=True)
 class Families:
-    """Verdicts of all judged images, in the order of their rows.
-
-    Attributes:
-        rows: Of the pool.
-        labels: One for each row, like ``p_values`` and ``q_values``.
-        of_role: The verdicts of each family.
-    """
+    """Verdicts of all judged images, in the order of their rows of the pool; ``of_role`` those of each family."""
 
     rows: Int64s
     labels: tuple[Label, ...]
@@ -60,7 +53,9 @@ class Families:
         """Why the labels are what they are, family by family where there are two."""
         if len(self.of_role) == 1:
             return self.asked.reason
-        return " ".join(f"{WORDS[role]}: {_lower(each.reason)}" for role, each in self.of_role.items())
+        return " ".join(
+            f"{_WORDS[role]}: {each.reason[0].lower()}{each.reason[1:]}" for role, each in self.of_role.items()
+        )
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -95,9 +90,9 @@ def judge_families(
     """Calibrate each claim by the not-used images, one vote a group.
 
     Args:
-        scores: Of the whole pool, shape (n,).
-        groups: Patient or study of each image of the pool.
-        rows_of: Int64s of each role; not-used images calibrate, and lose the groups that are judged as well.
+        scores: Of the whole pool, shape (n,); ``groups`` likewise.
+        groups: Patient or study of each image.
+        rows_of: Rows of each role; not-used images calibrate, and lose the groups that are judged as well.
         q: Level of the false discovery rate in each family.
         moved: Added to the scores of the judged images.
 
@@ -106,9 +101,11 @@ def judge_families(
     """
     judged_groups = {groups[row] for role in CANDIDATES for row in rows_of.get(role, ()) if groups[row] is not None}
     known = [row for row in rows_of[Role.NOT_USED].tolist() if groups[row] not in judged_groups]
-    dropped = {groups[row] for row in rows_of[Role.NOT_USED].tolist()} & judged_groups
+    dropped = len({groups[row] for row in rows_of[Role.NOT_USED].tolist()} & judged_groups)
     if not known:
         raise UsageError("every calibration group is judged as well: nothing is left to calibrate with")
+    are = "1 group that is judged as well was" if dropped == 1 else f"{dropped:,} groups that are judged as well were"
+    dropped_words = (f"{are} left out of the calibration.",) if dropped else ()
     of_role = {}
     for role in CANDIDATES:
         if len(rows := rows_of.get(role, np.zeros(0, dtype=np.int64))):
@@ -119,20 +116,9 @@ def judge_families(
                 calibration_groups=[groups[row] for row in known],
                 q=q,
             )
-            of_role[role] = replace(found, warnings=(*_about(len(dropped)), *found.warnings))
+            of_role[role] = replace(found, warnings=(*dropped_words, *found.warnings))
     rows = np.concatenate([rows_of[role] for role in of_role])
     order = np.argsort(rows)
     columns = [[value for each in of_role.values() for value in getattr(each, name)] for name in _PER_IMAGE]
     labels, p_values, q_values = (tuple(column[place] for place in order.tolist()) for column in columns)
     return Families(rows[order], labels, p_values, q_values, of_role)
-
-
-def _about(dropped: int) -> tuple[str, ...]:
-    if not dropped:
-        return ()
-    words = "1 group that is judged as well was" if dropped == 1 else f"{dropped:,} groups that are judged as well were"
-    return (f"{words} left out of the calibration.",)
-
-
-def _lower(sentence: str) -> str:
-    return sentence[0].lower() + sentence[1:]

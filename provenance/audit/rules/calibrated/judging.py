@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     OnStep = Callable[[str], None]
 
-_LABELS = (Label.ESTABLISHED, Label.NOT_ESTABLISHED, Label.INCONCLUSIVE)
+LABELS = (Label.ESTABLISHED, Label.NOT_ESTABLISHED, Label.INCONCLUSIVE)
 _MOVES = (-SIMILARITY_TOLERANCE, SIMILARITY_TOLERANCE)
 _SECONDS_OF_SILENCE = 8.0
 
@@ -185,7 +185,7 @@ def _judgement(
         outcome_reason=conclusion.reason,
         own=CalibratedFindings(conclusion.release_test, conclusion.data_copying, reference, shift, calibration=figures),
         counts={
-            **{label.value: sum(d.label is label for d in decisions) for label in _LABELS},
+            **{label.value: sum(d.label is label for d in decisions) for label in LABELS},
             "calibration_images": len(frozen.reals[Role.NOT_USED]),
             "calibration_groups": figures.calibration_groups,
         },

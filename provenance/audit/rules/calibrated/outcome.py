@@ -32,13 +32,7 @@ COPYING_PERMUTATIONS = 999
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """What an audit concludes for its release.
-
-    Attributes:
-        outcome: Leak established, not established, or inconclusive.
-        reason: Why, in a sentence or two of plain language.
-        release_test: The statistics behind it, where there are claimed members to compare; ``data_copying`` likewise.
-    """
+    """What an audit concludes for its release, why in words, and the statistics where there are claimed members."""
 
     outcome: Outcome
     reason: str
@@ -58,15 +52,7 @@ def conclude_by_members(
     """Claimed members against known non-members, with attribution share, C_T and AuthPct beside.
 
     Where the test sees no leak, and images are established all the same (a few copies among many used images do not
-    move the AUC), the two do not agree, and the outcome is inconclusive.
-
-    Args:
-        rule: Level, permutations, seed.
-        inputs: Vectors and groups of the pool.
-        scored: Its scores.
-        members: Rows of images claimed used.
-        non_members: Rows of images known not used.
-        established: How many images the same audit established.
+    move the AUC), the two do not agree, and the outcome is inconclusive. Members and non-members are rows of the pool.
     """
     rows = np.concatenate([members, non_members])
     flags = np.arange(len(rows)) < len(members)
@@ -117,15 +103,7 @@ def _copying(
 
 
 def conclude_by_established(established: int, subjects: str, reason: str, q: float, *, undecided: bool) -> Conclusion:
-    """Where there are no claimed members to compare: any established image is a leak.
-
-    Args:
-        established: How many are.
-        subjects: What they are, in words, such as "real images".
-        reason: The reason of the verdicts.
-        q: Level of the false discovery rate.
-        undecided: Whether the verdicts are inconclusive as a whole.
-    """
+    """Where there are no claimed members to compare: any established image is a leak; ``reason`` is the verdicts'."""
     if established:
         what = f"1 of the {subjects} is" if established == 1 else f"{established:,} of the {subjects} are"
         return Conclusion(

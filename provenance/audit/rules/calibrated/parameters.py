@@ -50,11 +50,7 @@ class CalibratedParameters:
 
     @classmethod
     def from_json(cls, parameters: Mapping[str, Any]) -> Self:
-        """From what ``to_json`` gave: what is no field is the score's.
-
-        Raises:
-            UsageError: If a value is not what it should be.
-        """
+        """From what ``to_json`` gave: what is no field is the score's."""
         own = {item.name for item in fields(cls)} - {"score"}
         score = {name: value for name, value in parameters.items() if name not in own}
         whole = {name: parameters[name] for name in ("permutations", "seed")}

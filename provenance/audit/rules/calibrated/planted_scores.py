@@ -50,29 +50,19 @@ def scores_with_plants(
     """For each plant, the scores (n,) of the whole pool, as if it alone had been added to the release.
 
     Args:
-        name: As in ``score_reals``.
-        inputs: Float32s and groups of the audit, without any plant.
+        name: As in ``score_reals``, like ``k``.
+        inputs: Of the audit, without any plant.
         plants: Unit vectors, float32 (p, parts, dim).
         k: Neighbors, for the scores that take it.
         progress: Told the share of the plants that is scored, while a block of them is under way.
-
-    Yields:
-        float64 (n,), one for each plant, in their order.
-
-    Raises:
-        UsageError: As ``score_reals``.
     """
     if not is_incremental(name, k):
-        yield from _anew(name, inputs, plants, k)
+        for plant in plants:
+            yield score_reals(name, replace(inputs, release=np.concatenate([inputs.release, plant[None]])), k=k).scores
     elif is_local_score(name):
         yield from _local(name, inputs, plants, progress)
     else:
         yield from _whole(name, inputs, plants, k)
-
-
-def _anew(name: str, inputs: ScoringInputs, plants: Float32s, k: int) -> Iterator[Float64s]:
-    for plant in plants:
-        yield score_reals(name, replace(inputs, release=np.concatenate([inputs.release, plant[None]])), k=k).scores
 
 
 def _local(

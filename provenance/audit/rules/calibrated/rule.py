@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from provenance.audit.inputs import CANDIDATES
 from provenance.audit.resolution import embed_missing
 from provenance.audit.rule import Rule
-from provenance.audit.rules.calibrated.judging import judge_generated, judge_real
+from provenance.audit.rules.calibrated.judging import LABELS, judge_generated, judge_real
 from provenance.audit.rules.calibrated.parameters import CalibratedParameters
 from provenance.audit.rules.calibrated.plants import plants_as_generated, plants_beside_real
 from provenance.audit.scoring import (
@@ -46,7 +46,7 @@ class CalibratedRule(CalibratedParameters, Rule):
     options: ClassVar[Mapping[str, str]] = {"score": "--score", "q": "--fdr"}
     judges_parts: ClassVar[bool] = True
     calibrates: ClassVar[bool] = True
-    labels: ClassVar[tuple[Label, ...]] = (Label.ESTABLISHED, Label.NOT_ESTABLISHED, Label.INCONCLUSIVE)
+    labels: ClassVar[tuple[Label, ...]] = LABELS
 
     @classmethod
     def of_options(cls, options: Mapping[str, Any], top_k: int) -> Self:
@@ -74,7 +74,6 @@ class CalibratedRule(CalibratedParameters, Rule):
 
         Raises:
             SpaceMismatchError: If there are several local spaces and none was chosen.
-            SourceError: If an image can't be read again for the local space.
         """
         if subject is Subject.GENERATED or (self.score is not None and self.score["space_kind"] == "whole"):
             return None
@@ -101,11 +100,7 @@ class CalibratedRule(CalibratedParameters, Rule):
         return frozen.candidates
 
     def check(self, frozen: FrozenAudit) -> None:
-        """Refuse an audit without images to calibrate by, without images to judge, or without the reference it needs.
-
-        Raises:
-            UsageError: Saying what is missing.
-        """
+        """Refuse an audit without images to calibrate by or to judge, or without the reference that it needs."""
         if Role.NOT_USED not in frozen.reals:
             raise UsageError(
                 "the rule calibrated needs images known not to be used, and there are none",
