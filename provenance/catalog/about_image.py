@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, func, select
@@ -23,7 +24,7 @@ from provenance.records import (
     VerdictAbout,
     VerdictCiting,
 )
-from provenance.vocabulary import IMAGE_ID_PREFIX, ImageFacts, Label, Role, SourceItem
+from provenance.vocabulary import IMAGE_ID_PREFIX, ImageFacts, Role, SourceItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -137,8 +138,7 @@ def _occurrences(session: Session, image_keys: Sequence[str]) -> dict[str, list[
     found: dict[str, list[OccurrenceRecord]] = {}
     for row, dataset_name in session.execute(query):
         place = {"dataset_name": dataset_name, "member": row.member or None, "inode": int(row.inode)}
-        record = value_of(OccurrenceRecord, row, **place)
-        found.setdefault(row.image_key, []).append(record)
+        found.setdefault(row.image_key, []).append(value_of(OccurrenceRecord, row, **place))
     return found
 
 
@@ -182,16 +182,16 @@ def spaces_of(session: Session, image_key: str) -> list[ImageSpace]:
 
 def verdicts_about(session: Session, image_key: str) -> list[VerdictAbout]:
     """Every verdict with the image as its subject, oldest first."""
-    query = (
-        select(t.Verdict, t.Audit, _release_name())
-        .join(t.Audit, t.Audit.audit_id == t.Verdict.audit_id)
-        .where(t.Verdict.image_key == image_key)
-        .order_by(t.Audit.finished_at, t.Verdict.verdict_id)
-    )
     return [
         value_of(VerdictAbout, verdict, audit, release_name=release_name, audited_at=audit.finished_at)
-        for verdict, audit, release_name in session.execute(query)
+        for verdict, audit, release_name in session.execute(_judging(image_key, t.Verdict, t.Audit, _release_name()))
     ]
+
+
+def _judging(image_key: str, *columns: Any) -> Select[Any]:
+    """Facts of the verdicts with the image as their subject, oldest first."""
+    query = select(*columns).select_from(t.Verdict).join(t.Audit, t.Audit.audit_id == t.Verdict.audit_id)
+    return query.where(t.Verdict.image_key == image_key).order_by(t.Audit.finished_at, t.Verdict.verdict_id)
 
 
 def verdicts_citing(session: Session, image_key: str, limit: int | None = None) -> list[VerdictCiting]:
@@ -199,14 +199,14 @@ def verdicts_citing(session: Session, image_key: str, limit: int | None = None) 
     query = (
         select(
             t.Audit.audit_id,
-            _release_name(),
-            t.Verdict.image_key,
-            t.ImageIdentity.image_id,
+            _release_name().label("release_name"),
+            t.Verdict.image_key.label("subject_image_key"),
+            t.ImageIdentity.image_id.label("subject_image_id"),
             t.Neighbor.role,
             t.Neighbor.rank,
             t.Neighbor.similarity,
             t.Verdict.label,
-            t.Audit.finished_at,
+            t.Audit.finished_at.label("audited_at"),
         )
         .select_from(t.Neighbor)
         .join(t.Verdict, t.Verdict.verdict_id == t.Neighbor.verdict_id)
@@ -216,10 +216,7 @@ def verdicts_citing(session: Session, image_key: str, limit: int | None = None) 
         .order_by(t.Audit.finished_at.desc(), t.Audit.audit_id, t.Neighbor.similarity.desc(), t.Verdict.image_key)
         .limit(limit)
     )
-    return [
-        VerdictCiting(audit_id, name, key, image_id, Role(role), rank, similarity, Label(label), audited_at)
-        for audit_id, name, key, image_id, role, rank, similarity, label, audited_at in session.execute(query)
-    ]
+    return [value_of(VerdictCiting, row) for row in session.execute(query)]
 
 
 def history_of(session: Session, image_key: str) -> list[HistoryEntry]:
@@ -228,9 +225,8 @@ def history_of(session: Session, image_key: str) -> list[HistoryEntry]:
     Events (``added``, ``forgotten`` ...; a removal names its dataset), one ``verdict`` for each audit that judged it,
     and one ``cited`` for each audit in which it is evidence.
     """
-    entries = [*_event_entries(session, image_key), *_verdict_entries(session, image_key)]
-    entries.extend(_citing_entries(session, image_key))
-    return sorted(entries, key=lambda entry: entry.at)
+    gathered = (each(session, image_key) for each in (_event_entries, _verdict_entries, _citing_entries))
+    return sorted(chain.from_iterable(gathered), key=lambda entry: entry.at)
 
 
 def _event_entries(session: Session, image_key: str) -> list[HistoryEntry]:
@@ -252,36 +248,22 @@ def _event_entries(session: Session, image_key: str) -> list[HistoryEntry]:
 
 
 def _verdict_entries(session: Session, image_key: str) -> list[HistoryEntry]:
-    return [
-        HistoryEntry(
-            about.audited_at,
-            "verdict",
-            {
-                "audit_id": about.audit_id,
-                "release": about.release_name,
-                "subject": about.subject.value,
-                "subject_role": about.subject_role.value,
-                "rule": about.rule,
-                "label": about.label.value,
-                "score": about.score,
-                "threshold": about.threshold,
-            },
-        )
-        for about in verdicts_about(session, image_key)
-    ]
+    release, verdict = _release_name().label("release"), t.Verdict
+    facts = (t.Audit.audit_id, release, t.Audit.subject, verdict.subject_role, t.Audit.rule, verdict.label)
+    query = _judging(image_key, t.Audit.finished_at, *facts, verdict.score, verdict.threshold)
+    return _entries(session, "verdict", query)
 
 
 def _citing_entries(session: Session, image_key: str) -> list[HistoryEntry]:
-    release_name = _release_name()
     query = (
         select(
-            t.Audit.audit_id,
             t.Audit.finished_at,
-            release_name,
+            t.Audit.audit_id,
+            _release_name().label("release"),
             t.Neighbor.role,
-            func.count(),
-            func.min(t.Neighbor.rank),
-            func.max(t.Neighbor.similarity),
+            func.count().label("verdicts"),
+            func.min(t.Neighbor.rank).label("best_rank"),
+            func.max(t.Neighbor.similarity).label("best_similarity"),
         )
         .select_from(t.Neighbor)
         .join(t.Verdict, t.Verdict.verdict_id == t.Neighbor.verdict_id)
@@ -290,33 +272,18 @@ def _citing_entries(session: Session, image_key: str) -> list[HistoryEntry]:
         .group_by(t.Audit.audit_id, t.Audit.finished_at, t.Audit.dataset_id, t.Neighbor.role)
         .order_by(t.Audit.finished_at, t.Audit.audit_id, t.Neighbor.role)
     )
-    return [
-        HistoryEntry(
-            at,
-            "cited",
-            {
-                "audit_id": audit_id,
-                "release": name,
-                "role": role,
-                "verdicts": number,
-                "best_rank": rank,
-                "best_similarity": similarity,
-            },
-        )
-        for audit_id, at, name, role, number, rank, similarity in session.execute(query)
-    ]
+    return _entries(session, "cited", query)
+
+
+def _entries(session: Session, kind: str, query: Select[Any]) -> list[HistoryEntry]:
+    rows = [dict(row) for row in session.execute(query).mappings()]
+    return [HistoryEntry(facts.pop("finished_at"), kind, facts) for facts in rows]
 
 
 def _release_name() -> Any:
     """The audited release's name at the time of the audit."""
-    named: Select[Any] = (
-        select(t.AuditDataset.name)
-        .where(
-            t.AuditDataset.audit_id == t.Audit.audit_id,
-            t.AuditDataset.dataset_id == t.Audit.dataset_id,
-            t.AuditDataset.role == Role.RELEASE.value,
-        )
-        .limit(1)
-    )
+    played = t.AuditDataset
+    of_audit = (played.audit_id == t.Audit.audit_id, played.dataset_id == t.Audit.dataset_id)
+    named = select(played.name).where(*of_audit, played.role == Role.RELEASE.value).limit(1)
     current = select(t.Dataset.name).where(t.Dataset.dataset_id == t.Audit.dataset_id).scalar_subquery()
     return func.coalesce(named.correlate(t.Audit).scalar_subquery(), current)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from provenance.catalog import tables as t
-from provenance.catalog.engine import chunked, now, upserting
+from provenance.catalog.engine import now, rows_by, upserting
 from provenance.catalog.events import EventKind, add_event
 from provenance.catalog.mapping import row_of, value_of
 from provenance.catalog.runs import to_reject
@@ -27,7 +27,7 @@ from provenance.records import (
 from provenance.vocabulary import RejectReason, Role, canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -73,14 +73,7 @@ def record_audit(
     reject_ids: Sequence[int],
     verdicts: Sequence[VerdictRecord],
 ) -> None:
-    """Records a finished audit with all it rests on, wholly or not at all.
-
-    Args:
-        session: An open session.
-        audit: The audit; its policy and space are on record already.
-        datasets: Every dataset in every role it played.
-        reject_ids: The rejects of its datasets at the time.
-        verdicts: One a subject, with neighbors.
+    """Records a finished audit with all it rests on, wholly or not at all; its policy and space are on record already.
 
     Raises:
         CatalogError: If a number is not finite, or anything in it is not on record.
@@ -92,7 +85,12 @@ def record_audit(
     _insert(session, t.Verdict, (row_of(t.Verdict, verdict, audit_id=audit.audit_id) for verdict in verdicts))
     numbers = select(t.Verdict.image_key, t.Verdict.verdict_id).where(t.Verdict.audit_id == audit.audit_id)
     verdict_ids: dict[str, int] = dict(session.execute(numbers).all())
-    _insert_neighbors(session, _neighbor_rows(verdict_ids, verdicts))
+    rows = (
+        (verdict_ids[verdict.image_key], str(neighbor.role), neighbor.rank, neighbor.image_key, neighbor.similarity)
+        for verdict in verdicts
+        for neighbor in verdict.neighbors
+    )
+    _insert_neighbors(session, rows)
 
 
 def audit(session: Session, prefix: str) -> AuditRecord:
@@ -154,15 +152,9 @@ def verdicts(session: Session, audit_id: str) -> list[StoredVerdict]:
 
 def neighbors_of(session: Session, audit_id: str, image_key: str | None = None) -> dict[str, list[StoredNeighbor]]:
     """The neighbors of an audit's subjects (of one subject), by role and rank, under the subject's image_key."""
+    neighbor = (t.Neighbor.role, t.Neighbor.rank, t.Neighbor.image_key, t.Neighbor.similarity)
     query = (
-        select(
-            t.Verdict.image_key,
-            t.Neighbor.role,
-            t.Neighbor.rank,
-            t.Neighbor.image_key,
-            t.Neighbor.similarity,
-            t.ImageIdentity.image_id,
-        )
+        select(t.Verdict.image_key, *neighbor, t.ImageIdentity.image_id)
         .join(t.Neighbor, t.Neighbor.verdict_id == t.Verdict.verdict_id)
         .outerjoin(t.ImageIdentity, t.ImageIdentity.image_key == t.Neighbor.image_key)
         .where(t.Verdict.audit_id == audit_id)
@@ -180,10 +172,7 @@ def neighbors_of(session: Session, audit_id: str, image_key: str | None = None) 
 def record_sensitivity(session: Session, audit_id: str, result: Mapping[str, Any]) -> None:
     """Appends one measurement of what an audit would have seen: an event of its release; audits never change.
 
-    Args:
-        session: An open session.
-        audit_id: Of a recorded audit, whole.
-        result: Figures and settings as JSON values; no digest of an image, no name, no path.
+    ``result`` holds figures and settings as JSON values; no digest of an image, no name, no path.
 
     Raises:
         NotFoundError: If there is no such audit.
@@ -238,23 +227,12 @@ def _insert_neighbors(session: Session, rows: Iterable[tuple[int, str, int, str,
 
 
 def _reject_rows(session: Session, audit_id: str, reject_ids: Sequence[int]) -> list[dict[str, Any]]:
-    reasons: dict[int, str] = {}
-    for chunk in chunked(sorted(set(reject_ids))):
-        query = select(t.Reject.reject_id, t.Reject.reason).where(t.Reject.reject_id.in_(chunk))
-        reasons.update(session.execute(query).all())
+    query = select(t.Reject.reject_id, t.Reject.reason)
+    reasons: dict[int, str] = dict(rows_by(session, query, t.Reject.reject_id, sorted(set(reject_ids))))
     missing = set(reject_ids) - set(reasons)
     if missing:
         raise CatalogError(f"reject {min(missing)} is not on record", hint="audit again: the dataset changed meanwhile")
     return [{"audit_id": audit_id, "reject_id": number, "reason": reasons[number]} for number in sorted(reasons)]
-
-
-def _neighbor_rows(
-    verdict_ids: Mapping[str, int], verdicts: Sequence[VerdictRecord]
-) -> Iterator[tuple[int, str, int, str, float]]:
-    for verdict in verdicts:
-        number = verdict_ids[verdict.image_key]
-        for neighbor in verdict.neighbors:
-            yield number, str(neighbor.role), neighbor.rank, neighbor.image_key, neighbor.similarity
 
 
 def _to_audit(row: t.Audit) -> AuditRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import uuid
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, delete, exists, func, insert, literal, or_, select, text, update
@@ -23,18 +24,14 @@ if TYPE_CHECKING:
 
 
 def create_set(session: Session, name: str, membership: Membership, modality: str = "") -> Dataset:
-    """A real set by name; made if it is new, given back if its facts agree.
+    """A real set by name, unique among sets and releases; made if it is new, given back if its facts agree.
 
-    Args:
-        session: An open session.
-        name: Its name, unique among sets and releases that are not removed.
-        membership: Its default membership.
-        modality: DICOM's code; '' keeps what is on record.
+    ``modality`` is DICOM's code; '' keeps what is on record.
 
     Raises:
         ConflictError: If the name is taken by something with other facts; the message tells which.
     """
-    return _ensure(session, name, DatasetKind.SET, modality, membership=membership, generator=None)
+    return _ensure(session, Dataset(uuid.uuid4().hex, name, DatasetKind.SET, membership, None, modality, now()))
 
 
 def create_release(session: Session, name: str, generator: Generator, modality: str = "") -> Dataset:
@@ -43,7 +40,7 @@ def create_release(session: Session, name: str, generator: Generator, modality: 
     Raises:
         ConflictError: If the name is taken by something with other facts; the message tells which.
     """
-    return _ensure(session, name, DatasetKind.RELEASE, modality, membership=None, generator=generator)
+    return _ensure(session, Dataset(uuid.uuid4().hex, name, DatasetKind.RELEASE, None, generator, modality, now()))
 
 
 def dataset(session: Session, name: str, kind: DatasetKind | None = None) -> Dataset:
@@ -57,7 +54,8 @@ def dataset(session: Session, name: str, kind: DatasetKind | None = None) -> Dat
         return found
     if found is not None:
         raise NotFoundError(f"{name!r} is a {found.kind}, not a {kind}")
-    names = list(session.scalars(_live_names(kind)))
+    live = select(t.Dataset.name).where(t.Dataset.removed_at.is_(None)).order_by(t.Dataset.name)
+    names = list(session.scalars(live if kind is None else live.where(t.Dataset.kind == kind.value)))
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = "did you mean " + " or ".join(repr(word) for word in close) + "?" if close else ""
     raise NotFoundError(
@@ -88,19 +86,10 @@ def datasets(session: Session, kind: DatasetKind | None = None) -> list[DatasetS
     spaces = _spaces_by_dataset(session)
     seals = _seals_by_dataset(session)
     summaries = []
-    for row in session.execute(query):
-        found = to_dataset(*row)
-        key = found.dataset_id
-        summaries.append(
-            DatasetSummary(
-                dataset=found,
-                image_count=images.get(key, 0),
-                occurrence_count=occurrences.get(key, 0),
-                reject_count=rejects.get(key, 0),
-                space_ids=tuple(spaces.get(key, ())),
-                seals=tuple(seals.get(key, ())),
-            )
-        )
+    for row, generator in session.execute(query):
+        key = row.dataset_id
+        counts = images[key], occurrences[key], rejects[key]
+        summaries.append(DatasetSummary(to_dataset(row, generator), *counts, tuple(spaces[key]), tuple(seals[key])))
     return summaries
 
 
@@ -143,11 +132,8 @@ def content_changes(session: Session, dataset_id: str, since: datetime) -> Conte
     )
     counts: dict[str, int] = dict(session.execute(counted).all())
     forgotten = select(func.count()).where(t.Membership.dataset_id == dataset_id, t.Membership.forgotten_at >= since)
-    return ContentChanges(
-        added=counts.get(EventKind.ADDED, 0),
-        removed=counts.get(EventKind.REMOVED, 0),
-        forgotten=session.scalar(forgotten) or 0,
-    )
+    came, went = counts.get(EventKind.ADDED, 0), counts.get(EventKind.REMOVED, 0)
+    return ContentChanges(added=came, removed=went, forgotten=session.scalar(forgotten) or 0)
 
 
 def remove_dataset(session: Session, dataset_id: str) -> list[str]:
@@ -172,11 +158,8 @@ def remove_dataset(session: Session, dataset_id: str) -> list[str]:
         session.execute(delete(t.Point).where(t.Point.collection_key.in_(collections)))
         for table in (t.Occurrence, t.Reject, t.Membership):
             session.execute(delete(table).where(table.dataset_id == dataset_id))
-        session.execute(
-            update(t.Collection)
-            .where(t.Collection.dataset_id == dataset_id, t.Collection.dropped_at.is_(None))
-            .values(dropped_at=now())
-        )
+        live = update(t.Collection).where(t.Collection.dataset_id == dataset_id, t.Collection.dropped_at.is_(None))
+        session.execute(live.values(dropped_at=now()))
         erase_empty_groups(session)
     return sorted(session.scalars(collections))
 
@@ -196,68 +179,40 @@ def to_dataset(row: t.Dataset, generator: t.Generator | None) -> Dataset:
     return value_of(Dataset, row, generator=None if generator is None else value_of(Generator, generator))
 
 
-def _ensure(
-    session: Session,
-    name: str,
-    kind: DatasetKind,
-    modality: str,
-    *,
-    membership: Membership | None,
-    generator: Generator | None,
-) -> Dataset:
-    found = _live(session, name)
+def _ensure(session: Session, asked: Dataset) -> Dataset:
+    found = _live(session, asked.name)
     if found is None:
-        dataset_id = uuid.uuid4().hex
         made = upserting(session, t.Dataset).on_conflict_do_nothing(
             index_elements=["name"], index_where=text("removed_at IS NULL")
         )
-        values = {
-            "dataset_id": dataset_id,
-            "name": name,
-            "kind": kind.value,
-            "membership": membership.value if membership else None,
-            "generator_id": _generator_id(session, generator) if generator else None,
-            "modality": modality,
-            "created_at": now(),
-        }
-        session.execute(made, values)
-        found = dataset(session, name)  # another process may have been first: what is there says it, no count of rows
-        if found.dataset_id == dataset_id:
-            add_event(session, EventKind.CREATED, dataset_id=dataset_id)
-    _require_agreement(found, kind, membership, generator, modality)
-    if modality and not found.modality:
-        session.execute(update(t.Dataset).where(t.Dataset.dataset_id == found.dataset_id).values(modality=modality))
+        generator_id = _generator_id(session, asked.generator) if asked.generator else None
+        session.execute(made, row_of(t.Dataset, asked, generator_id=generator_id))
+        found = dataset(session, asked.name)  # another process may have been first: what is there says it
+        if found.dataset_id == asked.dataset_id:
+            add_event(session, EventKind.CREATED, dataset_id=asked.dataset_id)
+    _require_agreement(found, asked)
+    if asked.modality and not found.modality:
+        mine = update(t.Dataset).where(t.Dataset.dataset_id == found.dataset_id)
+        session.execute(mine.values(modality=asked.modality))
         return dataset_by_id(session, found.dataset_id)
     return found
 
 
-def _require_agreement(
-    found: Dataset, kind: DatasetKind, membership: Membership | None, generator: Generator | None, modality: str
-) -> None:
-    if found.kind != kind:
-        raise ConflictError(f"{found.name!r} is a {found.kind}, not a {kind}", hint="choose another name")
-    differing = [
-        f"{word} is {on_record!r}, not {asked!r}"
-        for word, on_record, asked in _facts(found, membership, generator, modality)
-        if on_record != asked
-    ]
+def _require_agreement(found: Dataset, asked: Dataset) -> None:
+    if found.kind != asked.kind:
+        raise ConflictError(f"{found.name!r} is a {found.kind}, not a {asked.kind}", hint="choose another name")
+    facts = [("modality", found.modality, asked.modality)] if asked.modality and found.modality else []
+    if asked.membership is not None and found.membership is not None:
+        facts.append(("membership", found.membership.value, asked.membership.value))
+    if asked.generator is not None and found.generator is not None:
+        known, new, words = found.generator, asked.generator, ("name", "architecture", "version")
+        facts += [(f"generator {word}", getattr(known, word), getattr(new, word)) for word in words]
+    differing = [f"{word} is {on_record!r}, not {wanted!r}" for word, on_record, wanted in facts if on_record != wanted]
     if differing:
         raise ConflictError(
-            f"the {kind} {found.name!r} is on record with other facts: " + "; ".join(differing),
+            f"the {asked.kind} {found.name!r} is on record with other facts: " + "; ".join(differing),
             hint="choose another name, or give the facts on record",
         )
-
-
-def _facts(
-    found: Dataset, membership: Membership | None, generator: Generator | None, modality: str
-) -> list[tuple[str, str, str]]:
-    facts = [("modality", found.modality, modality)] if modality and found.modality else []
-    if membership is not None and found.membership is not None:
-        facts.append(("membership", found.membership.value, membership.value))
-    if generator is not None and found.generator is not None:
-        words = ("name", "architecture", "version")
-        facts += [(f"generator {word}", getattr(found.generator, word), getattr(generator, word)) for word in words]
-    return facts
 
 
 def _generator_id(session: Session, generator: Generator) -> int:
@@ -272,28 +227,23 @@ def _live(session: Session, name: str) -> Dataset | None:
     return None if row is None else to_dataset(*row)
 
 
-def _live_names(kind: DatasetKind | None) -> Select[Any]:
-    query = select(t.Dataset.name).where(t.Dataset.removed_at.is_(None)).order_by(t.Dataset.name)
-    return query if kind is None else query.where(t.Dataset.kind == kind.value)
-
-
-def _count_by_dataset(session: Session, table: Any, *conditions: Any) -> dict[str, int]:
+def _count_by_dataset(session: Session, table: Any, *conditions: Any) -> Counter[str]:
     counted = select(table.dataset_id, func.count()).where(*conditions).group_by(table.dataset_id)
-    return dict(session.execute(counted).all())
+    return Counter(dict(session.execute(counted).all()))
 
 
 def _spaces_by_dataset(session: Session) -> dict[str, list[str]]:
-    spaces: dict[str, list[str]] = {}
+    spaces: dict[str, list[str]] = defaultdict(list)
     live = select(t.Collection.dataset_id, t.Collection.space_id).where(t.Collection.dropped_at.is_(None))
     for dataset_id, space_id in session.execute(live.order_by(t.Collection.created_at, t.Collection.space_id)):
-        spaces.setdefault(dataset_id, []).append(space_id)
+        spaces[dataset_id].append(space_id)
     return spaces
 
 
 def _seals_by_dataset(session: Session) -> dict[str, list[Seal]]:
-    seals: dict[str, list[Seal]] = {}
+    seals: dict[str, list[Seal]] = defaultdict(list)
     for row in session.scalars(select(t.ReleaseSeal).order_by(t.ReleaseSeal.dataset_id, t.ReleaseSeal.revision)):
-        seals.setdefault(row.dataset_id, []).append(value_of(Seal, row))
+        seals[row.dataset_id].append(value_of(Seal, row))
     return seals
 
 

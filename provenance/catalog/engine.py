@@ -74,7 +74,7 @@ def chunked(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
         yield values[start : start + size]
 
 
-def rows_by(session: Session, query: Any, column: Any, values: Sequence[str]) -> Iterator[Any]:
+def rows_by(session: Session, query: Any, column: Any, values: Sequence[Any]) -> Iterator[Any]:
     """Rows of a query whose column is among many values, asked for in pieces."""
     for chunk in chunked(values):
         yield from session.execute(query.where(column.in_(chunk)))
@@ -133,6 +133,23 @@ def make_engine(url: URL) -> Engine:
         raise CatalogError(
             "PostgreSQL's driver is not installed", hint="pip install 'provenance-audit[postgres]'"
         ) from error
+
+
+@contextmanager
+def opened(url: URL) -> Iterator[Engine]:
+    """The engine of ``make_engine``, with its errors translated, as long as it is needed."""
+    engine = make_engine(url)
+    try:
+        with translated(url):
+            yield engine
+    finally:
+        engine.dispose()
+
+
+def is_missing(url: URL) -> bool:
+    """Whether it is the URL of a file that is not there."""
+    file = sqlite_file(url)
+    return file is not None and not file.exists()
 
 
 def writing_engine(engine: Engine) -> Engine:

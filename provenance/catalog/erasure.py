@@ -27,10 +27,7 @@ if TYPE_CHECKING:
 def forget_image(session: Session, image_key: str, reason: str = "") -> list[VectorLocation]:
     """The first step of forgetting: out of every audit's sight, never to come back, its points ``deleting``.
 
-    Args:
-        session: An open session.
-        image_key: The image.
-        reason: Kept in the history for good, so it must not name a person or a file.
+    ``reason`` is kept in the history for good, so it must not name a person or a file.
 
     Returns:
         What the index has to delete before ``finish_forget``. Again the same when called again; empty when done.

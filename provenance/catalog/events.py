@@ -44,33 +44,14 @@ def add_event(
     detail: Mapping[str, Any] | None = None,
 ) -> None:
     """Appends one event."""
-    session.execute(
-        insert(t.Event).values(
-            at=now(),
-            kind=kind.value,
-            image_key=image_key,
-            dataset_id=dataset_id,
-            run_id=run_id,
-            detail=dict(detail or {}),
-        )
-    )
+    about = {"image_key": image_key, "dataset_id": dataset_id, "run_id": run_id}
+    session.execute(insert(t.Event).values(at=now(), kind=kind.value, detail=dict(detail or {}), **about))
 
 
 def add_image_events(
     session: Session, kind: EventKind, image_keys: Sequence[str], dataset_id: str, run_id: str | None
 ) -> None:
     """Appends one event for each of many images of a dataset."""
-    moment = now()
-    rows: list[dict[str, Any]] = [
-        {
-            "at": moment,
-            "kind": kind.value,
-            "image_key": image_key,
-            "dataset_id": dataset_id,
-            "run_id": run_id,
-            "detail": {},
-        }
-        for image_key in image_keys
-    ]
-    if rows:
-        session.execute(upserting(session, t.Event), rows)
+    same: dict[str, Any] = {"at": now(), "kind": kind.value, "dataset_id": dataset_id, "run_id": run_id, "detail": {}}
+    if image_keys:
+        session.execute(upserting(session, t.Event), [same | {"image_key": key} for key in image_keys])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import chunked, hold, rows_by, upserting
@@ -27,14 +28,9 @@ def lookup(session: Session, image_ids: Sequence[str]) -> dict[str, str]:
 
 def members(session: Session, dataset_id: str, collection_key: str) -> list[Member]:
     """The indexed images of a dataset in a space, by image_id, forgotten ones left out: the view an audit freezes."""
+    point = (t.Point.image_key, t.Point.point_id, t.Point.vector_sha256)
     query = (
-        select(
-            t.ImageIdentity.image_id,
-            t.Point.image_key,
-            t.Point.point_id,
-            t.Point.vector_sha256,
-            t.Membership.group_key,
-        )
+        select(t.ImageIdentity.image_id, *point, t.Membership.group_key)
         .join(t.ImageIdentity, t.ImageIdentity.image_key == t.Point.image_key)
         .join(t.Membership, t.Membership.image_key == t.Point.image_key)
         .where(
@@ -48,49 +44,35 @@ def members(session: Session, dataset_id: str, collection_key: str) -> list[Memb
     return sorted(Member(*row, collection_key) for row in session.execute(query).all())
 
 
+def _of_members(dataset_id: str, *columns: Any) -> Select[Any]:
+    """Facts of the images in a dataset, forgotten ones left out."""
+    query = select(*columns).select_from(t.ImageIdentity)
+    member = query.join(t.Membership, t.Membership.image_key == t.ImageIdentity.image_key)
+    return member.where(t.Membership.dataset_id == dataset_id, t.Membership.forgotten_at.is_(None))
+
+
 def member_ids(session: Session, dataset_id: str) -> list[str]:
     """The image_ids in a dataset, sorted, forgotten ones left out: what a release's seal is over."""
-    query = (
-        select(t.ImageIdentity.image_id)
-        .join(t.Membership, t.Membership.image_key == t.ImageIdentity.image_key)
-        .where(t.Membership.dataset_id == dataset_id, t.Membership.forgotten_at.is_(None))
-    )
-    return sorted(session.scalars(query))
+    return sorted(session.scalars(_of_members(dataset_id, t.ImageIdentity.image_id)))
 
 
 def member_count(session: Session, dataset_id: str) -> int:
     """How many images ``member_ids`` gives."""
-    query = (
-        select(func.count())
-        .select_from(t.ImageIdentity)
-        .join(t.Membership, t.Membership.image_key == t.ImageIdentity.image_key)
-        .where(t.Membership.dataset_id == dataset_id, t.Membership.forgotten_at.is_(None))
-    )
-    return session.scalar(query) or 0
+    return session.scalar(_of_members(dataset_id, func.count())) or 0
 
 
 def native_resolutions(session: Session, dataset_id: str) -> dict[Resolution, int]:
     """How many images of a dataset have which ``(width, height)`` in pixels; forgotten ones are left out."""
-    query = (
-        select(t.ImageIdentity.width, t.ImageIdentity.height, func.count())
-        .join(t.Membership, t.Membership.image_key == t.ImageIdentity.image_key)
-        .where(t.Membership.dataset_id == dataset_id, t.Membership.forgotten_at.is_(None))
-        .group_by(t.ImageIdentity.width, t.ImageIdentity.height)
-        .order_by(t.ImageIdentity.width, t.ImageIdentity.height)
-    )
-    return {(width, height): count for width, height, count in session.execute(query)}
+    counts: Counter[Resolution] = Counter()
+    for (size, _, _), count in native_formats(session, dataset_id).items():
+        counts[size] += count
+    return dict(counts)
 
 
 def native_formats(session: Session, dataset_id: str) -> dict[tuple[Resolution, str, str], int]:
     """How many images of a dataset have which ``(width, height)``, file format and mode, as decoders name them."""
     facts = (t.ImageIdentity.width, t.ImageIdentity.height, t.ImageIdentity.file_format, t.ImageIdentity.mode)
-    query = (
-        select(*facts, func.count())
-        .join(t.Membership, t.Membership.image_key == t.ImageIdentity.image_key)
-        .where(t.Membership.dataset_id == dataset_id, t.Membership.forgotten_at.is_(None))
-        .group_by(*facts)
-        .order_by(*facts)
-    )
+    query = _of_members(dataset_id, *facts, func.count()).group_by(*facts).order_by(*facts)
     return {((width, height), form, mode): count for width, height, form, mode, count in session.execute(query)}
 
 
@@ -110,13 +92,9 @@ def names_of(session: Session, dataset_ids: Sequence[str], image_keys: Sequence[
 
 def occurrence_names(session: Session, dataset_ids: Sequence[str]) -> dict[str, list[str]]:
     """Every name of every image in these datasets, each once and sorted, by image_key."""
-    query = (
-        select(t.Occurrence.image_key, t.Occurrence.name)
-        .where(t.Occurrence.dataset_id.in_(list(dataset_ids)))
-        .distinct()
-    )
+    query = select(t.Occurrence.image_key, t.Occurrence.name).where(t.Occurrence.dataset_id.in_(list(dataset_ids)))
     names: dict[str, list[str]] = {}
-    for image_key, name in session.execute(query):
+    for image_key, name in session.execute(query.distinct()):
         names.setdefault(image_key, []).append(name)
     return {image_key: sorted(listed) for image_key, listed in names.items()}
 
@@ -141,12 +119,9 @@ def perceptual_hashes(session: Session, kind: str, image_keys: Sequence[str]) ->
 
 
 def record_perceptual_hashes(session: Session, kind: str, values: Mapping[str, str]) -> None:
-    """Keeps hashes of one kind; images that are forgotten or erased by now get none, known hashes stay as they are.
+    """Keeps hashes (hex digits by image_key) of one kind and version; forgotten or erased images get none.
 
-    Args:
-        session: An open session.
-        kind: Which hash it is, with its version.
-        values: Hex digits by image_key.
+    Known hashes stay as they are.
     """
     hold(session, alone=False)
     present = select(t.ImageIdentity.image_key).join(t.Image, t.Image.image_key == t.ImageIdentity.image_key)

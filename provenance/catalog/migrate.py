@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, insert, inspect, select, text
 
-from provenance.catalog.engine import for_people, hold, make_engine, parse_url, sqlite_file, translated, writing_engine
+from provenance.catalog.engine import for_people, hold, is_missing, opened, parse_url, sqlite_file, writing_engine
 from provenance.catalog.tables import CatalogFact
 from provenance.errors import CatalogError
 
@@ -42,15 +42,10 @@ def current_revision(url: str) -> str | None:
         CatalogError: If the database can't be reached.
     """
     parsed = parse_url(url)
-    file = sqlite_file(parsed)
-    if file is not None and not file.exists():
+    if is_missing(parsed):
         return None
-    engine = make_engine(parsed)
-    try:
-        with translated(parsed), engine.connect() as connection:
-            return revision_of(connection)
-    finally:
-        engine.dispose()
+    with opened(parsed) as engine, engine.connect() as connection:
+        return revision_of(connection)
 
 
 def revision_of(connection: Connection) -> str | None:
@@ -73,19 +68,15 @@ def upgrade(url: str) -> tuple[str | None, str]:
         CatalogError: If the database can't be reached or was made by newer software.
     """
     parsed = parse_url(url)
-    file = sqlite_file(parsed)
-    engine = make_engine(parsed)
     try:
-        with translated(parsed):
-            if file is not None:
+        with opened(parsed) as engine:
+            if file := sqlite_file(parsed):
                 file.parent.mkdir(parents=True, exist_ok=True)
             return upgrade_engine(engine)
     except OSError as error:
         raise CatalogError(
             f"the catalog {for_people(parsed)} can't be made: {error.strerror}", hint="check the folder's permissions"
         ) from error
-    finally:
-        engine.dispose()
 
 
 def upgrade_engine(engine: Engine) -> tuple[str | None, str]:

@@ -21,16 +21,10 @@ if TYPE_CHECKING:
 def known_at(
     session: Session, dataset_id: str, collection_key: str, places: Sequence[tuple[str, str]]
 ) -> list[KnownOccurrence]:
-    """What is on record at places, of images that are indexed in a collection; oldest first.
+    """What is on record at places (source and member, '' for a plain file) of images that a collection has indexed.
 
-    A file whose bytes changed has one entry for each image it held: take the one whose size, times and inode are
-    the file's own.
-
-    Args:
-        session: An open session.
-        dataset_id: The dataset.
-        collection_key: One of its collections.
-        places: Pairs of source and member ('' for a plain file).
+    Oldest first. A file whose bytes changed has one entry for each image it held: take the one whose size, times and
+    inode are the file's own.
     """
     files = [source for source, member in places if not member]
     members: dict[str, list[str]] = {}
@@ -46,17 +40,10 @@ def known_at(
 def _known_where(
     session: Session, dataset_id: str, collection_key: str, where: ColumnElement[bool]
 ) -> list[KnownOccurrence]:
+    found = t.Occurrence
+    place = (found.source, found.member, found.size_bytes, found.modified_ns, found.changed_ns, found.inode)
     query = (
-        select(
-            t.Occurrence.source,
-            t.Occurrence.member,
-            t.Occurrence.size_bytes,
-            t.Occurrence.modified_ns,
-            t.Occurrence.changed_ns,
-            t.Occurrence.inode,
-            t.ImageIdentity.image_id,
-            t.Membership.group_key,
-        )
+        select(*place, t.ImageIdentity.image_id, t.Membership.group_key)
         .join(t.ImageIdentity, t.ImageIdentity.image_key == t.Occurrence.image_key)
         .join(t.Point, t.Point.image_key == t.Occurrence.image_key)
         .join(
@@ -95,10 +82,8 @@ def point_states(session: Session, collection_key: str, image_ids: Sequence[str]
     """Where the vectors of images stand in a collection, by image_id; those without a point are left out."""
     found: dict[str, PointRecord] = {}
     for chunk in chunked(image_ids):
-        in_chunk = t.ImageIdentity.image_id.in_(chunk)
-        found.update(
-            (point.image_id, point) for point in _points(session, collection_key, in_chunk, t.ImageIdentity.image_id)
-        )
+        rows = _points(session, collection_key, t.ImageIdentity.image_id.in_(chunk), t.ImageIdentity.image_id)
+        found.update((row.image_id, row) for row in rows)
     return found
 
 

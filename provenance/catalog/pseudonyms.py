@@ -77,14 +77,9 @@ def pseudonyms(session: Session, raw_keys: Iterable[str]) -> dict[str, str]:
 
 
 def suppressed(session: Session, images: Sequence[tuple[str, str]]) -> set[str]:
-    """Which images were forgotten and must not come back.
+    """The image_ids of those whose bytes or pixels are on the suppression list: they must not come back.
 
-    Args:
-        session: An open session.
-        images: Pairs of image_id and pixel_digest ('' where the pixels are not known).
-
-    Returns:
-        The image_ids among them whose bytes or pixels are on the suppression list.
+    Images are pairs of image_id and pixel_digest ('' where the pixels are not known).
     """
     key = _secret(session)
     owner: dict[str, list[str]] = {}

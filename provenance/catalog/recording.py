@@ -45,7 +45,9 @@ def record_batch(
     _require_live(session, dataset_id, collection_key)
     # in order of image_id: two processes that record the same images can't lock each other out
     batch = sorted(_merged(images).values(), key=lambda image: image.facts.image_id)
-    _refuse_forgotten(session, batch)
+    gone = suppressed(session, [(image.facts.image_id, image.facts.pixel_digest) for image in batch])
+    if gone:
+        raise ConflictError(f"image {min(gone)} was forgotten and must not come back", hint="leave it out")
     keys = _ensure_images(session, [image.facts for image in batch])
     groups = _ensure_groups(session, batch)
     _ensure_memberships(session, dataset_id, run_id, batch, keys, groups)
@@ -85,19 +87,10 @@ def _merged(images: Sequence[NewImage]) -> dict[str, NewImage]:
             raise ConflictError(
                 f"image {image_id} comes in two groups at once", hint="one image belongs to one patient or study"
             )
-        merged[image_id] = replace(
-            first,
-            items=[*first.items, *image.items],
-            group=first.group if first.group is not None else image.group,
-            vector_sha256=first.vector_sha256 or image.vector_sha256,
-        )
+        group = first.group if first.group is not None else image.group
+        digest = first.vector_sha256 or image.vector_sha256
+        merged[image_id] = replace(first, items=[*first.items, *image.items], group=group, vector_sha256=digest)
     return merged
-
-
-def _refuse_forgotten(session: Session, batch: Sequence[NewImage]) -> None:
-    gone = suppressed(session, [(image.facts.image_id, image.facts.pixel_digest) for image in batch])
-    if gone:
-        raise ConflictError(f"image {min(gone)} was forgotten and must not come back", hint="leave it out")
 
 
 def _ensure_images(session: Session, facts: Sequence[ImageFacts]) -> dict[str, str]:
@@ -139,20 +132,11 @@ def _ensure_memberships(
     keys: Mapping[str, str],
     groups: Mapping[str, str],
 ) -> None:
-    moment = now()
+    same = {"dataset_id": dataset_id, "added_at": now(), "run_id": run_id}
     wanted = {keys[image.facts.image_id]: None if image.group is None else groups[image.group] for image in batch}
     added: list[str] = []
     for chunk in chunked(list(wanted)):
-        rows = [
-            {
-                "dataset_id": dataset_id,
-                "image_key": key,
-                "group_key": wanted[key],
-                "added_at": moment,
-                "run_id": run_id,
-            }
-            for key in chunk
-        ]
+        rows = [same | {"image_key": key, "group_key": wanted[key]} for key in chunk]
         statement = upserting(session, t.Membership).on_conflict_do_nothing().returning(t.Membership.image_key)
         added.extend(session.scalars(statement, rows))
     add_image_events(session, EventKind.ADDED, added, dataset_id, run_id)
@@ -191,19 +175,11 @@ def _agree_on_groups(
 def _record_occurrences(
     session: Session, dataset_id: str, run_id: str, batch: Sequence[NewImage], keys: Mapping[str, str]
 ) -> None:
-    moment = now()
+    same = {"dataset_id": dataset_id, "found_at": now(), "run_id": run_id}
     rows = {
-        (item.source, item.member or "", image.facts.image_id): row_of(
-            t.Occurrence,
-            item,
-            dataset_id=dataset_id,
-            image_key=keys[image.facts.image_id],
-            base_name=base_name(item.name),
-            member=item.member or "",
-            inode=str(item.inode),
-            found_at=moment,
-            run_id=run_id,
-        )
+        (item.source, item.member or "", image.facts.image_id): row_of(t.Occurrence, item, **same)
+        | {"image_key": keys[image.facts.image_id], "base_name": base_name(item.name)}
+        | {"member": item.member or "", "inode": str(item.inode)}
         for image in batch
         for item in image.items
     }
@@ -245,16 +221,9 @@ def _places(item: SourceItem) -> Iterator[tuple[str, str]]:
 
 
 def _record_points(session: Session, collection_key: str, batch: Sequence[NewImage], keys: Mapping[str, str]) -> None:
-    moment = now()
+    common = {"collection_key": collection_key, "state": PointState.PENDING.value, "updated_at": now()}
     rows = [
-        {
-            "collection_key": collection_key,
-            "image_key": keys[image.facts.image_id],
-            "point_id": image.point_id,
-            "vector_sha256": image.vector_sha256,
-            "state": PointState.PENDING.value,
-            "updated_at": moment,
-        }
+        row_of(t.Point, image, image_key=keys[image.facts.image_id], **common)
         for image in batch
         if image.vector_sha256 is not None
     ]

@@ -28,31 +28,21 @@ def start_run(
     arguments: Mapping[str, Any],
     software_version: str,
 ) -> str:
-    """Records that a run began; gives its run_id.
-
-    Args:
-        session: An open session.
-        kind: What runs, such as ``ingest``.
-        dataset_id: The dataset it fills, where there is one.
-        space_id: The space it embeds into, where there is one.
-        arguments: What it was asked, as JSON values.
-        software_version: The version that runs.
-    """
-    run_id = uuid.uuid4().hex
-    session.execute(
-        insert(t.Run).values(
-            run_id=run_id,
-            kind=kind,
-            dataset_id=dataset_id,
-            space_id=space_id,
-            arguments=dict(arguments),
-            software_version=software_version,
-            state=RunState.RUNNING.value,
-            started_at=now(),
-            counts={},
-        )
+    """Records that a run (such as ``ingest``) began, with its arguments as JSON values; gives its run_id."""
+    run = RunRecord(
+        run_id=uuid.uuid4().hex,
+        kind=kind,
+        dataset_id=dataset_id,
+        space_id=space_id,
+        arguments=arguments,
+        software_version=software_version,
+        state=RunState.RUNNING,
+        started_at=now(),
+        finished_at=None,
+        counts={},
     )
-    return run_id
+    session.execute(insert(t.Run).values(row_of(t.Run, run)))
+    return run.run_id
 
 
 def finish_run(session: Session, run_id: str, state: RunState, counts: Mapping[str, Any]) -> None:

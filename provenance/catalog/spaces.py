@@ -46,9 +46,8 @@ def space(session: Session, prefix_or_backbone: str) -> Space:
 
 def spaces(session: Session) -> list[Space]:
     """All spaces, oldest first."""
-    return [
-        value_of(Space, row) for row in session.scalars(select(t.Space).order_by(t.Space.created_at, t.Space.space_id))
-    ]
+    oldest_first = select(t.Space).order_by(t.Space.created_at, t.Space.space_id)
+    return [value_of(Space, row) for row in session.scalars(oldest_first)]
 
 
 def ensure_collection(session: Session, dataset_id: str, space_id: str) -> str:
@@ -62,16 +61,11 @@ def ensure_collection(session: Session, dataset_id: str, space_id: str) -> str:
     if session.scalar(live) is None:
         raise NotFoundError(f"no live dataset has the id {dataset_id}")
     values = {"collection_key": uuid.uuid4().hex, "dataset_id": dataset_id, "space_id": space_id, "created_at": now()}
-    session.execute(
-        upserting(session, t.Collection).on_conflict_do_nothing(
-            index_elements=["dataset_id", "space_id"], index_where=text("dropped_at IS NULL")
-        ),
-        values,
+    made = upserting(session, t.Collection).on_conflict_do_nothing(
+        index_elements=["dataset_id", "space_id"], index_where=text("dropped_at IS NULL")
     )
-    query = select(t.Collection.collection_key).where(
-        t.Collection.dataset_id == dataset_id, t.Collection.space_id == space_id, t.Collection.dropped_at.is_(None)
-    )
-    return session.scalars(query).one()
+    session.execute(made, values)
+    return next(each.collection_key for each in collections_of(session, dataset_id) if each.space_id == space_id)
 
 
 def collections_of(session: Session, dataset_id: str) -> list[Collection]:

@@ -23,7 +23,7 @@ from provenance.catalog import relocation as _relocation
 from provenance.catalog import runs as _runs
 from provenance.catalog import spaces as _spaces
 from provenance.catalog import transfer as _transfer
-from provenance.catalog.engine import for_people, make_engine, parse_url, sqlite_file, translated, writing_engine
+from provenance.catalog.engine import for_people, is_missing, make_engine, parse_url, translated, writing_engine
 from provenance.resources import Resource
 
 if TYPE_CHECKING:
@@ -40,7 +40,11 @@ R = TypeVar("R")
 _PAGE = 10_000
 
 
-def _method(function: Callable[Concatenate[Session, P], R], *, writing: bool) -> Callable[Concatenate[Catalog, P], R]:
+def _reads(
+    function: Callable[Concatenate[Session, P], R], writing: bool = False
+) -> Callable[Concatenate[Catalog, P], R]:
+    """A topic's function as a method, in a transaction of its own."""
+
     @wraps(function)
     def call(catalog: Catalog, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return catalog._run(function, writing, *args, **kwargs)
@@ -48,14 +52,9 @@ def _method(function: Callable[Concatenate[Session, P], R], *, writing: bool) ->
     return call
 
 
-def _reads(function: Callable[Concatenate[Session, P], R]) -> Callable[Concatenate[Catalog, P], R]:
-    """A topic's function as a method, in a transaction that reads."""
-    return _method(function, writing=False)
-
-
 def _writes(function: Callable[Concatenate[Session, P], R]) -> Callable[Concatenate[Catalog, P], R]:
-    """A topic's function as a method, in a transaction that writes."""
-    return _method(function, writing=True)
+    """As ``_reads``, in a transaction that writes."""
+    return _reads(function, writing=True)
 
 
 class Catalog(Resource):
@@ -78,8 +77,7 @@ class Catalog(Resource):
             CatalogError: If there is none, it can't be reached, or its revision is not this software's.
         """
         parsed = parse_url(url)
-        file = sqlite_file(parsed)
-        missing = file is not None and not file.exists()
+        missing = is_missing(parsed)
         if missing and not create:
             _migrate.require_head(None, for_people(parsed))
         if create and (missing or _migrate.current_revision(url) is None):
@@ -103,11 +101,7 @@ class Catalog(Resource):
         return for_people(self._url)
 
     def copy_to(self, file: Path) -> None:
-        """Writes the whole catalog, as it is at one moment, into a new SQLite file; writers go on meanwhile.
-
-        Raises:
-            CatalogError: If the catalog can't be read or the file can't be written.
-        """
+        """See ``transfer.copy_to_file``."""
         with translated(self._url):
             _transfer.copy_to_file(self._engine, self._url, file)
 

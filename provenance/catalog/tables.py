@@ -42,6 +42,11 @@ class Base(DeclarativeBase):
     type_annotation_map = {str: TEXT, datetime: Utc, float: Double}  # noqa: RUF012
 
 
+def _index_where(condition: str, name: str, *columns: str, unique: bool = False) -> Index:
+    """An index over the rows of which a condition holds, which both databases know."""
+    return Index(name, *columns, unique=unique, sqlite_where=text(condition), postgresql_where=text(condition))
+
+
 class CatalogFact(Base):
     """Facts of the catalog itself: its uuid, the key of its pseudonyms, the uuid of its index."""
 
@@ -57,14 +62,7 @@ class Image(Base):
     image_key: Mapped[str] = mapped_column(primary_key=True)
     first_seen_at: Mapped[datetime]
     forgotten_at: Mapped[datetime | None]
-    __table_args__ = (
-        Index(
-            "ix_images_forgotten",
-            "image_key",
-            sqlite_where=text("forgotten_at IS NOT NULL"),
-            postgresql_where=text("forgotten_at IS NOT NULL"),
-        ),
-    )
+    __table_args__ = (_index_where("forgotten_at IS NOT NULL", "ix_images_forgotten", "image_key"),)
 
 
 class ImageIdentity(Base):
@@ -122,13 +120,7 @@ class Dataset(Base):
             " OR (kind = 'release' AND membership IS NULL AND generator_id IS NOT NULL)",
             name="kind",
         ),
-        Index(
-            "uq_datasets_live_name",
-            "name",
-            unique=True,
-            sqlite_where=text("removed_at IS NULL"),
-            postgresql_where=text("removed_at IS NULL"),
-        ),
+        _index_where("removed_at IS NULL", "uq_datasets_live_name", "name", unique=True),
     )
 
 
@@ -226,16 +218,7 @@ class Collection(Base):
     space_id: Mapped[str] = mapped_column(ForeignKey("spaces.space_id"), index=True)
     created_at: Mapped[datetime]
     dropped_at: Mapped[datetime | None]
-    __table_args__ = (
-        Index(
-            "uq_collections_live",
-            "dataset_id",
-            "space_id",
-            unique=True,
-            sqlite_where=text("dropped_at IS NULL"),
-            postgresql_where=text("dropped_at IS NULL"),
-        ),
-    )
+    __table_args__ = (_index_where("dropped_at IS NULL", "uq_collections_live", "dataset_id", "space_id", unique=True),)
 
 
 class Point(Base):
@@ -250,13 +233,7 @@ class Point(Base):
     updated_at: Mapped[datetime]
     __table_args__ = (
         UniqueConstraint("collection_key", "point_id"),
-        Index(
-            "ix_points_unsettled",
-            "collection_key",
-            "state",
-            sqlite_where=text("state <> 'indexed'"),
-            postgresql_where=text("state <> 'indexed'"),
-        ),
+        _index_where("state <> 'indexed'", "ix_points_unsettled", "collection_key", "state"),
         {"sqlite_with_rowid": False},
     )
 

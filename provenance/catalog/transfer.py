@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Table, delete, func, insert, inspect, select, text
 
 from provenance.catalog import tables as t
-from provenance.catalog.engine import for_people, make_engine, parse_url, sqlite_file, translated, writing_engine
+from provenance.catalog.engine import (
+    for_people,
+    is_missing,
+    make_engine,
+    opened,
+    parse_url,
+    sqlite_file,
+    writing_engine,
+)
 from provenance.catalog.migrate import STORE_UUID, upgrade
 from provenance.errors import CatalogError, ConflictError
 
@@ -47,8 +55,10 @@ def copy_to_file(engine: Engine, url: URL, file: Path) -> None:
         upgrade(f"sqlite:///{file}")
         copied = make_engine(parse_url(f"sqlite:///{file}"))
         try:
-            with _frozen(engine) as source_connection, writing_engine(copied).begin() as target_connection:
-                _copy_rows(source_connection, target_connection)
+            # the source is seen as it was at the first look
+            options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True, "stream_results": True}
+            with engine.connect() as source_connection, writing_engine(copied).begin() as target_connection:
+                _copy_rows(source_connection.execution_options(**options), target_connection)
             with copied.connect() as connection:
                 connection.connection.driver_connection.execute("PRAGMA journal_mode = DELETE")  # type: ignore[union-attr]
         finally:
@@ -70,17 +80,14 @@ def restore_from_file(url: str, file: Path) -> None:
     upgrade_copy(file)
     upgrade(url)
     require_empty(url)
-    target = make_engine(parsed)
-    source = make_engine(parse_url(f"sqlite:///{file}"))
-    try:
-        with translated(parsed), source.connect() as source_connection, writing_engine(target).begin() as connection:
-            for name in _OWN_FACTS:
-                connection.execute(delete(t.Base.metadata.tables[name]))
-            _copy_rows(source_connection, connection)
-            connection.execute(delete(t.CatalogFact).where(t.CatalogFact.key == STORE_UUID))
-    finally:
-        source.dispose()
-        target.dispose()
+    with (
+        opened(parse_url(f"sqlite:///{file}")) as source,
+        opened(parsed) as target,
+        source.connect() as source_connection,
+        writing_engine(target).begin() as connection,
+    ):
+        _copy_rows(source_connection, connection)
+        connection.execute(delete(t.CatalogFact).where(t.CatalogFact.key == STORE_UUID))
 
 
 def upgrade_copy(file: Path) -> None:
@@ -92,9 +99,8 @@ def upgrade_copy(file: Path) -> None:
     try:
         with contextlib.closing(sqlite3.connect(file)) as connection:
             problems = [str(row[0]) for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
-            problems += [
-                f"a row of {row[0]} refers to nothing" for row in connection.execute("PRAGMA foreign_key_check")
-            ]
+            orphans = connection.execute("PRAGMA foreign_key_check")
+            problems += [f"a row of {row[0]} refers to nothing" for row in orphans]
     except sqlite3.Error as error:
         problems = [str(error)]
     if problems:
@@ -109,34 +115,21 @@ def require_empty(url: str) -> None:
         ConflictError: If it holds anything.
     """
     parsed = parse_url(url)
-    file = sqlite_file(parsed)
-    if file is not None and not file.exists():
+    if is_missing(parsed):
         return
-    engine = make_engine(parsed)
-    try:
-        with translated(parsed), engine.connect() as connection:
-            there = set(inspect(connection).get_table_names())
-            for table in _tables():
-                if table.name in there and connection.execute(select(text("1")).select_from(table).limit(1)).first():
-                    raise ConflictError(
-                        f"the catalog {for_people(parsed)} is not empty: {table.name} has rows",
-                        hint="restore into a new workspace, or into a new database",
-                    )
-    finally:
-        engine.dispose()
+    with opened(parsed) as engine, engine.connect() as connection:
+        there = set(inspect(connection).get_table_names())
+        for table in _tables():
+            if table.name in there and connection.execute(select(text("1")).select_from(table).limit(1)).first():
+                raise ConflictError(
+                    f"the catalog {for_people(parsed)} is not empty: {table.name} has rows",
+                    hint="restore into a new workspace, or into a new database",
+                )
 
 
 def _tables() -> Iterator[Table]:
     """Every table of facts, each after those it refers to."""
     return (table for table in t.Base.metadata.sorted_tables if table.name not in _OWN_FACTS)
-
-
-@contextlib.contextmanager
-def _frozen(engine: Engine) -> Iterator[Connection]:
-    """A connection that sees the database as it was at its first look."""
-    options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True, "stream_results": True}
-    with engine.connect() as connection:
-        yield connection.execution_options(**options)
 
 
 def _copy_rows(source: Connection, target: Connection) -> None:
