@@ -141,6 +141,15 @@ def _beside(target: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def sync_folder(folder: Path) -> None:
+    """Returns when the names in the folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def writable(text: str) -> str:
     r"""A recorded name as UTF-8 can carry it: bytes of a file name that are no UTF-8 become ``\udcXX``."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

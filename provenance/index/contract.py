@@ -64,6 +64,10 @@ class CollectionSpec:
         """The engine's name of each part: one unnamed vector, or ``p0`` ... where there are several."""
         return [""] if self.parts == 1 else [f"p{part}" for part in range(self.parts)]
 
+    def named(self, vectors: list[list[float]]) -> Any:
+        """The vectors of one image as engines take them: by name where there are several."""
+        return vectors[0] if self.parts == 1 else dict(zip(self.vector_names, vectors, strict=True))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from provenance.errors import ProvenanceError, StoreLockedError, VectorStoreError
+from provenance.files import sync_folder
 from provenance.index.contract import (
     LOCK_TIMEOUT_SECONDS,
     CollectionSpec,
@@ -134,7 +135,8 @@ class EdgeIndex(Resource):
         try:
             with _translated(f"the vector index at {folder} can't be opened"):
                 self.store_uuid = self._identity()
-                self._remove_unfinished()
+                for unfinished in self._collections.glob(".*"):
+                    shutil.rmtree(unfinished)
         except BaseException:
             self.close()
             raise
@@ -164,7 +166,7 @@ class EdgeIndex(Resource):
             folder = self._collections / CollectionSpec(key, 1).key
             if folder.exists():
                 dropped = folder.rename(self._collections / f".dropped-{uuid.uuid4().hex}")
-                _sync_folder(self._collections)
+                sync_folder(self._collections)
                 shutil.rmtree(dropped)
 
     def collections(self) -> list[str]:
@@ -293,11 +295,6 @@ class EdgeIndex(Resource):
             raise VectorStoreError(f"{file} is of version {stored['version']}, this software reads {STORE_VERSION}")
         return str(uuid.UUID(stored["store_uuid"]))
 
-    def _remove_unfinished(self) -> None:
-        for entry in self._collections.iterdir():
-            if entry.name.startswith("."):
-                shutil.rmtree(entry)
-
     def _make(self, spec: CollectionSpec) -> None:
         import qdrant_edge
 
@@ -309,7 +306,7 @@ class EdgeIndex(Resource):
         shard.close()
         _write_json(unfinished / "collection.json", {"dimension": spec.dimension, "parts": spec.parts})
         unfinished.rename(self._collections / spec.key)
-        _sync_folder(self._collections)
+        sync_folder(self._collections)
 
     def _spec(self, key: str) -> CollectionSpec:
         with self._guard:
@@ -390,15 +387,11 @@ def _edge_config(spec: CollectionSpec) -> Any:
 def _edge_points(points: Points, rows: slice, spec: CollectionSpec) -> list[Any]:
     import qdrant_edge
 
-    vectors: list[Any] = points.vectors[rows].tolist()
-    named = (
-        [parts[0] for parts in vectors]
-        if spec.parts == 1
-        else [dict(zip(spec.vector_names, parts, strict=True)) for parts in vectors]
-    )
     return [
-        qdrant_edge.Point(point, vector, payload)
-        for point, vector, payload in zip(points.ids[rows], named, points.payloads[rows], strict=True)
+        qdrant_edge.Point(point, spec.named(vectors), payload)
+        for point, vectors, payload in zip(
+            points.ids[rows], points.vectors[rows].tolist(), points.payloads[rows], strict=True
+        )
     ]
 
 
@@ -419,12 +412,4 @@ def _write_json(file: Path, value: dict[str, Any]) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     unfinished.rename(file)
-    _sync_folder(file.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(file.parent)

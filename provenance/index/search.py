@@ -180,7 +180,9 @@ class _Shortlist:
 
     def offer(self, scores: Float32s, first_row: int, left_out: Int64s) -> None:
         """Takes float32 scores ``(queries, references)`` of the references from ``first_row`` on; may change them."""
-        _leave_out(scores, left_out - first_row)
+        columns = left_out - first_row
+        inside = np.flatnonzero((columns >= 0) & (columns < scores.shape[1]))
+        scores[inside, columns[inside]] = -np.inf
         filled = bool(np.isfinite(self._best).all())
         if not filled:
             self._improve(scores)
@@ -189,7 +191,9 @@ class _Shortlist:
         values = scores.ravel()[hits]
         if filled:
             self._improve_by(query, values)
-        self._wait(query, column + first_row, values)
+        keep = values >= self._floor()[query]
+        self._waiting.append((query[keep], column[keep] + first_row, values[keep]))
+        self._count += int(keep.sum())
         if self._count > PENDING_PAIRS:
             self._settle()
 
@@ -228,11 +232,6 @@ class _Shortlist:
         padded[query, place] = values
         self._improve(padded)
 
-    def _wait(self, query: Int64s, row: Int64s, values: Float32s) -> None:
-        keep = values >= self._floor()[query]
-        self._waiting.append((query[keep], row[keep], values[keep]))
-        self._count += int(keep.sum())
-
     def _settle(self) -> None:
         """Second sieve over all that wait, merged with what was settled before."""
         if not self._waiting:
@@ -242,13 +241,10 @@ class _Shortlist:
         query, row = query[keep], row[keep]
         self._waiting, self._count = [], 0
         exact = similarities_of_pairs(self._queries, query, self._vectors, self._locate(row))
-        old_query, old_row, old_similarity = self._settled
-        self._settled = _best_of(
-            np.concatenate([old_query, query]),
-            np.concatenate([old_row, row]),
-            np.concatenate([old_similarity, exact]),
-            self._k,
-        )
+        query, row, similarity = map(np.concatenate, zip(self._settled, (query, row, exact), strict=True))
+        order = np.lexsort((row, -similarity, query))
+        order = order[_places(query[order]) < self._k]  # the first k of each query by (-similarity, row)
+        self._settled = query[order], row[order], similarity[order]
 
 
 class _EngineBlock:
@@ -332,13 +328,6 @@ def _places(groups: Int64s) -> Int64s:
     return np.arange(len(groups), dtype=np.int64) - starts
 
 
-def _best_of(query: Int64s, row: Int64s, similarity: Float64s, k: int) -> tuple[Int64s, Int64s, Float64s]:
-    """The first k of each query by (-similarity, row), sorted."""
-    order = np.lexsort((row, -similarity, query))
-    order = order[_places(query[order]) < k]
-    return query[order], row[order], similarity[order]
-
-
 def _empty_result(queries: int, k: int) -> tuple[Int64s, Float64s]:
     return np.full((queries, k), -1, dtype=np.int64), np.full((queries, k), np.nan)
 
@@ -361,9 +350,3 @@ def _checked_skip(skip: Int64s | None, queries: int) -> Int64s:
     if skip.shape != (queries,):
         raise VectorStoreError(f"{queries} queries need as many rows to leave out, not {skip.shape}")
     return skip.astype(np.int64)
-
-
-def _leave_out(scores: Float32s, columns: Int64s) -> None:
-    """Takes one column per query out of the running, where it lies in this block."""
-    inside = np.flatnonzero((columns >= 0) & (columns < scores.shape[1]))
-    scores[inside, columns[inside]] = -np.inf

@@ -48,12 +48,16 @@ STORE_COLLECTION = "provenance-store"
 STORE_POINT = str(uuid.UUID(int=1))
 ATTEMPTS = 5
 RETRY_WAIT_SECONDS = 0.2
-REST_BATCH, REST_BATCH_BYTES, REST_BYTES_PER_VALUE = 100, 5_000_000, 25  # a float32 as JSON: 24 characters and a comma
-GRPC_BATCH, GRPC_BATCH_BYTES, GRPC_BYTES_PER_VALUE = 256, 4_000_000, 4
+# Of one request: points, bytes, and what a float32 takes (as JSON: 24 characters and a comma).
+REST_LIMITS, GRPC_LIMITS = (100, 5_000_000, 25), (256, 4_000_000, 4)
 READ_BATCH = 256
 DELETE_BATCH = 1000
 SEARCH_BATCH = 64
 _PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+_CHECK_KEY = "check the API key"
+_CHECK_SERVER = "see whether the server runs and can be reached; the command can be run again, nothing is stored twice"
+_CHECK_KEY = "check the API key"
+_CHECK_SERVER = "see whether the server runs and can be reached; the command can be run again, nothing is stored twice"
 _PASSING_CODES = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"})
 
 
@@ -106,9 +110,8 @@ class ServerIndex(Resource):
             VectorStoreError: If the server is beyond this machine and TLS or the key is missing.
         """
         require_secure(url, api_key, allow_insecure=allow_insecure)
-        client = _client(url, api_key, timeout_seconds)
         return cls(
-            client,
+            _client(url, api_key, timeout_seconds),
             url=shown_url(url),
             grpc=url.startswith("grpc"),
             shard_number=shard_number,
@@ -164,9 +167,7 @@ class ServerIndex(Resource):
 
     def collections(self) -> list[str]:
         """See ``VectorIndex``."""
-        found = self._call(
-            "get_collections",
-        ).collections
+        found = self._call("get_collections").collections
         return sorted(entry.name.removeprefix(PREFIX) for entry in found if entry.name.startswith(PREFIX))
 
     def upsert(self, key: str, points: Points) -> None:
@@ -298,9 +299,7 @@ class ServerIndex(Resource):
 
     def _batches(self, points: Points, spec: CollectionSpec) -> Iterator[slice]:
         """Consecutive slices of the batch that stay below the limits of one request."""
-        most = GRPC_BATCH if self._grpc else REST_BATCH
-        budget = GRPC_BATCH_BYTES if self._grpc else REST_BATCH_BYTES
-        per_value = GRPC_BYTES_PER_VALUE if self._grpc else REST_BYTES_PER_VALUE
+        most, budget, per_value = GRPC_LIMITS if self._grpc else REST_LIMITS
         start, used = 0, 0
         for row, payload in enumerate(points.payloads):
             size = per_value * spec.parts * spec.dimension + 16 * spec.parts + len(json.dumps(payload)) + 100
@@ -331,8 +330,9 @@ class ServerIndex(Resource):
             if name.startswith(PREFIX) and _status(error) in {404, "NOT_FOUND"}:
                 self._specs.pop(name.removeprefix(PREFIX), None)
                 raise no_collection(name.removeprefix(PREFIX)) from error
+            hint = _CHECK_KEY if _status(error) in {401, 403, "UNAUTHENTICATED", "PERMISSION_DENIED"} else _CHECK_SERVER
             words = method.replace("_", " ")
-            raise VectorStoreError(f"{self._url}: {words} failed: {_reason(error)}", hint=_hint(error)) from error
+            raise VectorStoreError(f"{self._url}: {words} failed: {_reason(error)}", hint=hint) from error
 
     def _say_again(self, method: str, state: RetryCallState) -> None:
         assert state.outcome is not None
@@ -362,11 +362,8 @@ def require_secure(url: str, api_key: str | None, *, allow_insecure: bool) -> No
         VectorStoreError: Unless the server is on this machine, or has TLS and a key, or the caller insists.
     """
     parts = urlsplit(url)
-    missing = [
-        name
-        for name, there in (("TLS", parts.scheme in {"https", "grpcs"}), ("an API key", bool(api_key)))
-        if not there
-    ]
+    there = {"TLS": parts.scheme in {"https", "grpcs"}, "an API key": bool(api_key)}
+    missing = [name for name in there if not there[name]]
     if missing and not allow_insecure and not is_loopback(parts.hostname or ""):
         raise VectorStoreError(
             f"the vector index at {shown_url(url)} is on another machine, without {' and '.join(missing)}",
@@ -378,11 +375,8 @@ def _client(url: str, api_key: str | None, timeout_seconds: float) -> QdrantClie
     from qdrant_client import QdrantClient
 
     parts = urlsplit(url)
-    settings: dict[str, Any] = {
-        "api_key": api_key or None,
-        "timeout": int(timeout_seconds),
-        "check_compatibility": False,
-    }
+    settings: dict[str, Any] = {"timeout": int(timeout_seconds), "check_compatibility": False}
+    settings["api_key"] = api_key or None
     if is_loopback(parts.hostname or "") and not parts.scheme.startswith("grpc"):
         settings["trust_env"] = False  # no proxy between this machine and itself
     with warnings.catch_warnings():
@@ -398,13 +392,12 @@ def _client(url: str, api_key: str | None, timeout_seconds: float) -> QdrantClie
 def _structs(points: Points, rows: slice, spec: CollectionSpec) -> list[Any]:
     from qdrant_client import models
 
-    structs: list[Any] = []
-    for point, parts, payload in zip(
-        points.ids[rows], points.vectors[rows].tolist(), points.payloads[rows], strict=True
-    ):
-        vector = parts[0] if spec.parts == 1 else dict(zip(spec.vector_names, parts, strict=True))
-        structs.append(models.PointStruct(id=point, vector=vector, payload=payload))
-    return structs
+    return [
+        models.PointStruct(id=point, vector=spec.named(vectors), payload=payload)
+        for point, vectors, payload in zip(
+            points.ids[rows], points.vectors[rows].tolist(), points.payloads[rows], strict=True
+        )
+    ]
 
 
 def _points(records: list[Any], spec: CollectionSpec) -> Points:
@@ -438,9 +431,3 @@ def _reason(error: BaseException | None) -> str:
     details = getattr(error, "details", None)
     text = str(details() if callable(details) else (getattr(error, "source", None) or error))
     return " ".join(text.split())[:300]
-
-
-def _hint(error: BaseException) -> str:
-    if _status(error) in {401, 403, "UNAUTHENTICATED", "PERMISSION_DENIED"}:
-        return "check the API key"
-    return "see whether the server runs and can be reached; the command can be run again, nothing is stored twice"

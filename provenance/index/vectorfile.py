@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from provenance.errors import VectorStoreError
+from provenance.files import sync_folder
 from provenance.index.search import available_threads
 from provenance.logs import room, step
 
@@ -132,12 +133,8 @@ def prune(folder: Path, max_bytes: int) -> list[Path]:
     Returns:
         The removed files. A process that has one open keeps it until it is done.
     """
-    removed: list[Path] = []
-    now = time.time()
-    for file, status in _files(folder, _UNFINISHED):
-        if now - status.st_mtime > _UNFINISHED_SECONDS:
-            removed.append(file)
-    kept_bytes = 0
+    old, kept_bytes = time.time() - _UNFINISHED_SECONDS, 0
+    removed = [file for file, status in _files(folder, _UNFINISHED) if status.st_mtime < old]
     for file, status in sorted(_files(folder, SUFFIX), key=lambda entry: entry[1].st_mtime_ns, reverse=True):
         kept_bytes += status.st_size
         if kept_bytes > max_bytes:
@@ -155,12 +152,7 @@ def clear(folder: Path) -> None:
 
 
 def _fill(
-    index: VectorIndex,
-    key: str,
-    rows: list[int],
-    located: Sequence[Located],
-    vectors: Float32s,
-    found: Flags,
+    index: VectorIndex, key: str, rows: list[int], located: Sequence[Located], vectors: Float32s, found: Flags
 ) -> None:
     points = index.get(key, list(dict.fromkeys(located[row][1] for row in rows)))
     if points.vectors.shape[1:] != vectors.shape[1:]:
@@ -234,11 +226,7 @@ def _write(
             stream.flush()
             os.fsync(stream.fileno())
         unfinished.replace(file)
-        descriptor = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(file.parent)
     finally:
         unfinished.unlink(missing_ok=True)
 

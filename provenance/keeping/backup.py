@@ -15,12 +15,14 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import uuid
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ import numpy as np
 
 from provenance.catalog import Catalog, head_revision, require_empty, restore_from_file, upgrade_copy
 from provenance.errors import ConflictError, SourceError, VectorStoreError
+from provenance.files import sync_folder
 from provenance.index import CollectionSpec, Points, vector_digest
 from provenance.ingest import Progress, payload_of
 from provenance.keeping.reconcile import reconcile
@@ -83,12 +86,8 @@ class RestoreReport:
 def backup(workspace: Installation, file: Path, on_progress: OnProgress | None = None) -> BackupReport:
     """Write catalog and vectors into one file, which appears whole or not at all.
 
-    The catalog may be in use. A local index is held meanwhile; on a server others may go on.
-
-    Args:
-        workspace: What to back up.
-        file: The new file.
-        on_progress: Told how many vectors are in it.
+    The catalog may be in use. A local index is held meanwhile; on a server others may go on. ``on_progress`` is told
+    how many vectors are in it.
 
     Raises:
         ConflictError: If the file exists.
@@ -109,23 +108,22 @@ def backup(workspace: Installation, file: Path, on_progress: OnProgress | None =
             stream.flush()
             os.fsync(stream.fileno())
         unfinished.rename(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     counts = [collection["count"] for collection in manifest["collections"]]
-    moment = datetime.fromisoformat(manifest["created_at"])
-    uuid_of_catalog = manifest["catalog"]["uuid"]
-    return BackupReport(target, target.stat().st_size, uuid_of_catalog, len(counts), sum(counts), moment)
+    moment, size = datetime.fromisoformat(manifest["created_at"]), target.stat().st_size
+    return BackupReport(target, size, manifest["catalog"]["uuid"], len(counts), sum(counts), moment)
 
 
+@dataclass
 class _Packing:
     """A backup while it is written."""
 
-    def __init__(self, archive: zipfile.ZipFile, index: VectorIndex, on_progress: OnProgress | None) -> None:
-        self.archive = archive
-        self.index = index
-        self.on_progress = on_progress
-        self.files: dict[str, dict[str, Any]] = {}
-        self.done = 0
-        self.total = 0
+    archive: zipfile.ZipFile
+    index: VectorIndex
+    on_progress: OnProgress | None
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    done: int = 0
+    total: int = 0
 
     def pack(self, copy: Path) -> dict[str, Any]:
         with copy.open("rb") as stream:
@@ -174,7 +172,7 @@ class _Packing:
     def _vectors(self, frozen: Catalog, collection: Collection, space: Space) -> Iterator[bytes]:
         key = collection.collection_key
         indexed = (point for point in frozen.points_of(key) if point.state is PointState.INDEXED)
-        for chunk in _chunks(indexed, _POINTS):
+        while chunk := list(islice(indexed, _POINTS)):
             found = self.index.get(key, [point.point_id for point in chunk])
             vectors = dict(zip(found.ids, found.vectors, strict=True))
             for point in chunk:
@@ -196,12 +194,8 @@ def restore(workspace: Installation, file: Path, on_progress: OnProgress | None 
     """Bring a backup into an empty workspace, and compare catalog and index.
 
     Everything in the file is checked against the manifest before anything is written. The catalog comes last: a
-    restore that was cut off leaves an empty workspace, and the next one goes through.
-
-    Args:
-        workspace: An empty one, with either kind of database and of index.
-        file: A backup.
-        on_progress: Told how many vectors are in the index.
+    restore that was cut off leaves an empty workspace, and the next one goes through. ``on_progress`` is told how many
+    vectors are in the index.
 
     Raises:
         SourceError: If the file is no undamaged backup.
@@ -215,8 +209,7 @@ def restore(workspace: Installation, file: Path, on_progress: OnProgress | None 
         with tempfile.TemporaryDirectory(dir=workspace.root, prefix=".restore-") as folder:
             copy = Path(folder) / CATALOG_ENTRY
             with archive.open(CATALOG_ENTRY) as packed, copy.open("xb") as plain:
-                for block in iter(lambda: packed.read(_BLOCK_BYTES), b""):
-                    plain.write(block)
+                shutil.copyfileobj(packed, plain)
             upgrade_copy(copy)
             _claim_index(workspace, [collection["key"] for collection in manifest["collections"]])
             with Catalog.open(f"sqlite:///{copy}") as frozen:
@@ -235,11 +228,7 @@ def restore(workspace: Installation, file: Path, on_progress: OnProgress | None 
 
 
 def _claim_index(workspace: Installation, keys: list[str]) -> None:
-    """Makes sure that the index holds nothing of anybody's; takes out what a restore that was cut off left.
-
-    Raises:
-        ConflictError: If it holds collections of this backup that another restore, or the original, put there.
-    """
+    """Makes sure that the index holds nothing of anybody's; takes out what a restore that was cut off left."""
     marker = workspace.root / MARKER_FILE
     mine = set(json.loads(marker.read_text())["collections"]) if marker.exists() else set()
     index = workspace.index
@@ -255,17 +244,15 @@ def _claim_index(workspace: Installation, keys: list[str]) -> None:
     marker.write_text(json.dumps({"collections": keys}))
 
 
+@dataclass
 class _Unpacking:
     """A backup's vectors on their way into an index."""
 
-    def __init__(
-        self, archive: zipfile.ZipFile, index: VectorIndex, frozen: Catalog, on_progress: OnProgress | None
-    ) -> None:
-        self.archive = archive
-        self.index = index
-        self.frozen = frozen
-        self.on_progress = on_progress
-        self.done = 0
+    archive: zipfile.ZipFile
+    index: VectorIndex
+    frozen: Catalog
+    on_progress: OnProgress | None
+    done: int = 0
 
     def unpack(self, collections: list[Mapping[str, Any]]) -> int:
         """Gives how many vectors went in."""
@@ -320,14 +307,11 @@ def _checked_manifest(archive: zipfile.ZipFile, source: Path) -> dict[str, Any]:
 
 def _digest_of(archive: zipfile.ZipFile, name: str) -> str:
     """The digest of an entry; empty where it can't be read to its end."""
-    digest = hashlib.sha256()
     try:
         with archive.open(name) as stream:
-            for block in iter(lambda: stream.read(_BLOCK_BYTES), b""):
-                digest.update(block)
+            return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]  # it has readinto
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
         return ""
-    return digest.hexdigest()
 
 
 def _opened(source: Path) -> zipfile.ZipFile:
@@ -346,22 +330,3 @@ def _writing(target: Path) -> Iterator[None]:
         raise SourceError(
             f"{target} can't be written: {error.strerror or error}", hint="check the folder and the room on its disk"
         ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _chunks(values: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    chunk: list[Any] = []
-    for value in values:
-        chunk.append(value)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

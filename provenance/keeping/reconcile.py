@@ -129,16 +129,10 @@ def reconcile(
     on_progress: OnProgress | None = None,
     adopt_index: bool = False,
 ) -> ReconcileReport:
-    """Compare catalog and index, and repair the index from what is on record.
+    """Compare catalog and index, and repair the index from what is on record (see ``Workspace.reconcile``).
 
-    Args:
-        workspace: What to compare.
-        repair: Whether to repair; otherwise nothing is written anywhere.
-        backbone: The backbone to embed with again (``name``, ``backbone_file``, ``weights``), where it can't be found
-            by what the space says of it.
-        on_progress: Told how many points were compared.
-        adopt_index: Whether an empty index takes the place of a lost one also where a URL names it; the workspace's
-            own folder always does.
+    ``backbone`` is the one to embed with again (``name``, ``backbone_file``, ``weights``), where it can't be found by
+    what the space says of it. An empty index in the workspace's own folder always takes the place of a lost one.
 
     Raises:
         ConflictError: If the index is another one than the catalog's.
@@ -178,22 +172,19 @@ class _Reconciliation:
         dropped = sorted(set(self.catalog.dropped_collections()) & present)
         for key in dropped if self.repair else ():
             self.index.drop(key)
-        if self.repair:
-            self._drop_moments({collection.collection_key for collection in live})
+        keys = {collection.collection_key for collection in live}
+        for key in set(self.workspace.moments.collections()) - keys if self.repair else ():
+            self.workspace.moments.drop(key)
         checks = [self._check(collection, collection.collection_key in present) for collection in live]
         left = sum(check.left for check in checks) + self._forgettings() + (0 if self.repair else len(dropped))
         return ReconcileReport(
             collections=tuple(checks),
             dropped=tuple(dropped),
-            foreign=len(present - set(dropped) - {collection.collection_key for collection in live}),
+            foreign=len(present - set(dropped) - keys),
             findings=tuple(self.findings),
             left=left,
             repaired=sum(check.repaired for check in checks) + (len(dropped) if self.repair else 0),
         )
-
-    def _drop_moments(self, live: set[str]) -> None:
-        for key in set(self.workspace.moments.collections()) - live:
-            self.workspace.moments.drop(key)
 
     def _forgettings(self) -> int:
         """Finishes every forgetting that was begun; gives how many are left."""
@@ -252,7 +243,9 @@ class _Reconciliation:
     def _differences(self, check: CollectionCheck, stored: Iterator[tuple[str, str]], held: set[bytes]) -> _Differences:
         found = _Differences()
         for point, entry in _paired(self.catalog.points_of(check.collection_key), stored):
-            self._progress()
+            self.compared += 1
+            if self.on_progress is not None and self.compared % _CHUNK == 0:
+                self.on_progress(Progress("compare", self.compared, None))
             if point is None:
                 assert entry is not None
                 found.extra.append(entry[0])
@@ -290,11 +283,6 @@ class _Reconciliation:
                     continue
                 still.append((now, problem))
         found.lost = still
-
-    def _progress(self) -> None:
-        self.compared += 1
-        if self.on_progress is not None and self.compared % _CHUNK == 0:
-            self.on_progress(Progress("compare", self.compared, None))
 
     def _mend(
         self, check: CollectionCheck, found: _Differences, collection: Collection, space: Space, is_present: bool
@@ -342,14 +330,11 @@ class _Reconciliation:
     def _backbone_of(self, space: Space) -> tuple[Backbone | None, str]:
         """The backbone whose space it is, or why it can't be had."""
         if space.space_id not in self.backbones:
-            self.backbones[space.space_id] = self._load(space)
+            try:
+                self.backbones[space.space_id] = self.workspace.backbone_of(space, **self.backbone_choice), ""
+            except EmbeddingError as error:
+                self.backbones[space.space_id] = None, f"{error.message}: {error.hint}" if error.hint else error.message
         return self.backbones[space.space_id]
-
-    def _load(self, space: Space) -> tuple[Backbone | None, str]:
-        try:
-            return self.workspace.backbone_of(space, **self.backbone_choice), ""
-        except EmbeddingError as error:
-            return None, f"{error.message}: {error.hint}" if error.hint else error.message
 
     def _list(
         self,

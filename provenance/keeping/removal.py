@@ -9,7 +9,6 @@ from provenance.index import clear
 from provenance.logs import room, step
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from provenance.installation import Installation
@@ -26,10 +25,6 @@ def remove_dataset(workspace: Installation, dataset: Dataset) -> None:
     by the next one.
     """
     workspace.catalog.remove_dataset(dataset.dataset_id)
-    _drop_collections(workspace)
-
-
-def _drop_collections(workspace: Installation) -> None:
     # Only what this catalog says was dropped: a server may hold the collections of other catalogs too.
     for key in set(workspace.catalog.dropped_collections()) & set(workspace.index.collections()):
         workspace.index.drop(key)
@@ -61,22 +56,18 @@ def finish_forgetting(workspace: Installation) -> int:
     for _, place in catalog.deleting_points():
         by_collection.setdefault(place.collection_key, []).append((place.point_id, place.vector_sha256))
     for key, points in by_collection.items():
-        _delete_points(workspace, key, points)
+        for point, digest in points:
+            stored = workspace.index.get(key, [point])
+            if stored.ids:
+                workspace.moments.forget(key, point, digest, stored.vectors[0])
+        workspace.index.delete(key, [point for point, _ in points])
+        workspace.index.flush(key)
+        workspace.index.compact(key)
     clear(workspace.vector_folder)
     unfinished = catalog.unfinished_forgets()
     for image_key in unfinished:
         catalog.finish_forget(image_key)
     return len(unfinished)
-
-
-def _delete_points(workspace: Installation, key: str, points: Sequence[tuple[str, str]]) -> None:
-    for point, digest in points:
-        stored = workspace.index.get(key, [point])
-        if stored.ids:
-            workspace.moments.forget(key, point, digest, stored.vectors[0])
-    workspace.index.delete(key, [point for point, _ in points])
-    workspace.index.flush(key)
-    workspace.index.compact(key)
 
 
 @step(_log, "relocate")
