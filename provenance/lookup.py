@@ -1,9 +1,9 @@
-"""Questions by image id, and the keeping of what is on record: neighbors, show, history, remove, forget."""
+"""Questions about what is on record: images, sets and releases, audits, neighbors."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from provenance.arrays import Float32s
     from provenance.catalog import Catalog
     from provenance.embedding import Backbone
     from provenance.installation import Installation
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
         VerdictAbout,
         VerdictCiting,
     )
-
-FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +123,7 @@ def show_audit(catalog: Catalog, audit_id: str) -> AuditInFull:
 
 
 def show_image(workspace: Installation, text: str) -> ImageView:
-    """Everything on record about one image.
-
-    Args:
-        workspace: Where to look.
-        text: Image id, a unique prefix of 8 or more hex digits, or a unique file name.
+    """Everything on record about one image: by id, a unique prefix of 8 or more hex digits, or a unique file name.
 
     Raises:
         NotFoundError: If it is unknown or not unique.
@@ -182,14 +177,10 @@ def history_of(workspace: Installation, text: str) -> tuple[ImageRecord, list[Hi
 def neighbors_of_image(
     workspace: Installation, text: str, *, datasets: Sequence[str] = (), top_k: int = TOP_K, space: str | None = None
 ) -> list[Neighbor]:
-    """Exact nearest images of a known image, itself left out.
+    """Exact nearest images of a known image (by id, prefix or name), itself left out.
 
-    Args:
-        workspace: Where to look.
-        text: Image id, prefix or name.
-        datasets: Names of sets and releases to look in; none: all that share the space.
-        top_k: How many.
-        space: Backbone name or space id where the image is embedded in several.
+    They are looked for in the named sets and releases, or in all that share the space. ``space`` is a backbone name or
+    space id where the image is embedded in several.
 
     Raises:
         NotFoundError: If the image or a dataset is unknown.
@@ -199,12 +190,8 @@ def neighbors_of_image(
     indexed = [s for s in workspace.catalog.spaces_of(image.image_key) if s.state is PointState.INDEXED]
     place = _place_in_space(workspace.catalog, indexed, space)
     chosen = workspace.catalog.space(place.space_id)
-    vector = load_vectors(
-        workspace.index,
-        [(place.collection_key, place.point_id, place.vector_sha256)],
-        parts=chosen.parts,
-        dimension=chosen.dimension,
-    )
+    located = [(place.collection_key, place.point_id, place.vector_sha256)]
+    vector = load_vectors(workspace.index, located, parts=chosen.parts, dimension=chosen.dimension)
     return _nearest(workspace, vector, chosen, datasets, top_k, leave_out=image.image_id)
 
 
@@ -228,7 +215,7 @@ def neighbors_of_file(
     return _nearest(workspace, vector, backbone.space, datasets, top_k, leave_out=None)
 
 
-def _embed_file(workspace: Installation, path: Path, backbone: Backbone) -> FloatArray:
+def _embed_file(workspace: Installation, path: Path, backbone: Backbone) -> Float32s:
     item = next(iter(open_source(path, max_file_bytes=workspace.settings.max_file_bytes)), None)
     outcome = None if item is None else prepare(item, workspace.preparation(backbone))
     if outcome is None or isinstance(outcome, Rejection):
@@ -258,12 +245,7 @@ def _place_in_space(catalog: Catalog, places: Sequence[ImageSpace], wanted: str 
 
 
 def _nearest(
-    workspace: Installation,
-    vector: FloatArray,
-    space: Space,
-    names: Sequence[str],
-    top_k: int,
-    leave_out: str | None,
+    workspace: Installation, vector: Float32s, space: Space, names: Sequence[str], top_k: int, leave_out: str | None
 ) -> list[Neighbor]:
     if top_k < 1:
         raise UsageError(f"top-k must be 1 or more, not {top_k}")
@@ -271,18 +253,13 @@ def _nearest(
         raise SpaceMismatchError(f"{space.backbone} gives {space.parts} parts an image; neighbors compare whole images")
     found: list[tuple[float, Member, Dataset]] = []
     for dataset, collection in _collections(workspace.catalog, space, names):
-        members = [
-            m
-            for m in workspace.catalog.members(dataset.dataset_id, collection.collection_key)
-            if m.image_id != leave_out
-        ]
+        key = collection.collection_key
+        members = [m for m in workspace.catalog.members(dataset.dataset_id, key) if m.image_id != leave_out]
         rank = {m.point_id: row for row, m in enumerate(members)}
         digests = {m.point_id: m.vector_sha256 for m in members}
         if not members:
             continue
-        rows, values = neighbors_by_engine(
-            workspace.index, [collection.collection_key], vector, top_k, rank, digests=digests
-        )
+        rows, values = neighbors_by_engine(workspace.index, [key], vector, top_k, rank, digests=digests)
         found += [(float(v), members[int(r)], dataset) for r, v in zip(rows[0], values[0], strict=True) if r >= 0]
     found.sort(key=lambda row: (-row[0], row[1].image_id, row[2].name))
     return [_neighbor(workspace.catalog, rank, *row) for rank, row in enumerate(found[:top_k], start=1)]
@@ -306,12 +283,10 @@ def _collections(catalog: Catalog, space: Space, names: Sequence[str]) -> list[t
 
 def drift_of_audit(catalog: Catalog, audit_id: str) -> list[Drift]:
     """For each dataset of an audit: whether it holds other images now. A removed dataset has no count."""
-    drifts = []
     live = {summary.dataset.dataset_id for summary in catalog.datasets()}
+    drifts = []
     for row in catalog.audit_datasets(audit_id):
-        if row.dataset_id not in live:
-            drifts.append(Drift(row, None, changed=True))
-            continue
-        ids = catalog.member_ids(row.dataset_id)
-        drifts.append(Drift(row, len(ids), changed=image_ids_digest(ids) != row.dataset_digest))
+        ids = catalog.member_ids(row.dataset_id) if row.dataset_id in live else None
+        changed = ids is None or image_ids_digest(ids) != row.dataset_digest
+        drifts.append(Drift(row, None if ids is None else len(ids), changed))
     return drifts

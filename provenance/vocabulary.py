@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -248,13 +248,7 @@ class Space:
 
     def to_json(self) -> dict[str, Any]:
         """All attributes as JSON values; ``Space(**value)`` restores it."""
-        return {
-            "backbone": self.backbone,
-            "weights_sha256": self.weights_sha256,
-            "preprocessing": dict(self.preprocessing),
-            "dimension": self.dimension,
-            "parts": self.parts,
-        }
+        return asdict(self) | {"preprocessing": dict(self.preprocessing)}
 
     @property
     def matched_resolution(self) -> Resolution | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     _Acting = tuple[Role, str]
 
 AUDIT_COLUMNS = tuple(VerdictRow.model_fields)
+NEIGHBOR_COLUMNS = ("role", "rank", "image_id", "name", "similarity")
 ROWS_AT_ONCE = 1000
 _ROLES = (Role.USED, Role.NOT_USED, Role.AGAINST, Role.RELEASE)
 SIMILARITY_COLUMNS = (
@@ -78,13 +79,7 @@ def export_similarities(workspace: Installation, audit: AuditRecord, target: Pat
 
 
 def export_audit_jsonl(workspace: Installation, audit: AuditRecord, target: Path) -> int:
-    """Write an audit as JSON Lines (UTF-8): one object a verdict with all its evidence; gives their number.
-
-    Keys as in ``audit_records``; a missing value is ``null``.
-
-    Raises:
-        SourceError: If the file can't be written.
-    """
+    """Write ``audit_records`` as JSON Lines (see ``replace_file``), a missing value as ``null``; gives their number."""
 
     def write(file: IO[bytes]) -> int:
         count = 0
@@ -97,13 +92,9 @@ def export_audit_jsonl(workspace: Installation, audit: AuditRecord, target: Path
 
 
 def export_audit_parquet(workspace: Installation, audit: AuditRecord, target: Path) -> int:
-    """Write an audit as Parquet: one row a verdict, its neighbors as a list of structs; gives the row count.
+    """Write ``audit_records`` as Parquet (see ``replace_file``), neighbors as a list of structs; gives the row count.
 
-    Columns as in ``audit_records``; similarities, scores and thresholds are float64. The file's metadata holds the
-    audit's own figures as JSON values.
-
-    Raises:
-        SourceError: If the file can't be written.
+    Similarities, scores and thresholds are float64. The file's metadata holds the audit's own figures as JSON values.
     """
 
     def write(file: IO[bytes]) -> int:
@@ -151,34 +142,22 @@ def _names_in_roles(workspace: Installation, audit: AuditRecord, wanted: set[_Ac
 
 
 def _row(verdict: StoredVerdict, closest: StoredNeighbor | None, names: Mapping[_Acting, str]) -> dict[str, Any]:
+    nearest = _neighbor(closest, names) if closest else {}
     return {
+        **{column: getattr(verdict, column, None) for column in AUDIT_COLUMNS},
         "subject_id": verdict.image_id,
         "name": names.get((verdict.subject_role, verdict.image_key)),
         "role": verdict.subject_role.value,
         "label": verdict.label.value,
-        "score": verdict.score,
-        "s_used": verdict.s_used,
-        "s_not_used": verdict.s_not_used,
-        "s_against": verdict.s_against,
-        "threshold": verdict.threshold,
-        "near_threshold": verdict.near_threshold,
-        "nearest_id": closest.image_id if closest else None,
-        "nearest_name": names.get((closest.role, closest.image_key)) if closest else None,
-        "nearest_role": closest.role.value if closest else None,
-        "nearest_similarity": closest.similarity if closest else None,
-        "p_value": verdict.p_value,
-        "q_value": verdict.q_value,
+        "nearest_id": nearest.get("image_id"),
+        **{f"nearest_{word}": nearest.get(word) for word in ("name", "role", "similarity")},
     }
 
 
 def _neighbor(neighbor: StoredNeighbor, names: Mapping[_Acting, str]) -> dict[str, Any]:
-    return {
-        "role": neighbor.role.value,
-        "rank": neighbor.rank,
-        "image_id": neighbor.image_id,
-        "name": names.get((neighbor.role, neighbor.image_key)),
-        "similarity": neighbor.similarity,
-    }
+    role, name = neighbor.role, names.get((neighbor.role, neighbor.image_key))
+    values = (role.value, neighbor.rank, neighbor.image_id, name, neighbor.similarity)
+    return dict(zip(NEIGHBOR_COLUMNS, values, strict=True))
 
 
 def _closest(neighbors: Sequence[StoredNeighbor]) -> StoredNeighbor | None:
@@ -190,15 +169,8 @@ def _audit_schema() -> Any:
 
     floats = {"score", "s_used", "s_not_used", "s_against", "threshold", "nearest_similarity", "p_value", "q_value"}
     types = {"near_threshold": pa.bool_(), **dict.fromkeys(floats, pa.float64())}
-    neighbor = pa.struct(
-        [
-            ("role", pa.string()),
-            ("rank", pa.int32()),
-            ("image_id", pa.string()),
-            ("name", pa.string()),
-            ("similarity", pa.float64()),
-        ]
-    )
+    of_neighbor = (pa.string(), pa.int32(), pa.string(), pa.string(), pa.float64())
+    neighbor = pa.struct(list(zip(NEIGHBOR_COLUMNS, of_neighbor, strict=True)))
     columns = [pa.field(name, types.get(name, pa.string())) for name in ("audit_id", *AUDIT_COLUMNS)]
     return pa.schema([*columns, pa.field("neighbors", pa.list_(neighbor))])
 

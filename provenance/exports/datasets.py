@@ -42,14 +42,8 @@ class EmbeddingStream:
         import pyarrow as pa
 
         space = self.space
-        metadata = {
-            "dataset": writable(self.dataset.name),
-            "kind": self.dataset.kind.value,
-            "space_id": space.space_id,
-            "backbone": space.backbone,
-            "parts": str(space.parts),
-            "dimension": str(space.dimension),
-        }
+        of_space = {name: str(getattr(space, name)) for name in ("space_id", "backbone", "parts", "dimension")}
+        metadata = {"dataset": writable(self.dataset.name), "kind": self.dataset.kind.value, **of_space}
         fields = [
             pa.field("image_id", pa.string(), nullable=False),
             pa.field("name", pa.string()),
@@ -86,13 +80,9 @@ class EmbeddingStream:
 def open_embeddings(
     workspace: Installation, dataset: Dataset, space: str | None = None, *, rows_at_once: int = ROWS_AT_ONCE
 ) -> EmbeddingStream:
-    """The indexed images of a set or release with their vectors, to be read batch by batch.
+    """The indexed images of a set or release, as it is now, with their vectors, to be read batch by batch.
 
-    Args:
-        workspace: Where they are.
-        dataset: The set or release, as it is now.
-        space: Backbone name or space id (prefix) where it is embedded in several.
-        rows_at_once: Images of one batch.
+    ``space`` is a backbone name or space id (prefix) where it is embedded in several.
 
     Raises:
         SpaceMismatchError: If the dataset is in several spaces and none was chosen, or not in the one chosen.

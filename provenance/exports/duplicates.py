@@ -11,19 +11,10 @@ if TYPE_CHECKING:
 
     from provenance.duplicates import DuplicatePair, DuplicateReport
 
+_OF_PAIR = ("same_bytes", "same_pixels", "hash_distance", "similarity")
 DUPLICATE_COLUMNS = (
-    "left_id",
-    "left_name",
-    "left_sets",
-    "left_memberships",
-    "right_id",
-    "right_name",
-    "right_sets",
-    "right_memberships",
-    "same_bytes",
-    "same_pixels",
-    "hash_distance",
-    "similarity",
+    *(f"{side}_{word}" for side in ("left", "right") for word in ("id", "name", "sets", "memberships")),
+    *_OF_PAIR,
     "used_and_not_used",
 )
 
@@ -36,13 +27,7 @@ def duplicate_row(pair: DuplicatePair) -> dict[str, Any]:
         row[f"{side}_name"] = image.name
         row[f"{side}_sets"] = list(image.sets)
         row[f"{side}_memberships"] = [claim.value for claim in image.memberships]
-    return row | {
-        "same_bytes": pair.same_bytes,
-        "same_pixels": pair.same_pixels,
-        "hash_distance": pair.hash_distance,
-        "similarity": pair.similarity,
-        "used_and_not_used": pair.crosses,
-    }
+    return row | {word: getattr(pair, word) for word in _OF_PAIR} | {"used_and_not_used": pair.crosses}
 
 
 def export_duplicates_csv(report: DuplicateReport, file: Path) -> int:

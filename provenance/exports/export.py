@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from provenance.errors import NotFoundError, UsageError
 from provenance.exports.audits import export_audit_csv, export_audit_jsonl, export_audit_parquet, export_similarities
 from provenance.exports.datasets import export_dataset_parquet
-from provenance.exports.imageclef import RunFile, export_run_file
+from provenance.exports.imageclef import RunFile, run_file
+from provenance.files import write_bytes
 from provenance.logs import room, step
 from provenance.records import Dataset
 from provenance.vocabulary import ExportFormat
@@ -42,15 +43,9 @@ def write_export(
     set_name: str | None = None,
     space: str | None = None,
 ) -> Exported:
-    """Write an audit, a set or a release to a file, replacing what is there.
+    """Write an audit, a set or a release to a file, replacing what is there (see ``Workspace.export``).
 
-    Args:
-        workspace: Where it is on record.
-        what: Audit id (prefix); for Parquet also the exact name of a set or release, which goes first.
-        target: The file.
-        fmt: For an audit any; for a set or release Parquet.
-        set_name: For ``imageclef``: which of the audit's sets, by name or role (see ``run_file``).
-        space: For a set or release in several spaces: which one.
+    ``what`` is an audit id (prefix), or the exact name of a set or release, which goes first.
 
     Raises:
         NotFoundError: If there is no such audit, set or release.
@@ -61,11 +56,17 @@ def write_export(
         raise UsageError(f"--set goes with --format imageclef, not with {fmt}")
     found = _audit_or_dataset(workspace, what)
     if isinstance(found, Dataset):
-        return Exported(_write_dataset(workspace, found, target, fmt, space))
+        if fmt is ExportFormat.PARQUET:
+            return Exported(export_dataset_parquet(workspace, found, target, space))
+        raise UsageError(
+            f"{found.name} is a {found.kind.value}; --format {fmt} takes an audit id",
+            hint="see `provenance audits list`, or export its embeddings with --format parquet",
+        )
     if space is not None:
         raise UsageError("--space goes with a set or release; an audit was made in one space")
     if fmt is ExportFormat.IMAGECLEF:
-        made = export_run_file(workspace, found, target, set_name)
+        made = run_file(workspace, found, set_name)
+        write_bytes(target, made.content)
         return Exported(len(made.rows), made)
     write = {
         ExportFormat.CSV: export_audit_csv,
@@ -84,14 +85,3 @@ def _audit_or_dataset(workspace: Installation, what: str) -> AuditRecord | Datas
             return workspace.catalog.audit(what)
         except NotFoundError as no_audit:
             raise (no_audit if set(what.strip().lower()) <= _HEX else no_dataset) from None
-
-
-def _write_dataset(
-    workspace: Installation, dataset: Dataset, target: Path, fmt: ExportFormat, space: str | None
-) -> int:
-    if fmt is not ExportFormat.PARQUET:
-        raise UsageError(
-            f"{dataset.name} is a {dataset.kind.value}; --format {fmt} takes an audit id",
-            hint="see `provenance audits list`, or export its embeddings with --format parquet",
-        )
-    return export_dataset_parquet(workspace, dataset, target, space)

@@ -11,23 +11,15 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from provenance.errors import ConflictError, NotFoundError, UsageError
-from provenance.files import write_bytes
 from provenance.vocabulary import Label, Role, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from provenance.installation import Installation
     from provenance.records import AuditDataset, AuditRecord, StoredVerdict
 
-VALUE_OF_LABEL = {
-    Label.USED: 1,
-    Label.ESTABLISHED: 1,
-    Label.NOT_USED: 0,
-    Label.NOT_ESTABLISHED: 0,
-    Label.INCONCLUSIVE: 0,
-}
+_CALLED_USED = (Label.USED, Label.ESTABLISHED)
 _EXTENSION = re.compile(r"(?<=.)\.[A-Za-z][A-Za-z0-9]{0,4}\Z", re.DOTALL)
 _UNWRITABLE = re.compile(r"[,\"\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff\ufeff]|\A\s|\s\Z")
 
@@ -70,11 +62,8 @@ def id_of_name(name: str) -> str:
 def run_file(workspace: Installation, audit: AuditRecord, chosen: str | None = None) -> RunFile:
     """The run file of an audit; a row for each name that a judged image has in the chosen sets, or in the release.
 
-    Args:
-        workspace: Where the audit is.
-        audit: With ``subject`` real, as the challenge scores, or generated, as the seed paper labels (3.2).
-        chosen: Of real subjects: name of one of the audit's sets, or a role: ``against``, ``used`` or ``not-used``;
-            ``None``: the ``against`` sets, or all of them where there is none.
+    ``chosen``, for real subjects, is the name of one of the audit's sets, or a role: ``against``, ``used`` or
+    ``not-used``; ``None``: the ``against`` sets, or all of them where there is none.
 
     Raises:
         UsageError: If a set is chosen and the audit judged generated images.
@@ -107,20 +96,6 @@ def run_file(workspace: Installation, audit: AuditRecord, chosen: str | None = N
     return RunFile(_rows(judged), set_names, tuple(sorted(unjudged)), forgotten, audit.subject, undecided)
 
 
-def export_run_file(workspace: Installation, audit: AuditRecord, target: Path, chosen: str | None = None) -> RunFile:
-    """Write the run file of an audit (see ``run_file``); gives what was written.
-
-    Raises:
-        UsageError: If a set is chosen and the audit judged generated images.
-        NotFoundError: If the audit has no such set, or its images have no names any more.
-        ConflictError: If two images would have the same id, or a name can't be written as one.
-        SourceError: If the file can't be written.
-    """
-    made = run_file(workspace, audit, chosen)
-    write_bytes(target, made.content)
-    return made
-
-
 def _chosen_sets(datasets: Sequence[AuditDataset], chosen: str | None) -> list[AuditDataset]:
     sets = [row for row in datasets if row.role is not Role.RELEASE]
     if chosen is None:
@@ -150,7 +125,7 @@ def _rows(judged: Iterable[tuple[str, StoredVerdict]]) -> tuple[tuple[str, int],
                 f"two images would have the id {image!r}: {both}",
                 hint="choose one set with --set, or rename one of them, ingest and audit again",
             )
-    return tuple(sorted((image, VALUE_OF_LABEL[verdict.label]) for image, (_, verdict) in taken.items()))
+    return tuple(sorted((image, int(verdict.label in _CALLED_USED)) for image, (_, verdict) in taken.items()))
 
 
 def _described(name: str, verdict: StoredVerdict) -> str:

@@ -19,16 +19,7 @@ from provenance.files import require_free, write_bytes
 from provenance.images import OTHER_BYTES, RecordedImage, Reread, png_bytes, reading_again
 from provenance.logs import room, step
 from provenance.lookup import drift_of_audit
-from provenance.report import (
-    Case,
-    HeatMap,
-    Neighborhood,
-    Picture,
-    ReportContent,
-    RoleLine,
-    Series,
-    render,
-)
+from provenance.report import Case, HeatMap, Neighborhood, Picture, ReportContent, RoleLine, Series, render
 from provenance.version import __version__
 from provenance.vocabulary import DEFAULT_CASES, DatasetKind, Role, Subject
 
@@ -57,12 +48,12 @@ _SMALLEST_PERCENT = 4
 _PAIRS = 3
 _CANDIDATES = {Subject.GENERATED: (Role.USED, Role.AGAINST), Subject.REAL: (Role.RELEASE,)}
 _FLAGS = {Role.USED: "--used", Role.NOT_USED: "--not-used", Role.AGAINST: "--against"}
+_GENERATOR_FLAGS = {"--generator": "name", "--architecture": "architecture", "--generator-version": "version"}
 _CLAIMS = {
     Role.USED: "of real images claimed used",
     Role.NOT_USED: "of real images claimed not used",
     Role.AGAINST: "of real images of unknown use",
 }
-_FILE_BACKBONES = ("onnx:", "torchscript:")
 _ROLE_ORDER = (Role.RELEASE, Role.USED, Role.NOT_USED, Role.AGAINST)
 
 
@@ -87,14 +78,7 @@ class WrittenReport:
 def write_report(
     workspace: Installation, audit: AuditRecord, target: Path, *, cases: int = DEFAULT_CASES, replace: bool = False
 ) -> WrittenReport:
-    """Write the report of an audit as one self-contained HTML file.
-
-    Args:
-        workspace: Where the audit is on record.
-        audit: The audit.
-        target: The file; written beside it and renamed, so that it is whole.
-        cases: How many of the closest pairs to show.
-        replace: Whether a file that is there may be replaced.
+    """Write the report of an audit, with so many of the closest pairs, as one self-contained HTML file.
 
     Raises:
         ConflictError: If the file is there and may not be replaced.
@@ -108,8 +92,8 @@ def write_report(
     content = gather_report(workspace, audit, cases=cases)
     data = render(content).encode("utf-8")
     write_bytes(target, data)
-    pictures = [picture for case in content.cases for picture in _pictures(case)]
-    missing = sum(picture.png is None for picture in pictures)
+    near = [place.picture for case in content.cases for place in (case.nearest, case.control) if place is not None]
+    missing = sum(picture.png is None for picture in (*near, *(case.subject for case in content.cases)))
     return WrittenReport(target, audit.audit_id, len(data), len(content.cases), missing)
 
 
@@ -228,17 +212,13 @@ def ingest_command(dataset: Dataset, space: Space) -> str:
         words += [*_option("--set", dataset.name), "--membership", membership.replace("_", "-")]
     else:
         words += _option("--release", dataset.name)
-        generator = dataset.generator
-        given = {
-            "--generator": generator.name if generator else "",
-            "--architecture": generator.architecture if generator else "",
-            "--generator-version": generator.version if generator else "",
-        }
-        words += [word for flag, value in given.items() if value for word in _option(flag, value)]
+        for flag, word in _GENERATOR_FLAGS.items():
+            if value := getattr(dataset.generator, word, ""):
+                words += _option(flag, value)
     if dataset.modality:
         words += _option("--modality", dataset.modality)
-    from_file = space.backbone.startswith(_FILE_BACKBONES)
-    return _shell([*words, *(["--backbone-file", "FILE"] if from_file else ["--backbone", space.backbone])])
+    backbone = ["--backbone-file", "FILE"] if space.is_of_file else ["--backbone", space.backbone]
+    return _shell([*words, *backbone])
 
 
 class _CaseReader:
@@ -354,11 +334,6 @@ def _labels_by_role(verdicts: Sequence[StoredVerdict], positive: Label) -> tuple
     return tuple(RoleLine(role, judged[role], used[role]) for role in _ROLE_ORDER if judged[role])
 
 
-def _pictures(case: Case) -> list[Picture]:
-    near = [place.picture for place in (case.nearest, case.control) if place is not None]
-    return [case.subject, *near]
-
-
 def _option(flag: str, value: str) -> list[str]:
     """A flag with its value; in one word where the value looks like a flag itself."""
     return [f"{flag}={value}"] if value.startswith("-") else [flag, value]
@@ -366,12 +341,7 @@ def _option(flag: str, value: str) -> list[str]:
 
 def _shell(words: Sequence[str]) -> str:
     """Words as one line for bash; what has no glyph is written as an escape."""
-    return " ".join(shlex.quote(word) if word.isprintable() else _escaped(word) for word in words)
-
-
-def _escaped(word: str) -> str:
-    quoted = "".join(_escape(c) for c in word)
-    return f"$'{quoted}'"
+    return " ".join(shlex.quote(word) if word.isprintable() else f"$'{''.join(map(_escape, word))}'" for word in words)
 
 
 def _escape(character: str) -> str:

@@ -62,11 +62,7 @@ class RunFileCheck:
 
 
 def check_run_file(file: Path, ids: Path) -> RunFileCheck:
-    """Check a run file against the ids it must have, each once.
-
-    Args:
-        file: The run file.
-        ids: A folder, zip or tar of the images, or a text file with an id (or a file name) first in each line.
+    """Check a run file against the ids it must have, each once (see ``ids_at``).
 
     Raises:
         SourceError: If either can't be read, or no id is found.
@@ -88,9 +84,8 @@ def ids_at(place: Path) -> list[str]:
         SourceError: If it can't be read, or holds no id.
         ConflictError: If an id stands twice.
     """
-    names = _names_at(place)
     seen: dict[str, str] = {}
-    for name in names:
+    for name in _names_at(place):
         image = id_of_name(name)
         if image in seen:
             raise ConflictError(f"{place} has the id {image!r} twice: {seen[image]!r} and {name!r}")
@@ -104,12 +99,11 @@ def _names_at(place: Path) -> list[str]:
     if place.suffix.lower() in _LIST_SUFFIXES and place.is_file():
         return _listed_names(place)
     source = open_source(place)
-    return _listed_names(place) if source.kind == "file" else [item.name for item in source if _is_image(item)]
-
-
-def _is_image(item: object) -> bool:
-    """Whether an entry stands for an id: all but sidecars, which are no images by their names."""
-    return not (isinstance(item, Rejection) and item.reason is RejectReason.UNSUPPORTED)
+    if source.kind == "file":
+        return _listed_names(place)
+    # all but sidecars, which are no images by their names
+    sidecar = RejectReason.UNSUPPORTED
+    return [item.name for item in source if not (isinstance(item, Rejection) and item.reason is sidecar)]
 
 
 def _listed_names(place: Path) -> list[str]:
@@ -132,10 +126,6 @@ def check_run(data: bytes, ids: Collection[str]) -> RunFileCheck:
 
     Rules: UTF-8 without byte order mark, lines end with a line feed (the last may lack it), no empty line, each
     line ``id,0`` or ``id,1``, every id exactly once and no other.
-
-    Args:
-        data: Content of the run file.
-        ids: The ids it must have.
     """
     check = _Check(frozenset(ids))
     for number, line in check.lines(data):

@@ -24,13 +24,8 @@ if TYPE_CHECKING:
 TEXT, GRID = "#22272c", "#dfe3e7"
 PAGE_TEXT, PAGE_GRID, PAGE_MARK = "#010203", "#010204", "#010205"
 PAGE_SERIES = ("#010206", "#010207", "#010208")
-_VARIABLES = dict(
-    zip(
-        (PAGE_TEXT, PAGE_GRID, PAGE_MARK, *PAGE_SERIES),
-        ("--fig-text", "--fig-grid", "--fig-mark", "--fig-a", "--fig-b", "--fig-c"),
-        strict=True,
-    )
-)
+_NAMES = ("--fig-text", "--fig-grid", "--fig-mark", "--fig-a", "--fig-b", "--fig-c")
+_VARIABLES = dict(zip((PAGE_TEXT, PAGE_GRID, PAGE_MARK, *PAGE_SERIES), _NAMES, strict=True))
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Type", "Format"))
 _PAGE_INCHES, _DPI = (9.2, 3.9), 200
 
@@ -92,10 +87,8 @@ def dress(
     axes: Axes, x_name: str, y_name: str, *, grid: Any = "y", colour: str = GRID, width: float = 0.8, left: bool = True
 ) -> None:
     """Names of the axes (with their units), a quiet grid behind what is drawn, and no box around it."""
-    axes.set_xlabel(x_name)
-    axes.set_ylabel(y_name)
+    axes.set(xlabel=x_name, ylabel=y_name, axisbelow=True)
     axes.grid(axis=grid, color=colour, linewidth=width)
-    axes.set_axisbelow(True)
     axes.spines[["top", "right"] if left else ["top", "right", "left"]].set_visible(False)
 
 
@@ -123,6 +116,5 @@ def _bare(svg: str, title_id: str) -> str:
     assert box is not None, "matplotlib writes a viewBox"
     for colour, variable in _VARIABLES.items():
         inner = inner.replace(colour, f"var({variable})")
-    # xlink:href is the only use of a namespace; HTML knows plain href
-    inner = inner.replace("xlink:href", "href")
+    inner = inner.replace("xlink:href", "href")  # the only use of a namespace; HTML knows plain href
     return f'<svg class="figure" role="img" aria-labelledby="{title_id}" {box.group()}>{inner}'

@@ -61,11 +61,7 @@ class Curve:
 def draw_histogram(series: Sequence[Series], axis: str, threshold: float | None, mu: float | None = None) -> Drawing:
     """The scores of two series over shared bins, with mu and T where they are given (seed paper, figure 2).
 
-    Args:
-        series: At most two; the first is filled, the second hatched.
-        axis: Name of the x axis, with its unit.
-        threshold: T; mu likewise.
-        mu: Mean of the population behind T.
+    Of two series at most, the first is filled, the second hatched; ``axis`` names the x axis, with its unit.
     """
 
     def draw(figure: Figure) -> None:
@@ -110,24 +106,17 @@ def draw_roc(
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        handles = [
-            axes.plot([lowest, 1], [lowest, 1], color=TEXT, linewidth=1, linestyle=":", label="chance (TPR = FPR)")[0]
-        ]
-        if not logarithmic:
-            handles[0].set_data([0, 1], [0, 1])
+        start = [lowest if logarithmic else 0, 1]
+        handles = axes.plot(start, start, color=TEXT, linewidth=1, linestyle=":", label="chance (TPR = FPR)")
         handles += [
             _draw_curve(axes, curve, number, lowest if logarithmic else None) for number, curve in enumerate(curves)
         ]
         if logarithmic:
-            axes.set_xscale("log")
-            axes.set_yscale("log")
-            axes.set_xlim(lowest, 1.15)
-            axes.set_ylim(lowest, 1.15)
+            axes.set(xscale="log", yscale="log", xlim=(lowest, 1.15), ylim=(lowest, 1.15))
             if resolution is not None:
                 _shade(axes, lowest, resolution)
         else:
-            axes.set_xlim(-0.015, 1.015)
-            axes.set_ylim(-0.015, 1.015)
+            axes.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015))
         axes.set_aspect("equal")
         scale = "logarithmic, no unit" if logarithmic else "no unit"
         dress(axes, f"false positive rate ({scale})", f"true positive rate ({scale})", grid="both", width=0.7)
@@ -152,9 +141,7 @@ def draw_calibration(p_values: Sequence[float], shares: Sequence[float], label: 
         axes.step(steps_x, steps_y, where="post", color=_COLOURS[0], linewidth=1.8, label=label)
         axes.fill_between([0, 1], [0, 1], [1, 1], color=_SHADE, linewidth=0, zorder=0)
         axes.text(0.04, 0.95, "too many small p-values", color=TEXT, fontsize=9, va="top", style="italic")
-        axes.set_aspect("equal")
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, 1.005)
+        axes.set(aspect="equal", xlim=(0, 1), ylim=(0, 1.005))
         dress(axes, "p-value (no unit)", "share of not-used groups at or below (no unit)", grid="both", width=0.7)
         _legend(figure, axes.get_legend_handles_labels()[0])
 
@@ -175,12 +162,8 @@ def _draw_curve(axes: Axes, curve: Curve, number: int, lowest: float | None) -> 
     axes.plot(fpr, tpr, drawstyle=steps, **style)
     if curve.operating_point is None:
         return Line2D([], [], label=_plain(curve.label), **style)
-    marker: dict[str, Any] = {
-        "marker": _MARKERS[number],
-        "markersize": 6.5,
-        "markeredgecolor": _MARK,
-        "markerfacecolor": "white",
-    }
+    marker: dict[str, Any] = {"markersize": 6.5, "markeredgecolor": _MARK, "markerfacecolor": "white"}
+    marker["marker"] = _MARKERS[number]
     at_fpr, at_tpr = curve.operating_point
     if lowest is None or min(at_fpr, at_tpr) >= lowest:
         axes.plot([at_fpr], [at_tpr], linestyle="none", zorder=5, **marker)

@@ -14,7 +14,7 @@ import numpy as np
 from provenance.report.drawing import PAGE_GRID, PAGE_MARK, PAGE_SERIES, dress, for_page, legend_above, whole_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from provenance.report.content import Series
 
 _LINES = ("-", "-", (0, (5, 1.5, 1, 1.5)))
+_FILLED = {"fill": True, "linewidth": 0}
 _MIN_BINS, _MAX_BINS = 12, 60
 _SMALLEST_WIDTH = 1e-9
 
@@ -99,11 +100,7 @@ def bin_edges(values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def _svg(
-    series: Sequence[Series],
-    edges: Any,
-    counts: Sequence[Any],
-    axis: str,
-    marks: Sequence[tuple[float, Mapping[str, Any]]],
+    series: Sequence[Series], edges: Any, counts: Sequence[Any], axis: str, marks: list[tuple[float, dict[str, Any]]]
 ) -> str:
     def draw(figure: Figure) -> None:
         from matplotlib.ticker import MaxNLocator
@@ -125,7 +122,5 @@ def _svg(
 def _draw_series(axes: Axes, series: Sequence[Series], edges: Any, counts: Sequence[Any]) -> None:
     for number, (each, count) in enumerate(zip(series, counts, strict=True)):
         label = f"{each.symbol} {each.words} (n = {len(each.values):,})"
-        if number == 0:
-            axes.stairs(count, edges, fill=True, color=PAGE_SERIES[0], label=label, linewidth=0)
-        else:
-            axes.stairs(count, edges, color=PAGE_SERIES[number], label=label, linewidth=1.8, linestyle=_LINES[number])
+        look: dict[str, Any] = {"linewidth": 1.8, "linestyle": _LINES[number]} if number else _FILLED
+        axes.stairs(count, edges, color=PAGE_SERIES[number], label=label, **look)

@@ -18,14 +18,9 @@ from provenance.vocabulary import Role, Subject
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from provenance.report.content import Case, ReportContent
+    from provenance.report.content import ReportContent
 
-ROLE_WORDS = {
-    Role.RELEASE: "generated",
-    Role.USED: "used",
-    Role.NOT_USED: "not used",
-    Role.AGAINST: "unknown",
-}
+ROLE_WORDS = {Role.RELEASE: "generated", Role.USED: "used", Role.NOT_USED: "not used", Role.AGAINST: "unknown"}
 _DIGITS_OF_SCORES = 6
 _SHORT_DIGITS = 12
 
@@ -81,11 +76,11 @@ def _environment() -> Environment:
         "printable_lines": lambda text: "\n".join(map(printable, text.split("\n"))),
         "score": _score,
         "exactly": _exactly,
-        "percent": _percent,
+        "percent": lambda part, whole: f"{100 * part / whole:.1f} %" if whole else "-",
         "moment": _moment,
         "role": lambda role: ROLE_WORDS[role],
         "short": _short,
-        "data_uri": _data_uri,
+        "data_uri": lambda png: "data:image/png;base64," + base64.b64encode(png).decode("ascii"),
         "count": lambda number: f"{number:,}",
         "figure": lambda number: "-" if number is None else f"{number:.3g}",
     }
@@ -109,10 +104,6 @@ def _exactly(value: float) -> Markup:
     return Markup('<data value="{}">{}</data>').format(repr(value), f"{value:.9f}")
 
 
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "-"
-
-
 def _moment(at: datetime) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), at.strftime("%Y-%m-%d %H:%M UTC"))
 
@@ -123,10 +114,6 @@ def _short(identity: str | None) -> Markup:
         return Markup('<span class="none">forgotten</span>')
     whole = printable(identity)
     return Markup('<code title="{}">{}</code>').format(whole, whole.rpartition(":")[2][:_SHORT_DIGITS])
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def _above(content: ReportContent) -> tuple[int, int] | None:
@@ -140,16 +127,12 @@ def _above(content: ReportContent) -> tuple[int, int] | None:
 
 def _scale(content: ReportContent) -> Any:
     """Gives a similarity's place on the cases' common scale, in percent from the left."""
-    scores = [value for each in content.series for value in each.values]
-    scores += [value for case in content.cases for value in _values(case, content)]
-    if content.audit.threshold is not None:
-        scores.append(content.audit.threshold)
+    shown = [content.audit.threshold, *(value for each in content.series for value in each.values)]
+    for case in content.cases:
+        verdict = case.verdict
+        similarities = () if content.by_probability else (verdict.s_used, verdict.s_not_used, verdict.s_against)
+        shown += [verdict.score, *similarities]
+    scores = [value for value in shown if value is not None]
     low, high = min(scores, default=0.0), max(scores, default=1.0)
     span = (high - low) or 1.0
     return lambda value: f"{100 * (value - low) / span:.2f}"
-
-
-def _values(case: Case, content: ReportContent) -> list[float]:
-    verdict = case.verdict
-    similarities = () if content.by_probability else (verdict.s_used, verdict.s_not_used, verdict.s_against)
-    return [value for value in (verdict.score, *similarities) if value is not None]

@@ -56,13 +56,8 @@ def draw_sensitivity(lines: Sequence[ShareLine], target: float, *, plants: int, 
 def _draw(figure: Any, lines: Sequence[ShareLine], target: float, plants: int, found: str) -> None:
     axes = figure.add_subplot()
     places = list(range(len(lines)))
-    axes.axvline(
-        target,
-        color="black",
-        linewidth=1,
-        linestyle="--",
-        label=f"{target:g}, which the claim needs an interval to reach",
-    )
+    reached = f"{target:g}, which the claim needs an interval to reach"
+    axes.axvline(target, color="black", linewidth=1, linestyle="--", label=reached)
     shares = [line.share for line in lines]
     ends = [[max(line.share - line.low, 0) for line in lines], [max(line.high - line.share, 0) for line in lines]]
     axes.errorbar(
@@ -83,8 +78,7 @@ def _draw(figure: Any, lines: Sequence[ShareLine], target: float, plants: int, f
             label="outranks all calibration (smallest p-value there is)",
         )
     axes.set_yticks(places, [f"{line.name}   {line.similarity:.3f}" for line in lines])
-    axes.set_ylim(len(lines) - 0.5, -0.5)
-    axes.set_xlim(-0.03, 1.03)
+    axes.set(ylim=(len(lines) - 0.5, -0.5), xlim=(-0.03, 1.03))
     across = f"share of {plants:,} plants of a kind, each judged alone\n(no unit; bars: 95 % intervals by Wilson)"
     dress(axes, across, "kind, strength, median cosine to the original", grid="both")
     figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9, handlelength=2.2)
