@@ -189,11 +189,11 @@ class SourceItem:
 
     name: str
     source: str
-    member: str | None
-    size_bytes: int
-    modified_ns: int
-    changed_ns: int
-    inode: int
+    member: str | None = None
+    size_bytes: int = 0
+    modified_ns: int = 0
+    changed_ns: int = 0
+    inode: int = 0
     content: bytes | None = None
 
 

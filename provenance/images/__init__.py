@@ -4,9 +4,7 @@ A source (folder, file, list, archive) is opened as an ordered iterable of items
 in any process, into pixels and facts, or into the rejection that says what was wrong with it.
 """
 
-from provenance.images.decode import frames_of
 from provenance.images.entries import rejection_of
-from provenance.images.frames import BadInput, pixel_digest
 from provenance.images.pixels import HASH_BITS, PERCEPTUAL_HASH, perceptual_hash, png_bytes
 from provenance.images.plants import (
     DEFAULT_KINDS,
@@ -26,19 +24,17 @@ from provenance.images.prepare import (
     RecordedImage,
     Reread,
     prepare,
-    prepare_bytes,
     prepare_frames,
     read_again,
     reading_again,
 )
-from provenance.images.source import items_at, layout_sources, open_source, read_item
+from provenance.images.source import items_at, layout_sources, open_source
 
 __all__ = [
     "DEFAULT_KINDS",
     "HASH_BITS",
     "OTHER_BYTES",
     "PERCEPTUAL_HASH",
-    "BadInput",
     "Outcome",
     "PlantKind",
     "PlantOrder",
@@ -48,21 +44,17 @@ __all__ = [
     "RecordedImage",
     "ReleaseFormat",
     "Reread",
-    "frames_of",
     "items_at",
     "jpeg_tables_of",
     "kinds_named",
     "layout_sources",
     "open_source",
     "perceptual_hash",
-    "pixel_digest",
     "plants_of",
     "png_bytes",
     "prepare",
-    "prepare_bytes",
     "prepare_frames",
     "read_again",
-    "read_item",
     "reading_again",
     "rejection_of",
 ]

@@ -16,9 +16,7 @@ import tarfile
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self, TypeVar, cast
 
 from provenance.images.entries import (
@@ -34,7 +32,8 @@ from provenance.vocabulary import Found, Rejection, RejectReason, SourceItem
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Generator, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator
+    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -42,12 +41,10 @@ _ENCRYPTED = 0x1
 _LINK = "a link or device inside an archive, not a file"
 _MAX_TRAILING_BYTES = 16 * 1024**2
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
-_Decompress = Callable[[Path], IO[bytes]]
-_COMPRESSIONS: dict[bytes, _Decompress] = {
-    b"\x1f\x8b": cast("_Decompress", gzip.open),
-    b"BZh": cast("_Decompress", bz2.open),
-    b"\xfd7zXZ\0": cast("_Decompress", lzma.open),
-}
+_COMPRESSIONS = cast(
+    "dict[bytes, Callable[[Path], IO[bytes]]]",
+    {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open},
+)
 
 # What the readers of the standard library raise over damaged bytes: their own errors, and what slips through.
 DAMAGE = (
@@ -158,14 +155,10 @@ def _is_member_left_out(path: str) -> bool:
     return any(is_left_out(part) for part in path.split("/"))
 
 
-def _member_of(members: Mapping[str, T], label: str) -> T:
-    if label not in members:
-        raise _no_such_member()
-    return members[label]
-
-
-def _no_such_member() -> BadInput:
-    return BadInput(RejectReason.UNREADABLE, "the archive has no such member")
+def _there(member: T | None) -> T:
+    if member is None:
+        raise BadInput(RejectReason.UNREADABLE, "the archive has no such member")
+    return member
 
 
 class _ZipReader(Reader):
@@ -193,7 +186,7 @@ class _ZipReader(Reader):
                 yield admitted(item)
 
     def read(self, member: str, max_file_bytes: int) -> bytes:
-        info = _member_of(self._members, member)
+        info = _there(self._members.get(member))
         check_size(info.file_size, max_file_bytes)
         return self._zip.read(info)  # never more than file_size
 
@@ -248,7 +241,7 @@ class _TarReader(Reader):
             yield _rejected_rest(self.status, self._path, self._damage)
 
     def read(self, member: str, max_file_bytes: int) -> bytes:
-        return _bytes_of(self._tar, _member_of(self._members, member), max_file_bytes)
+        return _bytes_of(self._tar, _there(self._members.get(member)), max_file_bytes)
 
     def close(self) -> None:
         self._tar.close()
@@ -305,12 +298,11 @@ class _CompressedTarReader(Reader):
             self._position = self.found()
             found = self._next(member)
         self._at_start = False
-        if found is None:
-            raise _no_such_member()
         if isinstance(found, Rejection):
             raise BadInput(found.reason, found.detail)
-        check_size(found.size_bytes, max_file_bytes)
-        return found.content or b""
+        item = _there(found)
+        check_size(item.size_bytes, max_file_bytes)
+        return item.content or b""
 
     def close(self) -> None:
         self._position.close()

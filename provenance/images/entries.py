@@ -64,14 +64,9 @@ def is_left_out(name: str) -> bool:
 
 def rejection_of(item: SourceItem, reason: RejectReason, detail: str) -> Rejection:
     """The rejection of ``item``; its texts are made printable."""
-    return Rejection(
-        name=_printable(item.name),
-        source=_printable(item.source),
-        member=None if item.member is None else _printable(item.member),
-        size_bytes=item.size_bytes,
-        reason=reason,
-        detail=_printable(detail),
-    )
+    member = None if item.member is None else _printable(item.member)
+    named = _printable(item.name), _printable(item.source), member
+    return Rejection(*named, item.size_bytes, reason, _printable(detail))
 
 
 def admitted(item: SourceItem) -> Found:
@@ -93,8 +88,7 @@ def file_item(path: Path, name: str) -> Found:
     try:
         status = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a NUL in a listed path
-        nothing = SourceItem(name, str(path), None, 0, 0, 0, 0)
-        return rejection_of(nothing, RejectReason.UNREADABLE, text_of(error))
+        return rejection_of(SourceItem(name, str(path)), RejectReason.UNREADABLE, text_of(error))
     item = item_from(status, path, name, member=None, size_bytes=status.st_size)
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, pipe or socket"
@@ -104,15 +98,8 @@ def file_item(path: Path, name: str) -> Found:
 
 def item_from(status: os.stat_result, path: Path, name: str, *, member: str | None, size_bytes: int) -> SourceItem:
     """A source item with the times and inode of ``status``."""
-    return SourceItem(
-        name=name,
-        source=str(path),
-        member=member,
-        size_bytes=size_bytes,
-        modified_ns=status.st_mtime_ns,
-        changed_ns=status.st_ctime_ns,
-        inode=_inode_of(status),
-    )
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return SourceItem(name, str(path), member, size_bytes, *times, _inode_of(status))
 
 
 def identity_of(status: os.stat_result) -> tuple[int, int, int]:

@@ -47,15 +47,16 @@ def perceptual_hash(pixels: Pixels) -> str:
 
 def png_bytes(pixels: Pixels) -> bytes:
     """A PNG file of (h, w) or (h, w, 3) pixels; equal ones give equal bytes (with one version of the encoder)."""
-    return _encoded(pixels, "PNG")
+    return encoded(pixels, "PNG")
 
 
 def jpeg_bytes(pixels: Pixels, quality: int) -> bytes:
     """A baseline JPEG file of (h, w) or (h, w, 3) pixels; quality is 1 (least) to 95."""
-    return _encoded(pixels, "JPEG", quality=quality)
+    return encoded(pixels, "JPEG", quality=quality)
 
 
-def _encoded(pixels: Pixels, file_format: str, **options: Any) -> bytes:
+def encoded(pixels: Pixels, file_format: str, **options: Any) -> bytes:
+    """A file of (h, w) or (h, w, 3) pixels in a format of Pillow's, with Pillow's options of it."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format=file_format, **options)
     return buffer.getvalue()

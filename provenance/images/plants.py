@@ -22,14 +22,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter, JpegImagePlugin
 
 from provenance.errors import UsageError
-from provenance.images.pixels import jpeg_bytes, resized
+from provenance.images.pixels import encoded, jpeg_bytes, resized
 from provenance.images.prepare import RecordedImage, Reread, read_again
 from provenance.vocabulary import Rejection
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.random import Generator
+    from numpy.typing import NDArray
 
     from provenance.images.frames import Pixels
     from provenance.images.prepare import PreparationSettings
@@ -58,25 +59,6 @@ class PlantKind:
         return f"{self.name}:{self.strength:g}" if self.strength else self.name
 
 
-DEFAULT_KINDS = (
-    PlantKind("exact"),
-    PlantKind("jpeg", 90),
-    PlantKind("jpeg", 50),
-    PlantKind("resize", 0.5),
-    PlantKind("crop", 0.9),
-    PlantKind("flip"),
-    PlantKind("rotate", 5),
-    PlantKind("blur", 1),
-    PlantKind("noise", 10),
-    PlantKind("noise", 25),
-    PlantKind("gamma", 1.3),
-    PlantKind("blend", 0.9),
-    PlantKind("blend", 0.7),
-    PlantKind("blend", 0.5),
-    PlantKind("blend", 0.3),
-)
-
-
 def kinds_named(names: Sequence[str]) -> tuple[PlantKind, ...]:
     """Kinds from words such as ``exact``, ``blend`` (all default strengths) or ``blend:0.6``; the order is kept.
 
@@ -96,7 +78,7 @@ def kinds_named(names: Sequence[str]) -> tuple[PlantKind, ...]:
 
 
 def _kind(name: str, strength: str) -> PlantKind:
-    limits, _ = _KINDS[name]
+    limits = _KINDS[name].limits
     if limits is None:
         raise UsageError(f"plants of the kind {name} have no strength", hint=f"write {name}")
     try:
@@ -153,14 +135,10 @@ def altered(pixels: Pixels, kind: PlantKind, rng: Generator, partner: Pixels | N
         if partner is None or partner.shape != pixels.shape:
             raise UsageError("a blend needs a generated image of the same shape")
         return _rounded(kind.strength * pixels + (1 - kind.strength) * partner.astype(np.float64))
-    _, alteration = _KINDS.get(kind.name, (None, None))
-    if alteration is None:
+    known = _KINDS.get(kind.name)
+    if known is None or known.alter is None:
         raise UsageError(f"there is no kind of plant {kind.name!r}", hint=f"there are {', '.join(_KINDS)}")
-    return alteration(pixels, kind.strength, rng)
-
-
-def _jpeg(pixels: Pixels, quality: float, _rng: Generator) -> Pixels:
-    return np.asarray(Image.open(io.BytesIO(jpeg_bytes(pixels, int(quality)))))
+    return known.alter(pixels, kind.strength, rng)
 
 
 def _resize(pixels: Pixels, factor: float, _rng: Generator) -> Pixels:
@@ -175,45 +153,40 @@ def _crop(pixels: Pixels, share: float, _rng: Generator) -> Pixels:
     return np.asarray(image.resize(image.size, _BILINEAR, box=(left, top, image.width - left, image.height - top)))
 
 
-def _flip(pixels: Pixels, _strength: float, _rng: Generator) -> Pixels:
-    return np.ascontiguousarray(pixels[:, ::-1])
-
-
-def _rotate(pixels: Pixels, degrees: float, _rng: Generator) -> Pixels:
-    return np.asarray(Image.fromarray(pixels).rotate(degrees, _BILINEAR))
-
-
-def _blur(pixels: Pixels, sigma: float, _rng: Generator) -> Pixels:
-    return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(sigma)))
-
-
-def _noise(pixels: Pixels, deviation: float, rng: Generator) -> Pixels:
-    return _rounded(pixels.astype(np.float64) + deviation * rng.standard_normal(pixels.shape))
-
-
-def _gamma(pixels: Pixels, gamma: float, _rng: Generator) -> Pixels:
-    grown: Pixels = _rounded(255 * (np.arange(256) / 255) ** gamma)[pixels]
-    return grown
-
-
-def _rounded(values: np.ndarray[Any, np.dtype[np.float64]]) -> Pixels:
+def _rounded(values: NDArray[np.floating]) -> Pixels:
     rounded: Pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return rounded
 
 
-# Name -> the least and the greatest strength, both allowed (None: there is no strength), and what is done.
-_KINDS: dict[str, tuple[tuple[float, float] | None, Callable[[Pixels, float, Generator], Pixels] | None]] = {
-    "exact": (None, lambda pixels, _strength, _rng: pixels),
-    "jpeg": ((1, 95), _jpeg),
-    "resize": ((0.01, 1), _resize),
-    "crop": ((0.05, 1), _crop),
-    "flip": (None, _flip),
-    "rotate": ((-180, 180), _rotate),
-    "blur": ((0.01, 1000), _blur),
-    "noise": ((0.01, 1000), _noise),
-    "gamma": ((0.01, 100), _gamma),
-    "blend": ((0.001, 1), None),  # it takes another image
+class _Kind(NamedTuple):
+    """Default strengths; the least and the greatest, both allowed (``None``: there is no strength); what is done."""
+
+    defaults: tuple[float, ...]
+    limits: tuple[float, float] | None
+    alter: Callable[[Pixels, float, Generator], Pixels] | None
+
+
+_KINDS = {
+    "exact": _Kind((0.0,), None, lambda image, _, _rng: image),
+    "jpeg": _Kind((90, 50), (1, 95), lambda image, quality, _: _opened(jpeg_bytes(image, int(quality)))),
+    "resize": _Kind((0.5,), (0.01, 1), _resize),
+    "crop": _Kind((0.9,), (0.05, 1), _crop),
+    "flip": _Kind((0.0,), None, lambda image, _, _rng: np.ascontiguousarray(image[:, ::-1])),
+    "rotate": _Kind(
+        (5,), (-180, 180), lambda image, degrees, _: np.asarray(Image.fromarray(image).rotate(degrees, _BILINEAR))
+    ),
+    "blur": _Kind(
+        (1,),
+        (0.01, 1000),
+        lambda image, sigma, _: np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma))),
+    ),
+    "noise": _Kind(
+        (10, 25), (0.01, 1000), lambda image, sigma, rng: _rounded(image + sigma * rng.standard_normal(image.shape))
+    ),
+    "gamma": _Kind((1.3,), (0.01, 100), lambda image, gamma, _: _rounded(255 * (np.arange(256) / 255) ** gamma)[image]),
+    "blend": _Kind((0.9, 0.7, 0.5, 0.3), (0.001, 1), None),  # it takes another image
 }
+DEFAULT_KINDS = tuple(PlantKind(name, strength) for name, kind in _KINDS.items() for strength in kind.defaults)
 
 
 def in_release_size(pixels: Pixels, form: ReleaseFormat) -> Pixels:
@@ -226,22 +199,22 @@ def through_format(pixels: Pixels, form: ReleaseFormat) -> Pixels:
     """What is left of pixels after they were written and read in the release's file format."""
     if form.file_format != "JPEG":
         return pixels
-    buffer = io.BytesIO()
-    options: dict[str, Any] = {"quality": UNKNOWN_QUALITY}
-    if form.tables:
-        options = {"qtables": [list(table) for table in form.tables], "subsampling": max(form.subsampling, 0)}
-    Image.fromarray(pixels).save(buffer, format="JPEG", **options)
-    return np.asarray(Image.open(buffer))
+    if not form.tables:
+        return _opened(jpeg_bytes(pixels, UNKNOWN_QUALITY))
+    tables = [list(table) for table in form.tables]
+    return _opened(encoded(pixels, "JPEG", qtables=tables, subsampling=max(form.subsampling, 0)))
+
+
+def _opened(data: bytes) -> Pixels:
+    return np.asarray(Image.open(io.BytesIO(data)))
 
 
 def jpeg_quality(tables: Sequence[Sequence[int]]) -> int | None:
     """The quality setting that gives these quantisation tables; ``None``: they are not the usual ones."""
     wanted = [tuple(table) for table in tables]
-    mode = "L" if len(wanted) == 1 else "RGB"
+    black = np.zeros((8, 8) if len(wanted) == 1 else (8, 8, 3), dtype=np.uint8)
     for quality in range(1, 101) if wanted else ():
-        buffer = io.BytesIO()
-        Image.new(mode, (8, 8)).save(buffer, format="JPEG", quality=quality)
-        with Image.open(buffer) as image:
+        with Image.open(io.BytesIO(jpeg_bytes(black, quality))) as image:
             if [tuple(table) for table in image.quantization.values()] == wanted:  # type: ignore[attr-defined]
                 return quality
     return None
@@ -285,7 +258,7 @@ class Plants:
     original: str
     kinds: tuple[PlantKind, ...]
     pixels: tuple[Pixels, ...]
-    unreadable: tuple[Rejection, ...] = field(default=())
+    unreadable: tuple[Rejection, ...] = ()
 
 
 def plants_of(
@@ -296,12 +269,9 @@ def plants_of(
     seed: int,
     settings: PreparationSettings,
 ) -> Plants | Rejection:
-    """Reads an original again and makes its plants; runs in a worker process.
+    """Makes the plants of an original; a rejection if no recorded place holds its bytes. Runs in a worker process.
 
     Noise depends on seed, original and kind alone: not on what else is planted.
-
-    Returns:
-        The plants, or a rejection if no recorded place holds the original's bytes any more.
     """
     original = read_again(order.original, settings)
     if isinstance(original, Rejection):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provenance.images.decode import DEFAULT_MAX_PIXELS, frames_of
-from provenance.images.entries import DEFAULT_MAX_FILE_BYTES, check_size, item_from, rejection_of
+from provenance.images.entries import DEFAULT_MAX_FILE_BYTES, item_from, rejection_of
 from provenance.images.frames import BadInput, text_of
 from provenance.images.pixels import resized
 from provenance.images.source import read_item
@@ -73,11 +73,6 @@ def prepare_frames(item: Found, settings: PreparationSettings) -> list[Outcome]:
     return list(_outcomes(item, settings))
 
 
-def prepare_bytes(data: bytes, name: str, settings: PreparationSettings) -> Outcome:
-    """Prepares an image that is in memory already, under the label ``name``."""
-    return prepare(SourceItem(name, "", None, len(data), 0, 0, 0, content=data), settings)
-
-
 @dataclass(frozen=True, slots=True)
 class RecordedImage:
     """An image on record and where it may be read, the likeliest place first."""
@@ -93,7 +88,7 @@ class RecordedImage:
     def rejected(self, details: Sequence[str]) -> Rejection:
         """The rejection of an image that can't be had, under the first of its names."""
         detail = "; ".join(dict.fromkeys(details)) or "nothing on record says where it was"
-        first = self.places[0] if self.places else SourceItem(self.image_id, "", None, 0, 0, 0, 0)
+        first = self.places[0] if self.places else SourceItem(self.image_id, "")
         return rejection_of(first, RejectReason.UNREADABLE, detail)
 
 
@@ -143,7 +138,7 @@ def reading_again(recorded: RecordedImage, settings: PreparationSettings) -> Ite
 
 
 def _reread(item: SourceItem, image_id: str, settings: PreparationSettings) -> Reread:
-    data = _bytes_of(item, settings)
+    data = read_item(item, max_file_bytes=settings.max_file_bytes)
     # what is there now may not even be an image: decoding tells that first
     for frame in frames_of(data, item.name, max_pixels=settings.max_pixels):
         found = frame.image_id.partition("#")[0]
@@ -160,8 +155,8 @@ def _as_it_is_now(place: SourceItem) -> Found:
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
-        nothing = SourceItem(name, place.source, place.member or None, 0, 0, 0, 0)
-        return rejection_of(nothing, RejectReason.UNREADABLE, text_of(error))
+        gone = SourceItem(name, place.source, place.member or None)
+        return rejection_of(gone, RejectReason.UNREADABLE, text_of(error))
     return item_from(status, path, name, member=place.member or None, size_bytes=status.st_size)
 
 
@@ -170,17 +165,11 @@ def _outcomes(item: Found, settings: PreparationSettings) -> Iterator[Outcome]:
         yield item
         return
     try:
-        data = _bytes_of(item, settings)
+        data = read_item(item, max_file_bytes=settings.max_file_bytes)
         for frame in frames_of(data, item.name, max_pixels=settings.max_pixels):
             yield _prepared(item, frame, settings)
     except (BadInput, MemoryError) as error:
         yield _rejection(item, error)
-
-
-def _bytes_of(item: SourceItem, settings: PreparationSettings) -> bytes:
-    data = read_item(item, max_file_bytes=settings.max_file_bytes)
-    check_size(len(data), settings.max_file_bytes)
-    return data
 
 
 def _prepared(item: SourceItem, frame: Frame, settings: PreparationSettings) -> Prepared:

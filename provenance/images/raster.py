@@ -24,7 +24,6 @@ import io
 import struct
 import threading
 import warnings
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 
     from provenance.images.frames import Pixels
 
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM")
 _GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 _ORIENTATION = 0x0112
@@ -62,23 +60,16 @@ _one_at_a_time = threading.Lock()
 _TIFF_OFFSETS_AND_COUNTS = ((273, 279), (324, 325))
 _TIFF_TYPE_BYTES = dict(zip((*range(1, 14), 16, 17, 18), (1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 8, 8, 8), strict=True))
 _SIGNATURES = {
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
-    b"BM": "BMP",
-    b"GIF87a": "GIF",
-    b"GIF89a": "GIF",
-    b"RIFF": "WEBP",
-    b"\xff\x4f\xff\x51": "JPEG2000",
-    b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG2000",
-    b"P4": "PPM",
-    b"P5": "PPM",
-    b"P6": "PPM",
-    b"Pf": "PPM",
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "JPEG": (b"\xff\xd8\xff",),
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    "BMP": (b"BM",),
+    "WEBP": (b"RIFF",),
+    "GIF": (b"GIF87a", b"GIF89a"),
+    "JPEG2000": (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"),
+    "PPM": (b"P4", b"P5", b"P6", b"Pf"),
 }
+_FORMATS = tuple(_SIGNATURES)
 _UNSUPPORTED_WORDS = ("unsupported", "not supported", "not implemented", "cannot handle", "unknown")
 
 
@@ -101,7 +92,8 @@ class RasterDecoder(Decoder):
 
     def frames(self, data: bytes, max_pixels: int) -> Iterator[Picture]:
         """The first frame or page."""
-        with _unwarned():
+        # Pillow's warnings are kept from anyone who made them errors; the filters are the process's, hence the lock.
+        with _one_at_a_time, warnings.catch_warnings(action="ignore"):
             try:
                 picture = _decoded(data, max_pixels)
             except (BadInput, MemoryError):
@@ -109,14 +101,6 @@ class RasterDecoder(Decoder):
             except Exception as error:  # Pillow's plugins raise whatever damaged bytes make them raise
                 raise _diagnosed(data, error) from error
         yield picture
-
-
-@contextmanager
-def _unwarned() -> Iterator[None]:
-    """Keeps Pillow's warnings from anyone who made them errors; the filters are the process's, hence the lock."""
-    with _one_at_a_time, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _decoded(data: bytes, max_pixels: int) -> Picture:
@@ -130,7 +114,8 @@ def _decoded(data: bytes, max_pixels: int) -> Picture:
         if file_format == "PNG" and mode == "RGB" and data[24] == 16:
             # The transparent colour has 16 bits, the pixels that Pillow gives have 8: they can't be compared.
             image.info.pop("transparency", None)
-        return Picture(np.asarray(_upright(_eight_bits(image), _orientation(image))), file_format, mode)
+        pixels, turned = _eight_bits(image), _UPRIGHT_BY_ORIENTATION.get(_orientation(image))
+        return Picture(np.asarray(pixels if turned is None else pixels.transpose(turned)), file_format, mode)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -194,16 +179,11 @@ def _over_black(rgba: Image.Image) -> Image.Image:
     return black
 
 
-def _orientation(image: Image.Image) -> int | None:
+def _orientation(image: Image.Image) -> int:
     try:
-        return image.getexif().get(_ORIENTATION)
+        return image.getexif().get(_ORIENTATION) or 1
     except Exception:  # noqa: BLE001 - a damaged EXIF block raises all sorts, and says nothing about the pixels
-        return None
-
-
-def _upright(image: Image.Image, orientation: int | None) -> Image.Image:
-    method = _UPRIGHT_BY_ORIENTATION.get(orientation or 1)
-    return image if method is None else image.transpose(method)
+        return 1
 
 
 def _check_whole(data: bytes, image: Image.Image) -> None:
@@ -233,8 +213,8 @@ def _diagnosed(data: bytes, error: Exception) -> BadInput:
 
 def _format_of(data: bytes) -> str | None:
     """The format that the first bytes announce, of those that are read here; a part of a signature will do."""
-    for signature, name in _SIGNATURES.items():
-        if data.startswith(signature) or (len(data) > 1 and signature.startswith(data)):
+    for name, signatures in _SIGNATURES.items():
+        if data.startswith(signatures) or (len(data) > 1 and any(each.startswith(data) for each in signatures)):
             return name
     return None
 

@@ -10,6 +10,7 @@ import os
 import threading
 from collections import OrderedDict
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -197,8 +198,8 @@ class _FolderSource(Source):
             if problem is None:
                 yield file_item(path, name)
             else:
-                item = SourceItem(name, str(path), None, 0, 0, 0, 0)
-                yield rejection_of(item, RejectReason.UNREADABLE, f"a folder that can't be listed: {problem}")
+                detail = f"a folder that can't be listed: {problem}"
+                yield rejection_of(SourceItem(name, str(path)), RejectReason.UNREADABLE, detail)
 
     def _walk(self) -> Iterator[tuple[Path, str | None]]:
         """Depth first, by name: each file, and each folder that can't be listed with what went wrong."""
@@ -315,11 +316,7 @@ def _csv_paths(path: Path, rows: csv.DictReader[str]) -> list[str]:
 
 def _entries_reversed(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if not is_left_out(entry.name)), key=_entry_name, reverse=True)
-
-
-def _entry_name(entry: os.DirEntry[str]) -> str:
-    return entry.name
+        return sorted((entry for entry in entries if not is_left_out(entry.name)), key=attrgetter("name"), reverse=True)
 
 
 def _folder_key(folder: Path) -> tuple[int, int]:

@@ -14,10 +14,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from provenance.errors import SourceError
-from provenance.images import PreparationSettings, Prepared, open_source, prepare, prepare_bytes
-from provenance.vocabulary import Rejection
+from provenance.images import PreparationSettings, Prepared, open_source, prepare
+from provenance.vocabulary import Rejection, SourceItem
 
 SETTINGS = PreparationSettings(size=8, max_pixels=10_000)
+
+
+def prepare_bytes(data: bytes, name: str, settings: PreparationSettings) -> Prepared | Rejection:
+    return prepare(SourceItem(name, "", None, len(data), content=data), settings)
 
 
 def picture(mode: str) -> Image.Image:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from provenance.errors import SourceError
-from provenance.images import BadInput, open_source, read_item
-from provenance.images.source import _OPEN_ARCHIVES, _archives
+from provenance.images.frames import BadInput
+from provenance.images.source import _OPEN_ARCHIVES, _archives, open_source, read_item
 from provenance.vocabulary import Rejection, RejectReason, SourceItem
 
 if TYPE_CHECKING:

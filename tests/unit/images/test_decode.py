@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from provenance.images import BadInput, frames_of, pixel_digest
+from provenance.images.decode import frames_of
+from provenance.images.frames import BadInput, pixel_digest
 from provenance.vocabulary import RejectReason
 
 

@@ -9,19 +9,18 @@ import numpy as np
 import pytest
 
 from provenance.images import (
-    BadInput,
     PreparationSettings,
     Prepared,
     RecordedImage,
     Reread,
     decode,
-    frames_of,
     open_source,
-    prepare_bytes,
+    prepare,
     prepare_frames,
     read_again,
 )
-from provenance.images.frames import Decoder, Picture
+from provenance.images.decode import frames_of
+from provenance.images.frames import BadInput, Decoder, Picture
 from provenance.vocabulary import Rejection, RejectReason, SourceItem
 
 if TYPE_CHECKING:
@@ -29,6 +28,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SETTINGS = PreparationSettings(size=8)
+
+
+def prepare_bytes(data: bytes, name: str, settings: PreparationSettings) -> Prepared | Rejection:
+    return prepare(SourceItem(name, "", None, len(data), content=data), settings)
 
 
 class ToyDecoder(Decoder):

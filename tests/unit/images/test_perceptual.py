@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from provenance.images import PreparationSettings, RecordedImage, Reread, frames_of, perceptual_hash, reading_again
+from provenance.images import PreparationSettings, RecordedImage, Reread, perceptual_hash, reading_again
+from provenance.images.decode import frames_of
 from provenance.phantoms import fresh_phantom
 from provenance.vocabulary import Rejection, RejectReason, SourceItem
 

@@ -18,17 +18,20 @@ from provenance.images import (
     PreparationSettings,
     Prepared,
     RecordedImage,
-    frames_of,
     open_source,
-    pixel_digest,
     prepare,
-    prepare_bytes,
     reading_again,
 )
+from provenance.images.decode import frames_of
+from provenance.images.frames import pixel_digest
 from provenance.vocabulary import ImageFacts, Rejection, RejectReason, SourceItem
 
 SETTINGS = PreparationSettings()
 SHARED_DATA = Path(__file__).parents[4] / "shared" / "data"
+
+
+def prepare_bytes(data: bytes, name: str, settings: PreparationSettings) -> Prepared | Rejection:
+    return prepare(SourceItem(name, "", None, len(data), content=data), settings)
 
 
 def photo(mode: str, width: int = 300, height: int = 200) -> Image.Image:

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from provenance.errors import SourceError
-from provenance.images import BadInput, items_at, layout_sources, open_source, read_item
+from provenance.images.frames import BadInput
+from provenance.images.source import items_at, layout_sources, open_source, read_item
 from provenance.vocabulary import Rejection, RejectReason, SourceItem
 
 
