@@ -81,14 +81,11 @@ def load_settings(workspace: Path, **flags: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        shown = "hidden" if name in SECRET_FIELDS else repr(first.get("input"))
         raise UsageError(
-            f"setting {name}: {first['msg']} (given: {_shown(name, first.get('input'))})",
+            f"setting {name}: {first['msg']} (given: {shown})",
             hint=f"flag, environment variable PROVENANCE_{name.upper()}, or {file}",
         ) from None
-
-
-def _shown(name: str, value: Any) -> str:
-    return "hidden" if name in SECRET_FIELDS else repr(value)
 
 
 def _refuse_unknown_names(file: Path) -> None:

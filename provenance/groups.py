@@ -26,9 +26,10 @@ def group_rule(given: str | None) -> GroupRule:
     """
     if given is None:
         return lambda _name: None
-    if given.lower().endswith(".csv"):
-        return _rule_of_table(_read_table(Path(given)))
-    return _rule_of_expression(given)
+    if not given.lower().endswith(".csv"):
+        return _rule_of_expression(given)
+    groups = _read_table(Path(given))
+    return lambda name: groups.get(name) or groups.get(name.rsplit("/", 1)[-1])
 
 
 def _rule_of_expression(given: str) -> GroupRule:
@@ -40,20 +41,8 @@ def _rule_of_expression(given: str) -> GroupRule:
         raise UsageError(
             f"--group-from: {given!r} has no group in parentheses", hint="for example --group-from '(P[0-9]+)/'"
         )
-    key: str | int = "group" if "group" in expression.groupindex else 1
-
-    def rule(name: str) -> str | None:
-        found = expression.search(name)
-        return found.group(key) if found else None
-
-    return rule
-
-
-def _rule_of_table(groups: dict[str, str]) -> GroupRule:
-    def rule(name: str) -> str | None:
-        return groups.get(name) or groups.get(name.rsplit("/", 1)[-1])
-
-    return rule
+    key = "group" if "group" in expression.groupindex else 1
+    return lambda name: found[key] if (found := expression.search(name)) else None
 
 
 def _read_table(path: Path) -> dict[str, str]:

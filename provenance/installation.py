@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -54,7 +55,12 @@ class Installation(Resource):
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file, not a folder", hint="give --workspace another place")
         file, is_there = folder / SETTINGS_FILE, is_workspace(folder)
-        given = {name: _absolute(value) for name, value in settings.items() if value is not None}
+        given = {
+            # paths are kept absolute: a workspace is used from many folders
+            name: value.expanduser().resolve() if isinstance(value, Path) else value
+            for name, value in settings.items()
+            if value is not None
+        }
         if is_there and given:
             raise UsageError(f"{folder} is a workspace already", hint=f"edit {file}")
         loaded = load_settings(folder, **given)
@@ -307,8 +313,7 @@ class Installation(Resource):
     def close(self) -> None:
         """Release the index and the database; the workspace can be used again afterwards."""
         for name in ("index", "catalog"):
-            resource = self.__dict__.pop(name, None)
-            if resource is not None:
+            if (resource := self.__dict__.pop(name, None)) is not None:
                 resource.close()
 
 
@@ -340,16 +345,7 @@ def _write_settings(file: Path, text: str) -> None:
         ) from error
 
 
-def _absolute(value: Any) -> Any:
-    """Paths are kept absolute: a workspace is used from many folders."""
-    return value.expanduser().resolve() if isinstance(value, Path) else value
-
-
 def _toml_line(setting: tuple[str, Any]) -> str:
     name, value = setting
-    if isinstance(value, bool):
-        return f"{name} = {str(value).lower()}\n"
-    if isinstance(value, int | float):
-        return f"{name} = {value}\n"
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'{name} = "{text}"\n'
+    is_number = isinstance(value, int | float)  # true and false among them
+    return f"{name} = {str(value).lower() if is_number else json.dumps(str(value), ensure_ascii=False)}\n"

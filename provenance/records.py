@@ -164,7 +164,7 @@ class KnownOccurrence(NamedTuple):
 
 
 class PointFacts(NamedTuple):
-    """What the index keeps beside a vector."""
+    """What the index keeps beside a vector: opaque keys and the vector's digest, nothing that names anybody."""
 
     image_key: str
     group_key: str | None

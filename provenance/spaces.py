@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provenance.errors import NotFoundError, SpaceMismatchError
-from provenance.vocabulary import Box, DatasetKind
+from provenance.vocabulary import Box
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +28,8 @@ def common_space(catalog: Catalog, datasets: Sequence[Dataset], wanted: str | No
     Raises:
         SpaceMismatchError: If they share none, not the wanted one, or several such and none was chosen.
     """
-    spaces = {d.name: {c.space_id for c in catalog.collections_of(d.dataset_id)} for d in datasets}
+    collections = {d.name: catalog.collections_of(d.dataset_id) for d in datasets}
+    spaces = {name: {c.space_id for c in held} for name, held in collections.items()}
     common = set.intersection(*spaces.values())
     if wanted is not None:
         chosen = catalog.space(wanted)
@@ -41,7 +42,9 @@ def common_space(catalog: Catalog, datasets: Sequence[Dataset], wanted: str | No
         return chosen
     known = {space.space_id: space for space in catalog.spaces()}
     if len(common) > 1:  # one that an ingest began and never gave a vector is no choice
-        common = common - _empty_spaces(catalog, datasets) or common
+        empty = set(catalog.empty_collections())
+        begun = {c.space_id for held in collections.values() for c in held if c.collection_key in empty}
+        common = common - begun or common
     if not common:
         listed = "; ".join(f"{name}: {_named(known, ids)}" for name, ids in spaces.items())
         raise SpaceMismatchError(
@@ -119,22 +122,6 @@ def native_resolution(catalog: Catalog, dataset: Dataset) -> NativeResolution:
     return NativeResolution(resolution, total, total - sizes[resolution])
 
 
-def resolution_of_release(catalog: Catalog, name: str | None) -> Resolution | None:
-    """The native resolution of a release by name; ``None`` where no name is given.
-
-    Raises:
-        NotFoundError: If there is no such release, or it holds no image.
-    """
-    return None if name is None else native_resolution(catalog, catalog.dataset(name, DatasetKind.RELEASE)).resolution
-
-
-def _empty_spaces(catalog: Catalog, datasets: Sequence[Dataset]) -> set[str]:
-    """Spaces in which one of the datasets has a collection without any point."""
-    empty = set(catalog.empty_collections())
-    collections = (c for dataset in datasets for c in catalog.collections_of(dataset.dataset_id))
-    return {c.space_id for c in collections if c.collection_key in empty}
-
-
 def _named(known: Mapping[str, Space], ids: Iterable[str]) -> str:
     return ", ".join(sorted(f"{known[i].backbone} ({i[:18]})" for i in ids)) or "none"
 
@@ -148,8 +135,7 @@ def members_in(catalog: Catalog, dataset: Dataset, space: Space) -> tuple[str, t
     """
     keys = {c.space_id: c.collection_key for c in catalog.collections_of(dataset.dataset_id)}
     members = tuple(catalog.members(dataset.dataset_id, keys[space.space_id]))
-    missing = catalog.member_count(dataset.dataset_id) - len(members)
-    if missing:
+    if missing := catalog.member_count(dataset.dataset_id) - len(members):
         raise SpaceMismatchError(
             f"{missing} images of {dataset.kind.value} {dataset.name} have no vector in {space.backbone} yet",
             hint="run its ingest again with that backbone; nothing is left out in silence",

@@ -8,18 +8,11 @@ their embeddings are close. Both are asked for by default, either on request.
 No table of all pairs is ever held: hashes are compared block by block, vectors only for the pairs that remain.
 """
 
-from provenance.duplicates.report import (
-    DuplicateImage,
-    DuplicatePair,
-    DuplicateReport,
-    DuplicateRequest,
-    find_duplicates,
-)
+from provenance.duplicates.report import DuplicatePair, DuplicateReport, DuplicateRequest, find_duplicates
 from provenance.duplicates.rule import DuplicateRule
 from provenance.duplicates.twins import TwinReport, find_twins
 
 __all__ = [
-    "DuplicateImage",
     "DuplicatePair",
     "DuplicateReport",
     "DuplicateRequest",

@@ -56,12 +56,9 @@ class Looks:
 
 
 def looks_of(workspace: Installation, members: Sequence[Member], on_progress: OnProgress | None = None) -> Looks:
-    """The hashes of images; those that are not on record are computed from the sources and recorded.
+    """The hashes of images (in image_id order, every one once); what is not on record is computed and recorded.
 
-    Args:
-        workspace: Where to look.
-        members: Images, every one once, in image_id order.
-        on_progress: Called with ``Progress("hash", done, total)`` while sources are read.
+    ``on_progress`` is called with ``Progress("hash", done, total)`` while sources are read.
     """
     catalog = workspace.catalog
     keys = [member.image_key for member in members]

@@ -69,26 +69,15 @@ def hamming_pairs(
                 yield a + start, b + offset, distances[a, b].astype(np.int64)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class PairSearch:
-    """Finds the near-duplicates between two sides, or within one.
+    """Finds the near-duplicates between two sides; within one, each pair once, where both are the same."""
 
-    Args:
-        workspace: Where the vectors are.
-        space: The space they are in.
-        rule: What counts.
-        left: One side.
-        right: The other; ``None``: pairs within the left, each once.
-    """
-
-    def __init__(
-        self, workspace: Installation, space: Space, rule: DuplicateRule, left: Looks, right: Looks | None
-    ) -> None:
-        self._workspace = workspace
-        self._space = space
-        self._rule = rule
-        self._left = left
-        self._right = left if right is None else right
-        self._within = right is None
+    workspace: Installation
+    space: Space
+    rule: DuplicateRule
+    left: Looks
+    right: Looks
 
     def blocks(self, settled: Flags | None = None) -> Iterator[Pairs]:
         """All pairs, each once.
@@ -101,7 +90,7 @@ class PairSearch:
             VectorStoreError: If a stored vector is missing or is not the one that was recorded.
         """
         yield from self._by_hash(settled)
-        if self._rule.evidence is Evidence.EITHER:
+        if self.rule.evidence is Evidence.EITHER:
             yield from self._by_embedding(settled)
 
     def similarities(self, left: Int64s, right: Int64s) -> Float64s:
@@ -109,14 +98,14 @@ class PairSearch:
         found = [np.zeros(0)]
         for start in range(0, len(left), SCORED_AT_ONCE):
             part = slice(start, start + SCORED_AT_ONCE)
-            sides = ((self._left, left[part]), (self._right, right[part]))
+            sides = ((self.left, left[part]), (self.right, right[part]))
             found.append(similarities(*(_rows_of(looks, rows, self._load) for looks, rows in sides)))
         return np.concatenate(found)
 
     def _by_hash(self, settled: Flags | None) -> Iterator[Pairs]:
-        left, right = (np.flatnonzero(side.hashed) for side in (self._left, self._right))
-        second = None if self._within else self._right.hashes[right]
-        for a, b, distances in hamming_pairs(self._left.hashes[left], second, self._rule.hash_distance):
+        left, right = (np.flatnonzero(side.hashed) for side in (self.left, self.right))
+        second = None if self.right is self.left else self.right.hashes[right]
+        for a, b, distances in hamming_pairs(self.left.hashes[left], second, self.rule.hash_distance):
             # the closest first, and every row of the right before the next of the left
             order = np.lexsort((b, a, distances))
             rows, others, distances = left[a[order]], right[b[order]], distances[order]
@@ -131,43 +120,43 @@ class PairSearch:
     def _scored(self, rows: Int64s, others: Int64s, distances: Int64s) -> Iterator[Pairs]:
         exact = self.similarities(rows, others)
         keep = np.ones(len(rows), dtype=bool)
-        if self._rule.evidence is Evidence.BOTH:
-            keep = exact >= self._rule.min_similarity
+        if self.rule.evidence is Evidence.BOTH:
+            keep = exact >= self.rule.min_similarity
         if keep.any():
             yield Pairs(rows[keep], others[keep], distances[keep], exact[keep])
 
     def _by_embedding(self, settled: Flags | None) -> Iterator[Pairs]:
         """The pairs that the embedding alone finds; the others were given by hash."""
-        left = self._file(self._left.members)
-        right = None if self._within else self._file(self._right.members)
-        for rows, others, exact in pairs_in_file(left, right, self._rule.min_similarity):
-            known = self._left.hashed[rows] & self._right.hashed[others]
-            bits = np.bitwise_count(self._left.hashes[rows] ^ self._right.hashes[others]).astype(np.int64)
-            keep = ~known | (bits > self._rule.hash_distance)
+        left = self._file(self.left.members)
+        right = None if self.right is self.left else self._file(self.right.members)
+        for rows, others, exact in pairs_in_file(left, right, self.rule.min_similarity):
+            known = self.left.hashed[rows] & self.right.hashed[others]
+            bits = np.bitwise_count(self.left.hashes[rows] ^ self.right.hashes[others]).astype(np.int64)
+            keep = ~known | (bits > self.rule.hash_distance)
             if settled is not None:
                 keep &= ~settled[others]
             if keep.any():
                 distances = np.where(known, bits, UNKNOWN)
                 yield Pairs(rows[keep], others[keep], distances[keep], exact[keep])
-        prune(self._workspace.vector_folder, self._workspace.settings.vector_cache_bytes)
+        prune(self.workspace.vector_folder, self.workspace.settings.vector_cache_bytes)
 
     def _file(self, members: Sequence[Member]) -> Float32s:
         return ensure_vector_file(
-            self._workspace.vector_folder,
-            content_digest(self._space.space_id, [(m.image_id, m.vector_sha256) for m in members]),
+            self.workspace.vector_folder,
+            content_digest(self.space.space_id, [(m.image_id, m.vector_sha256) for m in members]),
             [m.vector_sha256 for m in members],
             lambda start, stop: self._load(members[start:stop]),
-            parts=self._space.parts,
-            dimension=self._space.dimension,
-            threads=self._workspace.settings.threads,
+            parts=self.space.parts,
+            dimension=self.space.dimension,
+            threads=self.workspace.settings.threads,
         )
 
     def _load(self, members: Sequence[Member]) -> Float32s:
         return load_vectors(
-            self._workspace.index,
+            self.workspace.index,
             [(m.collection_key, m.point_id, m.vector_sha256) for m in members],
-            parts=self._space.parts,
-            dimension=self._space.dimension,
+            parts=self.space.parts,
+            dimension=self.space.dimension,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +17,9 @@ from provenance.spaces import common_space, members_in
 from provenance.vocabulary import DatasetKind, Membership, Rejection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from provenance.catalog import Catalog
     from provenance.duplicates.hashing import Looks
     from provenance.ingest import OnProgress
     from provenance.installation import Installation
@@ -29,18 +31,12 @@ _log = room(__name__)
 MAX_PAIRS = 200_000
 """More pairs than this are an error: nobody reads them, and limits that give them are too loose."""
 
-_ORDER = (Membership.USED, Membership.NOT_USED, Membership.UNKNOWN)
+_ORDER = (Membership.USED, Membership.NOT_USED, Membership.UNKNOWN, None)
 
 
 @dataclass(frozen=True, slots=True)
 class DuplicateRequest:
-    """Where to look for duplicates.
-
-    Attributes:
-        sets: Names of real sets; within each and across all of them.
-        rule: What counts as a near-duplicate.
-        space: Backbone name or ``space_id`` (prefix); ``None``: the one space that all have in common.
-    """
+    """Where to look for duplicates: in real sets and across them, in the space that they share. See ``Workspace``."""
 
     sets: tuple[str, ...]
     rule: DuplicateRule = field(default_factory=DuplicateRule)
@@ -140,10 +136,7 @@ def find_duplicates(
 ) -> DuplicateReport:
     """Look for the same bytes, the same pixels and near-duplicates within sets and across them.
 
-    Args:
-        workspace: Where to look.
-        request: Which sets, and what counts.
-        on_progress: Called with ``Progress("hash", done, total)`` while sources are read for hashes.
+    ``on_progress`` is called with ``Progress("hash", done, total)`` while sources are read for hashes.
 
     Raises:
         NotFoundError: If a set is unknown or empty.
@@ -161,7 +154,7 @@ def find_duplicates(
         )
     by_set = [(one, members_in(catalog, one, space)[1]) for one in sets]
     looks = looks_of(workspace, _every_once(by_set), on_progress)
-    search = _Duplicates(workspace, space, request.rule, by_set, looks)
+    search = _Duplicates(catalog, by_set, looks, partial(PairSearch, workspace, space, request.rule))
     pairs = search.found()
     claimed = {m.image_id for one, members in by_set for m in members if one.membership is Membership.NOT_USED}
     return DuplicateReport(
@@ -192,21 +185,18 @@ class _Duplicates:
 
     def __init__(
         self,
-        workspace: Installation,
-        space: Space,
-        rule: DuplicateRule,
+        catalog: Catalog,
         by_set: Sequence[tuple[Dataset, Sequence[Member]]],
         looks: Looks,
+        search: Callable[[Looks, Looks], PairSearch],
     ) -> None:
-        self.workspace = workspace
-        self.space = space
-        self.rule = rule
         self.looks = looks
+        self.search = search
         self.sets_of: dict[str, list[Dataset]] = {}
         for one, members in by_set:
             for member in members:
                 self.sets_of.setdefault(member.image_key, []).append(one)
-        self.names = {one.dataset_id: workspace.catalog.occurrence_names([one.dataset_id]) for one, _ in by_set}
+        self.names = {one.dataset_id: catalog.occurrence_names([one.dataset_id]) for one, _ in by_set}
         self.groups = self._same_pixels()
         self.twins: set[str] = set()
         """image_ids of what is not used, or not known, and has a duplicate that is used."""
@@ -231,7 +221,7 @@ class _Duplicates:
         return [sorted(rows, key=self._claim) for rows in by_digest.values()]
 
     def _claim(self, row: int) -> int:
-        return min(_ORDER.index(claim) for claim in self._claims(row))
+        return min(map(_ORDER.index, self._claims(row)))
 
     def _claims(self, row: int) -> set[Membership]:
         member = self.looks.members[row]
@@ -254,7 +244,7 @@ class _Duplicates:
     def _pixels(self) -> Iterator[DuplicatePair]:
         first = np.array([rows[0] for rows in self.groups for _ in rows[1:]], dtype=np.int64)
         other = np.array([row for rows in self.groups for row in rows[1:]], dtype=np.int64)
-        exact = PairSearch(self.workspace, self.space, self.rule, self.looks, None).similarities(first, other)
+        exact = self.search(self.looks, self.looks).similarities(first, other)
         for left, right, similarity in zip(first.tolist(), other.tolist(), exact.tolist(), strict=True):
             yield DuplicatePair(self._image(left), self._image(right), False, True, 0, similarity)
         for rows in self.groups:
@@ -264,7 +254,7 @@ class _Duplicates:
         groups = {rows[0]: rows for rows in self.groups}
         firsts = sorted(groups)
         standing = self.looks.at(firsts)
-        for block in PairSearch(self.workspace, self.space, self.rule, standing, None).blocks():
+        for block in self.search(standing, standing).blocks():
             for a, b, bits, similarity in block.rows():
                 left, right = sorted((firsts[a], firsts[b]), key=lambda row: (self._claim(row), row))
                 self._note_twins(groups[left], groups[right])
@@ -278,8 +268,7 @@ class _Duplicates:
                 self.twins |= {self.looks.members[row].image_id for row in others}
 
     def _sets(self, member: Member) -> list[Dataset]:
-        known = [*_ORDER, None]
-        return sorted(self.sets_of[member.image_key], key=lambda one: (known.index(one.membership), one.name))
+        return sorted(self.sets_of[member.image_key], key=lambda one: (_ORDER.index(one.membership), one.name))
 
     def _image(self, row: int) -> DuplicateImage:
         member = self.looks.members[row]

@@ -43,10 +43,7 @@ class DuplicateRule:
 
     @classmethod
     def chosen(
-        cls,
-        evidence: Evidence = Evidence.BOTH,
-        hash_distance: int | None = None,
-        min_similarity: float | None = None,
+        cls, evidence: Evidence = Evidence.BOTH, hash_distance: int | None = None, min_similarity: float | None = None
     ) -> Self:
         """A rule with the defaults of its kind of evidence where a limit is ``None``.
 

@@ -62,13 +62,8 @@ def find_twins(
 ) -> TwinReport:
     """For each not-used image whether it has a duplicate among the used ones, and one that it has.
 
-    Args:
-        workspace: Where to look.
-        space: A whole-image space that both are embedded in.
-        rule: What counts as a near-duplicate.
-        used: In image_id order, every image once.
-        not_used: Likewise.
-        on_progress: Called with ``Progress("hash", done, total)`` while sources are read for hashes.
+    Both are embedded in ``space``, a whole-image space, and come in image_id order, every image once. ``on_progress``
+    as in ``find_duplicates``.
 
     Raises:
         VectorStoreError: If a stored vector is missing or damaged.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from provenance.embedding import onnx_engine, torch_engine
-from provenance.embedding.inference import IMAGENET_MEAN, IMAGENET_STD, Backbone, Engine
+from provenance.embedding.inference import IMAGENET_MEAN, IMAGENET_STD, Backbone, Engine, library_of_extra
 from provenance.embedding.parts import PartSpec, parts_of_file, split_layer
 from provenance.embedding.patches import is_patch_name, load_patches
 from provenance.embedding.weights import (
@@ -86,12 +86,9 @@ class BackboneSpec:
     hub_repository: str = ""
 
 
-_TORCHVISION_URL = "https://download.pytorch.org/models/"
-
-
 def _resnet50(name: str, digits: str) -> BackboneSpec:
     file_name = f"resnet50-{digits}.pth"
-    weights = PublishedWeights(file_name, _TORCHVISION_URL + file_name, digits)
+    weights = PublishedWeights(file_name, f"https://download.pytorch.org/models/{file_name}", digits)
     return BackboneSpec(name, "torchvision", "resnet50", weights, dimension=2048)
 
 
@@ -276,9 +273,8 @@ def _hub_cache(repository: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(repository, _HUB_FILE)
-    if not isinstance(found, str) or not re.fullmatch(r"[0-9a-f]{64}", Path(found).resolve().name):
-        return None
-    return Path(found)
+    is_named = isinstance(found, str) and re.fullmatch(r"[0-9a-f]{64}", Path(found).resolve().name)
+    return Path(str(found)) if is_named else None
 
 
 def _torchvision_spec(name: str) -> BackboneSpec:
@@ -309,7 +305,7 @@ def _torchvision_spec(name: str) -> BackboneSpec:
 
 
 def _timm_spec(name: str) -> BackboneSpec:
-    timm = torch_engine.import_timm()
+    timm = library_of_extra("timm", "timm")
     architecture = name.removeprefix("timm:")
     if not timm.is_model(architecture):
         raise _unknown(name, [f"timm:{known}" for known in timm.list_models()])

@@ -28,6 +28,7 @@ import traceback
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, cast
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from provenance.arrays import Float32s, Uint8s
+    from provenance.embedding.inference import Backbone
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -62,17 +64,6 @@ _BOOTSTRAP = (
 )
 
 
-class Embedder(Protocol):
-    """What an executor needs of a backbone."""
-
-    @property
-    def batch_size(self) -> int:
-        """The most images that ``embed`` takes at once."""
-
-    def embed(self, pixels: Uint8s) -> Float32s:
-        """uint8 (n, size, size, 3) -> float32 (n, parts, dimension)."""
-
-
 class Executor(Protocol):
     """Runs preparing and inference, somewhere."""
 
@@ -90,10 +81,9 @@ class Executor(Protocol):
             EmbeddingError: If what runs it dies; the message names the item it had.
             Exception: What ``prepare`` raised, as it would inline.
         """
-        ...
 
     def embedded(
-        self, stream: Iterable[P], backbone: Embedder, pixels_of: Callable[[P], Uint8s | None]
+        self, stream: Iterable[P], backbone: Backbone, pixels_of: Callable[[P], Uint8s | None]
     ) -> Generator[list[tuple[P, Float32s | None]], None, None]:
         """Embeds what needs it of a stream; every input comes out exactly once, in order.
 
@@ -109,16 +99,11 @@ class Executor(Protocol):
         Raises:
             EmbeddingError: If the backbone fails.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """The executor of one machine.
-
-    Attributes:
-        workers: Processes that prepare; 0: the caller's thread does.
-    """
+    """The executor of one machine: so many workers prepare; 0: the caller's thread does."""
 
     workers: int
 
@@ -135,10 +120,9 @@ class Processes:
         def run(item: T) -> P:
             worker = idle.get()
             try:
-                result: P = worker.call(item)
+                return cast("P", worker.call(item))
             finally:
                 idle.put(worker)
-            return result
 
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="prepare")
         waiting: deque[Future[P]] = deque()
@@ -161,7 +145,7 @@ class Processes:
                 worker.close()
 
     def embedded(
-        self, stream: Iterable[P], backbone: Embedder, pixels_of: Callable[[P], Uint8s | None]
+        self, stream: Iterable[P], backbone: Backbone, pixels_of: Callable[[P], Uint8s | None]
     ) -> Generator[list[tuple[P, Float32s | None]], None, None]:
         """See ``Executor``; the backbone runs in a thread of its own."""
         pool = ThreadPoolExecutor(1, thread_name_prefix="embed")
@@ -196,25 +180,20 @@ def _batches(
         yield batch
 
 
-def _embedded(batch: list[tuple[P, Uint8s | None]], backbone: Embedder) -> list[tuple[P, Float32s | None]]:
+def _embedded(batch: list[tuple[P, Uint8s | None]], backbone: Backbone) -> list[tuple[P, Float32s | None]]:
     pixels = [image for _, image in batch if image is not None]
     vectors = iter(backbone.embed(np.stack(pixels)) if pixels else ())
     return [(each, None if image is None else next(vectors)) for each, image in batch]
 
 
 class Worker:
-    """The parent's end of one worker process.
-
-    Args:
-        function: What it runs; pickled, so it must be importable.
-    """
+    """The parent's end of one worker process, which runs one function: pickled, so it must be importable."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
-        greeting = pickle.dumps(sys.path) + _framed(function)
-        command = [sys.executable, "-P", "-c", _BOOTSTRAP]
+        self._greeting = pickle.dumps(sys.path) + _framed(function)
         try:
             self._process = subprocess.Popen(  # noqa: S603
-                command,
+                [sys.executable, "-P", "-c", _BOOTSTRAP],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**_ALLOCATOR, **os.environ},
@@ -224,7 +203,6 @@ class Worker:
             raise EmbeddingError(f"a worker process can't be started: {error}", hint="use fewer workers") from error
         self._requests = cast("BinaryIO", self._process.stdin)
         self._replies = cast("BinaryIO", self._process.stdout)
-        self._greeting = greeting
 
     def call(self, item: Any) -> Any:
         """Runs the function on one item in the worker and waits for the result.
@@ -253,10 +231,8 @@ class Worker:
     def close(self) -> None:
         """Closes the streams of an ended process."""
         for stream in (self._requests, self._replies):
-            try:
+            with suppress(OSError):  # what was still buffered for a process that is gone
                 stream.close()
-            except OSError:  # what was still buffered for a process that is gone
-                continue
 
     def _exit_code(self) -> int:
         try:

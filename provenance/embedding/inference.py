@@ -7,7 +7,8 @@ padded with black images, and no network here mixes the images of a batch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -115,8 +116,15 @@ def normalized(features: Float32s) -> Float32s:
     return unit
 
 
-def missing_extra(library: str, extra: str) -> EmbeddingError:
-    """The error for a library that an extra brings and that is not installed."""
-    return EmbeddingError(
-        f"the library {library} is not installed", hint=f"install it with `pip install 'provenance-audit[{extra}]'`"
-    )
+def library_of_extra(library: str, extra: str) -> Any:
+    """A library that an extra brings.
+
+    Raises:
+        EmbeddingError: If it is not installed.
+    """
+    try:
+        return import_module(library)
+    except ImportError as error:
+        raise EmbeddingError(
+            f"the library {library} is not installed", hint=f"install it with `pip install 'provenance-audit[{extra}]'`"
+        ) from error

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from provenance.embedding.inference import IMAGENET_MEAN, IMAGENET_STD, Engine, missing_extra
+from provenance.embedding.inference import IMAGENET_MEAN, IMAGENET_STD, Engine, library_of_extra
 from provenance.errors import EmbeddingError
 
 if TYPE_CHECKING:
@@ -54,10 +54,7 @@ def open_file(path: Path, parts: PartSpec | None, *, device: str, threads: int |
 
 
 def _session(content: bytes, path: Path, *, device: str, threads: int | None) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise missing_extra("onnxruntime", "onnx") from error
+    onnxruntime = library_of_extra("onnxruntime", "onnx")
     # The field name of weights that lie in a second file, as the format writes it: the digest would not cover them.
     if b"\n\x08location\x12" in content:
         raise EmbeddingError(
@@ -72,12 +69,10 @@ def _session(content: bytes, path: Path, *, device: str, threads: int | None) ->
     options.log_severity_level = 3
     # Threads that spin while they wait would take the cores from decoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    available = onnxruntime.get_available_providers()
-    cuda = device.startswith("cuda") or (device == "auto" and "CUDAExecutionProvider" in available)
+    gpu, available = "CUDAExecutionProvider", onnxruntime.get_available_providers()
+    providers = [gpu] if device.startswith("cuda") or (device == "auto" and gpu in available) else []
     try:
-        return onnxruntime.InferenceSession(
-            content, options, providers=[*(["CUDAExecutionProvider"] if cuda else []), "CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(content, options, providers=[*providers, "CPUExecutionProvider"])
     except Exception as error:  # the runtime's errors share no base class
         raise EmbeddingError(
             f"ONNX Runtime refuses the backbone file {path}: {error}", hint="check it with onnx.checker.check_model"

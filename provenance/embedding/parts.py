@@ -124,17 +124,16 @@ def _cells(output: NDArray[Any], grid: int) -> NDArray[Any]:
             f"an output of shape {output.shape} is no feature map of {grid} x {grid} cells or more",
             hint="take another layer, or a coarser grid: NAME:LAYER/GRID, or --parts map/GRID",
         )
-    rows, columns = (_bounds(length, grid) for length in output.shape[2:])
+    rows, columns = (
+        [(place * length // grid, -(-(place + 1) * length // grid)) for place in range(grid)]
+        for length in output.shape[2:]
+    )
     cells = [
         output[:, :, top:bottom, left:right].mean(axis=(2, 3), dtype=np.float32)
         for top, bottom in rows
         for left, right in columns
     ]
     return np.stack(cells, axis=1)
-
-
-def _bounds(length: int, grid: int) -> list[tuple[int, int]]:
-    return [(place * length // grid, -(-(place + 1) * length // grid)) for place in range(grid)]
 
 
 def _tokens(output: NDArray[Any], *, drop: bool) -> NDArray[Any]:

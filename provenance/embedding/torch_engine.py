@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from provenance.embedding.inference import IMAGENET_MEAN, IMAGENET_STD, Engine, missing_extra
+from provenance.embedding.inference import IMAGENET_MEAN, IMAGENET_STD, Engine, library_of_extra
 from provenance.errors import EmbeddingError
 
 if TYPE_CHECKING:
@@ -118,26 +118,21 @@ def open_file(path: Path, parts: PartSpec | None, *, device: str, threads: int |
     Raises:
         EmbeddingError: If it is no TorchScript archive.
     """
-    network, device = _scripted(path), choose_device(device)
-    return TorchEngine(network, mean=IMAGENET_MEAN, std=IMAGENET_STD, device=device, threads=threads, parts=parts)
-
-
-def _scripted(path: Path) -> nn.Module:
     import warnings
 
     import torch
 
     try:
-        with warnings.catch_warnings():
-            # PyTorch advises other formats for new files; the old ones stay readable.
-            warnings.simplefilter("ignore", FutureWarning)
+        # PyTorch advises other formats for new files; the old ones stay readable.
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
             network: nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError, OSError) as error:
         raise EmbeddingError(
             f"the backbone file {path} is no TorchScript archive: {str(error).splitlines()[0]}",
             hint="save it with torch.jit.save; a state dict goes with --backbone NAME --weights FILE",
         ) from error
-    return network
+    device = choose_device(device)
+    return TorchEngine(network, mean=IMAGENET_MEAN, std=IMAGENET_STD, device=device, threads=threads, parts=parts)
 
 
 def _flat(output: Any) -> Tensor:
@@ -146,17 +141,11 @@ def _flat(output: Any) -> Tensor:
 
     if not isinstance(output, torch.Tensor):
         raise TypeError(f"the network gives a {type(output).__name__}, not one tensor")
-    if output.ndim == 4:
-        return output.mean(dim=(2, 3))
-    return output
+    return output.mean(dim=(2, 3)) if output.ndim == 4 else output
 
 
 def torchvision_network(architecture: str) -> tuple[nn.Module, tuple[str, ...]]:
-    """A torchvision classification network whose last layer is removed.
-
-    Returns:
-        The network (output: (n, d) features) and the names of the removed heads.
-    """
+    """A torchvision classifier without its last layer (output: (n, d) features), and the names of removed heads."""
     import torchvision
 
     auxiliary = _AUXILIARY.get(architecture, ())
@@ -172,34 +161,17 @@ def torchvision_network(architecture: str) -> tuple[nn.Module, tuple[str, ...]]:
 
 def timm_network(architecture: str) -> tuple[nn.Module, tuple[str, ...]]:
     """A timm network that gives pooled features (``num_classes=0``), and the names of its classifiers."""
-    timm = import_timm()
-    network = timm.create_model(architecture, pretrained=False, num_classes=0)
+    network = library_of_extra("timm", "timm").create_model(architecture, pretrained=False, num_classes=0)
     heads = network.pretrained_cfg.get("classifier") or ()
     return network, (heads,) if isinstance(heads, str) else tuple(heads)
 
 
 def efficientnet_lite_network(architecture: str) -> tuple[nn.Module, tuple[str, ...]]:
     """EfficientNet-Lite of the ``offline`` extra: average-pooled features before its classifier."""
-    try:
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise missing_extra("efficientnet_lite_pytorch", "offline") from error
-    network: nn.Module = EfficientNet.from_name(architecture)
+    library = library_of_extra("efficientnet_lite_pytorch", "offline")
+    network: nn.Module = library.EfficientNet.from_name(architecture)
     _replace_by_identity(network, "_fc")
     return network, ("_fc",)
-
-
-def import_timm() -> Any:
-    """The timm library.
-
-    Raises:
-        EmbeddingError: If it is not installed.
-    """
-    try:
-        import timm
-    except ImportError as error:
-        raise missing_extra("timm", "timm") from error
-    return timm
 
 
 def up_to_layer(network: nn.Module, layer: str) -> nn.Module:
@@ -239,10 +211,9 @@ def up_to_layer(network: nn.Module, layer: str) -> nn.Module:
 
 
 def fuse_batch_norms(network: nn.Module) -> None:
-    """Folds the batch normalisations of a torchvision ResNet into the convolutions before them, in place.
+    """Folds a torchvision ResNet's batch normalisations into the convolutions before them: fewer passes over memory.
 
-    The same function in evaluation mode, in fewer passes over memory. Networks of other families are left as
-    they are: only here is it known which normalisation follows which convolution.
+    Networks of other families stay as they are: only here is it known which normalisation follows which convolution.
     """
     from torch import nn
     from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -265,13 +236,13 @@ def _last_classifier(network: nn.Module) -> str:
     """Name of the last layer that maps features to classes; a convolution in SqueezeNet, linear elsewhere."""
     from torch import nn
 
-    names: list[str] = [
+    main: list[str] = [
         name
         for name, module in network.named_modules()
         if (isinstance(module, nn.Linear) and module.out_features == _IMAGENET_CLASSES)
         or (isinstance(module, nn.Conv2d) and module.out_channels == _IMAGENET_CLASSES)
+        if not name.lower().startswith("aux")
     ]
-    main = [name for name in names if not name.lower().startswith("aux")]
     if not main:
         raise EmbeddingError(f"no classifier found in {type(network).__name__}: it can't serve as a backbone")
     return main[-1]

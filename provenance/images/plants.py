@@ -262,12 +262,7 @@ class Plants:
 
 
 def plants_of(
-    order: PlantOrder,
-    *,
-    kinds: tuple[PlantKind, ...],
-    form: ReleaseFormat,
-    seed: int,
-    settings: PreparationSettings,
+    order: PlantOrder, *, kinds: tuple[PlantKind, ...], form: ReleaseFormat, seed: int, settings: PreparationSettings
 ) -> Plants | Rejection:
     """Makes the plants of an original; a rejection if no recorded place holds its bytes. Runs in a worker process.
 

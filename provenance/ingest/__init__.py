@@ -5,7 +5,7 @@
 """
 
 from provenance.ingest.embed import EmbedReport, Reembedding, run_embed
-from provenance.ingest.record import Writer, payload_of, told_apart
+from provenance.ingest.record import Writer
 from provenance.ingest.request import (
     IngestReport,
     IngestRequest,
@@ -14,24 +14,19 @@ from provenance.ingest.request import (
     image_ids_digest,
     layout_requests,
 )
-from provenance.ingest.run import IngestRun, recorded_run, run_ingest
-from provenance.records import Generator
+from provenance.ingest.run import recorded_run, run_ingest
 
 __all__ = [
     "EmbedReport",
-    "Generator",
     "IngestReport",
     "IngestRequest",
-    "IngestRun",
     "OnProgress",
     "Progress",
     "Reembedding",
     "Writer",
     "image_ids_digest",
     "layout_requests",
-    "payload_of",
     "recorded_run",
     "run_embed",
     "run_ingest",
-    "told_apart",
 ]

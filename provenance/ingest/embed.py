@@ -69,12 +69,7 @@ def run_embed(
 ) -> EmbedReport:
     """Add a backbone's space to a set or release, from its recorded sources. Running it again goes on.
 
-    Args:
-        workspace: Where.
-        name: The set or release.
-        backbone: Gives the vectors.
-        on_progress: Told after each batch.
-        stop: Set by somebody else, it ends the run after the batch in flight.
+    ``on_progress`` and ``stop`` as in ``run_ingest``.
 
     Raises:
         NotFoundError: If there is no such set or release.

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from provenance.groups import GroupRule
     from provenance.index import VectorIndex
     from provenance.installation import Installation
-    from provenance.records import PointFacts
     from provenance.vocabulary import ImageFacts, Space
 
 LOOK_UP = 1000
@@ -119,12 +118,7 @@ class Writer:
             ids = [identity for identity, _ in written]
             facts = self.catalog.point_facts(self.collection_key, ids)
             vectors = np.stack([vector for _, vector in written])
-            payloads = [payload_of(facts[identity]) for identity in ids]
+            payloads = [facts[identity]._asdict() for identity in ids]
             self.index.upsert(self.collection_key, Points(ids, vectors, payloads))
             self.index.flush(self.collection_key)
             self.catalog.acknowledge(self.collection_key, ids)
-
-
-def payload_of(facts: PointFacts) -> dict[str, Any]:
-    """What the index keeps beside a vector: opaque keys and the vector's digest, nothing that names anybody."""
-    return facts._asdict()

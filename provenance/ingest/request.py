@@ -32,18 +32,7 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class IngestRequest:
-    """What to ingest, and under which name.
-
-    Attributes:
-        sources: Folders, files, list files or archives, read in this order.
-        name: The set's or release's name.
-        kind: Set or release.
-        membership: Default membership of a set; ``None`` for a release.
-        generator: Generator of a release; ``None`` for a set.
-        modality: DICOM's code, such as ``CT``; empty: not stated.
-        group_from: CSV file or regular expression that gives each image its group.
-        rehash: Read every file again, also those whose size, times and inode are on record.
-    """
+    """What to ingest, and under which name; a set has a membership, a release a generator. See ``Workspace.ingest``."""
 
     sources: tuple[Path, ...]
     name: str

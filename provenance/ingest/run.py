@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import PurePath
 from threading import Event
 from typing import TYPE_CHECKING
@@ -68,14 +68,9 @@ def run_ingest(
     on_progress: OnProgress | None = None,
     stop: Event | None = None,
 ) -> IngestReport:
-    """Bring sources into a set or release, in the backbone's space.
+    """Bring sources into a set or release, in the backbone's space; ``on_progress`` is told after each batch.
 
-    Args:
-        workspace: Where to.
-        request: What, and under which name.
-        backbone: Gives the vectors.
-        on_progress: Told after each batch.
-        stop: Set by somebody else, it ends the run after the batch in flight; the report says ``interrupted``.
+    Once ``stop`` is set, by somebody else, the run ends after the batch in flight; the report says ``interrupted``.
 
     Raises:
         SourceError: If a source can't be read (nothing is recorded then), or no image of it can.
@@ -206,18 +201,13 @@ class IngestRun:
 
     def _lies_in_rejected(self, item: Found) -> bool:
         """Whether a folder above it could not be listed before: recording the item takes that reject back."""
-        if not self.rejected_before:
-            return False
-        return any((str(folder), "") in self.rejected_before for folder in PurePath(item.source).parents)
+        before = self.rejected_before
+        return bool(before) and any((str(folder), "") in before for folder in PurePath(item.source).parents)
 
     def _planned(self, prepared: Iterable[Outcome]) -> Generator[_Plan, None, None]:
-        chunk: list[Outcome] = []
-        for outcome in prepared:
-            chunk.append(outcome)
-            if len(chunk) == CHUNK:
-                yield from self._plan(chunk)
-                chunk = []
-        yield from self._plan(chunk)
+        stream = iter(prepared)
+        while chunk := list(islice(stream, CHUNK)):
+            yield from self._plan(chunk)
 
     def _plan(self, chunk: Sequence[Outcome]) -> Sequence[_Plan]:
         images = [outcome for outcome in chunk if isinstance(outcome, Prepared)]
@@ -234,13 +224,11 @@ class IngestRun:
             if isinstance(outcome, Rejection):
                 plans.append(outcome)
             elif (image_id := outcome.facts.image_id) in forgotten:
-                plans.append(
-                    rejection_of(outcome.item, RejectReason.FORGOTTEN, "was forgotten on request; it stays out")
-                )
+                detail = "was forgotten on request; it stays out"
+                plans.append(rejection_of(outcome.item, RejectReason.FORGOTTEN, detail))
             else:
                 self._refuse_change_of_sealed(outcome)
-                action = self._action(image_id, indexed, elsewhere)
-                plans.append(_Planned(outcome, action, elsewhere.get(image_id)))
+                plans.append(_Planned(outcome, self._action(image_id, indexed, elsewhere), elsewhere.get(image_id)))
                 self.seen.add(image_id)
         return plans
 
@@ -252,15 +240,13 @@ class IngestRun:
         return _Action.COPY if image_id in elsewhere else _Action.EMBED
 
     def _refuse_change_of_sealed(self, prepared: Prepared) -> None:
-        if self.sealed_ids is None or prepared.facts.image_id in self.sealed_ids:
-            return
-        if (prepared.item.source, prepared.item.member or "") in self.rejected_before:
-            return
-        raise ConflictError(
-            f"release {self.request.name} is sealed and does not hold {prepared.item.name} "
-            f"({prepared.facts.image_id[:19]}...)",
-            hint="other content needs another name: --release NAME",
-        )
+        item, image_id = prepared.item, prepared.facts.image_id
+        is_held = self.sealed_ids is None or image_id in self.sealed_ids
+        if not is_held and (item.source, item.member or "") not in self.rejected_before:
+            raise ConflictError(
+                f"release {self.request.name} is sealed and does not hold {item.name} ({image_id[:19]}...)",
+                hint="other content needs another name: --release NAME",
+            )
 
     def _write(self, batch: Sequence[tuple[_Plan, Float32s | None]]) -> None:
         refused: list[Rejection] = []
@@ -302,8 +288,8 @@ class IngestRun:
         if not plans:
             return {}
         origins = [plan.origin for plan in plans if plan.origin is not None]
-        shape = {"parts": self.space.parts, "dimension": self.space.dimension}
-        vectors = load_vectors(self.workspace.index, origins, **shape)
+        parts, dimension = self.space.parts, self.space.dimension
+        vectors = load_vectors(self.workspace.index, origins, parts=parts, dimension=dimension)
         return {id(plan): vector for plan, vector in zip(plans, vectors, strict=True)}
 
     def _count(self, images: Sequence[_Planned], rejected: int) -> None:
@@ -334,8 +320,7 @@ class IngestRun:
     def _seal(self) -> bool:
         dataset_id = self.dataset.dataset_id
         members = frozenset(self.catalog.member_ids(dataset_id))
-        missing = members - self.seen
-        if missing:
+        if missing := members - self.seen:
             raise ConflictError(
                 f"release {self.request.name} holds {len(missing)} images that this source does not "
                 f"(first: {min(missing)[:19]}...)",

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 from provenance.errors import CatalogError, ProvenanceError, SourceError, UsageError, VectorStoreError
 from provenance.groups import group_rule
 from provenance.images import items_at, open_source
-from provenance.ingest import IngestRequest, IngestRun, told_apart
+from provenance.ingest.record import told_apart
+from provenance.ingest.run import IngestRun
 from provenance.logs import note, room
 from provenance.vocabulary import SETTLE_SECONDS, DatasetKind, Rejection, SourceItem
 
 if TYPE_CHECKING:
     from provenance.embedding import Backbone
+    from provenance.ingest.request import IngestRequest
     from provenance.installation import Installation
     from provenance.vocabulary import Found
 
@@ -60,17 +62,10 @@ def watch(
     once: bool = False,
     stop: Event | None = None,
 ) -> None:
-    """Ingest what is in a folder, then what arrives, until ``stop`` is set.
+    """Ingest what is in a folder, then what arrives, until ``stop`` is set. See ``Workspace.watch``.
 
-    Args:
-        workspace: Where to; closed between batches, so that other processes can use a local index.
-        request: One folder and the set it goes into.
-        backbone: Gives the vectors.
-        on_batch: Told after each batch.
-        on_problem: Told of a locked store or a database that is away; the batch is tried again until it goes in.
-        settle_seconds: How long a file must not have changed.
-        once: End when everything that is there has gone in; errors are raised then.
-        stop: Set by somebody else, it ends the watch after the batch in flight.
+    The workspace is closed between batches, so that other processes can use a local index. ``on_problem`` is told of a
+    locked store or a database that is away; the batch is tried again until it goes in.
 
     Raises:
         UsageError: If the request is not one folder and a set.
@@ -126,7 +121,8 @@ class _Watch:
             except (VectorStoreError, CatalogError) as error:
                 if once:
                     raise
-                self._retry_later()
+                self.retry_seconds = min(max(2 * self.retry_seconds, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)
+                self.retry_at = self.scan_at = time.monotonic() + self.retry_seconds
                 note(_log, "batch put off", level=logging.WARNING, error=error.message, seconds=self.retry_seconds)
                 on_problem(error, self.retry_seconds)
             finally:
@@ -138,8 +134,7 @@ class _Watch:
         """The paths that changed since the last time; an empty set where nothing did for one tick."""
         import watchfiles
 
-        tick_seconds = min(max(self.settle_seconds / 4, 0.05), _LONGEST_TICK_SECONDS)
-        tick_ms = int(tick_seconds * 1000)
+        tick_ms = int(1000 * min(max(self.settle_seconds / 4, 0.05), _LONGEST_TICK_SECONDS))
         settings = {"debounce": tick_ms, "rust_timeout": tick_ms, "yield_on_timeout": True, "stop_event": self.stop}
         try:
             for changes in watchfiles.watch(self.root, watch_filter=None, ignore_permission_denied=True, **settings):  # type: ignore[arg-type]
@@ -205,12 +200,8 @@ class _Watch:
                 run.take(unknown)
             rejected = {(one.source, one.member) for one in run.rejections}
             self.refused.update((one.source, one) for one in unknown if (one.source, one.member) in rejected)
-            return WatchBatch(
-                run_id=run.writer.run_id,
-                counts=run.all_counts,
-                rejections=tuple(run.rejections),
-                image_count=self.workspace.catalog.member_count(dataset.dataset_id),
-            )
+            count = self.workspace.catalog.member_count(dataset.dataset_id)
+            return WatchBatch(run.writer.run_id, run.all_counts, tuple(run.rejections), count)
         finally:
             self.workspace.close()
 
@@ -224,7 +215,3 @@ class _Watch:
             return
         told = told_apart(found, catalog, dataset.dataset_id, keys[0], self.groups)
         yield from (one for one, image_id in told if image_id is None)
-
-    def _retry_later(self) -> None:
-        self.retry_seconds = min(max(2 * self.retry_seconds, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)
-        self.retry_at = self.scan_at = time.monotonic() + self.retry_seconds

@@ -32,7 +32,7 @@ from provenance.catalog import Catalog, head_revision, require_empty, restore_fr
 from provenance.errors import ConflictError, SourceError, VectorStoreError
 from provenance.files import sync_folder
 from provenance.index import CollectionSpec, Points, vector_digest
-from provenance.ingest import Progress, payload_of
+from provenance.ingest import Progress
 from provenance.keeping.reconcile import reconcile
 from provenance.logs import room, step
 from provenance.version import __version__
@@ -273,7 +273,7 @@ class _Unpacking:
         for point, vector in zip(ids, vectors, strict=True):
             if point not in facts or facts[point].vector_sha256 != vector_digest(vector):
                 raise SourceError(f"point {point} of collection {key} is not what the backup's catalog says")
-        self.index.upsert(key, Points(ids, vectors, [payload_of(facts[point]) for point in ids]))
+        self.index.upsert(key, Points(ids, vectors, [facts[point]._asdict() for point in ids]))
         self.done += len(ids)
 
 

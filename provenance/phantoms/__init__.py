@@ -5,28 +5,15 @@ noise) that follows from a seed alone. They serve the demo and tests. They are n
 that is found on them says anything about real scanners or real generators.
 """
 
-from provenance.phantoms.anatomy import (
-    PHANTOM_VERSION,
-    SIZE,
-    PhantomSlice,
-    Pixels,
-    fresh_phantom,
-    patient_slices,
-    phantom,
-)
-from provenance.phantoms.release import CopyKind, PlannedImage, copied, plan_release, planted_image
+from provenance.phantoms.anatomy import PHANTOM_VERSION, Pixels, patient_slices
+from provenance.phantoms.release import CopyKind, PlannedImage, plan_release, planted_image
 
 __all__ = [
     "PHANTOM_VERSION",
-    "SIZE",
     "CopyKind",
-    "PhantomSlice",
     "Pixels",
     "PlannedImage",
-    "copied",
-    "fresh_phantom",
     "patient_slices",
-    "phantom",
     "plan_release",
     "planted_image",
 ]

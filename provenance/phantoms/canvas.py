@@ -88,14 +88,10 @@ class Canvas:
     def paint(
         self, shape: Shape, hu: float, *, grain: float = 0.0, edge: float = 1.0, within: FloatArray | None = None
     ) -> None:
-        """Paint a tissue over what is there.
+        """Paint a tissue of this mean value over what is there.
 
-        Args:
-            shape: Where.
-            hu: Its mean value.
-            grain: Standard deviation of its texture in HU.
-            edge: Width of its edge in pixels.
-            within: Coverage (size, size) that it is confined to.
+        ``grain`` is the standard deviation of its texture in HU, ``edge`` the width of its edge in pixels, ``within``
+        the coverage (size, size) that it is confined to.
         """
         window, cover = self._covered(shape, edge)
         if within is not None:

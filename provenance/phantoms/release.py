@@ -88,13 +88,7 @@ def plan_release(used: Sequence[str], *, copies_per_kind: int, seed: int) -> lis
 
 
 def planted_image(planned: PlannedImage, source: Pixels | None, *, seed: int) -> Pixels:
-    """Pixels of a planned image, uint8, before it is stored.
-
-    Args:
-        planned: What it is to be.
-        source: Pixels of the slice it is copied from; ``None`` for a fresh phantom.
-        seed: The release's seed.
-    """
+    """Pixels of a planned image, uint8, before it is stored; ``source``: of the slice that it is copied from."""
     fresh = fresh_phantom(planned.number, seed=seed)
     if planned.kind is None or source is None:
         return fresh
@@ -103,13 +97,9 @@ def planted_image(planned: PlannedImage, source: Pixels | None, *, seed: int) ->
 
 
 def copied(pixels: Pixels, kind: CopyKind, *, fresh: Pixels, rng: np.random.Generator) -> Pixels:
-    """A copy of an image; the kind ``jpeg`` leaves the change to the encoder that stores it.
+    """A copy of an image, uint8 (h, w); the kind ``jpeg`` leaves the change to the encoder that stores it.
 
-    Args:
-        pixels: uint8 (h, w).
-        kind: The way of copying.
-        fresh: What blends are blended with, of the same shape.
-        rng: Where noise and the way of a shift come from.
+    ``fresh``, of the same shape, is what blends are blended with; noise and the way of a shift come from ``rng``.
     """
     if kind is CopyKind.NOISY:
         return greys(pixels + rng.normal(0.0, NOISE_GREYS, pixels.shape))

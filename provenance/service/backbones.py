@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from provenance.spaces import resolution_of_release
+from provenance.spaces import native_resolution
+from provenance.vocabulary import DatasetKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,10 @@ def chosen_backbone(
         NotFoundError: If there is no such release, or it holds no image.
     """
     named, release = choice.get("backbone"), choice.get("match_resolution")
-    resolution = None if release is None else resolution_of_release(workspace.catalog, release)
+    resolution = None
+    if release is not None:
+        dataset = workspace.catalog.dataset(release, DatasetKind.RELEASE)
+        resolution = native_resolution(workspace.catalog, dataset).resolution
     if named is None or isinstance(named, str):
         on_progress = None if on_step is None else _tenths(on_step)
         return workspace.load_backbone(**words_of(choice), match_resolution=resolution, on_progress=on_progress)

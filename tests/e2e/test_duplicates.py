@@ -22,7 +22,8 @@ from provenance.exports import DUPLICATE_COLUMNS, export_duplicates_csv
 from provenance.images import PERCEPTUAL_HASH
 from provenance.ingest import image_ids_digest
 from provenance.keeping.removal import forget_image
-from provenance.phantoms import fresh_phantom, patient_slices
+from provenance.phantoms import patient_slices
+from provenance.phantoms.anatomy import fresh_phantom
 from provenance.records import Generator
 from provenance.vocabulary import DatasetKind, Evidence, Membership, Population, Role, Subject, digest_of_json
 from tests.runner import process

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from provenance import phantoms
 from provenance.images.pixels import jpeg_bytes, png_bytes
-from provenance.phantoms import CopyKind, copied, fresh_phantom, patient_slices, plan_release, planted_image
+from provenance.phantoms import CopyKind, patient_slices, plan_release, planted_image
+from provenance.phantoms.anatomy import SIZE, fresh_phantom
+from provenance.phantoms.release import copied
 
 SEED = 3
 
@@ -62,7 +63,7 @@ def test_another_process_draws_the_same_pixels(patients):
 def test_slices_are_eight_bit_pictures_with_air_around_a_body(patients, fresh):
     for pixels in [slice_.pixels for slices in patients for slice_ in slices] + fresh:
         assert pixels.dtype == np.uint8
-        assert pixels.shape == (phantoms.SIZE, phantoms.SIZE)
+        assert pixels.shape == (SIZE, SIZE)
         corners = pixels[[0, 0, -1, -1], [0, -1, 0, -1]]
         assert corners.max() < 40
         assert pixels[96:160, 64:192].mean() > 50

@@ -12,7 +12,8 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from provenance.embedding import available_backbones, backbone_spec, backbones, load_backbone
+from provenance.embedding import backbones, load_backbone
+from provenance.embedding.backbones import available_backbones, backbone_spec
 from provenance.errors import EmbeddingError, UsageError, WeightsError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

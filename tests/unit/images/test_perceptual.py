@@ -13,7 +13,7 @@ from PIL import Image
 
 from provenance.images import PreparationSettings, RecordedImage, Reread, perceptual_hash, reading_again
 from provenance.images.decode import frames_of
-from provenance.phantoms import fresh_phantom
+from provenance.phantoms.anatomy import fresh_phantom
 from provenance.vocabulary import Rejection, RejectReason, SourceItem
 
 if TYPE_CHECKING:
