@@ -63,12 +63,5 @@ def _change(old: StoredVerdict | None, new: StoredVerdict | None, *, scores: boo
         kind = "score"
     else:
         return None
-    return Change(
-        image_key=known.image_key,
-        image_id=known.image_id,
-        change=kind,
-        label_before=old.label.value if old else None,
-        label_after=new.label.value if new else None,
-        score_before=old.score if old else None,
-        score_after=new.score if new else None,
-    )
+    before, after = ((each.label.value, each.score) if each else (None, None) for each in (old, new))
+    return Change(known.image_key, known.image_id, kind, before[0], after[0], before[1], after[1])

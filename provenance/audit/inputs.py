@@ -159,7 +159,7 @@ def _by_membership(catalog: Catalog, release: Dataset) -> list[tuple[Dataset, Ro
 
 
 def freeze(
-    catalog: Catalog, parties: Parties, space: Space, *, subject: Subject, top_k: int, exclude_overlap: bool
+    catalog: Catalog, parties: Parties, space: Space, subject: Subject, top_k: int, *, exclude_overlap: bool
 ) -> FrozenAudit:
     """Take the members of every dataset as they are now, and settle which claim of an image counts.
 

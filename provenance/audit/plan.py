@@ -78,16 +78,16 @@ def resolve(workspace: Installation, request: AuditRequest, on_step: OnStep) -> 
     parties = parties_of(workspace.catalog, request.release, claims, request.reference_release)
     policy = policy or choice.by_sets({role for _, role in parties.sets})
     space = _space(workspace, request, policy, parties, on_step)
-    frozen = freeze(
-        workspace.catalog,
-        parties,
-        space,
-        subject=policy.subject,
-        top_k=policy.top_k,
-        exclude_overlap=request.exclude_overlap,
-    )
+    asked = (policy.subject, policy.top_k)
+    frozen = freeze(workspace.catalog, parties, space, *asked, exclude_overlap=request.exclude_overlap)
     policy = replace(policy, rule=policy.rule.completed(frozen))
-    _check(policy, frozen)
+    policy.rule.check(frozen)
+    if frozen.space.parts != 1 and not policy.rule.judges_parts:
+        raise SpaceMismatchError(
+            f"rule {policy.rule.name.value} judges whole images; {frozen.space.backbone} gives {frozen.space.parts} "
+            "parts",
+            hint="choose a whole-image space with --space",
+        )
     frozen = with_twins(workspace, frozen, request.twin_rule, on_step, exclude=request.exclude_twins)
     return AuditPlan(policy, frozen)
 
@@ -98,16 +98,6 @@ def _space(workspace: Installation, request: AuditRequest, policy: Policy, parti
         return matched_space(workspace, parties.everyone, wanted, on_step)
     wanted = wanted or policy.rule.own_space(workspace, parties, policy.subject, on_step)
     return common_space(workspace.catalog, parties.everyone, wanted)
-
-
-def _check(policy: Policy, frozen: FrozenAudit) -> None:
-    policy.rule.check(frozen)
-    if frozen.space.parts != 1 and not policy.rule.judges_parts:
-        raise SpaceMismatchError(
-            f"rule {policy.rule.name.value} judges whole images; {frozen.space.backbone} gives {frozen.space.parts} "
-            "parts",
-            hint="choose a whole-image space with --space",
-        )
 
 
 def planned_again(workspace: Installation, audit: AuditRecord, on_step: OnStep) -> AuditPlan:
@@ -124,14 +114,8 @@ def planned_again(workspace: Installation, audit: AuditRecord, on_step: OnStep) 
     release, reference = names.pop(Role.RELEASE)[0], audit.findings.reference_release
     other = None if reference is None else catalog.dataset_by_id(reference.dataset_id).name
     parties = parties_of(catalog, release, names, other)
-    frozen = freeze(
-        catalog,
-        parties,
-        common_space(catalog, parties.everyone, audit.space_id),
-        subject=policy.subject,
-        top_k=policy.top_k,
-        exclude_overlap=bool(audit.counts.get("excluded_overlap")),
-    )
+    space, overlap = common_space(catalog, parties.everyone, audit.space_id), audit.counts.get("excluded_overlap", 0)
+    frozen = freeze(catalog, parties, space, policy.subject, policy.top_k, exclude_overlap=overlap > 0)
     _require_unchanged(audit, frozen, seen)
     if (seen_twins := audit.findings.twins) and seen_twins.excluded:
         rule = DuplicateRule(seen_twins.evidence, seen_twins.hash_distance, seen_twins.min_similarity)

@@ -27,10 +27,7 @@ _HINT = "`provenance fit -o policy.json` writes one"
 class Policy:
     """A rule with its parameters. Evidence: recorded with every audit, and known by its ``policy_id``.
 
-    Attributes:
-        subject: Which images are judged.
-        rule: With its own parameters.
-        top_k: Neighbors that are kept of each subject, per role; 1 or more.
+    ``top_k`` neighbors are kept of each subject, per role; 1 or more.
     """
 
     subject: Subject = Subject.GENERATED

@@ -62,9 +62,10 @@ def embed_missing(
         EmbeddingError: If the backbone can't be had.
     """
     lacking = [dataset for dataset in datasets if lacking_in(workspace.catalog, dataset, space)]
-    backbone = workspace.backbone_of(space) if lacking else None
+    if not lacking:
+        return
+    backbone = workspace.backbone_of(space)
     for dataset in lacking:
-        assert backbone is not None, "loaded as soon as anything lacks a vector"
         on_step(f"embedding {dataset.name} in {space.backbone}, from its recorded sources")
         report = run_embed(workspace, dataset.name, backbone, _lines(dataset.name, on_step))
         if report.unreadable:

@@ -24,12 +24,7 @@ if TYPE_CHECKING:
 
 
 def with_twins(
-    workspace: Installation,
-    frozen: FrozenAudit,
-    rule: DuplicateRule,
-    on_step: Callable[[str], None],
-    *,
-    exclude: bool,
+    workspace: Installation, frozen: FrozenAudit, rule: DuplicateRule, on_step: Callable[[str], None], *, exclude: bool
 ) -> FrozenAudit:
     """The frozen audit with its twins, left out of the not-used images where asked for.
 
@@ -46,15 +41,14 @@ def with_twins(
     whole = (frozen.space, used, not_used) if frozen.space.parts == 1 else _in_whole_space(workspace, frozen)
     if whole is None:
         return frozen
+    space, used_there, not_used_there = whole
     on_step(f"looking for twins of {len(not_used):,} not-used images among {len(used):,} used ones")
-    twins = find_twins(
-        workspace,
-        whole[0],
-        rule,
-        used=whole[1],
-        not_used=whole[2],
-        on_progress=lambda progress: _say_first(progress, on_step),
-    )
+
+    def say_first(progress: Progress) -> None:
+        if progress.done == 1:
+            on_step(f"reading {progress.total:,} images for their perceptual hashes, this once")
+
+    twins = find_twins(workspace, space, rule, used=used_there, not_used=not_used_there, on_progress=say_first)
     if not exclude:
         return replace(frozen, twins=twins)
     left_out = {twin.not_used.image_id for twin in twins.twins}
@@ -64,8 +58,7 @@ def with_twins(
             f"all {len(not_used)} not-used images have near-twins among the used ones",
             hint="`provenance duplicates` lists them; sets like these can't be told apart",
         )
-    reals = {**frozen.reals, Role.NOT_USED: kept}
-    return replace(frozen, reals=reals, twins=twins, twins_excluded=True)
+    return replace(frozen, reals={**frozen.reals, Role.NOT_USED: kept}, twins=twins, twins_excluded=True)
 
 
 def _in_whole_space(
@@ -82,11 +75,6 @@ def _in_whole_space(
         return None
     used, not_used = (tuple(found[m.image_id] for m in frozen.reals[role]) for role in (Role.USED, Role.NOT_USED))
     return space, used, not_used
-
-
-def _say_first(progress: Progress, on_step: Callable[[str], None]) -> None:
-    if progress.done == 1:
-        on_step(f"reading {progress.total:,} images for their perceptual hashes, this once")
 
 
 def twin_counts(frozen: FrozenAudit) -> dict[str, int]:

@@ -31,7 +31,7 @@ from provenance.pace import throttled
 from provenance.vocabulary import Label, Outcome, Role, Subject, digest_of_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from provenance.arrays import Float64s, Int64s
     from provenance.audit.bench import Bench
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from provenance.findings import CalibratedFigures, ShiftCheck
     from provenance.records import Member
 
-    OnStep = Callable[[str], None]
 
 LABELS = (Label.ESTABLISHED, Label.NOT_ESTABLISHED, Label.INCONCLUSIVE)
 _MOVES = (-SIMILARITY_TOLERANCE, SIMILARITY_TOLERANCE)
@@ -86,8 +85,7 @@ def _conclude(
     if Role.USED in rows_of:
         members, others, count = rows_of[Role.USED], rows_of[Role.NOT_USED], verdicts.established
         return conclude_by_members(rule, inputs, scored, members, others, established=count)
-    undecided = verdicts.labels.count(Label.INCONCLUSIVE) == len(verdicts.labels)
-    return conclude_by_established(verdicts.established, "real images", verdicts.reason, rule.q, undecided=undecided)
+    return conclude_by_established(verdicts, "real images", rule.q)
 
 
 def _turned(labels: Sequence[tuple[Label, ...]]) -> list[bool]:
@@ -111,10 +109,7 @@ def judge_generated(bench: Bench, rule: CalibratedParameters, subjects: Sequence
 
     verdicts = verdicts_of(0.0)
     near = _turned([verdicts_of(by).labels for by in _MOVES])
-    undecided = verdicts.labels.count(Label.INCONCLUSIVE) == len(verdicts.labels)
-    conclusion = conclude_by_established(
-        verdicts.established, "generated images", verdicts.reason, rule.q, undecided=undecided
-    )
+    conclusion = conclude_by_established(verdicts, "generated images", rule.q)
     decisions = tuple(
         map(Decision, verdicts.labels, to_used.tolist(), near, verdicts.test.p_values, verdicts.test.q_values)
     )

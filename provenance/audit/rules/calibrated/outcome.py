@@ -17,12 +17,14 @@ from provenance.detection import NearestLists, ReleaseTest, Resampling, data_cop
 from provenance.detection.checks import group_codes
 from provenance.detection.release.membership_test import NO_SENSITIVITY
 from provenance.findings import DataCopying, NotComputed
-from provenance.vocabulary import Outcome
+from provenance.vocabulary import Label, Outcome
 
 if TYPE_CHECKING:
     from provenance.arrays import Flags, Int64s
+    from provenance.audit.rules.calibrated.families import Families
     from provenance.audit.rules.calibrated.parameters import CalibratedParameters
     from provenance.audit.scoring import ScoredReals, ScoringInputs
+    from provenance.detection import ControlledVerdicts
 
 NEAREST_REALS = 50
 """Places of the lists over which labels are permuted: none of them holds a member once in 2^50 permutations."""
@@ -102,15 +104,15 @@ def _copying(
     )
 
 
-def conclude_by_established(established: int, subjects: str, reason: str, q: float, *, undecided: bool) -> Conclusion:
-    """Where there are no claimed members to compare: any established image is a leak; ``reason`` is the verdicts'."""
-    if established:
+def conclude_by_established(verdicts: Families | ControlledVerdicts, subjects: str, q: float) -> Conclusion:
+    """Where there are no claimed members to compare: any established image is a leak."""
+    if established := verdicts.established:
         what = f"1 of the {subjects} is" if established == 1 else f"{established:,} of the {subjects} are"
         return Conclusion(
             Outcome.LEAK_ESTABLISHED,
             f"{what} established at a false discovery rate of {q:g}: the release leaks training data. Had it used none "
             f"of the images, chance would say so in at most {100 * q:g} % of audits.",
         )
-    if undecided:
-        return Conclusion(Outcome.INCONCLUSIVE, reason)
-    return Conclusion(Outcome.LEAK_NOT_ESTABLISHED, f"{reason} {NO_SENSITIVITY}")
+    if set(verdicts.labels) <= {Label.INCONCLUSIVE}:
+        return Conclusion(Outcome.INCONCLUSIVE, verdicts.reason)
+    return Conclusion(Outcome.LEAK_NOT_ESTABLISHED, f"{verdicts.reason} {NO_SENSITIVITY}")

@@ -1,20 +1,43 @@
-"""Plants judged by the rule ``calibrated``, each alone: what it takes for one copy to be established."""
+"""Plants judged by the rule ``calibrated``, each alone: what it takes for one copy to be established.
+
+Real images are judged by their scores with one more generated image in the release, in an incremental form.
+What a plant leaves as it is, is computed once: neighborhoods and reference terms of whole-image scores, affinities and
+inverses of local ones. The scores are those of ``scoring.score_reals`` with the plant in the release: exactly for
+whole-image scores (but for ``monte-carlo``, whose radius stays that of the release without the plant, and the rank
+average that it is part of), to within 1e-5 for local ones. Scores without an incremental form (``referenced`` local
+ones, ``local-nearest`` with k > 1) are computed anew for each plant.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.audit.bench import JudgedCopies
 from provenance.audit.rules.calibrated.judging import calibration_of
-from provenance.audit.rules.calibrated.planted_scores import scores_with_plants
-from provenance.detection import judge_as_generated, judge_as_real
+from provenance.audit.scoring import is_local_score, one_thread, score_reals, takes_k, whole_scores
+from provenance.detection import judge_as_generated, judge_as_real, neighborhoods
+from provenance.detection.scores.local_memory import SINGLE, SPREAD, scores_with_each_plant
+from provenance.detection.scores.membership import REFERENCED
+from provenance.detection.scores.neighborhoods import cosine_blocks, fixed_point
+from provenance.index import available_threads
 from provenance.vocabulary import Role
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from provenance.arrays import Float32s, Float64s
     from provenance.audit.bench import PlantBench, PlantVectors
     from provenance.audit.rules.calibrated.parameters import CalibratedParameters
+    from provenance.audit.scoring import ScoringInputs
+
+
+_LOCAL_TERMS = {"local": (SPREAD, SINGLE), "local-matching": (SPREAD,), "local-nearest": (SINGLE,)}
+_NUMBERS_AT_ONCE = 8_000_000
+"""Scores that are in memory at a time: 64 MB, a few times over."""
 
 
 def plants_as_generated(bench: PlantBench, rule: CalibratedParameters, plants: PlantVectors) -> JudgedCopies:
@@ -58,3 +81,69 @@ def plants_beside_real(bench: PlantBench, rule: CalibratedParameters, plants: Pl
     )
     found = judge_as_real(scores, targets, judged, known, inputs.groups, q=rule.q, on_done=bench.on_judged)
     return JudgedCopies(found.found, found.outranks, found)
+
+
+def is_incremental(name: str, k: int) -> bool:
+    """Whether a plant's scores are had without scoring everything again."""
+    return not is_local_score(name) or (not name.startswith(REFERENCED) and (name != "local-nearest" or k == 1))
+
+
+def scores_with_plants(
+    name: str,
+    inputs: ScoringInputs,
+    plants: Float32s,
+    *,
+    k: int = 10,
+    progress: Callable[[float], None] | None = None,
+) -> Iterator[Float64s]:
+    """For each plant, the scores (n,) of the whole pool, as if it alone had been added to the release.
+
+    Args:
+        name: As in ``score_reals``, like ``k``.
+        inputs: Of the audit, without any plant.
+        plants: Unit vectors, float32 (p, parts, dim).
+        k: Neighbors, for the scores that take it.
+        progress: Told the share of the plants that is scored, while a block of them is under way.
+    """
+    if not is_incremental(name, k):
+        for plant in plants:
+            yield score_reals(name, replace(inputs, release=np.concatenate([inputs.release, plant[None]])), k=k).scores
+    elif is_local_score(name):
+        yield from _local(name, inputs, plants, progress)
+    else:
+        yield from _whole(name, inputs, plants, k)
+
+
+def _local(
+    name: str, inputs: ScoringInputs, plants: Float32s, progress: Callable[[float], None] | None
+) -> Iterator[Float64s]:
+    step = max(64, _NUMBERS_AT_ONCE // len(inputs.pool))
+    for start in range(0, len(plants), step):
+        block = plants[start : start + step]
+
+        def told(done: int, of: int, start: int, size: int) -> None:
+            if progress is not None:
+                progress((start + size * done / of) / len(plants))
+
+        with one_thread():
+            scores = scores_with_each_plant(
+                inputs.pool,
+                inputs.release,
+                block,
+                inputs.groups,
+                terms=_LOCAL_TERMS[name],
+                threads=inputs.threads or available_threads(),
+                progress=partial(told, start=start, size=len(block)),
+            )
+        yield from scores
+
+
+def _whole(name: str, inputs: ScoringInputs, plants: Float32s, k: int) -> Iterator[Float64s]:
+    kept = k if takes_k(name) else 1
+    pool, groups = inputs.pool[:, 0], inputs.groups
+    with one_thread():
+        base = neighborhoods(pool, inputs.release[:, 0], groups, k=kept)
+        other = None if inputs.reference is None else neighborhoods(pool, inputs.reference[:, 0], groups, k=kept)
+    for _, similarities in cosine_blocks(fixed_point(plants[:, 0], "plants"), fixed_point(pool, "pool")):
+        for row in similarities:
+            yield whole_scores(name, base.with_planted(row, groups), other)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from provenance.audit.rules.calibrated.planted_scores import is_incremental, scores_with_plants
+from provenance.audit.rules.calibrated.plants import is_incremental, scores_with_plants
 from provenance.audit.scoring import ScoringInputs, score_names, score_reals
 from tests.vectors import unit
 
