@@ -242,9 +242,9 @@ def judge(
     seen = evaluate(truth.members, scored.called, scored.scores, fpr_levels=(FPR,), resampling=resampling)
     cell = Cell(
         *name,
-        auc=seen.auc,
-        tpr=seen.tpr_at_fpr[0].tpr,
-        accuracy=seen.accuracy,
+        auc=seen.estimates["auc"],
+        tpr=seen.estimates[f"tpr@{FPR:g}"],
+        accuracy=seen.estimates["accuracy"],
         chance=seen.chance,
         own_labels=scored.labels is not None,
     )

@@ -17,7 +17,7 @@ from provenance.audit.evidence import SubjectEvidence, Vectors, gather
 from provenance.audit.plan import AuditPlan, AuditRequest, resolve
 from provenance.audit.resolution import resolution_notes, resolutions_of
 from provenance.audit.twins import twin_counts, twin_notes, twins_of
-from provenance.detection import check_nearest
+from provenance.detection import same_nearest
 from provenance.findings import Euclidean, Findings
 from provenance.ingest import image_ids_digest
 from provenance.logs import room, run_of, step, steps
@@ -169,8 +169,8 @@ def _euclidean(subjects: Sequence[SubjectEvidence], labels: Mapping[str, int]) -
             if rank == 1 and (role, 2) in ranked:
                 closest.append(similarity)
                 second.append(ranked[role, 2])
-    found = check_nearest(closest, second)
-    return Euclidean(found.n, found.same, found.tied, **labels)
+    same = same_nearest(closest, second)
+    return Euclidean(len(closest), same, len(closest) - same, **labels)
 
 
 def _verdict(subject: SubjectEvidence, decision: Decision, threshold: float | None) -> VerdictRecord:

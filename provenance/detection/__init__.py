@@ -8,38 +8,19 @@ from provenance.detection.calibrated.negative_control import ControlledVerdicts,
 from provenance.detection.calibrated.pvalues import Calibration, calibration_of_p_values
 from provenance.detection.calibrated.shift import Appearance, check_shift
 from provenance.detection.decision import SIMILARITY_TOLERANCE, Decision
-from provenance.detection.metrics.classification import Metrics, metrics_of, true_positive_rate_at
-from provenance.detection.metrics.comparison import Comparison, compare, mcnemar
+from provenance.detection.metrics.classification import Metrics, metrics_of
+from provenance.detection.metrics.comparison import Comparison, compare
 from provenance.detection.metrics.curves import histogram, roc_points
-from provenance.detection.metrics.evaluation import (
-    ChanceBand,
-    Evaluation,
-    chance_band,
-    evaluate,
-)
-from provenance.detection.plants.judging import JudgedPlants, Reach, judge_as_generated, judge_as_real
+from provenance.detection.metrics.evaluation import ChanceBand, Evaluation, evaluate
+from provenance.detection.plants.judging import Reach, judge_as_generated, judge_as_real
 from provenance.detection.plants.sensitivity import Detected, Plant, Sensitivity, plants_needed, sensitivity_of
 from provenance.detection.release.data_copying import data_copying
 from provenance.detection.release.membership_test import judge_release
 from provenance.detection.scores.membership import SCORES, combine_by_rank, membership_scores
-from provenance.detection.scores.neighborhoods import (
-    NearestLists,
-    Neighborhoods,
-    neighborhoods,
-)
-from provenance.detection.seed.euclidean import (
-    check_by_distance,
-    check_nearest,
-    distance_of_cosine,
-)
+from provenance.detection.scores.neighborhoods import NearestLists, Neighborhoods, neighborhoods
+from provenance.detection.seed.euclidean import check_by_distance, same_nearest
 from provenance.detection.seed.logistic import FitSettings, LogisticFit, LogisticModel, fit_logistic
-from provenance.detection.seed.sweep import (
-    AdaptiveAlpha,
-    Sweep,
-    adaptive_alpha,
-    checked_alphas,
-    sweep_alphas,
-)
+from provenance.detection.seed.sweep import AdaptiveAlpha, Sweep, adaptive_alpha, checked_alphas, sweep_alphas
 from provenance.detection.seed.threshold import (
     Threshold,
     decide_generated,
@@ -66,7 +47,6 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "FitSettings",
-    "JudgedPlants",
     "LogisticFit",
     "LogisticModel",
     "Metrics",
@@ -84,9 +64,7 @@ __all__ = [
     "calibrate",
     "calibrate_generated",
     "calibration_of_p_values",
-    "chance_band",
     "check_by_distance",
-    "check_nearest",
     "check_shift",
     "checked_alphas",
     "combine_by_rank",
@@ -94,14 +72,12 @@ __all__ = [
     "data_copying",
     "decide_generated",
     "decide_real",
-    "distance_of_cosine",
     "evaluate",
     "fit_logistic",
     "histogram",
     "judge_as_generated",
     "judge_as_real",
     "judge_release",
-    "mcnemar",
     "membership_scores",
     "metrics_of",
     "near_rounding_boundary",
@@ -109,9 +85,9 @@ __all__ = [
     "plants_needed",
     "population_of_maxima",
     "roc_points",
+    "same_nearest",
     "sensitivity_of",
     "sweep_alphas",
     "threshold_of_moments",
     "threshold_of_scores",
-    "true_positive_rate_at",
 ]

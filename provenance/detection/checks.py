@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from provenance.detection.decision import DECIMALS
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ def checked_flags(values: FlagsLike, name: str) -> Flags:
         UsageError: If it is empty, not one-dimensional, or holds anything else.
     """
     array = np.asarray(values)
-    if array.ndim != 1 or array.size == 0:
-        raise UsageError(f"{name}: no values to work with" if array.size == 0 else f"{name} must be one row of values")
+    _one_row(array, name)
     if array.dtype != np.bool_ and not all(value in (0, 1) for value in array.tolist()):
         raise UsageError(f"{name} must hold true or false (1 or 0) for every image")
     return array.astype(np.bool_)
@@ -44,8 +44,7 @@ def checked_scores(values: Numbers, name: str, length: int | None = None) -> Flo
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{name} holds something that is not a number") from error
-    if array.ndim != 1 or array.size == 0:
-        raise UsageError(f"{name}: no values to work with" if array.size == 0 else f"{name} must be one row of values")
+    _one_row(array, name)
     if not np.isfinite(array).all():
         wrong = int(np.flatnonzero(~np.isfinite(array))[0])
         raise UsageError(f"{name} holds a value that is not finite (at position {wrong})")
@@ -53,12 +52,24 @@ def checked_scores(values: Numbers, name: str, length: int | None = None) -> Flo
     return array
 
 
-def same_length(values: NDArray[np.generic] | Sequence[object], length: int | None, name: str) -> None:
-    """Refuse values that are not one for each image.
+def rounded_scores(values: Numbers, name: str = "scores", length: int | None = None) -> Float64s:
+    """``checked_scores``, rounded to ``DECIMALS`` decimals."""
+    return np.round(checked_scores(values, name, length), DECIMALS)
 
-    Raises:
-        UsageError: If the lengths differ.
-    """
+
+def _one_row(array: NDArray[Any], name: str) -> None:
+    if array.ndim != 1 or array.size == 0:
+        raise UsageError(f"{name}: no values to work with" if array.size == 0 else f"{name} must be one row of values")
+
+
+def check_level(q: float) -> None:
+    """Refuse a level of the false discovery rate that is not in (0, 1)."""
+    if not 0 < q < 1:
+        raise UsageError(f"q lies between 0 and 1, not {q}", hint="0.05 is usual")
+
+
+def same_length(values: NDArray[np.generic] | Sequence[object], length: int | None, name: str) -> None:
+    """Refuse values that are not one for each image."""
     if length is not None and len(values) != length:
         raise UsageError(f"{name} has {len(values)} values for {length} images")
 
@@ -67,9 +78,6 @@ def group_codes(groups: Groups | None, length: int) -> tuple[Int64s, int]:
     """Consecutive integers for groups, and how many there are; an image without a group is its own.
 
     Codes follow the sorted names of the groups, not the order of the images.
-
-    Raises:
-        UsageError: If the lengths differ.
     """
     if groups is None:
         return np.arange(length), length
@@ -86,11 +94,7 @@ def group_codes(groups: Groups | None, length: int) -> tuple[Int64s, int]:
 
 
 def both_classes(truth: Flags) -> None:
-    """Refuse truth of one class only.
-
-    Raises:
-        UsageError: If every image was used, or none.
-    """
+    """Refuse truth of one class only: every image was used, or none."""
     if truth.all() or not truth.any():
         raise UsageError(
             f"all {len(truth)} images are {'used' if truth.all() else 'not used'}: one class only",

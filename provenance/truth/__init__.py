@@ -19,7 +19,7 @@ from provenance.truth.evaluations import (
 from provenance.truth.fitting import FitReport, FitRequest, run_fit, write_policy
 from provenance.truth.known import TruthRequest
 from provenance.truth.labels import TruthRow, read_truth, truth_of_mapping
-from provenance.truth.sweep_files import figure_format, write_sweep_csv, write_sweep_figure
+from provenance.truth.sweep_files import write_sweep_csv, write_sweep_figure
 from provenance.truth.sweeping import SweepReport, SweepRequest, run_sweep
 
 __all__ = [
@@ -36,7 +36,6 @@ __all__ = [
     "SweepRequest",
     "TruthRequest",
     "TruthRow",
-    "figure_format",
     "read_truth",
     "run_evaluation",
     "run_fit",

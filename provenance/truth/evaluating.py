@@ -19,7 +19,6 @@ from provenance.truth.evaluations import (
     EvaluationReport,
     EvaluationRequest,
     Sample,
-    notes_in_order,
 )
 from provenance.truth.judged import JudgedAudit, JudgedImage, judged_audit
 from provenance.truth.matching import Truth, refuse_unknown, truth_of_claims, truth_of_labels
@@ -30,16 +29,10 @@ if TYPE_CHECKING:
 
     from provenance.detection import Calibration, Evaluation, Resampling
     from provenance.installation import Installation
-    from provenance.records import AuditRecord
 
 _log = room(__name__)
 
 OnStep = Callable[[str], None]
-
-CALIBRATION_GROUPS = "calibration_groups"
-"""Where an audit says how many groups its p-values are counted against: in its counts or settings."""
-
-_PARTS = ("generator", "architecture", "modality")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +77,22 @@ def run_evaluation(
     notes += [f"Not pooled over audits, whose scores are not comparable: {', '.join(unpooled)}."] if unpooled else []
     if comparison is not None:
         notes += _notes_on_comparison(comparison)
-    return EvaluationReport(audits, parts, comparison, request.resampling, notes_in_order(notes))
+    return EvaluationReport(audits, parts, comparison, request.resampling, tuple(dict.fromkeys(notes)))
 
 
 class _Evaluator:
     """Evaluates samples; equal ones once, because a part often holds all images."""
 
     def __init__(self, resampling: Resampling, on_step: OnStep) -> None:
-        self._resampling = resampling
+        self.resampling = resampling
         self._on_step = on_step
         self._done: dict[tuple[tuple[str, str], ...], Evaluation] = {}
-
-    @property
-    def resampling(self) -> Resampling:
-        return self._resampling
 
     def of(self, rows: Sequence[_Known], what: str) -> Evaluation:
         key = tuple((row.audit.audit.audit_id, row.image.image_key) for row in rows)
         if key not in self._done:
             self._on_step(f"resampling {what}: {len(rows):,} images")
-            self._done[key] = evaluation_of(sample_of(rows), self._resampling)
+            self._done[key] = evaluation_of(sample_of(rows), self.resampling)
         return self._done[key]
 
 
@@ -113,7 +102,8 @@ def evaluation_of(sample: Sample, resampling: Resampling) -> Evaluation:
     if not sample.unscored:
         return found
     lacking = Estimate(None, reason=f"not estimable: {sample.unscored} verdicts have no score")
-    return replace(found, auc=lacking, tpr_at_fpr=tuple(replace(each, tpr=lacking) for each in found.tpr_at_fpr))
+    unranked = {name: lacking for name in found.estimates if name == "auc" or name.startswith("tpr@")}
+    return replace(found, estimates={**found.estimates, **unranked})
 
 
 def sample_of(rows: Sequence[_Known]) -> Sample:
@@ -174,24 +164,21 @@ def _known(audit: JudgedAudit, truth: Truth) -> list[_Known]:
 
 
 def _evaluated(audit: JudgedAudit, truth: Truth, rows: Sequence[_Known], evaluator: _Evaluator) -> EvaluatedAudit:
+    groups = audit.audit.counts.get("calibration_groups")
     return EvaluatedAudit(
         judged=audit,
         truth=truth,
-        images=tuple(row.image for row in rows),
         sample=sample_of(rows),
         evaluation=evaluator.of(rows, f"audit {audit.short_id}"),
-        calibration=_calibration(steps_of(audit.audit), rows, evaluator.resampling.seed),
+        calibration=_calibration(groups + 1 if groups else None, rows, evaluator.resampling.seed),
     )
 
 
-def steps_of(audit: AuditRecord) -> int | None:
-    """G + 1 for p-values counted against G calibration groups, where the audit says so."""
-    groups = audit.counts.get(CALIBRATION_GROUPS)
-    return groups + 1 if groups else None
-
-
 def _calibration(steps: int | None, rows: Sequence[_Known], seed: int) -> Calibration | None:
-    """Of the p-values of images known not used: one for each group, that of its first image by image_id."""
+    """Of the p-values of images known not used: one for each group, that of its first image by image_id.
+
+    ``steps`` is G + 1 where they are counted against G calibration groups, and the audit says so.
+    """
     by_group: dict[str, float] = {}
     for row in rows:
         if not row.used and row.image.verdict.p_value is not None:
@@ -206,7 +193,8 @@ def _parts(known: Sequence[Sequence[_Known]], evaluator: _Evaluator) -> tuple[tu
     keys: list[tuple[str, Callable[[_Known], str]]] = [("all", lambda _row: "all")]
     if len(known) > 1:
         keys.append(("audit", lambda row: row.audit.short_id))
-    keys += [(by, _key_of(by)) for by in _PARTS]
+    keys += [("generator", lambda row: row.audit.generator), ("architecture", lambda row: row.audit.architecture)]
+    keys.append(("modality", lambda row: row.image.modality))
     for by, key in keys:
         values: dict[str, list[_Known]] = {}
         for row in everything:
@@ -219,12 +207,6 @@ def _parts(known: Sequence[Sequence[_Known]], evaluator: _Evaluator) -> tuple[tu
             evaluation = evaluator.of(rows, value if by == "all" else f"{by} {value}")
             found.append(EvaluatedPart(by, value, rows[0].audit.audit.rule, inconclusive, evaluation))
     return tuple(found), unpooled
-
-
-def _key_of(by: str) -> Callable[[_Known], str]:
-    if by == "modality":
-        return lambda row: row.image.modality
-    return lambda row: str(getattr(row.audit, by))
 
 
 def _compared(first: JudgedAudit, second: JudgedAudit, truth: Truth, evaluator: _Evaluator) -> ComparedAudits:
@@ -251,15 +233,9 @@ def _compared(first: JudgedAudit, second: JudgedAudit, truth: Truth, evaluator: 
         for row, other in zip(rows, other_rows, strict=True)
     ]
     one, two = sample_of(rows), sample_of(other_rows)
-    comparison = compare(
-        one.truth,
-        (one.called, one.scores),
-        (two.called, two.scores),
-        groups=one.groups,
-        resampling=evaluator.resampling,
-    )
-    unscored = one.unscored or two.unscored
-    if unscored:
+    said = ((side.called, side.scores) for side in (one, two))
+    comparison = compare(one.truth, *said, groups=one.groups, resampling=evaluator.resampling)
+    if unscored := one.unscored or two.unscored:
         lacking = Estimate(None, reason=f"not estimable: {unscored} verdicts have no score")
         comparison = replace(comparison, auc_difference=lacking)
     sides = (

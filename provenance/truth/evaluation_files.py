@@ -8,7 +8,7 @@ from provenance.audit.rules import rule_named
 from provenance.detection import histogram, roc_points
 from provenance.files import csv_bytes, json_bytes, write_files
 from provenance.report import Curve, Drawing, Series, draw_calibration, draw_histogram, draw_roc
-from provenance.truth.evaluations import METRIC_COLUMNS
+from provenance.truth.evaluations import METRIC_COLUMNS, ComparedAudit
 from provenance.vocabulary import Subject
 
 if TYPE_CHECKING:
@@ -66,27 +66,21 @@ def _drawings(report: EvaluationReport) -> Iterator[tuple[str, Drawing]]:
         yield f"histogram{suffix}", draw_histogram(_series(audit), axis, record.threshold, record.mu)
         if audit.calibration is not None:
             found = audit.calibration
-            label = f"{found.n:,} not-used groups; D = {found.distance:.3f}, p = {_p(found.p_value)}"
+            p_value = f"{found.p_value:.3f}" if found.p_value >= 0.001 else "< 0.001"
+            label = f"{found.n:,} not-used groups; D = {found.distance:.3f}, p = {p_value}"
             yield f"calibration{suffix}", draw_calibration(found.ecdf_p, found.ecdf_share, label)
-    curves = [
-        (_curve(a.judged, a.sample, a.evaluation, named=several), a.sample)
-        for a in report.audits
-        if _rankable(a.sample)
-    ]
-    yield from _roc("roc", curves, level)
+    sides = [ComparedAudit(audit.judged, audit.sample, audit.evaluation) for audit in report.audits]
+    yield from _roc("roc", sides, level, named=several)
     if report.comparison is not None:
-        yield from _roc(
-            "roc_compared",
-            [(_curve(*side, named=True), side[1]) for side in report.comparison.sides if _rankable(side[1])],
-            level,
-        )
+        yield from _roc("roc_compared", report.comparison.sides, level, named=True)
 
 
-def _roc(name: str, curves: Sequence[tuple[Curve, Sample]], level: float) -> Iterator[tuple[str, Drawing]]:
-    if not curves:
+def _roc(name: str, sides: Sequence[ComparedAudit], level: float, *, named: bool) -> Iterator[tuple[str, Drawing]]:
+    ranked = [side for side in sides if _rankable(side.sample)][:MAX_CURVES]
+    if not ranked:
         return
-    shown = [curve for curve, _ in curves[:MAX_CURVES]]
-    negatives = max(int((~sample.truth).sum()) for _, sample in curves[:MAX_CURVES])
+    shown = [_curve(*side, named=named) for side in ranked]
+    negatives = max(side.evaluation.metrics.negatives for side in ranked)
     title = f"AUC [{level:.0%} bootstrap interval by group]; number of images"
     yield name, draw_roc(shown, title=title)
     yield f"{name}_log", draw_roc(shown, title=title, logarithmic=True, resolution=1 / negatives)
@@ -98,14 +92,15 @@ def _rankable(sample: Sample) -> bool:
 
 def _curve(judged: JudgedAudit, sample: Sample, evaluation: Evaluation, *, named: bool) -> Curve:
     points = roc_points(sample.truth, sample.scores)
-    metrics = evaluation.metrics
-    negatives = metrics.n - metrics.positives
-    who = f"{_shortened(judged.release_name)}, {judged.audit.rule} ({judged.short_id})\n" if named else ""
+    metrics, auc = evaluation.metrics, _with_interval(evaluation.estimates["auc"])
+    name = judged.release_name
+    name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    who = f"{name}, {judged.audit.rule} ({judged.short_id})\n" if named else ""
     return Curve(
-        label=f"{who}AUC {_with_interval(evaluation.auc)}; {metrics.positives:,} used, {negatives:,} not used",
+        label=f"{who}AUC {auc}; {metrics.positives:,} used, {metrics.negatives:,} not used",
         fpr=points.fpr,
         tpr=points.tpr,
-        operating_point=(metrics.false_positives / negatives, metrics.true_positives / metrics.positives),
+        operating_point=(metrics.false_positives / metrics.negatives, metrics.true_positives / metrics.positives),
     )
 
 
@@ -115,10 +110,6 @@ def _with_interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.3f} (no interval)"
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _series(audit: EvaluatedAudit) -> tuple[Series, ...]:
@@ -136,7 +127,3 @@ def _series(audit: EvaluatedAudit) -> tuple[Series, ...]:
             Series("", "images that were not used", tuple(scores[~truth].tolist())),
         )
     return tuple(series for series in named if series.values)
-
-
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else "< 0.001"

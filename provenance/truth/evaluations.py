@@ -5,36 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from provenance.detection import Resampling
+from provenance.detection import Estimate, Resampling
+from provenance.detection.metrics.evaluation import ONE_CLASS
 from provenance.documents import measures
 from provenance.documents.rows import MetricRow
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
+    from provenance.arrays import Flags, Float64s
     from provenance.detection import Calibration, Comparison, Evaluation
-    from provenance.truth.judged import JudgedAudit, JudgedImage
+    from provenance.truth.judged import JudgedAudit
     from provenance.truth.labels import TruthRow
     from provenance.truth.matching import Truth
 
 METRIC_COLUMNS = tuple(MetricRow.model_fields)
 """Columns of ``metrics.csv``: one row for each figure of each part."""
 
+COUNTS = ("positives", "negatives", "true_positives", "false_positives", "false_negatives", "true_negatives")
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest:
-    """What to evaluate.
-
-    Attributes:
-        audits: Audit ids (beginnings will do); several make one table.
-        labels: Rows of truth: none (the audits' own claims), one for all audits, or one for each.
-        against: Another audit, to compare the only one with.
-        resampling: How the bootstrap is run.
-        skip_unknown: Leave labels of unknown images out; otherwise they are an error.
-    """
+    """What to evaluate, as ``Workspace.evaluate`` tells it: ids of audits, and rows of truth in place of files."""
 
     audits: tuple[str, ...]
     labels: tuple[tuple[TruthRow, ...], ...] = ()
@@ -67,11 +61,11 @@ class Sample:
         unscored: Verdicts without a score.
     """
 
-    truth: NDArray[Any]
-    called: NDArray[Any]
-    scores: NDArray[Any]
+    truth: Flags
+    called: Flags
+    scores: Float64s
     groups: tuple[int, ...]
-    inconclusive: NDArray[Any]
+    inconclusive: Flags
     unscored: int
 
     def __len__(self) -> int:
@@ -80,20 +74,13 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedAudit:
-    """One audit with the truth of its images.
+    """What one audit said, what is known of its images, and those with truth, by image_id, evaluated.
 
-    Attributes:
-        judged: What it said.
-        truth: What is known.
-        images: Its judged images with truth, by image_id.
-        sample: These as arrays.
-        evaluation: Of them.
-        calibration: Of the p-values of the not-used ones; ``None`` where the rule has no p-values.
+    ``calibration`` is that of the p-values of the not-used ones; ``None`` where the rule has no p-values.
     """
 
     judged: JudgedAudit
     truth: Truth
-    images: tuple[JudgedImage, ...]
     sample: Sample
     evaluation: Evaluation
     calibration: Calibration | None
@@ -103,12 +90,8 @@ class EvaluatedAudit:
 class EvaluatedPart:
     """A row of the table: all images, or those of one audit, generator, architecture or modality.
 
-    Attributes:
-        by: ``all``, ``audit``, ``generator``, ``architecture`` or ``modality``.
-        value: Which one; for ``all`` the same word.
-        rule: The rule that judged.
-        inconclusive: Images labelled so; they count as not called used.
-        evaluation: Of these images.
+    ``by`` is one of these words, ``value`` which one (of ``all`` the same word); ``inconclusive`` counts images
+    labelled so, which are not called used.
     """
 
     by: str
@@ -119,27 +102,19 @@ class EvaluatedPart:
 
     def metric_rows(self) -> Iterator[dict[str, Any]]:
         """One row for each figure, with ``METRIC_COLUMNS``; what is not estimable is ``None``, with its reason."""
-        metrics, chance = self.evaluation.metrics, self.evaluation.chance
-        common = {"by": self.by, "value": self.value, "rule": self.rule, "n": metrics.n}
-        common["groups"] = self.evaluation.groups
-        empty = {"estimate": None, "low": None, "high": None, "reason": ""}
-        for name, estimate in self.evaluation.estimates.items():
-            numbers = {"estimate": estimate.value, "low": estimate.low, "high": estimate.high}
-            yield common | {"metric": name} | numbers | {"reason": estimate.reason}
-        if chance is None:
-            yield common | {"metric": "chance_accuracy"} | empty | {"reason": "not estimable: one class only"}
-            yield common | {"metric": "chance_p_value"} | empty | {"reason": "not estimable: one class only"}
-        else:
-            band = {"estimate": chance.chance, "low": chance.low, "high": chance.high}
-            yield common | empty | {"metric": "chance_accuracy"} | band
-            yield common | empty | {"metric": "chance_p_value", "estimate": chance.p_value}
-        counts = {"positives": metrics.positives, "negatives": metrics.negatives}
-        counts |= {
-            name: getattr(metrics, name)
-            for name in ("true_positives", "false_positives", "false_negatives", "true_negatives")
+        found, chance = self.evaluation, self.evaluation.chance
+        common = {"by": self.by, "value": self.value, "rule": self.rule, "n": found.metrics.n, "groups": found.groups}
+        lacking = Estimate(None, reason=ONE_CLASS)
+        figures = {
+            **found.estimates,
+            "chance_accuracy": Estimate(chance.chance, chance.low, chance.high) if chance else lacking,
+            "chance_p_value": Estimate(chance.p_value) if chance else lacking,
+            **{name: Estimate(getattr(found.metrics, name)) for name in COUNTS},
+            "inconclusive": Estimate(self.inconclusive),
         }
-        for name, count in (counts | {"inconclusive": self.inconclusive}).items():
-            yield common | empty | {"metric": name, "estimate": count}
+        for name, each in figures.items():
+            numbers = {"estimate": each.value, "low": each.low, "high": each.high, "reason": each.reason}
+            yield common | {"metric": name} | numbers
 
 
 class ComparedAudit(NamedTuple):
@@ -152,12 +127,7 @@ class ComparedAudit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ComparedAudits:
-    """Two audits on the images that both judged and whose truth is known.
-
-    Attributes:
-        sides: The evaluated audit, and the one it is compared with.
-        comparison: McNemar's test and the differences.
-    """
+    """The evaluated audit and the one it is compared with, on the images that both judged and whose truth is known."""
 
     sides: tuple[ComparedAudit, ComparedAudit]
     comparison: Comparison
@@ -165,15 +135,7 @@ class ComparedAudits:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """Audits against truth.
-
-    Attributes:
-        audits: Each one.
-        parts: The rows of the table.
-        comparison: With another audit, where one was given.
-        resampling: Of all intervals.
-        notes: What a reader should know, in plain language.
-    """
+    """Audits against truth, the rows of the table, and what a reader should know, in plain language."""
 
     audits: tuple[EvaluatedAudit, ...]
     parts: tuple[EvaluatedPart, ...]
@@ -189,8 +151,3 @@ class EvaluationReport:
     def to_json(self) -> dict[str, Any]:
         """All attributes as JSON values; ``null`` stands for what is not estimable."""
         return measures.Evaluation.of(self).to_json()
-
-
-def notes_in_order(notes: Sequence[str]) -> tuple[str, ...]:
-    """Each note once, in the order given."""
-    return tuple(dict.fromkeys(notes))

@@ -13,7 +13,7 @@ from provenance.documents.measures import Fitted
 from provenance.errors import NotFoundError, UsageError
 from provenance.files import write_bytes
 from provenance.logs import room, step
-from provenance.truth.known import Known, KnownImage, TruthRequest, known_images
+from provenance.truth.known import Known, TruthRequest, known_images
 from provenance.version import __version__
 from provenance.vocabulary import DatasetKind, Subject
 
@@ -31,15 +31,9 @@ _HEX = frozenset("0123456789abcdef")
 
 @dataclass(frozen=True, slots=True)
 class FitRequest:
-    """What to fit on, and how.
+    """What to fit on, and how, as ``Workspace.fit`` tells it; ``template`` is what releases are audited by.
 
-    Attributes:
-        what: Audits (ids), or releases, which are audited first.
-        control: Audits or releases of generators that did not use the used sets.
-        truth: Where else truth comes from (its ``control`` is this request's).
-        features: Names of the scores, in the model's order; empty: all that the subject has.
-        settings: See ``FitSettings``.
-        template: For releases: sets, subject, space and top_k of their audits, by the seed rule.
+    The truth's own ``control`` plays no part.
     """
 
     what: tuple[str, ...]
@@ -52,14 +46,7 @@ class FitRequest:
 
 @dataclass(frozen=True, slots=True)
 class FitReport:
-    """A fitted model as a policy, with how it does.
-
-    Attributes:
-        policy: What ``provenance audit --policy`` applies.
-        fit: Metrics on the training part and on the held-out one.
-        known: The images it was fitted on, and where their truth is from.
-        notes: What a person should know.
-    """
+    """A fitted model as a policy, with how it does, the images it was fitted on, and what a person should know."""
 
     policy: Policy
     fit: LogisticFit
@@ -124,18 +111,15 @@ def _columns(known: Known, wanted: Sequence[str]) -> Mapping[str, list[float]]:
             f"{', '.join(unknown)}: no feature of {known.subject.value} images" if unknown else "a feature named twice",
             hint=f"there are {', '.join(FEATURES[known.subject])}",
         )
-    return {name: [_score(image, name, known.subject) for image in known.labelled] for name in names}
-
-
-def _score(image: KnownImage, name: str, subject: Subject) -> float:
-    score = image.features[name]
-    if score is None:
-        role = "used or unknown" if name == "s_used" else "not-used"
-        raise UsageError(
-            f"an audit has no {role} set: {name} of its {subject.value} images is missing",
-            hint="audit with --used and --not-used",
-        )
-    return score
+    columns = {name: [image.features[name] for image in known.labelled] for name in names}
+    for name, scores in columns.items():
+        if None in scores:
+            role = "used or unknown" if name == "s_used" else "not-used"
+            raise UsageError(
+                f"an audit has no {role} set: {name} of its {known.subject.value} images is missing",
+                hint="audit with --used and --not-used",
+            )
+    return {name: [score for score in scores if score is not None] for name, scores in columns.items()}
 
 
 def _notes(fit: LogisticFit, known: Known) -> list[str]:

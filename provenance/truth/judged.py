@@ -53,8 +53,7 @@ class JudgedAudit:
     """An audit with everything it judged, by image_id.
 
     Attributes:
-        audit: The record.
-        release: The audited release.
+        release: The audited release; ``release_name`` is what it was called then.
         datasets: The datasets whose images it judged, in the role they played.
         images: One for each verdict.
         removed: Names of those datasets that were removed since: their names and groups are gone.

@@ -36,12 +36,9 @@ CONTROL_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class TruthRequest:
-    """Where truth comes from; with neither it is the audit's claims.
+    """Where truth comes from: audits (ids) of control releases, or rows of labels; with neither, the audit's claims.
 
-    Attributes:
-        control: Audits (ids) of control releases.
-        labels: Rows of labels; ``None`` without.
-        skip_unknown: Leave labels out that are about no image of these audits; otherwise they are an error.
+    ``skip_unknown`` leaves labels out that are about no image of these audits; otherwise they are an error.
     """
 
     control: tuple[str, ...] = ()
@@ -61,15 +58,10 @@ class KnownImage:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Every image that some audits judged, with known truth where there is any.
+    """Every image that some audits judged, audit by audit in image_id order, with known truth where there is any.
 
-    Attributes:
-        audits: The audits under which truth is "used" or comes from claims or labels.
-        control: The audits of control releases.
-        images: All judged images, audit by audit, in image_id order.
-        source: ``claims``, ``labels`` or ``control``.
-        top_k: Of all audits.
-        notes: What a person should know.
+    Truth of ``audits`` is "used" where there are audits of ``control`` releases, and else comes from their claims or
+    from labels: the ``source``. All have the same ``top_k``.
     """
 
     audits: tuple[AuditRecord, ...]
@@ -115,13 +107,12 @@ def known_images(workspace: Installation, audits: Sequence[AuditRecord], truth: 
         raise UsageError("truth comes from labels or from a control release, not from both", hint="leave one out")
     notes: list[str] = []
     if truth.labels is not None:
-        images = _by_labels(workspace, audits, truth.labels, notes, skip_unknown=truth.skip_unknown)
+        source, images = "labels", _by_labels(workspace, audits, truth.labels, notes, skip_unknown=truth.skip_unknown)
     elif control:
-        images = _by_control(workspace, audits, control)
+        source, images = "control", _by_control(workspace, audits, control)
         notes.append(CONTROL_NOTE)
     else:
-        images = _by_claims(workspace, audits)
-    source = "labels" if truth.labels is not None else "control" if control else "claims"
+        source, images = "claims", _by_claims(workspace, audits)
     return Known(tuple(audits), control, _grouped(images), source, top_k, tuple(notes))
 
 
@@ -186,18 +177,17 @@ def _by_control(
         raise ConflictError(
             "release and control were not audited against the same real sets", hint="audit both with the same flags"
         )
-    images = []
-    for used, listed in ((True, audits), (False, control)):
-        for audit in listed:
-            judged = judged_audit(workspace, audit)
-            truth = {image.image_key: used for image in judged.images}
-            images += _images(workspace, judged, truth)
-    truths: dict[str, set[bool | None]] = {}
-    for image in images:
-        truths.setdefault(image.image_key, set()).add(image.used)
-    if both := sum(len(said) > 1 for said in truths.values()):
+    used, others = (
+        [
+            image
+            for judged in (judged_audit(workspace, audit) for audit in listed)
+            for image in _images(workspace, judged, dict.fromkeys((each.image_key for each in judged.images), truth))
+        ]
+        for truth, listed in ((True, audits), (False, control))
+    )
+    if both := len({image.image_key for image in used} & {image.image_key for image in others}):
         raise ConflictError(f"{both} images are in the release and in the control: nothing can be true of them")
-    return images
+    return used + others
 
 
 def _sets_of(workspace: Installation, audit: AuditRecord) -> tuple[tuple[str, str], ...]:

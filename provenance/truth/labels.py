@@ -22,14 +22,10 @@ _FIRST_LINE = "first line: name,used (or image_id,label); then a row an image wi
 
 @dataclass(frozen=True, slots=True)
 class TruthRow:
-    """What one row says.
+    """What one row says of an image, by its id (or a beginning of it) or by its name.
 
-    Attributes:
-        key: Image id (or a beginning of it), or name.
-        is_id: Which of the two.
-        used: Whether the image was used for training.
-        place: Where it stands, for messages: ``truth.csv, line 3``.
-        set_name: The set or release whose image is meant; empty: any of the audit's.
+    ``place`` is where it stands, for messages, such as ``truth.csv, line 3``; ``set_name`` the set or release whose
+    image is meant; empty: any of the audit's.
     """
 
     key: str

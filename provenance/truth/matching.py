@@ -136,17 +136,14 @@ class _Index:
         return not row.is_id and row.key in self._rejected
 
     def image_of(self, row: TruthRow) -> str | None:
-        found = self._by_id(row) if row.is_id else self._by_name(row)
+        levels = self._aliases.get(row.set_name, [])
+        found = self._by_id(row) if row.is_id else next((each[row.key] for each in levels if row.key in each), set())
         if len(found) > 1:
             raise ConflictError(
                 f"{row.place}: {row.key!r} could mean {len(found)} different images",
                 hint="give their image_id, more of the name, or the set in a column named set",
             )
         return next(iter(found), None)
-
-    def _by_name(self, row: TruthRow) -> set[str]:
-        levels = self._aliases.get(row.set_name, [])
-        return next((level[row.key] for level in levels if row.key in level), set())
 
     def _by_id(self, row: TruthRow) -> set[str]:
         asked = IMAGE_ID_PREFIX + row.key.lower().removeprefix(IMAGE_ID_PREFIX)
@@ -169,11 +166,7 @@ def _aliases_of(name: str) -> Iterator[str]:
 
 
 def refuse_unknown(judged: Sequence[JudgedAudit], unknown: Sequence[str]) -> None:
-    """Refuse labels of images that no audit they are meant for knows.
-
-    Raises:
-        NotFoundError: If there are any.
-    """
+    """Refuse labels of images that no audit they are meant for knows (``NotFoundError``)."""
     if not unknown:
         return
     shown = ", ".join(repr(key) for key in unknown[:_SHOWN])

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from provenance.truth.sweeping import SweepReport
 
-FIGURE_FORMATS = ("png", "svg")
-
 
 def write_sweep_csv(report: SweepReport, target: Path) -> int:
     """Write the rows as CSV (see ``write_csv``); gives their number."""
@@ -29,30 +27,18 @@ def write_sweep_figure(report: SweepReport, target: Path) -> None:
         UsageError: If the file is called otherwise.
         SourceError: If it can't be written.
     """
+    ending = target.suffix.lower().removeprefix(".")
+    if ending not in ("png", "svg"):
+        raise UsageError(f"{target} is no name of a figure", hint="end it in .png or .svg")
     rows = report.sweep.rows
     curves = SweepCurves(
         alphas=tuple(row.alpha for row in rows),
         metrics={
-            "precision": tuple(row.metrics.precision for row in rows),
-            "recall": tuple(row.metrics.recall for row in rows),
-            "F1": tuple(row.metrics.f1 for row in rows),
-            "accuracy": tuple(row.metrics.accuracy for row in rows),
+            words: tuple(getattr(row.metrics, words.lower()) for row in rows)
+            for words in ("precision", "recall", "F1", "accuracy")
         },
         best_alpha=report.sweep.best.alpha if report.sweep.best else None,
         f1_of_all_used=report.sweep.f1_of_all_used,
         images=report.all_used.n,
     )
-    image = draw_sweep(curves, figure_format(target))
-    write_bytes(target, image)
-
-
-def figure_format(target: Path) -> str:
-    """``png`` or ``svg``, by the ending of a file's name.
-
-    Raises:
-        UsageError: If it is neither.
-    """
-    ending = target.suffix.lower().removeprefix(".")
-    if ending not in FIGURE_FORMATS:
-        raise UsageError(f"{target} is no name of a figure", hint="end it in .png or .svg")
-    return ending
+    write_bytes(target, draw_sweep(curves, ending))

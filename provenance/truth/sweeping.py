@@ -32,21 +32,9 @@ if TYPE_CHECKING:
 _log = room(__name__)
 
 
-ALL_USED = "all-used"
-
-
 @dataclass(frozen=True, slots=True)
 class SweepRequest:
-    """What to sweep over.
-
-    Attributes:
-        audit: Id of the audit whose scores are judged again.
-        truth: Where truth comes from.
-        alphas: The grid.
-        adaptive: Whether to choose alpha by cross-validation too.
-        folds: Of the cross-validation.
-        seed: Of its shuffle.
-    """
+    """What to sweep over, as ``Workspace.sweep`` tells it."""
 
     audit: str
     truth: TruthRequest = field(default_factory=TruthRequest)
@@ -58,15 +46,10 @@ class SweepRequest:
 
 @dataclass(frozen=True, slots=True)
 class SweepReport:
-    """A sweep and what to compare it with.
+    """A sweep of known images, what mu and sigma are over, and what a person should know.
 
-    Attributes:
-        known: The images, and where their truth is from.
-        population: What mu and sigma are over.
-        sweep: One row for each alpha.
-        all_used: Metrics of calling every image used: the mark to beat.
-        adaptive: Alpha by cross-validation; ``None`` where it was not asked for.
-        notes: What a person should know.
+    ``all_used`` are the metrics of calling every image used, the mark to beat; ``adaptive`` is ``None`` where it was
+    not asked for.
     """
 
     known: Known
@@ -91,7 +74,7 @@ class SweepReport:
             for row in self.sweep.rows
         ]
         everything = {**asdict(self.all_used), "auc": None, "auc_of_labels": 0.5}
-        rows.append({"rule": ALL_USED, "alpha": None, "threshold": None, **everything, "best_f1": False})
+        rows.append({"rule": "all-used", "alpha": None, "threshold": None, **everything, "best_f1": False})
         return [{name: row[name] for name in SweepRow.model_fields} for row in rows]
 
     @property

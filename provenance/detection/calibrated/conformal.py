@@ -31,19 +31,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.detection.checks import checked_scores, group_codes, same_length
+from provenance.detection.checks import check_level, group_codes, rounded_scores, same_length
 from provenance.detection.decision import DECIMALS
 from provenance.errors import UsageError
 from provenance.findings import Family
 from provenance.vocabulary import Label
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from provenance.arrays import Flags, Float64s, Int64s
     from provenance.detection.checks import Groups, Numbers
 
@@ -106,19 +105,14 @@ def calibrate(
     Raises:
         UsageError: If q is not in (0, 1), there are no scores, one is not finite, or lengths differ.
     """
-    if not 0 < q < 1:
-        raise UsageError(f"q lies between 0 and 1, not {q}", hint="0.05 is usual")
-    values = _rounded(scores, "scores of the subjects")
-    known = _rounded(calibration, "calibration scores")
+    check_level(q)
+    values, known = rounded_scores(scores, "scores of the subjects"), rounded_scores(calibration, "calibration scores")
     kept, warnings = without_shared(groups, calibration_groups, len(values), len(known))
-    if not kept.any():
-        raise UsageError("every calibration group has subjects as well: nothing is left to calibrate with")
-    of_calibration = (
-        None if calibration_groups is None else [calibration_groups[row] for row in np.flatnonzero(kept).tolist()]
-    )
-    p_values = unrounded_p_values(values, known[kept], of_calibration)
-    g = group_codes(of_calibration, int(kept.sum()))[1]
-    return decide_by_p_values(p_values, groups, g, q, blind=blindness(values, known[kept], g), warnings=tuple(warnings))
+    known = known[kept]
+    of_calibration = None if calibration_groups is None else list(compress(calibration_groups, kept))
+    p_values = unrounded_p_values(values, known, of_calibration)
+    g = group_codes(of_calibration, len(known))[1]
+    return decide_by_p_values(p_values, groups, g, q, blind=blindness(values, known, g), warnings=tuple(warnings))
 
 
 def decide_by_p_values(
@@ -130,15 +124,9 @@ def decide_by_p_values(
     blind: str = "",
     warnings: tuple[str, ...] = (),
 ) -> Calibrated:
-    """Benjamini-Hochberg over groups and the labels, from conformal p-values that are not rounded.
+    """Benjamini-Hochberg over groups and the labels, from conformal p-values (n,) that are not rounded.
 
-    Args:
-        p_values: Of each subject image, shape (n,).
-        groups: As in ``calibrate``.
-        calibration_groups: G behind the p-values.
-        q: Level of the false discovery rate, in (0, 1).
-        blind: Why nothing can be told apart, in words; empty: something can.
-        warnings: Passed on.
+    ``calibration_groups`` is G, ``blind`` why nothing can be told apart (empty: something can); else as ``calibrate``.
     """
     codes, m = group_codes(groups, len(p_values))
     sizes = np.bincount(codes)
@@ -162,31 +150,20 @@ def decide_by_p_values(
     )
 
 
-def smallest_rejection(subject_groups: int, calibration_groups: int, q: float) -> int:
-    """k_min = ceil(m / (q (G + 1))), in exact arithmetic of the decimals that q is written with.
-
-    With k subjects above all calibration, their p-values are 1 / (G + 1), and Benjamini-Hochberg rejects them iff
-    1 / (G + 1) <= q k / m.
-    """
-    return math.ceil(Fraction(subject_groups) / (Fraction(repr(float(q))) * (calibration_groups + 1)))
-
-
 def rejection_plan(sizes: Int64s, g: int, q: float) -> tuple[int, int]:
     """k_min, and the number of calibration groups with which every subject group can be rejected alone.
 
-    Args:
-        sizes: Images of each subject group, ascending.
-        g: Calibration groups.
-        q: Level of the false discovery rate.
+    ``sizes`` are the images of each subject group, ascending; ``g`` the calibration groups. With k subjects above all
+    calibration, their p-values are 1 / (G + 1), and Benjamini-Hochberg rejects them iff 1 / (G + 1) <= q k / m. All in
+    exact arithmetic of the decimals that q is written with.
     """
     m, level = len(sizes), Fraction(repr(float(q)))
     sufficient = math.ceil(m * int(sizes[-1]) / level) - 1
+    k_min = math.ceil(m / (level * (g + 1)))
     if sizes[-1] == 1:
-        return smallest_rejection(m, g, q), sufficient
-    for k, size in enumerate(sizes.tolist(), start=1):
-        if Fraction(size, g + 1) <= level * k / m:
-            return k, sufficient
-    return max(m + 1, smallest_rejection(m, g, q)), sufficient
+        return k_min, sufficient
+    rejectable = (k for k, size in enumerate(sizes.tolist(), start=1) if Fraction(size, g + 1) <= level * k / m)
+    return next(rejectable, max(m + 1, k_min)), sufficient
 
 
 def _q_values(adjusted: Float64s, codes: Int64s) -> Float64s:
@@ -247,7 +224,7 @@ def blindness(values: Float64s, known: Float64s, g: int) -> str:
 
 
 def without_shared(groups: Groups | None, calibration_groups: Groups | None, n: int, c: int) -> tuple[Flags, list[str]]:
-    """Which of c calibration images are of groups without one of the n subjects, and warnings."""
+    """Which of c calibration images are of groups without one of the n subjects (none: refused), and warnings."""
     kept, warnings, lone = np.ones(c, dtype=np.bool_), [], 0
     for name, given, length in (("subjects", groups, n), ("calibration images", calibration_groups, c)):
         if given is not None:
@@ -257,18 +234,16 @@ def without_shared(groups: Groups | None, calibration_groups: Groups | None, n: 
         subjects = {str(group) for group in groups if group is not None}
         kept = np.array([group is None or str(group) not in subjects for group in calibration_groups])
         if not kept.all():
-            shared = len({str(calibration_groups[row]) for row in np.flatnonzero(~kept).tolist()})
+            shared = len({str(group) for group in compress(calibration_groups, ~kept)})
             warnings.append(f"{_counted(shared, 'group')} with subjects as well left out of the calibration.")
+        if not kept.any():
+            raise UsageError("every calibration group has subjects as well: nothing is left to calibrate with")
     if lone:
         warnings.append(
             f"{_counted(lone, 'image')} without a patient or study, each taken as a group of its own: "
             "if some are of one patient, the p-values promise too much."
         )
     return kept, warnings
-
-
-def _rounded(values: Numbers | Sequence[float], name: str) -> Float64s:
-    return np.round(checked_scores(values, name), DECIMALS)
 
 
 def _counted(count: int, noun: str) -> str:

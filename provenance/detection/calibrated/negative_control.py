@@ -29,12 +29,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from provenance.detection.calibrated.conformal import Calibrated, calibrate, decide_by_p_values, unrounded_p_values
-from provenance.detection.checks import checked_scores, same_length
-from provenance.detection.decision import DECIMALS
+from provenance.detection.checks import rounded_scores, same_length
 from provenance.vocabulary import Label
 
 if TYPE_CHECKING:
-    from provenance.arrays import Float64s
     from provenance.detection.checks import Groups, Numbers
 
 UNLIKE_SIZES = 1.5
@@ -45,13 +43,9 @@ UNLIKE_SIZES = 1.5
 class ControlledVerdicts:
     """Calibrated verdicts of generated images.
 
-    Attributes:
-        labels: After the control, one for each image.
-        test: Of S_u and of the margin together: the p- and q-values of the verdicts.
-        closeness: Of S_u alone.
-        control: Of S_n alone.
-        reason: Why the labels are what they are.
-        warnings: What weakens them.
+    ``labels`` are those after the control, one for each image, ``reason`` why they are so, ``warnings`` what weakens
+    them. ``test`` is of S_u and of the margin together (the p- and q-values of the verdicts), ``closeness`` of S_u
+    alone, ``control`` of S_n alone.
     """
 
     labels: tuple[Label, ...]
@@ -98,12 +92,12 @@ def calibrate_generated(
     own = groups if groups is not None else [f"generated {place}" for place in range(len(s_used))]
     closeness = calibrate(s_used, calibration_to_used, groups=own, calibration_groups=calibration_groups, q=q)
     control = calibrate(s_not_used, calibration_to_not_used, groups=own, calibration_groups=calibration_groups, q=q)
-    pairs = ((s_used, calibration_to_used), (s_not_used, calibration_to_not_used))
-    (subject_u, known_u), (subject_n, known_n) = ((_rounded(s), _rounded(c)) for s, c in pairs)
-    p_values = np.maximum(
-        unrounded_p_values(subject_u, known_u, calibration_groups),
-        unrounded_p_values(_rounded(subject_u - subject_n), _rounded(known_u - known_n), calibration_groups),
+    to_used, to_not_used = (
+        [rounded_scores(each) for each in pair]
+        for pair in ((s_used, calibration_to_used), (s_not_used, calibration_to_not_used))
     )
+    margins = [rounded_scores(u - n) for u, n in zip(to_used, to_not_used, strict=True)]
+    p_values = np.maximum(*(unrounded_p_values(s, c, calibration_groups) for s, c in (to_used, margins)))
     test = decide_by_p_values(p_values, own, closeness.calibration_groups, q, warnings=closeness.warnings)
     labels, reason = _guarded(test, closeness, control)
     warnings = list(test.warnings)
@@ -138,7 +132,3 @@ def _label(test: Label, closeness: Label, control: Label) -> Label:
         return Label.NOT_ESTABLISHED
     both = test is Label.ESTABLISHED and control is not Label.ESTABLISHED
     return Label.ESTABLISHED if both else Label.INCONCLUSIVE
-
-
-def _rounded(values: Numbers) -> Float64s:
-    return np.round(checked_scores(values, "scores"), DECIMALS)

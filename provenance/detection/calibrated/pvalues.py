@@ -33,8 +33,7 @@ class Calibration(Found):
         excess: The greatest excess of small p-values over the uniform law, 0 or more: the dangerous direction.
         p_value: Two-sided, for ``distance``.
         p_value_excess: One-sided, for ``excess``; small: the p-values promise too much.
-        ecdf_p: Ascending distinct p-values, for the figure.
-        ecdf_share: Share of p-values at or below each.
+        ecdf_p: Ascending distinct p-values, for the figure; ``ecdf_share`` of them lie at or below each.
     """
 
     n: int
@@ -86,24 +85,22 @@ def calibration_of_p_values(
         raise UsageError("steps and simulations must be 1 or more")
     rounded_up = 0
     if steps is None:
-        distance, excess, p_value, p_value_excess = _continuous(values)
+        found = _continuous(values)
     else:
         ranks = np.ceil(values * steps - ON_GRID * steps).astype(np.int64).clip(1, steps)
         rounded_up = int((np.abs(ranks / steps - values) > ON_GRID).sum())
         values = ranks / steps
-        distance, excess, p_value, p_value_excess = _discrete(ranks, steps, shared, simulations, seed)
+        found = _discrete(ranks, steps, shared, simulations, seed)
     points, counts = np.unique(values, return_counts=True)
+    shares = np.cumsum(counts) / len(values)
     return Calibration(
-        n=len(values),
-        steps=steps,
-        rounded_up=rounded_up,
-        shared=shared and steps is not None,
-        distance=distance,
-        excess=excess,
-        p_value=p_value,
-        p_value_excess=p_value_excess,
+        len(values),
+        steps,
+        rounded_up,
+        shared and steps is not None,
+        *found,
         ecdf_p=tuple(points.tolist()),
-        ecdf_share=tuple((np.cumsum(counts) / len(values)).tolist()),
+        ecdf_share=tuple(shares.tolist()),
     )
 
 

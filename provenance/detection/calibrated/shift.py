@@ -34,14 +34,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """What is compared; ``None``: not known, not compared. Arrays and sequences have one value an image.
+    """What is compared, one value an image; ``None``: not known, not compared.
 
-    Attributes:
-        modalities: DICOM's codes.
-        pixels: Width times height.
-        intensities: Mean grey value of the canonical image.
-        vectors: Embeddings, float32 (n, dimension).
-        groups: Patient or study; ``None`` in a place: a group of its own.
+    Modalities are DICOM's codes, pixels width times height, intensities mean grey values of the canonical images,
+    vectors embeddings, float32 (n, dimension), groups patients or studies (``None`` in a place: a group of its own).
     """
 
     modalities: Sequence[str] | None = None
@@ -56,12 +52,8 @@ def check_shift(
 ) -> ShiftCheck:
     """Compare calibration with subjects in every property that both have; see the module.
 
-    Args:
-        calibration: Of the calibration images.
-        subjects: Of the subjects.
-        level: Of the whole check: P(any warning without any shift) is at most this.
-        permutations: For the distance; the smallest p is 1 / (1 + permutations).
-        seed: Of the permutations.
+    P(any warning without any shift) is at most ``level``. Permutations, drawn by ``seed``, are for the distance: its
+    smallest p is 1 / (1 + permutations).
 
     Raises:
         UsageError: If the level is not in (0, 1), a property has no value or one that is not finite, or lengths

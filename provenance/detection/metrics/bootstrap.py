@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from provenance.findings import Estimate
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -37,18 +39,10 @@ def resample(
     resampling: Resampling,
     fpr_levels: Sequence[float] = (),
 ) -> list[dict[str, Float64s]]:
-    """Every metric in every resample, the same draws for all judgements.
+    """Every metric in every resample, the same draws for all judgements on the images of ``truth``, shape (n,).
 
-    Args:
-        truth: Shape (n,).
-        judgements: One or more on the same images.
-        codes: Group of each image, 0 to G - 1.
-        resampling: How many, and the seed.
-        fpr_levels: For ``tpr@LEVEL``.
-
-    Returns:
-        For each judgement, metric name -> float64 (resamples,); NaN where a resample leaves it undefined, such as
-        an AUC where one class was not drawn.
+    ``codes`` are the images' groups, 0 to G - 1; ``fpr_levels`` those of ``tpr@LEVEL``. Gives for each judgement
+    metric name -> float64 (resamples,); NaN where a resample leaves it undefined, such as an AUC of one class.
     """
     rng = np.random.default_rng(resampling.seed)
     groups = int(codes.max()) + 1
@@ -56,20 +50,29 @@ def resample(
     chunks: list[list[dict[str, Float64s]]] = []
     for start in range(0, resampling.resamples, step):
         counts = _draw(rng, min(step, resampling.resamples - start), groups)
-        chunks.append([_metrics(truth, judgement, codes, counts, fpr_levels) for judgement in judgements])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            chunks.append(
+                [
+                    _metrics_of_labels(truth, judgement.labels, codes, counts)
+                    | _metrics_of_scores(truth, judgement.scores, codes, counts, fpr_levels)
+                    for judgement in judgements
+                ]
+            )
     return [
         {name: np.concatenate([chunk[place][name] for chunk in chunks]) for name in chunks[0][place]}
         for place in range(len(judgements))
     ]
 
 
-def interval(values: Float64s, level: float) -> tuple[float, float] | None:
-    """Percentile interval over the resamples that define the metric; ``None`` where fewer than half do."""
-    usable = values[np.isfinite(values)]
-    if 2 * len(usable) < len(values):
-        return None
+def estimate(value: float, resampled: Float64s, level: float, support: int) -> Estimate:
+    """A figure with its percentile interval over the resamples that define it; ``support`` groups bear on it."""
+    usable = resampled[np.isfinite(resampled)]
+    if support < 2:
+        return Estimate(value, reason="no interval: fewer than two groups bear on it")
+    if 2 * len(usable) < len(resampled):
+        return Estimate(value, reason="no interval: undefined in more than half of the resamples")
     low, high = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return Estimate(value, float(low), float(high))
 
 
 def _draw(rng: np.random.Generator, resamples: int, groups: int) -> Float64s:
@@ -77,18 +80,6 @@ def _draw(rng: np.random.Generator, resamples: int, groups: int) -> Float64s:
     drawn = rng.integers(0, groups, size=(resamples, groups))
     drawn += np.arange(resamples)[:, None] * groups
     return np.bincount(drawn.ravel(), minlength=resamples * groups).reshape(resamples, groups).astype(np.float64)
-
-
-def _metrics(
-    truth: Flags,
-    judgement: Judgement,
-    codes: Int64s,
-    counts: Float64s,
-    fpr_levels: Sequence[float],
-) -> dict[str, Float64s]:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        of_labels = _metrics_of_labels(truth, judgement.labels, codes, counts)
-        return of_labels | _metrics_of_scores(truth, judgement.scores, codes, counts, fpr_levels)
 
 
 def _metrics_of_labels(truth: Flags, labels: Flags, codes: Int64s, counts: Float64s) -> dict[str, Float64s]:
@@ -109,11 +100,7 @@ def _metrics_of_labels(truth: Flags, labels: Flags, codes: Int64s, counts: Float
 
 
 def _metrics_of_scores(
-    truth: Flags,
-    scores: Float64s,
-    codes: Int64s,
-    counts: Float64s,
-    fpr_levels: Sequence[float],
+    truth: Flags, scores: Float64s, codes: Int64s, counts: Float64s, fpr_levels: Sequence[float]
 ) -> dict[str, Float64s]:
     # Weighted ROC curve: rows are resamples, columns the distinct scores in ascending order.
     order = np.argsort(scores, kind="stable")

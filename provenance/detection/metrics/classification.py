@@ -21,12 +21,8 @@ class Metrics(Found):
     """Agreement of labels and scores with truth; "used" is the positive class; shares in [0, 1].
 
     Attributes:
-        n: Images.
-        positives: Images that were used.
+        n: Images; ``positives`` of them were used.
         true_positives: Used and labelled so; the other three counts likewise.
-        false_positives: Not used, labelled used.
-        false_negatives: Used, not labelled so.
-        true_negatives: Not used and not labelled so.
         accuracy: (TP + TN) / n.
         precision: TP / (TP + FP); ``None`` where nothing is labelled used.
         recall: TP / (TP + FN); ``None`` where nothing was used.
@@ -73,10 +69,12 @@ def metrics_of(truth: FlagsLike, labels: FlagsLike, scores: Numbers | None = Non
         f1_score,
         precision_score,
         recall_score,
+        roc_auc_score,
     )
 
     known, said = checked_flags(truth, "truth"), checked_flags(labels, "labels")
     same_length(said, len(known), "labels")
+    values = None if scores is None else checked_scores(scores, "scores", len(known))
     tn, fp, fn, tp = (int(cell) for cell in confusion_matrix(known, said, labels=[False, True]).ravel())
     return Metrics(
         n=len(known),
@@ -90,7 +88,7 @@ def metrics_of(truth: FlagsLike, labels: FlagsLike, scores: Numbers | None = Non
         recall=_defined(recall_score(known, said, zero_division=np.nan)),
         f1=_defined(f1_score(known, said, zero_division=np.nan)),
         kappa=_defined(cohen_kappa_score(known, said)) if 0 < tp + fn < len(known) else None,
-        auc=None if scores is None else _auc(known, checked_scores(scores, "scores", len(known))),
+        auc=float(roc_auc_score(known, values)) if values is not None and rankable(known, values) else None,
     )
 
 
@@ -118,12 +116,6 @@ def true_positive_rate_at(truth: FlagsLike, scores: Numbers, fpr_level: float) -
 def rankable(truth: Flags, scores: Float64s) -> bool:
     """Whether a ranking by these scores can be judged: two classes, and scores that differ."""
     return bool(truth.any() and not truth.all() and scores.min() != scores.max())
-
-
-def _auc(truth: Flags, scores: Float64s) -> float | None:
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(truth, scores)) if rankable(truth, scores) else None
 
 
 def _defined(value: float) -> float | None:

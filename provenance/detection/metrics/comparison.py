@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provenance.detection.checks import group_codes, same_length
-from provenance.detection.metrics.bootstrap import interval, resample
+from provenance.detection.metrics.bootstrap import estimate, resample
 from provenance.detection.metrics.classification import metrics_of
 from provenance.detection.metrics.evaluation import ALL_EQUAL, ONE_CLASS, checked_judgement, supporting_groups
 from provenance.findings import Estimate, Found, Resampling
 
 if TYPE_CHECKING:
-    from provenance.arrays import Flags, Float64s
+    from provenance.arrays import Flags
     from provenance.detection.checks import FlagsLike, Groups, Numbers
-    from provenance.detection.metrics.bootstrap import Judgement
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +36,10 @@ class McNemar:
 
 @dataclass(frozen=True, slots=True)
 class Comparison(Found):
-    """Two audits on the same images with the same truth.
+    """Two audits on the same n images, of so many groups, with the same truth; McNemar's test is on the labels.
 
-    Attributes:
-        n: Images.
-        groups: Groups they belong to.
-        mcnemar: On the labels.
-        accuracy_difference: First minus second, with the interval of a paired bootstrap by group; an interval
-            that holds 0 shows no difference.
-        auc_difference: The same for the AUC.
-        resampling: Resamples, level and seed.
+    Differences are first minus second, with the interval of a paired bootstrap by group; an interval that holds 0
+    shows no difference.
     """
 
     n: int
@@ -83,23 +76,25 @@ def compare(
     codes, count = group_codes(groups, len(known))
     resampled = resample(known, [one, two], codes, resampling)
     supports = supporting_groups(known, one.labels, codes)
+
+    def difference(name: str) -> Estimate:
+        first, second = (getattr(metrics_of(known, each.labels, each.scores), name) for each in (one, two))
+        if first is None or second is None:
+            return Estimate(None, reason=ONE_CLASS if known.all() or not known.any() else ALL_EQUAL)
+        return estimate(first - second, resampled[0][name] - resampled[1][name], resampling.level, supports[name])
+
     return Comparison(
         n=len(known),
         groups=count,
         mcnemar=mcnemar(one.labels == known, two.labels == known, independent=count == len(known)),
-        accuracy_difference=_difference("accuracy", known, (one, two), resampled, supports, resampling.level),
-        auc_difference=_difference("auc", known, (one, two), resampled, supports, resampling.level),
+        accuracy_difference=difference("accuracy"),
+        auc_difference=difference("auc"),
         resampling=resampling,
     )
 
 
 def mcnemar(first_right: Flags, second_right: Flags, *, independent: bool = True) -> McNemar:
-    """McNemar's exact test from scipy's binomial test.
-
-    Args:
-        first_right: Whether the first audit labels each image rightly, shape (n,).
-        second_right: The same of the second.
-        independent: Passed on.
+    """McNemar's exact test, by scipy's binomial test, of whether each of two audits labels each image rightly, (n,).
 
     Raises:
         UsageError: If lengths differ.
@@ -112,22 +107,3 @@ def mcnemar(first_right: Flags, second_right: Flags, *, independent: bool = True
     differing = first_only + second_only
     p_value = float(binomtest(first_only, differing, 0.5).pvalue) if differing else 1.0
     return McNemar(first_only, second_only, p_value, independent)
-
-
-def _difference(
-    name: str,
-    truth: Flags,
-    pair: tuple[Judgement, Judgement],
-    resampled: list[dict[str, Float64s]],
-    supports: dict[str, int],
-    level: float,
-) -> Estimate:
-    first, second = (getattr(metrics_of(truth, each.labels, each.scores), name) for each in pair)
-    if first is None or second is None:
-        return Estimate(None, reason=ONE_CLASS if truth.all() or not truth.any() else ALL_EQUAL)
-    if supports[name] < 2:
-        return Estimate(first - second, reason="no interval: fewer than two groups bear on it")
-    ends = interval(resampled[0][name] - resampled[1][name], level)
-    if ends is None:
-        return Estimate(first - second, reason="no interval: undefined in more than half of the resamples")
-    return Estimate(first - second, *ends)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class RocCurve(Found):
 
 
 @dataclass(frozen=True, slots=True)
-class Histogram:
+class Histogram(Found):
     """Counts over common bins.
 
     Attributes:
@@ -44,10 +44,6 @@ class Histogram:
 
     edges: tuple[float, ...]
     counts: Mapping[str, tuple[int, ...]]
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return {"edges": list(self.edges), "counts": {name: list(row) for name, row in self.counts.items()}}
 
 
 def roc_points(truth: FlagsLike, scores: Numbers) -> RocCurve:

@@ -5,19 +5,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.detection.checks import checked_flags, checked_scores, group_codes, same_length
-from provenance.detection.metrics.bootstrap import Judgement, interval, resample
+from provenance.detection.metrics.bootstrap import Judgement, estimate, resample
 from provenance.detection.metrics.classification import Metrics, metrics_of, true_positive_rate_at
 from provenance.errors import UsageError
-from provenance.findings import Estimate, Resampling
+from provenance.findings import Estimate, Found, Resampling
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from provenance.arrays import Flags, Float64s, Int64s
     from provenance.detection.checks import FlagsLike, Groups, Numbers
@@ -27,6 +27,11 @@ FPR_LEVELS = (0.01, 0.001)
 
 ONE_CLASS = "not estimable: one class only"
 ALL_EQUAL = "not estimable: all scores are equal"
+NOTHING_TO_COUNT = {
+    "precision": "nothing is labelled used",
+    "recall": "no image was used",
+    "f1": "nothing was used and nothing is labelled used",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +40,8 @@ class ChanceBand:
 
     Attributes:
         chance: Accuracy of always calling the more frequent class: max(share used, 1 - share used).
-        low: Lower end of the central band of a guesser's accuracy.
-        high: Upper end; an accuracy within the band is no better than guessing.
+        low: Lower end of the central band of a guesser's accuracy, ``high`` the upper one; an accuracy within is no
+            better than guessing.
         p_value: P(a guesser is right as often or more often), one-sided.
         independent: Whether every image is a group of its own. If not, the images of a group stand or fall
             together, and the true band is wider.
@@ -50,22 +55,14 @@ class ChanceBand:
 
 
 @dataclass(frozen=True, slots=True)
-class TprAtFpr:
-    """Share of the used images found where at most ``fpr`` of the not-used ones are called used."""
-
-    fpr: float
-    tpr: Estimate
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(Found):
     """One audit against truth.
 
     Attributes:
         metrics: Counts and figures without intervals.
         groups: How many groups the images belong to.
-        accuracy: With its interval; precision, recall, f1, kappa and auc likewise.
-        tpr_at_fpr: One for each level asked for.
+        estimates: With intervals, by name, in the order of a table: accuracy, precision, recall, f1, kappa, auc, and
+            ``tpr@LEVEL``, the share of the used images found where at most LEVEL of the not-used are called used.
         chance: Beside the accuracy; ``None`` with one class only.
         resampling: Resamples, level and seed of the intervals.
         one_class_resamples: Resamples without a used, or without a not-used image: left out of the intervals
@@ -74,38 +71,10 @@ class Evaluation:
 
     metrics: Metrics
     groups: int
-    accuracy: Estimate
-    precision: Estimate
-    recall: Estimate
-    f1: Estimate
-    kappa: Estimate
-    auc: Estimate
-    tpr_at_fpr: tuple[TprAtFpr, ...]
+    estimates: Mapping[str, Estimate]
     chance: ChanceBand | None
     resampling: Resampling
     one_class_resamples: int
-
-    @property
-    def estimates(self) -> dict[str, Estimate]:
-        """All figures by name, in the order of a table: accuracy ... auc, ``tpr@0.01`` ..."""
-        named = {name: getattr(self, name) for name in ("accuracy", "precision", "recall", "f1", "kappa", "auc")}
-        return named | {_tpr_name(each.fpr): each.tpr for each in self.tpr_at_fpr}
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values; ``null`` stands for what is not estimable."""
-        return {
-            "n": self.metrics.n,
-            "positives": self.metrics.positives,
-            "negatives": self.metrics.n - self.metrics.positives,
-            "groups": self.groups,
-            "confusion": {
-                name: getattr(self.metrics, name)
-                for name in ("true_positives", "false_positives", "false_negatives", "true_negatives")
-            },
-            "estimates": {name: estimate.to_json() for name, estimate in self.estimates.items()},
-            "chance": None if self.chance is None else asdict(self.chance),
-            "resampling": asdict(self.resampling) | {"one_class_resamples": self.one_class_resamples},
-        }
 
 
 def evaluate(
@@ -136,15 +105,16 @@ def evaluate(
     """
     resampling = resampling or Resampling()
     known, judgement = checked_judgement(truth, labels, scores)
-    levels = _checked_levels(fpr_levels)
+    if not all(0 < level < 1 for level in fpr_levels) or len(set(fpr_levels)) < len(fpr_levels):
+        raise UsageError("every false-positive rate lies between 0 and 1 and stands once")
     codes, count = group_codes(groups, len(known))
     metrics = metrics_of(known, judgement.labels, judgement.scores)
     values = {name: getattr(metrics, name) for name in ("accuracy", "precision", "recall", "f1", "kappa", "auc")}
-    values |= {_tpr_name(level): true_positive_rate_at(known, judgement.scores, level) for level in levels}
-    resampled = resample(known, [judgement], codes, resampling, levels)[0]
+    values |= {f"tpr@{level:g}": true_positive_rate_at(known, judgement.scores, level) for level in fpr_levels}
+    resampled = resample(known, [judgement], codes, resampling, fpr_levels)[0]
     supports = supporting_groups(known, judgement.labels, codes)
     estimates = {
-        name: _estimate(value, resampled[name], supports.get(name, supports["auc"]), resampling.level)
+        name: estimate(value, resampled[name], resampling.level, supports.get(name, supports["auc"]))
         if value is not None
         else Estimate(None, reason=_why_undefined(name, metrics, judgement.scores))
         for name, value in values.items()
@@ -152,13 +122,7 @@ def evaluate(
     return Evaluation(
         metrics=metrics,
         groups=count,
-        accuracy=estimates["accuracy"],
-        precision=estimates["precision"],
-        recall=estimates["recall"],
-        f1=estimates["f1"],
-        kappa=estimates["kappa"],
-        auc=estimates["auc"],
-        tpr_at_fpr=tuple(TprAtFpr(level, estimates[_tpr_name(level)]) for level in levels),
+        estimates=estimates,
         chance=_chance_of(metrics, resampling.level, independent=count == metrics.n),
         resampling=resampling,
         one_class_resamples=int(np.isnan(resampled["auc"]).sum()),
@@ -167,13 +131,6 @@ def evaluate(
 
 def chance_band(correct: int, n: int, chance: float, *, level: float = 0.95, independent: bool = True) -> ChanceBand:
     """Exact binomial band of a guesser's accuracy, and P(X >= correct) for X ~ Binomial(n, chance); from scipy.
-
-    Args:
-        correct: Images labelled rightly.
-        n: Images.
-        chance: A guesser's accuracy, in (0, 1).
-        level: Of the central band.
-        independent: Passed on.
 
     Raises:
         UsageError: If ``correct`` is not in 0..n, n is 0, or ``chance`` or ``level`` is not in (0, 1).
@@ -190,11 +147,7 @@ def chance_band(correct: int, n: int, chance: float, *, level: float = 0.95, ind
 
 
 def checked_judgement(truth: FlagsLike, labels: FlagsLike, scores: Numbers) -> tuple[Flags, Judgement]:
-    """Truth and what an audit said, as arrays of one length.
-
-    Raises:
-        UsageError: If there are no images, lengths differ, or a score is not finite.
-    """
+    """Truth and what an audit said, checked, as arrays of one length."""
     known, said = checked_flags(truth, "truth"), checked_flags(labels, "labels")
     same_length(said, len(known), "labels")
     return known, Judgement(said, checked_scores(scores, "scores", len(known)))
@@ -202,43 +155,20 @@ def checked_judgement(truth: FlagsLike, labels: FlagsLike, scores: Numbers) -> t
 
 def supporting_groups(truth: Flags, labels: Flags, codes: Int64s) -> dict[str, int]:
     """How many groups bear on each figure: for kappa and AUC, the class that has fewer."""
-
-    def holding(rows: Flags) -> int:
-        return len(np.unique(codes[rows]))
-
-    both = min(holding(truth), holding(~truth))
-    return {
-        "accuracy": len(np.unique(codes)),
-        "precision": holding(labels),
-        "recall": holding(truth),
-        "f1": holding(truth | labels),
-        "kappa": both,
-        "auc": both,
-    }
-
-
-def _estimate(value: float, resampled: Float64s, support: int, level: float) -> Estimate:
-    if support < 2:
-        return Estimate(value, reason="no interval: fewer than two groups bear on it")
-    ends = interval(resampled, level)
-    if ends is None:
-        return Estimate(value, reason="no interval: undefined in more than half of the resamples")
-    return Estimate(value, *ends)
+    figures = {"accuracy": truth | ~truth, "precision": labels, "recall": truth, "f1": truth | labels, "rest": ~truth}
+    supports = {name: len(np.unique(codes[rows])) for name, rows in figures.items()}
+    both = min(supports["recall"], supports.pop("rest"))
+    return supports | {"kappa": both, "auc": both}
 
 
 def _why_undefined(name: str, metrics: Metrics, scores: Float64s) -> str:
-    if name == "precision":
-        return "not estimable: nothing is labelled used"
-    if name == "recall":
-        return "not estimable: no image was used"
-    if name == "f1":
-        return "not estimable: nothing was used and nothing is labelled used"
+    if name in NOTHING_TO_COUNT:
+        return f"not estimable: {NOTHING_TO_COUNT[name]}"
     if metrics.positives in (0, metrics.n):
         return ONE_CLASS
     if scores.min() == scores.max():
         return ALL_EQUAL
-    negatives = metrics.n - metrics.positives
-    return f"not estimable: {negatives} not-used images can't show a false-positive rate this low"
+    return f"not estimable: {metrics.negatives} not-used images can't show a false-positive rate this low"
 
 
 def _chance_of(metrics: Metrics, level: float, *, independent: bool) -> ChanceBand | None:
@@ -247,14 +177,3 @@ def _chance_of(metrics: Metrics, level: float, *, independent: bool) -> ChanceBa
         return None
     correct = metrics.true_positives + metrics.true_negatives
     return chance_band(correct, metrics.n, max(share, 1 - share), level=level, independent=independent)
-
-
-def _checked_levels(fpr_levels: Sequence[float]) -> tuple[float, ...]:
-    levels = tuple(float(level) for level in fpr_levels)
-    if not all(0 < level < 1 for level in levels) or len(set(levels)) < len(levels):
-        raise UsageError("every false-positive rate lies between 0 and 1 and stands once")
-    return levels
-
-
-def _tpr_name(level: float) -> str:
-    return f"tpr@{level:g}"

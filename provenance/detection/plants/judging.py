@@ -27,7 +27,7 @@ from provenance.detection.calibrated.conformal import (
     weighted_p_values,
     without_shared,
 )
-from provenance.detection.checks import checked_scores, group_codes, same_length
+from provenance.detection.checks import check_level, group_codes, rounded_scores, same_length
 from provenance.detection.decision import DECIMALS
 from provenance.errors import UsageError
 
@@ -40,13 +40,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reach:
-    """What a single copy is up against, by p-values.
+    """What a single copy is up against, by p-values, with m (the plant counted where it is a subject) and G groups.
 
-    Attributes:
-        k_min: How many subject groups must outrank all calibration before any can be established.
-        sufficient_groups: Calibration groups with which a single one can be.
-        subject_groups: m, with the plant where it is a subject.
-        calibration_groups: G.
+    ``k_min`` subject groups must outrank all calibration before any can be established; with ``sufficient_groups`` of
+    calibration a single one can be.
     """
 
     k_min: int
@@ -68,12 +65,9 @@ class Reach:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JudgedPlants(Reach):
-    """Plants judged one at a time.
+    """Plants judged one at a time, arrays (p,): ``found`` are those that (or whose originals) are established.
 
-    Attributes:
-        found: Whether each (or the used image that it copies) is established, bool (p,).
-        p_values: Of each, in (0, 1], float64 (p,), not rounded.
-        outranks: Which have the smallest p-value there can be, bool (p,).
+    ``p_values`` are not rounded; ``outranks`` tells which are the smallest there can be.
     """
 
     found: Flags
@@ -92,39 +86,26 @@ def judge_as_generated(
     calibration_groups: Groups | None = None,
     q: float = 0.05,
 ) -> JudgedPlants:
-    """Each plant as one more generated image, by ``calibrate_generated``.
-
-    Args:
-        plants_to_used: S_u of each plant, shape (p,).
-        plants_to_not_used: S_n of each.
-        s_used: S_u of each generated image of the release, (m,).
-        s_not_used: S_n of each.
-        calibration_to_used: As in ``calibrate_generated``, (c,).
-        calibration_to_not_used: Likewise.
-        calibration_groups: Of each never-used real.
-        q: Level of the false discovery rate.
+    """Each plant, of S_u and S_n (p,), as one more generated image, by ``calibrate_generated``; the rest is as there.
 
     Raises:
         UsageError: If a score is not finite, lengths differ, or there is nothing to judge.
     """
-    _check_level(q)
-    pairs = [
-        [_rounded(each, "scores") for each in triple]
-        for triple in (
-            (plants_to_used, s_used, calibration_to_used),
-            (plants_to_not_used, s_not_used, calibration_to_not_used),
-        )
-    ]
+    check_level(q)
+    given = (
+        (plants_to_used, s_used, calibration_to_used),
+        (plants_to_not_used, s_not_used, calibration_to_not_used),
+    )
+    pairs = [[rounded_scores(each) for each in triple] for triple in given]
     for first, second in zip(*pairs, strict=True):
         same_length(second, len(first), "scores against not-used images")
     g = group_codes(calibration_groups, len(pairs[0][2]))[1]
 
-    def p_values(plants: Float64s, release: Float64s, known: Float64s) -> tuple[Float64s, Float64s]:
-        plant_p = unrounded_p_values(plants, known, calibration_groups)
-        return plant_p, unrounded_p_values(release, known, calibration_groups)
-
     margins = [np.round(u - n, DECIMALS) for u, n in zip(*pairs, strict=True)]
-    close, control, margin = (p_values(*triple) for triple in (*pairs, margins))
+    close, control, margin = (
+        [unrounded_p_values(each, known, calibration_groups) for each in (plants, release)]
+        for plants, release, known in (*pairs, margins)
+    )
     test = tuple(np.maximum(one, other) for one, other in zip(close, margin, strict=True))
     deciders = [_Added(release_p, g, q) for _, release_p in (close, control, test)]
     sighted = [_sighted(plants, release, known, g) for plants, release, known in pairs]
@@ -198,12 +179,9 @@ def judge_as_real(
         UsageError: If q is not in (0, 1), a score is not finite, a target is no subject, or nothing is left to
             calibrate with.
     """
-    _check_level(q)
+    check_level(q)
     of_judged, of_known = ([groups[row] for row in rows.tolist()] for rows in (judged, known))
-    kept = without_shared(of_judged, of_known, len(judged), len(known))[0]
-    known = known[kept]
-    if not len(known):
-        raise UsageError("every calibration group has subjects as well: nothing is left to calibrate with")
+    known = known[without_shared(of_judged, of_known, len(judged), len(known))[0]]
     codes, g = group_codes([groups[row] for row in known.tolist()], len(known))
     weights = 1 / np.bincount(codes)[codes]
     subject_codes, m = group_codes(of_judged, len(judged))
@@ -213,7 +191,7 @@ def judge_as_real(
         raise UsageError("a planted copy must be of an image that the audit judges")
     found, p_of = np.zeros(len(targets), dtype=np.bool_), np.ones(len(targets))
     for plant, (row, target) in enumerate(zip(scores, targets.tolist(), strict=True)):
-        values = _rounded(row, "scores")
+        values = rounded_scores(row)
         p_values = weighted_p_values(values[judged], values[known], weights, g)
         place = place_of[target]
         p_of[plant] = p_values[place]
@@ -231,12 +209,3 @@ def judge_as_real(
 def _smallest(p_values: Float64s, g: int) -> Flags:
     outranks: Flags = p_values <= (1 + 1e-9) / (g + 1)
     return outranks
-
-
-def _rounded(values: Numbers, name: str) -> Float64s:
-    return np.round(checked_scores(values, name), DECIMALS)
-
-
-def _check_level(q: float) -> None:
-    if not 0 < q < 1:
-        raise UsageError(f"q lies between 0 and 1, not {q}", hint="0.05 is usual")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,11 +51,8 @@ class Detected:
     """Plants of one kind and strength.
 
     Attributes:
-        kind: As planted.
-        strength: As planted.
-        plants: How many were judged.
+        plants: How many were judged, ``found`` how many of them were found.
         groups: How many groups their originals belong to: the n of the interval.
-        found: How many were found.
         share: found / plants.
         low: Lower end of Wilson's 95 % interval, ``high`` its upper end.
         similarity: Median cosine to the originals.
@@ -117,19 +115,11 @@ def plants_needed(target: float = 0.95, level: float = 0.95) -> int:
     """
     if not 0 < target < 1:
         raise UsageError(f"the target lies between 0 and 1, not {target}")
-    n = 1
-    while wilson_interval(n, n, level)[0] < target:
-        n += 1
-    return n
+    return next(n for n in count(1) if wilson_interval(n, n, level)[0] >= target)
 
 
 def sensitivity_of(plants: Sequence[Plant], *, target: float = 0.95, level: float = 0.95) -> Sensitivity:
-    """Detected shares with intervals, and the claim that they carry; see the module.
-
-    Args:
-        plants: Judged one at a time.
-        target: Of the claim.
-        level: Of the intervals.
+    """Detected shares of plants judged one at a time, with intervals, and the claim that they carry; see the module.
 
     Raises:
         UsageError: If there are no plants, a similarity is not in [-1, 1], or target or level is not in (0, 1).
@@ -142,13 +132,15 @@ def sensitivity_of(plants: Sequence[Plant], *, target: float = 0.95, level: floa
         if not -1 <= plant.similarity <= 1:
             raise UsageError(f"a similarity lies in [-1, 1], not {plant.similarity}")
         cells[plant.kind, plant.strength].append(plant)
-    rows = sorted((_detected(key, cell, level) for key, cell in cells.items()), key=_closeness)
-    claimed: Detected | None = None
-    for row in rows:
-        if row.low < target:
-            break
-        claimed = row
-    return Sensitivity(tuple(rows), claimed, target, _sentence(rows, claimed, target, needed))
+    rows = tuple(
+        sorted(
+            (_detected(key, cell, level) for key, cell in cells.items()),
+            key=lambda row: (-row.similarity, row.kind, -row.strength),
+        )
+    )
+    reached = list(takewhile(lambda row: row.low >= target, rows))
+    claimed = reached[-1] if reached else None
+    return Sensitivity(rows, claimed, target, _sentence(rows, claimed, target, needed))
 
 
 def _detected(key: tuple[str, float], plants: list[Plant], level: float) -> Detected:
@@ -162,11 +154,7 @@ def _detected(key: tuple[str, float], plants: list[Plant], level: float) -> Dete
     return Detected(*key, len(plants), groups, found, share, low, max(high, share), similarity)
 
 
-def _closeness(row: Detected) -> tuple[float, str, float]:
-    return -row.similarity, row.kind, -row.strength
-
-
-def _sentence(rows: list[Detected], claimed: Detected | None, target: float, needed: int) -> str:
+def _sentence(rows: Sequence[Detected], claimed: Detected | None, target: float, needed: int) -> str:
     if claimed is not None:
         return (
             f"A copy at least as close as {claimed.name} (cosine {claimed.similarity:.3f} to its original) would have "

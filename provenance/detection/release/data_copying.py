@@ -32,6 +32,7 @@ from provenance.findings import DataCopying, PermutationTest
 if TYPE_CHECKING:
     from provenance.arrays import Flags, Float64s, Int64s
     from provenance.detection.checks import FlagsLike, Groups
+    from provenance.detection.release.membership_test import Side
     from provenance.detection.scores.neighborhoods import NearestLists
 
     Cells = tuple[Int64s, Int64s]
@@ -87,21 +88,15 @@ def data_copying(
     world = _World(release, reals, codes, _checked_cells(cells, n, len(first)))
     counts = np.bincount(codes[first], minlength=count)
 
-    def share(chosen: Int64s) -> Float64s:
-        of: Float64s = counts[chosen].sum(axis=-1) / len(first)
-        return of
-
-    def tested(statistic: Any, *, greater: bool) -> PermutationTest:
-        return permutation_test_by_group(statistic, known, codes, permutations, seed, greater=greater)
-
-    return DataCopying(
-        attribution=tested(share, greater=True),
-        c_t=tested(world.each(world.c_t), greater=False),
-        auth_pct=tested(world.each(world.auth_pct), greater=False),
-        hubs=hubs,
-        truncated=float(missing),
-        mixed_groups=mixed,
+    statistics: tuple[tuple[Any, Side], ...] = (
+        (lambda chosen: counts[chosen].sum(axis=-1) / len(first), "greater"),
+        (world.each(world.c_t), "less"),
+        (world.each(world.auth_pct), "less"),
     )
+    attribution, c_t, auth_pct = (
+        permutation_test_by_group(statistic, known, codes, permutations, seed, side) for statistic, side in statistics
+    )
+    return DataCopying(attribution, c_t, auth_pct, hubs, float(missing), mixed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,12 @@ scanner among the members) shows as well: the same test with scores against a re
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from provenance.detection.checks import checked_flags, checked_scores, group_codes
-from provenance.detection.decision import DECIMALS
-from provenance.detection.metrics.bootstrap import Judgement, interval, resample
+from provenance.detection.checks import checked_flags, group_codes, rounded_scores
+from provenance.detection.metrics.bootstrap import Judgement, estimate, resample
 from provenance.errors import UsageError
 from provenance.findings import Estimate, PermutationTest, ReleaseTest, Resampling
 from provenance.vocabulary import Outcome
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from provenance.arrays import Flags, Float64s, Int64s
     from provenance.detection.checks import FlagsLike, Groups, Numbers
 
+    Side = Literal["greater", "less"]
 
 BATCH_NUMBERS = 2_000_000
 
@@ -79,13 +79,14 @@ def judge_release(
         raise UsageError(f"the level lies between 0 and 1, not {level}")
     resampling = resampling or Resampling()
     known = checked_flags(members, "members")
-    values = np.round(checked_scores(scores, "scores", len(known)), DECIMALS)
+    values = rounded_scores(scores, "scores", len(known))
     codes, pure = _pure(known, groups)
-    known_, values_, codes_ = known[pure], values[pure], _renumbered(codes[pure])
+    known_, values_ = known[pure], values[pure]
+    codes_ = np.unique(codes[pure], return_inverse=True)[1].astype(np.int64)
     observed = auc_test(values_, known_, codes_, permutations, seed)
     control = None
     if control_scores is not None:
-        others = np.round(checked_scores(control_scores, "control scores", len(known)), DECIMALS)
+        others = rounded_scores(control_scores, "control scores", len(known))
         control = auc_test(others[pure], known_, codes_, permutations, seed)
     outcome, reason = _conclusion(observed, control, level, sensitivity)
     return ReleaseTest(
@@ -108,15 +109,7 @@ def judge_release(
 def auc_test(
     scores: Float64s, members: Flags, codes: Int64s, permutations: int = 9999, seed: int = 0
 ) -> PermutationTest:
-    """Permutation test by group of the AUC; every group of one kind.
-
-    Args:
-        scores: Shape (n,).
-        members: Shape (n,).
-        codes: Group of each, 0 to groups - 1.
-        permutations: As in ``judge_release``.
-        seed: As in ``judge_release``.
-    """
+    """Permutation test by group of the AUC, as in ``judge_release``; groups (0 to groups - 1) are of one kind."""
     from scipy.stats import rankdata
 
     if not members.any() or members.all():
@@ -131,17 +124,11 @@ def auc_test(
         auc_of: Float64s = (rank_sums[chosen].sum(axis=-1) - n * (n + 1) / 2) / (n * (len(scores) - n))
         return auc_of
 
-    return permutation_test_by_group(auc, members, codes, permutations, seed)
+    return permutation_test_by_group(auc, members, codes, permutations, seed, "greater")
 
 
 def permutation_test_by_group(
-    statistic: Callable[[Int64s], Float64s],
-    members: Flags,
-    codes: Int64s,
-    permutations: int,
-    seed: int,
-    *,
-    greater: bool = True,
+    statistic: Callable[[Int64s], Float64s], members: Flags, codes: Int64s, permutations: int, seed: int, side: Side
 ) -> PermutationTest:
     """Permute the label "member" over groups, by scipy's ``permutation_test``.
 
@@ -151,7 +138,7 @@ def permutation_test_by_group(
         codes: Group of each image, 0 to groups - 1.
         permutations: Where there are more assignments, so many are drawn.
         seed: Of the draws.
-        greater: Whether great values speak against the null hypothesis.
+        side: Which values speak against the null hypothesis: ``greater`` or ``less`` ones.
 
     Raises:
         UsageError: If ``permutations`` is below 1.
@@ -167,29 +154,25 @@ def permutation_test_by_group(
         return PermutationTest(float(statistic(chosen)), reason="one of the two kinds has a single group only")
     assignments = math.comb(len(of_group), len(chosen))
 
-    def of_members(first: Int64s, second: Int64s, axis: int) -> Float64s:
-        return statistic(np.moveaxis(first, axis, -1))
-
     result = permutation_test(
         (chosen, others),
-        of_members,
+        lambda first, _second, axis: statistic(np.moveaxis(first, axis, -1)),
         permutation_type="independent",
         vectorized=True,
         n_resamples=permutations,
         batch=max(1, BATCH_NUMBERS // len(of_group)),
-        alternative="greater" if greater else "less",
+        alternative=side,
         rng=np.random.default_rng(seed),
     )
     low, high = np.quantile(result.null_distribution, [0.025, 0.975])
-    exhaustive = assignments <= permutations
     return PermutationTest(
         value=float(result.statistic),
         null_mean=float(result.null_distribution.mean()),
         null_low=float(low),
         null_high=float(high),
         p_value=min(1.0, float(result.pvalue)),
-        smallest_p=1 / assignments if exhaustive else 1 / (1 + permutations),
-        permutations=assignments if exhaustive else permutations,
+        smallest_p=1 / min(assignments, 1 + permutations),
+        permutations=min(assignments, permutations),
     )
 
 
@@ -200,22 +183,14 @@ def _pure(members: Flags, groups: Groups | None) -> tuple[Int64s, Flags]:
     return codes, ~mixed[codes]
 
 
-def _renumbered(codes: Int64s) -> Int64s:
-    return np.unique(codes, return_inverse=True)[1].astype(np.int64)
-
-
 def _interval(
     test: PermutationTest, scores: Float64s, members: Flags, codes: Int64s, resampling: Resampling
 ) -> Estimate:
     if test.value is None:
         return Estimate(None, reason=f"not estimable: {test.reason}")
-    if min(len(np.unique(codes[members])), len(np.unique(codes[~members]))) < 2:
-        return Estimate(test.value, reason="no interval: fewer than two groups bear on it")
+    support = min(len(np.unique(codes[members])), len(np.unique(codes[~members])))
     drawn = resample(members, [Judgement(members, scores)], codes, resampling)[0]["auc"]
-    ends = interval(drawn, resampling.level)
-    if ends is None:
-        return Estimate(test.value, reason="no interval: undefined in more than half of the resamples")
-    return Estimate(test.value, *ends)
+    return estimate(test.value, drawn, resampling.level, support)
 
 
 def _conclusion(

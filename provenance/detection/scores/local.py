@@ -26,13 +26,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.detection.checks import group_codes
 from provenance.detection.scores.positions import each_position
 from provenance.errors import UsageError
+from provenance.findings import Found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,7 +53,7 @@ FLAT = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
-class Matching:
+class Matching(Found):
     """The parameters of the score ``matching``.
 
     Attributes:
@@ -70,11 +71,6 @@ class Matching:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse parameters that give no score.
-
-        Raises:
-            UsageError: If tau or ridge is not positive and finite, or a block holds fewer than two images.
-        """
         for name in ("tau", "ridge"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0):
@@ -83,10 +79,6 @@ class Matching:
                 )
         if self.pool_block < 2:
             raise UsageError(f"pool_block is {self.pool_block}; it must be 2 or more")
-
-    def to_json(self) -> dict[str, Any]:
-        """The parameters as JSON values, for a policy."""
-        return {"tau": self.tau, "ridge": self.ridge, "pool_block": self.pool_block, "seed": self.seed}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +124,7 @@ def matching_scores(
             groups, or if no position tells any two pool images apart.
     """
     matching = matching or Matching()
-    check_descriptors(pool, "pool")
-    check_descriptors(release, "release", like=pool)
-    codes = checked_groups(groups, len(pool))
-    order, release_order = content_order(pool), content_order(release)
+    codes, order, release_order = checked_pool(pool, release, groups)
     blocks = dealt(codes, groups, order, matching)
 
     def column(part: int) -> Float64s:
@@ -148,16 +137,11 @@ def matching_scores(
         return found
 
     columns = each_position(column, pool.shape[1], threads=threads, progress=progress)
-    contributions = np.stack(list(columns), axis=1)
-    return scores_of(contributions)
+    return scores_of(np.stack(list(columns), axis=1))
 
 
 def scores_of(contributions: Float64s) -> LocalScores:
-    """Standardised contributions and their mean over positions.
-
-    Raises:
-        UsageError: If every position is constant over the pool.
-    """
+    """Standardised contributions and their mean over positions; refused if every position is constant."""
     if not contributions.any():
         raise UsageError(
             "all similarities are equal: no position tells one image of the pool from another",
@@ -199,29 +183,24 @@ def kernel_of(similarity: Float64s, tau: float) -> Float64s:
 
 
 def residuals(real: Float32s, affinities: Float64s, codes: Int64s, matching: Matching) -> Float64s:
-    """Standardised leave-one-group-out residuals ``(n,)`` of the affinities at one position."""
-    root = root_of_inverse(real, matching)
-    return standardise_residuals(root, root.T @ (root @ affinities), codes)
+    """Standardised leave-one-group-out residuals ``(n,)`` of the affinities f at one position.
 
-
-def root_of_inverse(real: Float32s, matching: Matching) -> Float64s:
-    """Lower triangular M with M'M = ``(K + ridge I)^-1`` of the reals at one position, by Cholesky.
-
-    Raises:
-        UsageError: If the ridge is too small for images so alike.
+    With M lower triangular and H = M'M the inverse of K + ridge I, w = H f and B a group, the residuals of B without B
+    are ``H_BB^-1 w_B`` and their covariance is ``H_BB^-1`` (block inversion); for a group of one, ``w / sqrt(h)``.
     """
     from scipy.linalg.lapack import dtrtri
 
-    root = dtrtri(cholesky_of(real, matching), lower=1, overwrite_c=1)[0]
-    return np.asarray(root, dtype=np.float64)
+    root = np.asarray(dtrtri(cholesky_of(real, matching), lower=1, overwrite_c=1)[0], dtype=np.float64)
+    weights = root.T @ (root @ affinities)
+    out: Float64s = weights / np.sqrt(np.einsum("ij,ij->j", root, root))
+    for rows in groups_of_many(codes):
+        covariance = np.linalg.inv(root[:, rows].T @ root[:, rows])
+        out[rows] = covariance @ weights[rows] / np.sqrt(np.diag(covariance))
+    return out
 
 
 def cholesky_of(real: Float32s, matching: Matching) -> Float64s:
-    """Lower triangular L with LL' = K + ridge I of the reals at one position; what is above it is not cleared.
-
-    Raises:
-        UsageError: If the ridge is too small for images so alike.
-    """
+    """Lower triangular L with LL' = K + ridge I of the reals at one position; what is above it is not cleared."""
     from scipy.linalg.lapack import dpotrf
 
     gram = kernel(real, real, matching.tau)
@@ -235,27 +214,6 @@ def cholesky_of(real: Float32s, matching: Matching) -> Float64s:
     return np.asarray(factor, dtype=np.float64)
 
 
-def standardise_residuals(root: Float64s, weights: Float64s, codes: Int64s) -> Float64s:
-    """From the weights ``H f`` to residuals without the own group, over their standard deviation.
-
-    With H = M'M the inverse and B a group, the residuals of B without B are ``H_BB^-1 w_B`` and their covariance is
-    ``H_BB^-1`` (block inversion); for a group of one, ``w / sqrt(h)``.
-
-    Args:
-        root: ``(n, n)`` M.
-        weights: ``(n,)`` or ``(n, p)``, one column for each release.
-        codes: ``(n,)`` groups.
-    """
-    single = np.sqrt(np.einsum("ij,ij->j", root, root))
-    out: Float64s = weights / (single if weights.ndim == 1 else single[:, None])
-    for rows in groups_of_many(codes):
-        covariance = np.linalg.inv(root[:, rows].T @ root[:, rows])
-        deviation = np.sqrt(np.diag(covariance))
-        own = covariance @ weights[rows]
-        out[rows] = own / (deviation if weights.ndim == 1 else deviation[:, None])
-    return out
-
-
 def groups_of_many(codes: Int64s) -> Iterator[Int64s]:
     """The rows of each group of two or more."""
     order = np.argsort(codes, kind="stable")
@@ -267,10 +225,8 @@ def dealt(codes: Int64s, groups: Groups | None, order: Int64s, matching: Matchin
     """The pool in blocks of about equal size, whole groups each; one block if it is small enough.
 
     Groups are dealt by a keyed hash of their name, or of nothing but chance for those without (by content order), never
-    by their place in the pool. A group larger than a block makes its block larger.
-
-    Raises:
-        UsageError: If a block would hold a single group: nothing could explain its images.
+    by their place in the pool. A group larger than a block makes its block larger; a block of a single group, whose
+    images nothing could explain, is refused.
     """
     count = -(-len(codes) // matching.pool_block)
     if count == 1:
@@ -284,12 +240,10 @@ def dealt(codes: Int64s, groups: Groups | None, order: Int64s, matching: Matchin
         name = f"place {place}" if names[row] is None else f"group {names[row]}"
         keys.setdefault(code, hashlib.sha256(f"{matching.seed}|{name}".encode()).digest())
     blocks: list[list[int]] = [[] for _ in range(count)]
-    held = [0] * count
     for code in sorted(members, key=lambda code: keys[code]):
-        smallest = min(range(count), key=lambda block: len(blocks[block]))
-        blocks[smallest] += members[code]
-        held[smallest] += 1
-    if min(held) < 2:
+        smallest = min(blocks, key=len)
+        smallest += members[code]
+    if any(len(np.unique(codes[block])) < 2 for block in blocks):
         raise UsageError("a block of the pool holds fewer than two groups", hint="give a larger pool_block")
     return [np.array(block, dtype=np.int64) for block in blocks]
 
@@ -306,12 +260,7 @@ def content_order(descriptors: Float32s) -> Int64s:
 
 
 def check_descriptors(descriptors: Float32s, name: str, like: Float32s | None = None) -> None:
-    """Refuse what is not a set of unit vectors by image and position, image by image.
-
-    Raises:
-        UsageError: If it is empty, misshapen, unlike ``like`` in positions or dimension, not finite, or not of unit
-            length.
-    """
+    """Refuse what is not a set of unit vectors by image and position, image by image, shaped as ``like``."""
     if descriptors.ndim != 3 or 0 in descriptors.shape:
         empty = "holds no images" if len(descriptors) == 0 else f"has the shape {descriptors.shape}"
         raise UsageError(f"{name} {empty}; local scores take (images, positions, numbers)")
@@ -326,16 +275,14 @@ def check_descriptors(descriptors: Float32s, name: str, like: Float32s | None = 
             raise UsageError(f"{name}: image {row} has a vector that is not finite or not of unit length")
 
 
-def checked_groups(groups: Groups | None, length: int) -> Int64s:
-    """Group codes of the pool.
-
-    Raises:
-        UsageError: If there are fewer than two groups.
-    """
-    codes, count = group_codes(groups, length)
+def checked_pool(pool: Float32s, release: Float32s, groups: Groups | None) -> tuple[Int64s, Int64s, Int64s]:
+    """Group codes of the pool, and the orders of pool and release by content; all is checked."""
+    check_descriptors(pool, "pool")
+    check_descriptors(release, "release", like=pool)
+    codes, count = group_codes(groups, len(pool))
     if count < 2:
         raise UsageError(
             "the pool has fewer than two groups: without its own group, no image has a reference",
             hint="add images of other patients that are known not to be used",
         )
-    return codes
+    return codes, content_order(pool), content_order(release)

@@ -25,9 +25,8 @@ from provenance.detection.scores.local import (
     LocalScores,
     Matching,
     check_descriptors,
-    checked_groups,
+    checked_pool,
     cholesky_of,
-    content_order,
     dealt,
     groups_of_many,
     kernel_of,
@@ -89,15 +88,9 @@ def scores_with_each_plant(
 ) -> Float64s:
     """Scores of the whole pool for each plant, as if it alone had been added to the release.
 
-    Args:
-        pool: ``(n, parts, dim)`` as in ``matching_scores``.
-        release: ``(m, parts, dim)`` without any plant.
-        plants: ``(p, parts, dim)`` descriptors of the planted images, passed through the release's format.
-        groups: As in ``matching_scores``.
-        matching: Parameters; the defaults if ``None``.
-        terms: Both for the default score; ``SPREAD`` alone for ``matching``, ``SINGLE`` alone for ``nearest`` (k = 1).
-        threads: Positions worked at at once; memory grows with them.
-        progress: Called with positions done and positions in all.
+    What is not told here is as in ``matching_scores``. ``plants`` are descriptors ``(p, parts, dim)`` of the planted
+    images, passed through the release's format; the release has none of them. ``terms`` are both for the default
+    score, ``SPREAD`` alone for ``matching``, ``SINGLE`` alone for ``nearest`` (k = 1).
 
     Returns:
         ``(p, n)``: row i is ``local_scores(pool, release and plant i).score``, to within 1e-5. Whether a plant is
@@ -107,11 +100,8 @@ def scores_with_each_plant(
         UsageError: As ``matching_scores``, or if plants are of another space.
     """
     matching = matching or Matching()
-    check_descriptors(pool, "pool")
-    check_descriptors(release, "release", like=pool)
+    codes, order, release_order = checked_pool(pool, release, groups)
     check_descriptors(plants, "plants", like=pool)
-    codes = checked_groups(groups, len(pool))
-    order, release_order = content_order(pool), content_order(release)
     blocks = dealt(codes, groups, order, matching)
 
     def contributions(part: int) -> dict[str, Float64s]:
@@ -199,30 +189,20 @@ def _residuals(
     As ``residuals`` in local.py, with the inverse itself in place of its root: it serves many columns.
     """
     from scipy.linalg.blas import dsymm, dsymv
+    from scipy.linalg.lapack import dpotri
 
-    lower = _lower_inverse(real, matching)
-    diagonal = np.diag(lower)
+    # what is above the diagonal means nothing
+    lower = np.asarray(dpotri(cholesky_of(real, matching), lower=1, overwrite_c=1)[0], dtype=np.float64)
     # rows of a C-ordered array are columns to BLAS: H times it, by the lower half of H alone and without a copy
     added = dsymm(1 / (size + 1), lower, kernel_of(similarity, matching.tau).T, side=1, lower=1).T
     added += dsymv(size / (size + 1), lower, affinities, lower=1)[:, None]
-    out: Float64s = added / np.sqrt(diagonal)[:, None]
+    out: Float64s = added / np.sqrt(np.diag(lower))[:, None]
     for rows in groups_of_many(codes):
         ordered = np.sort(rows)
         half = np.tril(lower[np.ix_(ordered, ordered)])
         covariance = np.linalg.inv(half + np.tril(half, -1).T)
         out[ordered] = covariance @ added[ordered] / np.sqrt(np.diag(covariance))[:, None]
     return out
-
-
-def _lower_inverse(real: Float32s, matching: Matching) -> Float64s:
-    """The lower half of ``(K + ridge I)^-1`` of the reals at one position; what is above it means nothing.
-
-    Raises:
-        UsageError: If the ridge is too small for images so alike.
-    """
-    from scipy.linalg.lapack import dpotri
-
-    return np.asarray(dpotri(cholesky_of(real, matching), lower=1, overwrite_c=1)[0], dtype=np.float64)
 
 
 def _share(progress: Progress | None, which: int) -> Progress | None:

@@ -15,8 +15,7 @@ import numpy as np
 from provenance.detection.scores.local import (
     LocalScores,
     check_descriptors,
-    checked_groups,
-    content_order,
+    checked_pool,
     part_of,
     scores_of,
     standardised,
@@ -63,16 +62,13 @@ def local_nearest_scores(
     Raises:
         UsageError: As ``matching_scores``, or if k is below 1 or beyond the release or an image's references.
     """
-    check_descriptors(pool, "pool")
-    check_descriptors(release, "release", like=pool)
-    codes = checked_groups(groups, len(pool))
+    codes, order, release_order = checked_pool(pool, release, groups)
     largest = len(pool) - int(np.bincount(codes).max())
     if not 1 <= k <= min(len(release), largest):
         raise UsageError(
             f"k is {k}; there are {len(release)} generated images and {largest} references of other groups",
             hint=f"give a k from 1 to {min(len(release), largest)}",
         )
-    order, release_order = content_order(pool), content_order(release)
 
     def column(part: int) -> Float64s:
         real, generated = part_of(pool, order, part), part_of(release, release_order, part)
@@ -82,17 +78,11 @@ def local_nearest_scores(
         return found
 
     columns = each_position(column, pool.shape[1], threads=threads, progress=progress)
-    contributions = np.stack(list(columns), axis=1)
-    return scores_of(contributions)
+    return scores_of(np.stack(list(columns), axis=1))
 
 
 def speaking_parts(pool: Float32s, release: Float32s, rows: Int64s) -> SpeakingParts:
-    """For chosen images of the pool, the most similar generated part at each position.
-
-    Args:
-        pool: ``(n, parts, dim)`` unit vectors.
-        release: ``(m, parts, dim)`` unit vectors.
-        rows: Which images of the pool.
+    """For some rows of the pool, the most similar generated part at each position; arrays as in ``matching_scores``.
 
     Raises:
         UsageError: If a row is not in the pool, or an array is not what ``matching_scores`` takes.
@@ -106,10 +96,7 @@ def speaking_parts(pool: Float32s, release: Float32s, rows: Int64s) -> SpeakingP
     best = np.empty((len(rows), pool.shape[1]), dtype=np.int64)
     similarity = np.empty(best.shape)
     for part in range(pool.shape[1]):
-        subject, generated = (
-            part_of(chosen, np.arange(len(rows)), part),
-            part_of(release, np.arange(len(release)), part),
-        )
+        subject, generated = (part_of(each, np.arange(len(each)), part) for each in (chosen, release))
         for start in range(0, len(rows), SUBJECT_BLOCK):
             block = slice(start, start + SUBJECT_BLOCK)
             found = cosines(subject[block], generated)

@@ -49,8 +49,7 @@ def nearest_mean(found: Neighborhoods) -> Float64s:
 
     Source: the k-neighbor form of GAN-Leaks. Steadier than ``nearest``; a single copy weighs 1/k.
     """
-    mean: Float64s = found.to_release.mean(axis=1)
-    return mean
+    return np.asarray(found.to_release.mean(axis=1))
 
 
 def relative(found: Neighborhoods) -> Float64s:
@@ -72,7 +71,10 @@ def density(found: Neighborhoods) -> Float64s:
     and never infinite. Source: DOMIAS (van Breugel et al. 2023), k-nearest-neighbor form. Assumes that R is drawn
     from what the generator learned from; the factor d - 1 only sets the unit.
     """
-    to_release, to_pool = (_distance(values[:, -1]) for values in (found.to_release, found.to_pool))
+    to_release, to_pool = (
+        np.maximum(np.sqrt(np.maximum(2 - 2 * values[:, -1], 0)), DISTANCE_FLOOR)
+        for values in (found.to_release, found.to_pool)
+    )
     sizes = np.log(found.rivals) - np.log(found.release_size)
     score: Float64s = sizes + (found.dimension - 1) * (np.log(to_pool) - np.log(to_release))
     return score
@@ -181,19 +183,12 @@ def _score(name: str, release: Neighborhoods, reference: Neighborhoods | None) -
     return np.round(values, DECIMALS) + 0.0  # no -0.0
 
 
-def _distance(similarities: Float64s) -> Float64s:
-    return np.maximum(np.sqrt(np.maximum(2 - 2 * similarities, 0)), DISTANCE_FLOOR)
-
-
 def combine_by_rank(scores: Mapping[str, Numbers]) -> Float64s:
     """Mean over the scores of the rank of each image, ties averaged, divided by n + 1; in (0, 1), 9 decimals.
 
     Source: Borda's count. It looks at no label, and is symmetric in the images: over a pool of calibration and subjects
     it keeps exchangeable what is exchangeable. Each score has the same say, a useless one too. The value of an image
-    depends on the pool.
-
-    Args:
-        scores: Columns by name, shape (n,) each, higher = more likely used.
+    depends on the pool. Scores are columns by name, shape (n,) each, higher = more likely used.
 
     Raises:
         UsageError: If there are no scores, lengths differ, or a score is not finite.
@@ -202,16 +197,11 @@ def combine_by_rank(scores: Mapping[str, Numbers]) -> Float64s:
 
     matrix = score_matrix(scores)
     ranks = rankdata(np.round(matrix, DECIMALS), axis=0) / (len(matrix) + 1)
-    mean: Float64s = np.round(ranks.mean(axis=1), DECIMALS)
-    return mean
+    return np.asarray(np.round(ranks.mean(axis=1), DECIMALS))
 
 
 def score_matrix(scores: Mapping[str, Numbers]) -> Float64s:
-    """Columns of scores side by side, (n, scores).
-
-    Raises:
-        UsageError: If there are none, lengths differ, or one is not finite.
-    """
+    """Columns of scores side by side, (n, scores), checked as in ``combine_by_rank``."""
     if not scores:
         raise UsageError("no scores to combine")
     first = len(next(iter(scores.values())))

@@ -60,11 +60,8 @@ class Neighborhoods:
     def with_planted(self, similarities: Float64s, groups: Groups | None = None) -> Neighborhoods:
         """The same after one more generated image, from its cosines to the pool alone: O(n k).
 
-        The radius eps stays the one of the release without it, so that nothing else is computed again.
-
-        Args:
-            similarities: Of the added image to the pool, in its order, shape (n,), by ``fixed_point``.
-            groups: As they were given for the pool.
+        The radius eps stays the one of the release without it, so that nothing else is computed again. Similarities
+        are in the pool's order, shape (n,), by ``fixed_point``; groups as they were given for the pool.
 
         Raises:
             UsageError: If the lengths differ.
@@ -123,7 +120,8 @@ def neighborhoods(
             release or than the reals of other groups that an image has; or the lengths differ.
     """
     reals, generated = fixed_point(pool, "pool"), fixed_point(release, "release")
-    _same_dimension(reals, generated)
+    if reals.shape[1] != generated.shape[1]:
+        raise UsageError(f"vectors of {reals.shape[1]} and of {generated.shape[1]} numbers can't be compared")
     codes, _ = group_codes(groups, len(reals))
     rivals = len(reals) - np.bincount(codes)[codes]
     _checked_k(k, len(generated), "generated images")
@@ -207,11 +205,6 @@ def _ranks_within(similarities: Float64s, codes: Int64s) -> Int64s:
     ranks = np.empty(values.shape, dtype=np.int64)
     np.put_along_axis(ranks, order, 1 + places - starts[:, None], axis=0)
     return ranks
-
-
-def _same_dimension(first: Float64s, second: Float64s) -> None:
-    if first.shape[1] != second.shape[1]:
-        raise UsageError(f"vectors of {first.shape[1]} and of {second.shape[1]} numbers can't be compared")
 
 
 def _checked_k(k: int, available: int, what: str) -> None:

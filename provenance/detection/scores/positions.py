@@ -33,16 +33,13 @@ def each_position(
     with ThreadPoolExecutor(max(1, threads)) as pool:
         under_way: deque[Future[Result]] = deque()
         try:
-            for part in range(parts):
-                under_way.append(pool.submit(work, part))
-                if len(under_way) > threads:
+            for step in range(parts + threads):
+                if step < parts:
+                    under_way.append(pool.submit(work, step))
+                if step >= threads:
                     yield under_way.popleft().result()
                     if progress:
-                        progress(part + 1 - len(under_way), parts)
-            while under_way:
-                yield under_way.popleft().result()
-                if progress:
-                    progress(parts - len(under_way), parts)
+                        progress(step - threads + 1, parts)
         finally:
             for future in under_way:
                 future.cancel()

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.detection.checks import checked_scores, same_length
+from provenance.detection.checks import checked_scores
 from provenance.detection.seed.threshold import decide_generated, population_of_maxima, threshold_of_scores
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from provenance.arrays import Float64s
     from provenance.detection.checks import Numbers
     from provenance.detection.seed.threshold import Threshold
@@ -26,9 +28,6 @@ def distance_of_cosine(cosines: Numbers) -> Float64s:
     """Euclidean distance sqrt(2 - 2 cos) of two vectors of unit length, in [0, 2].
 
     Near cos = 1 digits cancel: a cosine known to 1e-16 gives a distance known to 1.5e-8.
-
-    Args:
-        cosines: In [-1, 1], shape (n,).
 
     Raises:
         UsageError: If a value is not finite or not in [-1, 1].
@@ -47,51 +46,20 @@ below 1.2e-7 for unit vectors rounded to float32.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class NearestCheck:
-    """Whether Euclidean distance names the nearest neighbor that cosine names.
+def same_nearest(closest: Sequence[float], second: Sequence[float]) -> int:
+    """In how many of n cases the nearest neighbor by cosine is so by Euclidean distance too, for certain.
 
-    Attributes:
-        n: Images with two neighbors or more.
-        same: How many have the same nearest by both, for certain.
-        tied: The others: the two closest are so near to each other that rounding decides by either metric.
+    Given are the cosines to the nearest neighbor and to the second. In the other cases the two are so near to each
+    other that rounding decides by either metric (see ``CERTAIN_GAP``).
     """
-
-    n: int
-    same: int
-    tied: int
-
-
-def check_nearest(closest: Numbers, second: Numbers) -> NearestCheck:
-    """Count where the closest neighbor is so by Euclidean distance too (see ``CERTAIN_GAP``).
-
-    Args:
-        closest: Cosine to the nearest neighbor of each image, shape (n,); may be empty.
-        second: Cosine to its second nearest, in the same order.
-
-    Raises:
-        UsageError: If lengths differ or a value is not finite.
-    """
-    if len(closest) == 0:
-        same_length(second, 0, "second")
-        return NearestCheck(0, 0, 0)
-    first = checked_scores(closest, "closest")
-    gaps = first - checked_scores(second, "second", len(first))
-    same = int((gaps > CERTAIN_GAP).sum())
-    return NearestCheck(len(first), same, len(first) - same)
+    return sum(first - other > CERTAIN_GAP for first, other in zip(closest, second, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class DistanceCheck:
-    """The seed rule by cosine and by Euclidean distance on the same images.
+    """The seed rule by cosine and by Euclidean distance on the same n images, ``agreeing`` labelled alike by both.
 
-    Attributes:
-        n: Images judged.
-        agreeing: How many have the same label by both.
-        used_by_cosine: Labelled used by cosine.
-        used_by_distance: Labelled used by distance.
-        cosine: T over the cosines.
-        distance: T over the NEGATED distances, so that higher = closer there too.
+    ``cosine`` is T over the cosines, ``distance`` T over the NEGATED distances, so that higher = closer there too.
     """
 
     n: int

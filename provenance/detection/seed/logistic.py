@@ -13,8 +13,8 @@ raw scores tends to give every image about the same probability. ``standardise``
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from provenance.detection.decision import DECIMALS, SIMILARITY_TOLERANCE, Decisi
 from provenance.detection.metrics.classification import Metrics, metrics_of
 from provenance.detection.metrics.folds import split_of
 from provenance.errors import UsageError
+from provenance.findings import Found
 from provenance.vocabulary import Label
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
     from provenance.arrays import Flags, Float64s, Int64s
     from provenance.detection.checks import FlagsLike, Groups, Numbers
-
-PAPER_FEATURES = ("s_used", "s_not_used")
-"""S_u and S_n of a generated image (seed paper, eq. 2)."""
 
 MAX_ITERATIONS = 1000
 
@@ -66,17 +64,11 @@ class FitSettings:
 
     def to_json(self) -> dict[str, Any]:
         """All attributes as JSON values; equal settings give equal text (1 and 1.0)."""
-        return {
-            "c": float(self.c),
-            "standardise": self.standardise,
-            "held_out_share": float(self.held_out_share),
-            "seed": self.seed,
-            "cutoff": float(self.cutoff),
-        }
+        return asdict(self) | {name: float(getattr(self, name)) for name in ("c", "held_out_share", "cutoff")}
 
 
 @dataclass(frozen=True, slots=True)
-class LogisticModel:
+class LogisticModel(Found):
     """A fitted model as plain numbers; all of it is part of the policy's content address.
 
     Attributes:
@@ -141,35 +133,22 @@ class LogisticModel:
             for margin, probability in zip(margins.tolist(), self.probability(scores).tolist(), strict=True)
         ]
 
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values; ``from_json`` restores them to the last bit."""
-        return {
-            "features": list(self.features),
-            "coefficients": [float(number) for number in self.coefficients],
-            "intercept": float(self.intercept),
-            "mean": [float(number) for number in self.mean],
-            "scale": [float(number) for number in self.scale],
-            "settings": self.settings.to_json(),
-        }
-
     @classmethod
-    def from_json(cls, value: Any) -> LogisticModel:
-        """A model from the JSON values of ``to_json``.
+    def from_json(cls, values: Any) -> Self:
+        """A model from the JSON values of ``to_json``, to the last bit.
 
         Raises:
             UsageError: If anything is missing, unknown, or not what it should be.
         """
-        document = _exact_keys(value, {item.name for item in fields(cls)}, "model")
+        document = _exact_keys(values, cls, "model")
         names = document["features"]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise UsageError("a model's features must be a list of names")
         return cls(
             features=tuple(names),
-            coefficients=_numbers(document["coefficients"], "coefficients"),
             intercept=_number(document["intercept"], "intercept"),
-            mean=_numbers(document["mean"], "mean"),
-            scale=_numbers(document["scale"], "scale"),
             settings=_settings(document["settings"]),
+            **{name: _numbers(document[name], name) for name in ("coefficients", "mean", "scale")},
         )
 
 
@@ -192,15 +171,6 @@ class LogisticFit:
     training_rows: tuple[int, ...]
     held_out_rows: tuple[int, ...]
     grouped: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """Model and metrics as JSON values, without the row numbers."""
-        return {
-            "model": self.model.to_json(),
-            "training": self.training.to_json(),
-            "held_out": self.held_out.to_json(),
-            "grouped": self.grouped,
-        }
 
 
 def fit_logistic(
@@ -294,19 +264,14 @@ def _columns(scores: Mapping[str, Numbers], features: Sequence[str], length: int
 
 
 def _settings(value: Any) -> FitSettings:
-    document = _exact_keys(value, {item.name for item in fields(FitSettings)}, "settings")
+    document = _exact_keys(value, FitSettings, "settings")
     if not isinstance(document["standardise"], bool) or type(document["seed"]) is not int:
         raise UsageError("a model's settings need standardise as true or false, and a whole number as seed")
-    return FitSettings(
-        c=_number(document["c"], "c"),
-        standardise=document["standardise"],
-        held_out_share=_number(document["held_out_share"], "held_out_share"),
-        seed=document["seed"],
-        cutoff=_number(document["cutoff"], "cutoff"),
-    )
+    return FitSettings(**document | {name: _number(document[name], name) for name in ("c", "held_out_share", "cutoff")})
 
 
-def _exact_keys(value: Any, keys: set[str], what: str) -> dict[str, Any]:
+def _exact_keys(value: Any, kind: Any, what: str) -> dict[str, Any]:
+    keys = {each.name for each in fields(kind)}
     if not isinstance(value, dict) or set(value) != keys:
         raise UsageError(f"not a {what} of logistic regression: it needs exactly {', '.join(sorted(keys))}")
     return value

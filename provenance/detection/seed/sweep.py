@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -35,13 +35,10 @@ ThresholdAt: TypeAlias = Callable[[float], "Threshold"]
 
 @dataclass(frozen=True, slots=True)
 class SweepRow(Found):
-    """The seed rule at one alpha.
+    """The seed rule at one alpha, with T = mu + alpha * sigma, against truth.
 
-    Attributes:
-        alpha: The factor.
-        threshold: T = mu + alpha * sigma.
-        metrics: Against truth. ``metrics.auc`` is the AUC of the score S_u or S(r): the same at every alpha.
-        auc_of_labels: AUC of the labels themselves, (TPR + TNR) / 2: changes with alpha.
+    ``metrics.auc`` is the AUC of the score S_u or S(r): the same at every alpha. ``auc_of_labels`` is that of the
+    labels themselves, (TPR + TNR) / 2, and changes with alpha.
     """
 
     alpha: float
@@ -51,7 +48,7 @@ class SweepRow(Found):
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class Sweep(Found):
     """The seed rule over a grid.
 
     Attributes:
@@ -64,15 +61,6 @@ class Sweep:
     rows: tuple[SweepRow, ...]
     best: SweepRow | None
     f1_of_all_used: float
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values; ``best_alpha`` is null where there is none."""
-        return {
-            "rows": [row.to_json() for row in self.rows],
-            "best_alpha": None if self.best is None else self.best.alpha,
-            "best_f1": None if self.best is None else self.best.metrics.f1,
-            "f1_of_all_used": self.f1_of_all_used,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,15 +165,8 @@ def adaptive_alpha(
     and the labels those of the held-out part. F1 is taken over the held-out parts together, not averaged over
     folds: an average is biased where a fold holds few positives (Forman & Scholz 2010).
 
-    Args:
-        scores: As in ``sweep_alphas``; ``truth``, ``alphas``, ``s_not_used`` and ``threshold_at`` likewise.
-        truth: Whether each was used.
-        alphas: The grid.
-        s_not_used: S_n, or ``None``.
-        groups: Patient or study of each image; ``None`` in a place: a group of its own.
-        folds: How many, 2 or more.
-        seed: Of the shuffle.
-        threshold_at: As in ``sweep_alphas``; it is then the same in every fold.
+    What is not told here is as in ``sweep_alphas``; ``threshold_at`` is then the same in every fold. ``groups`` are
+    patients or studies (``None`` in a place: a group of its own); ``folds`` are 2 or more, shuffled by ``seed``.
 
     Raises:
         UsageError: As in ``sweep_alphas``; and if there are fewer groups, or images of a class, than folds.

@@ -31,11 +31,7 @@ class Threshold:
 def threshold_of_scores(scores: Iterable[float], alpha: float) -> Threshold:
     """T over a population of scores (seed paper, eq. 3): mean and standard deviation with ddof = 0.
 
-    Sums are exact (``math.fsum``), so that the order of the scores does not matter.
-
-    Args:
-        scores: Similarities, without dimension; at least one.
-        alpha: The tunable factor; 0.5 in the paper.
+    Sums are exact (``math.fsum``), so that the order of the scores does not matter. Alpha is 0.5 in the paper.
 
     Raises:
         UsageError: If there is no score.
@@ -50,13 +46,7 @@ def threshold_of_scores(scores: Iterable[float], alpha: float) -> Threshold:
 
 def threshold_of_moments(mu: float, sigma: float, n: int, alpha: float) -> Threshold:
     """T from a known mean and standard deviation of ``n`` similarities (seed paper, eq. 3)."""
-    return Threshold(
-        mu=round(mu, DECIMALS),
-        sigma=round(sigma, DECIMALS),
-        alpha=alpha,
-        n=n,
-        value=round(mu + alpha * sigma, DECIMALS),
-    )
+    return Threshold(round(mu, DECIMALS), round(sigma, DECIMALS), alpha, n, round(mu + alpha * sigma, DECIMALS))
 
 
 def near_rounding_boundary(mu: float, sigma: float, alpha: float, error: float = 1e-12) -> bool:
@@ -69,42 +59,30 @@ def near_rounding_boundary(mu: float, sigma: float, alpha: float, error: float =
 def decide_generated(s_candidate: float | None, s_not_used: float | None, threshold: Threshold) -> Decision:
     """Label of a generated image: ``used`` iff S_u > S_n and S_u > T (seed paper, eq. 4).
 
-    Args:
-        s_candidate: Greatest similarity to a candidate source: an image that was used, or that may have
-            been used (the paper's inference puts the unknown images in this place). ``None`` without any.
-        s_not_used: S_n, greatest similarity to an image known not to be used; ``None`` without any.
-        threshold: T of this audit.
-
-    Without candidates S_u is the maximum over nothing, minus infinity: the label is ``not_used`` and the
+    S_u is the greatest similarity to a candidate source: an image that was used, or that may have been used (the
+    paper's inference puts the unknown images in this place); S_n that to an image known not to be used; ``None``
+    without any. Without candidates S_u is the maximum over nothing, minus infinity: the label is ``not_used`` and the
     recorded score is S_n. T is compared with the score rounded to the same number of decimals.
+
+    Raises:
+        UsageError: If there is neither.
     """
     if s_candidate is None:
         if s_not_used is None:
             raise UsageError("a generated image can't be judged against no real image")
         return Decision(Label.NOT_USED, s_not_used, near_threshold=False)
-    margins = [s_candidate - threshold.value]
-    above = [round(s_candidate, DECIMALS) > threshold.value]
+    margin, above = s_candidate - threshold.value, round(s_candidate, DECIMALS) > threshold.value
     if s_not_used is not None:
-        margins.append(s_candidate - s_not_used)
-        above.append(s_candidate > s_not_used)
-    return Decision(_label(all(above)), s_candidate, _could_turn(margins))
+        margin, above = min(margin, s_candidate - s_not_used), above and s_candidate > s_not_used
+    # The label is "used" iff every margin is positive: it turns when the smallest one changes its sign.
+    return Decision(Label.USED if above else Label.NOT_USED, s_candidate, abs(margin) <= SIMILARITY_TOLERANCE)
 
 
 def decide_real(score: float, threshold: Threshold) -> Decision:
     """Label of a real image: ``used`` iff S(r) > T, with S(r) its greatest similarity to a generated image."""
-    above = round(score, DECIMALS) > threshold.value
-    return Decision(_label(above), score, _could_turn([score - threshold.value]))
+    return decide_generated(score, None, threshold)
 
 
 def population_of_maxima(s_candidate: Sequence[float | None], s_not_used: Sequence[float | None]) -> list[float]:
     """The paper's histogram: all S_u and all S_n of one audit; 2m scores with both kinds of set, m with one."""
     return [score for score in (*s_candidate, *s_not_used) if score is not None]
-
-
-def _label(used: bool) -> Label:
-    return Label.USED if used else Label.NOT_USED
-
-
-def _could_turn(margins: Sequence[float]) -> bool:
-    # The label is "used" iff every margin is positive: it turns when the smallest one changes its sign.
-    return abs(min(margins)) <= SIMILARITY_TOLERANCE

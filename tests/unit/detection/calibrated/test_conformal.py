@@ -11,9 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provenance.detection.calibrated.conformal import calibrate, smallest_rejection
+from provenance.detection.calibrated.conformal import calibrate, rejection_plan
 from provenance.errors import UsageError
 from provenance.vocabulary import Label
+
+
+def smallest_rejection(subject_groups: int, calibration_groups: int, q: float) -> int:
+    return rejection_plan(np.ones(subject_groups, dtype=np.int64), calibration_groups, q)[0]
 
 
 def plain_p(score: float, calibration: list[float], groups: list[str]) -> Fraction:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from provenance.detection import Resampling, compare, mcnemar
+from provenance.detection import Resampling, compare
+from provenance.detection.metrics.comparison import mcnemar
 from provenance.errors import UsageError
 
 FEW = Resampling(resamples=150, seed=9)

@@ -13,15 +13,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
 
-from provenance.detection import (
-    Evaluation,
-    Resampling,
-    chance_band,
-    compare,
-    evaluate,
-    metrics_of,
-    true_positive_rate_at,
-)
+from provenance.detection import Evaluation, Resampling, compare, evaluate, metrics_of
+from provenance.detection.metrics.classification import true_positive_rate_at
+from provenance.detection.metrics.evaluation import chance_band
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
@@ -107,7 +101,7 @@ def test_no_input_gives_a_nan_or_a_warning(rows: list[tuple[bool, bool, int]], g
 def test_low_false_positive_rates_need_enough_negatives() -> None:
     truth, labels, scores = drawn(240)
     result = evaluate(truth, labels, scores, resampling=FEW)
-    one_percent, one_per_mille = (each.tpr for each in result.tpr_at_fpr)
+    one_percent, one_per_mille = (result.estimates[name] for name in ("tpr@0.01", "tpr@0.001"))
     assert one_percent.value is not None
     assert one_per_mille.value is None
     assert "not-used images can't show a false-positive rate this low" in one_per_mille.reason
@@ -131,10 +125,14 @@ def test_the_level_itself_is_allowed(negatives: int) -> None:
 
 def test_one_class_is_said_so() -> None:
     result = evaluate([True] * 6, [True, False] * 3, np.arange(6) / 6, resampling=FEW)
-    assert result.accuracy.value == 0.5
-    assert result.recall.value == 0.5
+    assert result.estimates["accuracy"].value == 0.5
+    assert result.estimates["recall"].value == 0.5
     assert result.chance is None
-    for estimate in (result.kappa, result.auc, *(each.tpr for each in result.tpr_at_fpr)):
+    for estimate in (
+        result.estimates["kappa"],
+        result.estimates["auc"],
+        *(result.estimates[name] for name in ("tpr@0.01", "tpr@0.001")),
+    ):
         assert estimate.value is None
         assert estimate.reason == "not estimable: one class only"
     assert result.one_class_resamples == FEW.resamples
@@ -142,27 +140,32 @@ def test_one_class_is_said_so() -> None:
 
 def test_equal_scores_rank_nothing() -> None:
     result = evaluate([True, False] * 200, [True] * 400, [0.7] * 400, fpr_levels=(0.01,), resampling=FEW)
-    assert {result.auc.reason, result.tpr_at_fpr[0].tpr.reason} == {"not estimable: all scores are equal"}
-    assert result.kappa.value == 0
+    assert {result.estimates["auc"].reason, result.estimates["tpr@0.01"].reason} == {
+        "not estimable: all scores are equal"
+    }
+    assert result.estimates["kappa"].value == 0
 
 
 def test_nothing_labelled_has_no_precision() -> None:
     result = evaluate([True, False] * 5, [False] * 10, np.arange(10) / 10, resampling=FEW)
-    assert (result.precision.value, result.precision.reason) == (None, "not estimable: nothing is labelled used")
-    assert result.recall.value == 0
-    assert result.f1.value == 0
+    assert (result.estimates["precision"].value, result.estimates["precision"].reason) == (
+        None,
+        "not estimable: nothing is labelled used",
+    )
+    assert result.estimates["recall"].value == 0
+    assert result.estimates["f1"].value == 0
 
 
 def test_fewer_than_two_groups_have_no_interval() -> None:
     truth, labels, scores = drawn(40)
     one = evaluate(truth, labels, scores, groups=["a"] * 40, resampling=FEW)
-    assert one.accuracy.value is not None
-    assert one.accuracy.low is None
-    assert "fewer than two groups" in one.accuracy.reason
+    assert one.estimates["accuracy"].value is not None
+    assert one.estimates["accuracy"].low is None
+    assert "fewer than two groups" in one.estimates["accuracy"].reason
     # Two groups, each of one class: every resample that holds both classes says the same.
     two = evaluate(truth, labels, scores, groups=["u" if used else "n" for used in truth], resampling=FEW)
-    assert two.auc.value is not None
-    assert two.auc.low is None
+    assert two.estimates["auc"].value is not None
+    assert two.estimates["auc"].low is None
     assert 0 < two.one_class_resamples < FEW.resamples
 
 
@@ -170,8 +173,8 @@ def test_one_class_resamples_are_counted_and_left_out() -> None:
     truth = np.array([True, True, False, False])
     result = evaluate(truth, truth, [4.0, 1.0, 3.0, 2.0], resampling=Resampling(resamples=2000))
     assert result.one_class_resamples / 2000 == pytest.approx(2 * 0.5**4, abs=0.03)
-    assert result.auc.low == 0
-    assert result.auc.high == 1
+    assert result.estimates["auc"].low == 0
+    assert result.estimates["auc"].high == 1
 
 
 def test_images_without_a_group_are_their_own() -> None:
@@ -197,14 +200,14 @@ def test_the_same_seed_gives_the_same_intervals_and_groups_widen_them() -> None:
 
 
 def width(evaluation: Evaluation) -> float:
-    assert evaluation.auc.low is not None
-    assert evaluation.auc.high is not None
-    return evaluation.auc.high - evaluation.auc.low
+    assert evaluation.estimates["auc"].low is not None
+    assert evaluation.estimates["auc"].high is not None
+    return evaluation.estimates["auc"].high - evaluation.estimates["auc"].low
 
 
 def test_interval_of_the_accuracy_agrees_with_scipys_bootstrap() -> None:
     truth, labels, scores = drawn(200)
-    ours = evaluate(truth, labels, scores, resampling=Resampling(resamples=5000)).accuracy
+    ours = evaluate(truth, labels, scores, resampling=Resampling(resamples=5000)).estimates["accuracy"]
     scipys = stats.bootstrap(
         ((truth == labels).astype(float),), np.mean, n_resamples=5000, method="percentile", rng=1
     ).confidence_interval

@@ -7,7 +7,8 @@ import pytest
 from sklearn import metrics as sk
 from sklearn.metrics.pairwise import euclidean_distances
 
-from provenance.detection import check_by_distance, distance_of_cosine
+from provenance.detection import check_by_distance
+from provenance.detection.seed.euclidean import distance_of_cosine
 from provenance.errors import UsageError
 
 

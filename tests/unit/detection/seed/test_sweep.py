@@ -92,7 +92,7 @@ def test_of_equally_good_alphas_the_smaller_is_best() -> None:
     assert [row.metrics.f1 for row in result.rows] == [1, 1, 1]
     assert result.best is not None
     assert result.best.alpha == 0.0
-    assert result.to_json()["best_alpha"] == 0.0
+    assert result.to_json()["best"]["alpha"] == 0.0
 
 
 def test_where_nothing_is_found_no_alpha_is_best() -> None:
