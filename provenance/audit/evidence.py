@@ -16,7 +16,6 @@ from provenance.index import (
     ensure_vector_file,
     load_vectors,
     neighbors_by_engine,
-    prune,
 )
 from provenance.vocabulary import Role, Subject
 
@@ -147,10 +146,6 @@ class Vectors:
         reference = None if frozen.reference is None else self.of(frozen.reference.members)
         groups = [member.group_key for member in frozen.judged_reals]
         return ScoringInputs(reals, release, groups, reference, self.threads)
-
-    def trim(self) -> None:
-        """Let vector files of other audits go where there are too many."""
-        prune(self.workspace.vector_folder, self.workspace.settings.vector_cache_bytes)
 
     def _load(self, members: Sequence[Member]) -> Float32s:
         return load_vectors(

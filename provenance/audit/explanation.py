@@ -21,8 +21,9 @@ from provenance.spaces import grid_of
 from provenance.vocabulary import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from provenance.audit.rule import OnStep
     from provenance.installation import Installation
     from provenance.records import AuditRecord
 
@@ -42,10 +43,7 @@ def can_be_explained(audit: AuditRecord) -> bool:
 
 
 def explain(
-    workspace: Installation,
-    audit: AuditRecord,
-    image_keys: Sequence[str],
-    on_step: Callable[[str], None] | None = None,
+    workspace: Installation, audit: AuditRecord, image_keys: Sequence[str], on_step: OnStep | None = None
 ) -> dict[str, Explanation]:
     """Explain some judged images of an audit, by image_key; those that it did not judge are left out.
 
@@ -90,9 +88,7 @@ def explain(
     return found
 
 
-def explain_image(
-    workspace: Installation, image_key: str, on_step: Callable[[str], None] | None = None
-) -> ExplainedImage | None:
+def explain_image(workspace: Installation, image_key: str, on_step: OnStep | None = None) -> ExplainedImage | None:
     """Why the latest verdict on a real image by a local score is what it is; ``None`` where there is no such verdict.
 
     Nor is anything explained where stored vectors are not those that the audit saw: ``on_step`` is told why.

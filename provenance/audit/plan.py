@@ -18,14 +18,11 @@ from provenance.spaces import common_space
 from provenance.vocabulary import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from provenance.audit.inputs import FrozenAudit, Parties
+    from provenance.audit.rule import OnStep
     from provenance.installation import Installation
     from provenance.records import AuditDataset, AuditRecord
     from provenance.vocabulary import Space
-
-    OnStep = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ from provenance.spaces import common_space, lacking_in, native_resolution
 from provenance.vocabulary import resolution_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from provenance.audit.inputs import FrozenAudit
+    from provenance.audit.rule import OnStep
     from provenance.catalog import Catalog
     from provenance.ingest import OnProgress
     from provenance.installation import Installation
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-def matched_space(
-    workspace: Installation, datasets: Sequence[Dataset], wanted: str | None, on_step: Callable[[str], None]
-) -> Space:
+def matched_space(workspace: Installation, datasets: Sequence[Dataset], wanted: str | None, on_step: OnStep) -> Space:
     """The space in which every image is first brought to the native resolution of the first dataset, the release.
 
     Vectors that are missing there are made from the recorded sources; where none is, no backbone is loaded.
@@ -53,7 +52,7 @@ def matched_space(
 
 
 def embed_missing(
-    workspace: Installation, datasets: Sequence[Dataset], space: Space, way_out: str, on_step: Callable[[str], None]
+    workspace: Installation, datasets: Sequence[Dataset], space: Space, way_out: str, on_step: OnStep
 ) -> None:
     """Give every image of some datasets its vector in a space, from the recorded sources.
 
@@ -78,7 +77,7 @@ def embed_missing(
             )
 
 
-def _lines(name: str, on_step: Callable[[str], None]) -> OnProgress:
+def _lines(name: str, on_step: OnStep) -> OnProgress:
     say = throttled(on_step, _SECONDS_BETWEEN_LINES)
     return lambda progress: say(f"{name}: {progress.done:,} of {progress.total:,} images")
 

@@ -39,11 +39,8 @@ class Judgement:
         basis: The rule's figures as JSON values, as they enter the verdict digest.
         moments: mu, sigma, alpha and n, where the rule has them.
         by_distance: How many labels there are by Euclidean distance, and how many of them are the same.
-        notes: What a person should know.
         outcome: The conclusion for the release; ``None`` for rules without one.
-        outcome_reason: Why; ``None`` likewise.
         own: What the rule found beside, as the audit records it.
-        counts: What else it counts.
     """
 
     decisions: tuple[Decision, ...]

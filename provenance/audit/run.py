@@ -6,7 +6,6 @@ import gc
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from provenance.audit.resolution import resolution_notes, resolutions_of
 from provenance.audit.twins import twin_counts, twin_notes, twins_of
 from provenance.detection import same_nearest
 from provenance.findings import Euclidean, Findings
+from provenance.index import prune
 from provenance.ingest import image_ids_digest
 from provenance.logs import room, run_of, step, steps
 from provenance.records import AuditDataset, AuditRecord, NeighborRecord, VerdictRecord
@@ -26,8 +26,10 @@ from provenance.version import __version__
 from provenance.vocabulary import Role, digest_of_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from provenance.audit.inputs import FrozenAudit
-    from provenance.audit.rule import Judgement
+    from provenance.audit.rule import Judgement, OnStep
     from provenance.detection import Decision
     from provenance.installation import Installation
 
@@ -35,8 +37,6 @@ _log = room(__name__)
 
 VERDICT_VERSION = 1
 """Version of the canonical form that ``verdict_digest`` is taken over."""
-
-OnStep = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on
     # 3.
     on_step("deciding")
     judged = policy.rule.judge(Bench(workspace, frozen, vectors, on_step), subjects)
-    vectors.trim()
+    prune(workspace.vector_folder, workspace.settings.vector_cache_bytes)
     # 4.
     verdicts = [_verdict(s, d, judged.threshold) for s, d in zip(subjects, judged.decisions, strict=True)]
     rejects = [r for f in (frozen.release, *frozen.sets) for r in workspace.catalog.rejects(f.dataset.dataset_id)]

@@ -63,11 +63,6 @@ class ScoringInputs:
     reference: Float32s | None = None
     threads: int | None = None
 
-    @property
-    def is_local(self) -> bool:
-        """Whether the vectors are of a local space."""
-        return bool(self.pool.shape[1] > 1)
-
 
 @dataclass(frozen=True, slots=True)
 class ScoredReals:
@@ -144,7 +139,7 @@ def score_reals(name: str, inputs: ScoringInputs, *, k: int = 10, progress: Prog
             the pool has fewer than two groups.
     """
     local = is_local_score(name)
-    if local != inputs.is_local:
+    if local != (inputs.pool.shape[1] > 1):
         kinds = ("whole-image", "local")
         raise SpaceMismatchError(
             f"the score {name} is over a {kinds[local]} space; these vectors are of a {kinds[not local]} one",

@@ -13,9 +13,8 @@ from provenance.spaces import common_space, members_in
 from provenance.vocabulary import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from provenance.audit.inputs import FrozenAudit
+    from provenance.audit.rule import OnStep
     from provenance.duplicates import DuplicateRule
     from provenance.ingest import Progress
     from provenance.installation import Installation
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def with_twins(
-    workspace: Installation, frozen: FrozenAudit, rule: DuplicateRule, on_step: Callable[[str], None], *, exclude: bool
+    workspace: Installation, frozen: FrozenAudit, rule: DuplicateRule, on_step: OnStep, *, exclude: bool
 ) -> FrozenAudit:
     """The frozen audit with its twins, left out of the not-used images where asked for.
 

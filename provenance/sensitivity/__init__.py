@@ -4,15 +4,13 @@
 judges -> figures, recorded as an event -> ``writing`` (files). Plants are never stored.
 """
 
-from provenance.images import DEFAULT_KINDS, PlantKind, kinds_named
+from provenance.images import DEFAULT_KINDS, kinds_named
 from provenance.sensitivity.run import run_sensitivity
-from provenance.sensitivity.values import ROW_COLUMNS, SensitivityReport, SensitivityRequest
+from provenance.sensitivity.values import SensitivityReport, SensitivityRequest
 from provenance.sensitivity.writing import require_free, write_sensitivity
 
 __all__ = [
     "DEFAULT_KINDS",
-    "ROW_COLUMNS",
-    "PlantKind",
     "SensitivityReport",
     "SensitivityRequest",
     "kinds_named",

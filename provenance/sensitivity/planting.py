@@ -145,7 +145,12 @@ class Planting:
         if self.stop.is_set():
             return None
         if not vectors:
-            self._refuse(len(originals))
+            first = next(iter(self.unreadable.values()), None)
+            why = f"; the first: {first.name}: {first.detail}" if first else ": the backbone gives no vector for them"
+            raise SourceError(
+                f"none of the {len(originals):,} images that were used could be planted{why}",
+                hint="if the files were moved: provenance relocate OLD NEW",
+            )
         array = np.stack(vectors)
         own = np.stack([vector_of[member.image_id] for member in members])
         to_own = similarities(*(concatenated(each)[:, 0] for each in (array, own)))
@@ -187,14 +192,6 @@ class Planting:
         rng = np.random.default_rng(int.from_bytes(digest[:16]))
         chosen = rng.choice(len(self.release), min(PARTNERS, len(self.release)), replace=False)
         return [self.release[place] for place in chosen.tolist()]
-
-    def _refuse(self, count: int) -> None:
-        first = next(iter(self.unreadable.values()), None)
-        why = f"; the first: {first.name}: {first.detail}" if first else ": the backbone gives no vector for them"
-        raise SourceError(
-            f"none of the {count:,} images that were used could be planted{why}",
-            hint="if the files were moved: provenance relocate OLD NEW",
-        )
 
 
 def _recorded(catalog: Catalog, member: Member) -> RecordedImage:
