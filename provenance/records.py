@@ -87,15 +87,6 @@ class DatasetSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class ContentChanges:
-    """How many images came and went in a dataset since a given time."""
-
-    added: int
-    removed: int
-    forgotten: int
-
-
-@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One run of a service; ``counts`` is empty until it finished."""
 

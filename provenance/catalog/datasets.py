@@ -14,12 +14,10 @@ from provenance.catalog.engine import affected, hold, now, upserting
 from provenance.catalog.events import EventKind, add_event
 from provenance.catalog.mapping import row_of, value_of
 from provenance.errors import ConflictError, NotFoundError
-from provenance.records import ContentChanges, Dataset, DatasetSummary, Generator, Seal
+from provenance.records import Dataset, DatasetSummary, Generator, Seal
 from provenance.vocabulary import DatasetKind, Membership
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from sqlalchemy.orm import Session
 
 
@@ -121,19 +119,6 @@ def latest_seal(session: Session, dataset_id: str) -> Seal | None:
     newest = select(t.ReleaseSeal).where(t.ReleaseSeal.dataset_id == dataset_id)
     row = session.scalars(newest.order_by(t.ReleaseSeal.revision.desc()).limit(1)).one_or_none()
     return None if row is None else value_of(Seal, row)
-
-
-def content_changes(session: Session, dataset_id: str, since: datetime) -> ContentChanges:
-    """How many images came and went in a dataset since a moment (that moment included)."""
-    counted = (
-        select(t.Event.kind, func.count())
-        .where(t.Event.dataset_id == dataset_id, t.Event.at >= since, t.Event.image_key.is_not(None))
-        .group_by(t.Event.kind)
-    )
-    counts: dict[str, int] = dict(session.execute(counted).all())
-    forgotten = select(func.count()).where(t.Membership.dataset_id == dataset_id, t.Membership.forgotten_at >= since)
-    came, went = counts.get(EventKind.ADDED, 0), counts.get(EventKind.REMOVED, 0)
-    return ContentChanges(added=came, removed=went, forgotten=session.scalar(forgotten) or 0)
 
 
 def remove_dataset(session: Session, dataset_id: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Select, func, select
 
 from provenance.catalog import tables as t
-from provenance.catalog.engine import chunked, hold, rows_by, upserting
+from provenance.catalog.engine import hold, rows_by, upserting
 from provenance.records import Member, Placement
 from provenance.vocabulary import PointState
 
@@ -125,8 +125,7 @@ def record_perceptual_hashes(session: Session, kind: str, values: Mapping[str, s
     """
     hold(session, alone=False)
     present = select(t.ImageIdentity.image_key).join(t.Image, t.Image.image_key == t.ImageIdentity.image_key)
-    for chunk in chunked(sorted(values)):
-        query = present.where(t.ImageIdentity.image_key.in_(chunk), t.Image.forgotten_at.is_(None))
-        rows = [{"image_key": key, "kind": kind, "value": values[key]} for key in session.scalars(query)]
-        if rows:
-            session.execute(upserting(session, t.PerceptualHash).on_conflict_do_nothing(), rows)
+    known = rows_by(session, present.where(t.Image.forgotten_at.is_(None)), t.ImageIdentity.image_key, sorted(values))
+    rows = [{"image_key": key, "kind": kind, "value": values[key]} for (key,) in known]
+    if rows:
+        session.execute(upserting(session, t.PerceptualHash).on_conflict_do_nothing(), rows)

@@ -41,12 +41,8 @@ def _columns(table: type[Base]) -> tuple[str, ...]:
 
 @cache
 def _layout(kind: Any) -> tuple[tuple[str, type[StrEnum] | None], ...]:
-    return tuple((each.name, _word(each.type)) for each in fields(kind))
-
-
-def _word(annotation: Any) -> type[StrEnum] | None:
-    found = getattr(vocabulary, str(annotation).removesuffix(" | None"), None)
-    return found if isinstance(found, type) and issubclass(found, StrEnum) else None
+    named = ((each.name, getattr(vocabulary, str(each.type).removesuffix(" | None"), None)) for each in fields(kind))
+    return tuple((name, word if isinstance(word, type) and issubclass(word, StrEnum) else None) for name, word in named)
 
 
 def _plain(value: Any) -> Any:

@@ -71,25 +71,24 @@ def points_after(session: Session, collection_key: str, last: str, limit: int) -
 
 def points_by_id(session: Session, collection_key: str, point_ids: Sequence[str]) -> dict[str, PointRecord]:
     """Points of a collection by point_id; unknown ones are left out."""
-    found: dict[str, PointRecord] = {}
-    for chunk in chunked(sorted(point_ids)):
-        rows = _points(session, collection_key, t.Point.point_id.in_(chunk), t.Point.point_id)
-        found.update((row.point_id, row) for row in rows)
-    return found
+    found = _points_among(session, collection_key, t.Point.point_id, sorted(point_ids))
+    return {point.point_id: point for point in found}
 
 
 def point_states(session: Session, collection_key: str, image_ids: Sequence[str]) -> dict[str, PointRecord]:
     """Where the vectors of images stand in a collection, by image_id; those without a point are left out."""
-    found: dict[str, PointRecord] = {}
-    for chunk in chunked(image_ids):
-        rows = _points(session, collection_key, t.ImageIdentity.image_id.in_(chunk), t.ImageIdentity.image_id)
-        found.update((row.image_id, row) for row in rows)
-    return found
+    found = _points_among(session, collection_key, t.ImageIdentity.image_id, image_ids)
+    return {point.image_id: point for point in found}
 
 
 def pending_points(session: Session, collection_key: str) -> list[PointRecord]:
     """Points that were recorded and never acknowledged: an interrupted run left them. By image_id."""
     return _points(session, collection_key, t.Point.state == PointState.PENDING.value, t.ImageIdentity.image_id)
+
+
+def _points_among(session: Session, collection_key: str, column: Any, values: Sequence[str]) -> Iterator[PointRecord]:
+    for chunk in chunked(values):
+        yield from _points(session, collection_key, column.in_(chunk), column)
 
 
 def _points(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, select, update
 
 from provenance.catalog import tables as t
-from provenance.catalog.engine import chunked, now, upserting
+from provenance.catalog.engine import now, rows_by, upserting
 from provenance.catalog.migrate import CATALOG_UUID, PSEUDONYM_KEY, STORE_UUID
 from provenance.errors import CatalogError, ConflictError
 
@@ -86,11 +86,9 @@ def suppressed(session: Session, images: Sequence[tuple[str, str]]) -> set[str]:
     for image_id, pixel_digest in images:
         for digest in suppression_digests(key, image_id, pixel_digest):
             owner.setdefault(digest, []).append(image_id)
-    found: set[str] = set()
-    for chunk in chunked(list(owner)):
-        listed = select(t.Suppression.suppressed_digest).where(t.Suppression.suppressed_digest.in_(chunk))
-        found.update(image_id for digest in session.scalars(listed) for image_id in owner[digest])
-    return found
+    column = t.Suppression.suppressed_digest
+    listed = rows_by(session, select(column), column, list(owner))
+    return {image_id for (digest,) in listed for image_id in owner[digest]}
 
 
 def suppress(session: Session, image_id: str, pixel_digest: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, bindparam, case, delete, select, update
 
 from provenance.catalog import tables as t
-from provenance.catalog.engine import chunked, hold, now, upserting
+from provenance.catalog.engine import chunked, hold, now, rows_by, upserting
 from provenance.catalog.events import EventKind, add_image_events
 from provenance.catalog.images import lookup
 from provenance.catalog.mapping import row_of
@@ -99,13 +99,10 @@ def _ensure_images(session: Session, facts: Sequence[ImageFacts]) -> dict[str, s
     if not new:
         return known
     moment = now()
-    session.execute(
-        upserting(session, t.Image), [{"image_key": key, "first_seen_at": moment} for key, _ in new.values()]
-    )
-    session.execute(
-        upserting(session, t.ImageIdentity).on_conflict_do_nothing(index_elements=["image_id"]),
-        [row_of(t.ImageIdentity, one, image_key=key) for key, one in new.values()],
-    )
+    seen = [{"image_key": key, "first_seen_at": moment} for key, _ in new.values()]
+    session.execute(upserting(session, t.Image), seen)
+    identities = [row_of(t.ImageIdentity, one, image_key=key) for key, one in new.values()]
+    session.execute(upserting(session, t.ImageIdentity).on_conflict_do_nothing(index_elements=["image_id"]), identities)
     recorded = lookup(session, list(new))
     # another process was first with these: its keys count, ours are dropped
     late = [key for image_id, (key, _) in new.items() if recorded[image_id] != key]
@@ -150,18 +147,15 @@ def _agree_on_groups(
 ) -> None:
     """Gives members without a group the one they come with now; refuses another one."""
     grouped: list[str] = []
-    for chunk in chunked(list(wanted)):
-        query = select(t.Membership.image_key, t.Membership.group_key).where(
-            t.Membership.dataset_id == dataset_id, t.Membership.image_key.in_(chunk)
-        )
-        for key, on_record in session.execute(query):
-            if on_record is None:
-                grouped.append(key)
-            elif on_record != wanted[key]:
-                raise ConflictError(
-                    f"image {images[key].facts.image_id} is on record in group {on_record}, not in {wanted[key]}",
-                    hint="one image belongs to one patient or study; check how groups are read",
-                )
+    query = select(t.Membership.image_key, t.Membership.group_key).where(t.Membership.dataset_id == dataset_id)
+    for key, on_record in rows_by(session, query, t.Membership.image_key, list(wanted)):
+        if on_record is None:
+            grouped.append(key)
+        elif on_record != wanted[key]:
+            raise ConflictError(
+                f"image {images[key].facts.image_id} is on record in group {on_record}, not in {wanted[key]}",
+                hint="one image belongs to one patient or study; check how groups are read",
+            )
     if grouped:
         statement = (
             update(t.Membership.__table__)  # type: ignore[arg-type]

@@ -130,7 +130,6 @@ class Catalog(Resource):
     datasets = _reads(_datasets.datasets)
     seal = _writes(_datasets.seal)
     latest_seal = _reads(_datasets.latest_seal)
-    content_changes = _reads(_datasets.content_changes)
     remove_dataset = _writes(_datasets.remove_dataset)
 
     # runs and what they rejected

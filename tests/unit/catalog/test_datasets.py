@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from provenance.errors import ConflictError, NotFoundError
-from provenance.records import ContentChanges, Generator, VectorLocation
+from provenance.records import Generator, VectorLocation
 from provenance.vocabulary import DatasetKind, Membership, Rejection, RejectReason, RunState, Space
 
 if TYPE_CHECKING:
@@ -118,11 +118,10 @@ class TestRemoval:
 
     def test_twice_is_once_and_the_name_is_free(self, stage: Stage) -> None:
         stage.record([stage.image(1)])
-        removed = stage.dataset.dataset_id
+        removed, key = stage.dataset.dataset_id, stage.key(1)
         stage.catalog.remove_dataset(removed)
-        since = datetime.now(UTC)
         assert stage.catalog.remove_dataset(removed) == [stage.collection]
-        assert stage.catalog.content_changes(removed, since) == ContentChanges(0, 0, 0)
+        assert [entry.kind for entry in stage.catalog.history_of(key)] == ["added", "removed"]
         again = stage.catalog.create_set("hospital", Membership.UNKNOWN, "")
         assert again.dataset_id != removed
         assert stage.catalog.dataset_by_id(removed).membership == Membership.USED
@@ -133,16 +132,6 @@ class TestRemoval:
             stage.record([stage.image(1)])
         with pytest.raises(NotFoundError, match="no live dataset"):
             stage.catalog.ensure_collection(stage.dataset.dataset_id, stage.space.space_id)
-
-
-def test_content_changes_since(stage: Stage) -> None:
-    stage.record([stage.image(1), stage.image(2)])
-    moment = datetime.now(UTC)
-    stage.record([stage.image(3)])
-    stage.catalog.forget_image(stage.key(1))
-    assert stage.catalog.content_changes(stage.dataset.dataset_id, moment) == ContentChanges(1, 0, 1)
-    later = datetime.now(UTC) + timedelta(seconds=1)
-    assert stage.catalog.content_changes(stage.dataset.dataset_id, later) == ContentChanges(0, 0, 0)
 
 
 class TestRuns:
