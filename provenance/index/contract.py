@@ -137,8 +137,7 @@ class VectorIndex(Resource, Protocol):
     def compact(self, key: str) -> bool:
         """Rewrites the files so that deleted vectors leave them too.
 
-        Returns:
-            True if no deleted vector is left in the files; False if the engine does it in its own time.
+        Gives True if no deleted vector is left in the files; False if the engine does it in its own time.
         """
 
     def close(self) -> None:

@@ -31,6 +31,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import qdrant_edge
 
 from provenance.errors import ProvenanceError, StoreLockedError, VectorStoreError
 from provenance.files import sync_folder
@@ -51,8 +52,6 @@ from provenance.resources import Resource
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-    from qdrant_edge import EdgeShard
 
     from provenance.arrays import Float32s
 
@@ -126,7 +125,7 @@ class EdgeIndex(Resource):
         self._folder = folder.absolute()
         self._collections = self._folder / "collections"
         self._guard = threading.RLock()
-        self._shards: dict[str, EdgeShard] = {}
+        self._shards: dict[str, qdrant_edge.EdgeShard] = {}
         self._specs: dict[str, CollectionSpec] = {}
         self._points_read: dict[str, int] = {}
         with _translated(f"the vector index at {folder} can't be opened"):
@@ -176,8 +175,6 @@ class EdgeIndex(Resource):
 
     def upsert(self, key: str, points: Points) -> None:
         """See ``VectorIndex``."""
-        import qdrant_edge
-
         spec, shard = self._spec(key), self._shard(key)
         checked = checked_points(points, spec)
         self._require_space(checked.vectors.nbytes)
@@ -188,8 +185,6 @@ class EdgeIndex(Resource):
 
     def delete(self, key: str, ids: Sequence[str]) -> None:
         """See ``VectorIndex``."""
-        import qdrant_edge
-
         shard = self._shard(key)
         wanted: list[Any] = list(checked_ids(ids))
         with _translated(f"collection {key} did not delete {len(wanted)} points"):
@@ -210,8 +205,6 @@ class EdgeIndex(Resource):
 
     def iterate(self, key: str, batch: int = 1000) -> Iterator[Points]:
         """See ``VectorIndex``."""
-        import qdrant_edge
-
         spec = self._spec(key)
         offset = None
         while True:
@@ -225,8 +218,6 @@ class EdgeIndex(Resource):
 
     def count(self, key: str) -> int:
         """See ``VectorIndex``."""
-        import qdrant_edge
-
         with _translated(f"collection {key} can't be read"):
             return int(self._shard(key).count(qdrant_edge.CountRequest(exact=True)))
 
@@ -234,8 +225,6 @@ class EdgeIndex(Resource):
         self, key: str, queries: Float32s, k: int, *, exact: bool = True, part: int = 0
     ) -> list[list[tuple[str, float]]]:
         """See ``VectorIndex``; exact whatever is asked, as no graph is built."""
-        import qdrant_edge
-
         spec, shard = self._spec(key), self._shard(key)
         rows = checked_queries(queries, k, part, spec)
         using = spec.vector_names[part] or None
@@ -296,8 +285,6 @@ class EdgeIndex(Resource):
         return str(uuid.UUID(stored["store_uuid"]))
 
     def _make(self, spec: CollectionSpec) -> None:
-        import qdrant_edge
-
         unfinished = self._collections / f".making-{spec.key}"
         shutil.rmtree(unfinished, ignore_errors=True)
         (unfinished / "shard").mkdir(parents=True)
@@ -319,9 +306,7 @@ class EdgeIndex(Resource):
                     self._specs[key] = CollectionSpec(key, int(shape["dimension"]), int(shape["parts"]))
             return self._specs[key]
 
-    def _shard(self, key: str) -> EdgeShard:
-        import qdrant_edge
-
+    def _shard(self, key: str) -> qdrant_edge.EdgeShard:
         with self._guard:
             self._spec(key)
             if key not in self._shards:
@@ -369,8 +354,6 @@ def _translated(what: str) -> Iterator[None]:
 
 
 def _edge_config(spec: CollectionSpec) -> Any:
-    import qdrant_edge
-
     vector = qdrant_edge.EdgeVectorParams(
         size=spec.dimension, distance=qdrant_edge.Distance.Dot, memory=qdrant_edge.Memory.Cold
     )
@@ -385,8 +368,6 @@ def _edge_config(spec: CollectionSpec) -> Any:
 
 
 def _edge_points(points: Points, rows: slice, spec: CollectionSpec) -> list[Any]:
-    import qdrant_edge
-
     return [
         qdrant_edge.Point(point, spec.named(vectors), payload)
         for point, vectors, payload in zip(

@@ -82,9 +82,7 @@ class MemoryIndex(Resource):
         """See ``VectorIndex``."""
         held = self._points(key)
         found = [point for point in checked_ids(ids) if point in held]
-        vectors = np.zeros((len(found), *self._spec(key).shape), dtype=np.float32)
-        for row, point in enumerate(found):
-            vectors[row] = held[point][0]
+        vectors = np.array([held[point][0] for point in found], np.float32).reshape(-1, *self._spec(key).shape)
         return Points(found, vectors, [copy.deepcopy(held[point][1]) for point in found])
 
     def iterate(self, key: str, batch: int = 1000) -> Iterator[Points]:

@@ -176,13 +176,9 @@ class MomentsCache:
         self._folder = folder
 
     def for_members(self, collection_key: str, members: Members, fetch: Fetch, *, dimension: int) -> Moments:
-        """The moments of a collection's members.
+        """The moments of a collection's members: ``(point_id, vector_sha256)`` of each, in any order.
 
-        Args:
-            collection_key: The collection.
-            members: ``(point_id, vector_sha256)`` of each, in any order.
-            fetch: Gives the verified vectors ``(n, 1, d)`` of point ids; asked only for members not held yet.
-            dimension: Length of one vector.
+        ``fetch`` gives the verified vectors ``(n, 1, d)`` of point ids; it is asked only for members not held yet.
 
         Raises:
             VectorStoreError: If the file can't be written, or as ``fetch`` raises.
@@ -230,7 +226,7 @@ class MomentsCache:
         try:
             content = self._file(collection_key).read_bytes()
         except OSError:
-            return Moments.zero(dimension), set()
+            content = b""
         arrays, digest = content[:-32], content[-32:]
         if hashlib.sha256(arrays).digest() != digest:
             return Moments.zero(dimension), set()

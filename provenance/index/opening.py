@@ -25,15 +25,10 @@ def open_index(
 ) -> VectorIndex:
     """Opens the vector store a URL names; a local one is made where there is none.
 
-    Args:
-        url: ``local:PATH`` (Qdrant Edge, in process), ``http(s)://...`` or ``grpc(s)://...`` (a Qdrant server or
-            cluster), ``memory:`` (the NumPy oracle; ``memory:NAME`` is the same store each time in one process).
-        api_key: For a server.
-        allow_insecure: Whether a server beyond this machine may be spoken to without TLS or without a key.
-        lock_timeout_seconds: How long to wait for a local store that another process holds.
-        shard_number: Of collections that are made on a server.
-        replication_factor: Likewise.
-        timeout_seconds: Of one request to a server.
+    URLs are ``local:PATH`` (Qdrant Edge, in process), ``http(s)://...`` or ``grpc(s)://...`` (a Qdrant server or
+    cluster), and ``memory:`` (the NumPy oracle; ``memory:NAME`` is the same store each time in one process). A local
+    store that another process holds is waited for ``lock_timeout_seconds``. All else is for servers: one beyond this
+    machine must have TLS and a key, unless ``allow_insecure``; for the others see ``ServerIndex``.
 
     Raises:
         UsageError: If the URL names no engine.

@@ -26,14 +26,9 @@ _HUGE = 2.0**1000  # sums of absolute terms from here on could overflow on the w
 
 
 def similarities(a: Float32s, b: Float32s) -> Float64s:
-    """The cosine similarity of row i of ``a`` with row i of ``b``, for unit vectors.
+    """The cosine similarity of row i of ``a`` with row i of ``b``, for unit vectors, both float32 ``(n, d)``.
 
-    Args:
-        a: float32, ``(n, d)``.
-        b: float32, ``(n, d)``.
-
-    Returns:
-        float64 ``(n,)``: the dot products, correctly rounded, clipped to [-1, 1].
+    They are float64 ``(n,)``: the dot products, correctly rounded, clipped to [-1, 1].
 
     Raises:
         VectorStoreError: If shapes or types differ, or a value is not finite.

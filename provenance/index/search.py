@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -247,29 +248,26 @@ class _Shortlist:
         self._settled = query[order], row[order], similarity[order]
 
 
+@dataclass
 class _EngineBlock:
     """A block of queries put to an engine."""
 
-    def __init__(
-        self, index: VectorIndex, queries: Float32s, k: int, rank: Mapping[str, int], left_out: Int64s
-    ) -> None:
-        self._index = index
-        self._queries = queries
-        self._k = k
-        self._rank = rank
-        self._left_out = left_out
-        self._margin = score_margin(queries.shape[1])
-        self._places: dict[int, tuple[str, str]] = {}
+    index: VectorIndex
+    queries: Float32s
+    k: int
+    rank: Mapping[str, int]
+    left_out: Int64s
+    places: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     def candidates(self, keys: Sequence[str]) -> list[dict[int, float]]:
         """Per query the score of every row that may be among the k best."""
-        known: list[dict[int, float]] = [{} for _ in self._queries]
-        open_queries = {key: list(range(len(self._queries))) for key in keys}
-        limit = self._k + ENGINE_SURPLUS
+        known: list[dict[int, float]] = [{} for _ in self.queries]
+        open_queries = {key: list(range(len(self.queries))) for key in keys}
+        limit = self.k + ENGINE_SURPLUS
         while open_queries:
             last: dict[tuple[str, int], float] = {}
             for key, asked in open_queries.items():
-                answers = self._index.search(key, self._queries[asked][:, None], limit, exact=True)
+                answers = self.index.search(key, self.queries[asked][:, None], limit, exact=True)
                 for query, answer in zip(asked, answers, strict=True):
                     self._take(key, query, answer, known[query])
                     if len(answer) == limit:
@@ -286,13 +284,13 @@ class _EngineBlock:
     def vectors(self, candidates: list[dict[int, float]], digests: Mapping[str, str] | None) -> tuple[Float32s, Locate]:
         """The vectors of all candidates, fetched once and verified, and where among them those of given rows are."""
         wanted = sorted({row for scores in candidates for row in scores})
-        held = np.empty((len(wanted), self._queries.shape[1]), dtype=np.float32)
+        held = np.empty((len(wanted), self.queries.shape[1]), dtype=np.float32)
         by_key: dict[str, list[int]] = {}
         for position, row in enumerate(wanted):
-            by_key.setdefault(self._places[row][0], []).append(position)
+            by_key.setdefault(self.places[row][0], []).append(position)
         for key, positions in by_key.items():
-            ids = [self._places[wanted[position]][1] for position in positions]
-            points = self._index.get(key, ids)
+            ids = [self.places[wanted[position]][1] for position in positions]
+            points = self.index.get(key, ids)
             if points.ids != ids:
                 raise VectorStoreError(f"collection {key} changed while it was searched", hint="run the command again")
             if digests is not None:
@@ -303,15 +301,15 @@ class _EngineBlock:
 
     def _take(self, key: str, query: int, answer: list[tuple[str, float]], scores: dict[int, float]) -> None:
         for point, score in answer:
-            row = self._rank.get(point, -1)
-            if row >= 0 and row != self._left_out[query]:
+            row = self.rank.get(point, -1)
+            if row >= 0 and row != self.left_out[query]:
                 scores[row] = max(scores.get(row, -1.0), min(score, 1.0))
-                self._places.setdefault(row, (key, point))
+                self.places.setdefault(row, (key, point))
 
     def _floor(self, scores: dict[int, float]) -> float:
-        if len(scores) < self._k:
+        if len(scores) < self.k:
             return -1.0
-        return sorted(scores.values(), reverse=True)[self._k - 1] - self._margin
+        return sorted(scores.values(), reverse=True)[self.k - 1] - score_margin(self.queries.shape[1])
 
 
 def _verify(key: str, ids: list[str], vectors: Float32s, digests: Mapping[str, str]) -> None:

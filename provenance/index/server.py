@@ -18,6 +18,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
+from httpx import TransportError
+from qdrant_client import QdrantClient, models
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from provenance.errors import VectorStoreError
 from provenance.index.contract import (
@@ -36,9 +40,6 @@ from provenance.resources import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from qdrant_client import QdrantClient
-    from tenacity import RetryCallState
 
     from provenance.arrays import Float32s
 
@@ -122,8 +123,6 @@ class ServerIndex(Resource):
     @property
     def store_uuid(self) -> str:
         """See ``VectorIndex``; kept as the payload of one point, made by whoever makes its collection."""
-        from qdrant_client import models
-
         if self._store_uuid is None:
             params = models.VectorParams(size=1, distance=models.Distance.DOT)
             made = self._make(STORE_COLLECTION, {"vectors_config": params})
@@ -141,8 +140,6 @@ class ServerIndex(Resource):
 
     def create(self, spec: CollectionSpec) -> None:
         """See ``VectorIndex``."""
-        from qdrant_client import models
-
         vector = models.VectorParams(size=spec.dimension, distance=models.Distance.DOT, on_disk=True)
         settings: dict[str, Any] = {
             "vectors_config": vector if spec.parts == 1 else dict.fromkeys(spec.vector_names, vector),
@@ -172,8 +169,6 @@ class ServerIndex(Resource):
 
     def upsert(self, key: str, points: Points) -> None:
         """See ``VectorIndex``."""
-        from qdrant_client import models
-
         spec = self._spec(key)
         checked = checked_points(points, spec)
         for rows in self._batches(checked, spec):
@@ -190,8 +185,6 @@ class ServerIndex(Resource):
 
     def delete(self, key: str, ids: Sequence[str]) -> None:
         """See ``VectorIndex``."""
-        from qdrant_client import models
-
         self._spec(key)
         wanted: list[Any] = list(checked_ids(ids))
         for start in range(0, len(wanted), DELETE_BATCH):
@@ -229,8 +222,6 @@ class ServerIndex(Resource):
         self, key: str, queries: Float32s, k: int, *, exact: bool = True, part: int = 0
     ) -> list[list[tuple[str, float]]]:
         """See ``VectorIndex``."""
-        from qdrant_client import models
-
         spec = self._spec(key)
         rows = checked_queries(queries, k, part, spec)
         params = models.SearchParams(exact=exact)
@@ -255,8 +246,6 @@ class ServerIndex(Resource):
         Tells the server to rewrite every segment that holds a deleted vector. It does so in its own time, and
         leaves segments below its minimum of 100 vectors until they are merged: False.
         """
-        from qdrant_client import models
-
         self._spec(key)
         eager = models.OptimizersConfigDiff(deleted_threshold=0.000001, vacuum_min_vector_number=100)
         self._call("update_collection", PREFIX + key, optimizers_config=eager)
@@ -312,8 +301,6 @@ class ServerIndex(Resource):
 
     def _call(self, method: str, *arguments: Any, **settings: Any) -> Any:
         """Calls a method of the client, again where the failure may pass; what fails for good is translated here."""
-        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
-
         if self._client is None:
             raise VectorStoreError("the vector index is closed")
         attempts = Retrying(
@@ -372,8 +359,6 @@ def require_secure(url: str, api_key: str | None, *, allow_insecure: bool) -> No
 
 
 def _client(url: str, api_key: str | None, timeout_seconds: float) -> QdrantClient:
-    from qdrant_client import QdrantClient
-
     parts = urlsplit(url)
     settings: dict[str, Any] = {"timeout": int(timeout_seconds), "check_compatibility": False}
     settings["api_key"] = api_key or None
@@ -390,8 +375,6 @@ def _client(url: str, api_key: str | None, timeout_seconds: float) -> QdrantClie
 
 
 def _structs(points: Points, rows: slice, spec: CollectionSpec) -> list[Any]:
-    from qdrant_client import models
-
     return [
         models.PointStruct(id=point, vector=spec.named(vectors), payload=payload)
         for point, vectors, payload in zip(
@@ -418,9 +401,6 @@ def _status(error: BaseException) -> int | str | None:
 
 def _may_pass(error: BaseException) -> bool:
     """Whether the same request may succeed if it is sent again."""
-    from httpx import TransportError
-    from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
-
     status = _status(error)
     if status is not None:
         return status in _PASSING_STATUS or status in _PASSING_CODES

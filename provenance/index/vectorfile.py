@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from provenance.index.contract import VectorIndex
 
     Located = tuple[str, str, str]
+    Fetch = Callable[[int, int], Float32s]
 
 _log = room(__name__)
 
@@ -48,14 +49,8 @@ def content_digest(space_id: str, members: Iterable[tuple[str, str]]) -> str:
 def load_vectors(index: VectorIndex, located: Sequence[Located], *, parts: int, dimension: int) -> Float32s:
     """The vectors of points of several collections, each verified against its digest.
 
-    Args:
-        index: The vector store.
-        located: ``(collection_key, point_id, vector_sha256)`` row by row.
-        parts: Vectors per image.
-        dimension: Length of one vector.
-
-    Returns:
-        float32 ``(n, parts, dimension)`` in the given order.
+    ``located`` is ``(collection_key, point_id, vector_sha256)`` row by row; the result, float32
+    ``(n, parts, dimension)``, is in its order.
 
     Raises:
         VectorStoreError: Naming the first point that is missing or damaged.
@@ -83,7 +78,7 @@ def ensure_vector_file(
     folder: Path,
     digest: str,
     vector_digests: Sequence[str],
-    fetch: Callable[[int, int], Float32s],
+    fetch: Fetch,
     *,
     parts: int,
     dimension: int,
@@ -91,17 +86,8 @@ def ensure_vector_file(
 ) -> Float32s:
     """The vector file of a content digest as a read-only memory map; made if it isn't there or is damaged.
 
-    Args:
-        folder: Where vector files are kept; made if need be.
-        digest: The file's name, see ``content_digest``.
-        vector_digests: ``vector_sha256`` row by row.
-        fetch: Gives the vectors of rows ``start`` to ``stop`` (excluded), float32 ``(stop - start, parts, dimension)``.
-        parts: Vectors per image.
-        dimension: Length of one vector.
-        threads: How many verify rows at a time; ``None``: all cores.
-
-    Returns:
-        float32 ``(n, parts, dimension)``, every row verified.
+    It is float32 ``(n, parts, dimension)``, every row verified by its ``vector_sha256`` (``vector_digests``). ``fetch``
+    gives the vectors of rows ``start`` to ``stop`` (excluded) in that shape; without ``threads`` all cores verify.
 
     Raises:
         VectorStoreError: If a fetched vector is not what its digest says, or the file can't be written.
@@ -202,11 +188,7 @@ def _opened(
 
 
 def _write(
-    file: Path,
-    shape: tuple[int, int, int],
-    vector_digests: Sequence[str],
-    fetch: Callable[[int, int], Float32s],
-    threads: int | None,
+    file: Path, shape: tuple[int, int, int], vector_digests: Sequence[str], fetch: Fetch, threads: int | None
 ) -> None:
     """Writes beside the file, verifies on the way, and puts it in place whole."""
     unfinished = file.with_name(f"{file.stem}-{uuid.uuid4().hex}{_UNFINISHED}")
