@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from heapq import merge
+from itertools import groupby
+from operator import itemgetter
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -363,14 +366,7 @@ def _paired(
     points: Iterator[PointRecord], stored: Iterator[tuple[str, str]]
 ) -> Iterator[tuple[PointRecord | None, tuple[str, str] | None]]:
     """Merges two streams in ascending order of point_id: what both have comes together."""
-    point, entry = next(points, None), next(stored, None)
-    while point is not None or entry is not None:
-        if entry is None or (point is not None and point.point_id < entry[0]):
-            yield point, None
-            point = next(points, None)
-        elif point is None or entry[0] < point.point_id:
-            yield None, entry
-            entry = next(stored, None)
-        else:
-            yield point, entry
-            point, entry = next(points, None), next(stored, None)
+    sides = ((point.point_id, 0, point) for point in points), ((entry[0], 1, entry) for entry in stored)
+    for _, together in groupby(merge(*sides, key=itemgetter(0)), key=itemgetter(0)):
+        found: dict[int, Any] = {side: value for _, side, value in together}
+        yield found.get(0), found.get(1)

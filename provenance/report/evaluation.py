@@ -38,7 +38,6 @@ _SETTINGS: dict[str, Any] = {
     "axes.unicode_minus": False,
     "hatch.linewidth": 0.8,
 }
-_MAX_CURVES = len(_LINES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +98,8 @@ def draw_roc(
     Raises:
         ValueError: If there are more than six curves, which nobody can tell apart.
     """
-    if len(curves) > _MAX_CURVES:
-        raise ValueError(f"at most {_MAX_CURVES} curves")
+    if len(curves) > len(_LINES):
+        raise ValueError(f"at most {len(_LINES)} curves")
     lowest = 10 ** math.floor(math.log10(min(0.001, (resolution or 0.001) / 1.5)))
     lines = 1 + bool(title) + sum(1 + curve.label.count("\n") + bool(curve.operating_point) for curve in curves)
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from provenance.report.content import ReportContent
 
 ROLE_WORDS = {Role.RELEASE: "generated", Role.USED: "used", Role.NOT_USED: "not used", Role.AGAINST: "unknown"}
-_DIGITS_OF_SCORES = 6
-_SHORT_DIGITS = 12
 
 
 def render(content: ReportContent) -> str:
@@ -74,8 +72,8 @@ def _environment() -> Environment:
         "heat_cells": heat_cells,
         "printable": printable,
         "printable_lines": lambda text: "\n".join(map(printable, text.split("\n"))),
-        "score": _score,
-        "exactly": _exactly,
+        "score": _data,
+        "exactly": lambda value: _data(value, 9),  # decimals: those that decisions are made with
         "percent": lambda part, whole: f"{100 * part / whole:.1f} %" if whole else "-",
         "moment": _moment,
         "role": lambda role: ROLE_WORDS[role],
@@ -92,16 +90,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
-def _score(value: float | None) -> Markup:
-    """A similarity at six decimals; the element's value keeps all digits."""
+def _data(value: float | None, decimals: int = 6) -> Markup:
+    """A number; the element's value keeps all digits."""
     if value is None:
         return Markup('<span class="none">none</span>')
-    return Markup('<data value="{}">{}</data>').format(repr(value), f"{value:.{_DIGITS_OF_SCORES}f}")
-
-
-def _exactly(value: float) -> Markup:
-    """A number at the nine decimals that decisions are made with."""
-    return Markup('<data value="{}">{}</data>').format(repr(value), f"{value:.9f}")
+    return Markup('<data value="{}">{}</data>').format(repr(value), f"{value:.{decimals}f}")
 
 
 def _moment(at: datetime) -> Markup:
@@ -109,11 +102,11 @@ def _moment(at: datetime) -> Markup:
 
 
 def _short(identity: str | None) -> Markup:
-    """The first digits of an id or digest, with the whole of it on hover and for copying by machine."""
+    """The first 12 digits of an id or digest, with the whole of it on hover and for copying by machine."""
     if identity is None:
         return Markup('<span class="none">forgotten</span>')
     whole = printable(identity)
-    return Markup('<code title="{}">{}</code>').format(whole, whole.rpartition(":")[2][:_SHORT_DIGITS])
+    return Markup('<code title="{}">{}</code>').format(whole, whole.rpartition(":")[2][:12])
 
 
 def _above(content: ReportContent) -> tuple[int, int] | None:
