@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -27,7 +28,6 @@ from provenance.errors import CatalogError
 from provenance.logs import note, room
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Sequence
 
 BUSY_TIMEOUT_SECONDS = 30
@@ -171,8 +171,6 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
     """Switches a new file to a write-ahead log. SQLite does not wait there while another process does the same."""
-    import sqlite3
-
     from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
     busy = retry_if_exception(lambda error: getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY)
