@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from provenance.errors import ConflictError, SourceError
+from provenance.errors import ConflictError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +32,18 @@ def require_free(*targets: Path | None, replace: bool, hint: str = ANOTHER_NAME)
     present = [target for target in targets if target is not None and target.exists()]
     if present and not replace:
         raise ConflictError(f"{present[0]} is there already", hint=hint)
+
+
+def figure_format(target: Path) -> str:
+    """``png`` or ``svg``, by the ending of a figure's name.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+    ending = target.suffix.lower().removeprefix(".")
+    if ending not in ("png", "svg"):
+        raise UsageError(f"{target} is no name of a figure", hint="end it in .png or .svg")
+    return ending
 
 
 def replace_file(target: Path, write: Callable[[IO[bytes]], T]) -> T:

@@ -78,16 +78,12 @@ class Installation(Resource):
             NotFoundError: If there is none.
         """
         folder = Path(root).expanduser().resolve()
-        if not is_workspace(folder):
-            raise NotFoundError(
-                f"no workspace at {folder}",
-                hint="make one with `provenance init`, or name one with --workspace or PROVENANCE_WORKSPACE",
-            )
+        _require_workspace(folder)
         return cls(folder, load_settings(folder, **settings))
 
     @classmethod
     def open_or_create(cls, root: Path | str) -> Self:
-        """Open a workspace; one that is not there is made by the first verb that brings something in."""
+        """Open a workspace; one that is not there is made by a verb that brings something in, and refused by others."""
         folder = Path(root).expanduser().resolve()
         return cls.open(folder) if is_workspace(folder) else cls(folder, load_settings(folder))
 
@@ -125,9 +121,14 @@ class Installation(Resource):
 
     @cached_property
     def catalog(self) -> Catalog:
-        """The SQL catalog. The workspace's own file is made where there is none; another place is not."""
+        """The SQL catalog. The workspace's own file is made where there is none; another place is not.
+
+        Raises:
+            NotFoundError: If there is no workspace.
+        """
         from provenance.catalog import Catalog
 
+        _require_workspace(self.root)
         self._refuse_lost_catalog()
         with step(_log, "open catalog", url=self.catalog_url):
             return Catalog.open(self.catalog_url, create=not self.settings.catalog_url)
@@ -329,6 +330,14 @@ def is_workspace(folder: Path) -> bool:
         raise UsageError(
             f"the workspace {folder} can't be entered: {error.strerror or error}", hint="check its permissions"
         ) from error
+
+
+def _require_workspace(folder: Path) -> None:
+    if not is_workspace(folder):
+        raise NotFoundError(
+            f"no workspace at {folder}",
+            hint="make one with `provenance init`, or name one with --workspace or PROVENANCE_WORKSPACE",
+        )
 
 
 def _write_settings(file: Path, text: str) -> None:

@@ -114,8 +114,11 @@ def open_workspace() -> Workspace:
     return Workspace.open(state.workspace)
 
 
-def open_or_create_workspace() -> Workspace:
-    """The workspace of this call; where there is none yet, the first verb makes it (and says so)."""
+def workspace_of_call() -> Workspace:
+    """The workspace of this call, there or not: a verb that brings in makes it (and says so).
+
+    Others refuse it, but tell first what is wrong with their arguments.
+    """
     from provenance.service import Workspace
 
     return Workspace.open_or_create(state.workspace)

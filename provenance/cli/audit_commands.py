@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
+from provenance.cli.output import message, print_facts, print_json, print_table, short, warn
+from provenance.cli.sensitivity_command import print_recorded, print_sensitivity, sensitivity_of_audit
 from provenance.vocabulary import Evidence, Population, RuleName, Subject
 
 if TYPE_CHECKING:
@@ -114,8 +116,6 @@ def audit(
       provenance audit gan-v1 --against hospital-b --not-used cohort-2019 --subject real --json
       provenance audit gan-v2 --rule logistic --policy policy.json
     """
-    from provenance.cli.output import message, print_json
-    from provenance.cli.sensitivity_command import print_sensitivity, sensitivity_of_audit
     from provenance.documents.audits import NewAudit
 
     with open_workspace() as workspace:
@@ -161,8 +161,6 @@ def audit(
 
 
 def _print_report(workspace: Workspace, report: AuditReport, rows: int) -> None:
-    from provenance.cli.output import message, warn
-
     _print_audit(report)
     _print_verdicts(workspace, report.audit, rows)
     for note in report.notes:
@@ -171,7 +169,6 @@ def _print_report(workspace: Workspace, report: AuditReport, rows: int) -> None:
 
 
 def _print_audit(found: AuditReport | RecordedAudit) -> None:
-    from provenance.cli.output import print_facts
     from provenance.service import rule_of
 
     audit, counts = found.audit, found.audit.counts
@@ -217,8 +214,6 @@ def _labels_text(audit: AuditRecord) -> str:
 
 
 def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None:
-    from provenance.cli.output import print_table, short
-
     if rows == 0:
         return
     generated, calibrated = audit.subject is Subject.GENERATED, audit.findings.outcome is not None
@@ -248,8 +243,6 @@ def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None
 
 
 def _print_changes(before: str, changes: list[Change]) -> None:
-    from provenance.cli.output import message, print_table, short
-
     message(f"{len(changes)} verdicts differ from audit {before[:8]}")
     if changes:
         print_table(
@@ -269,7 +262,6 @@ def audits_list(json: JsonOption = False) -> None:
     Example:
       provenance audits list
     """
-    from provenance.cli.output import print_json, print_table
     from provenance.documents.audits import Audit
 
     with open_workspace() as workspace:
@@ -309,8 +301,6 @@ def audits_show(
     Example:
       provenance audits show 1f3c9a2b
     """
-    from provenance.cli.output import print_json, print_table, warn
-    from provenance.cli.sensitivity_command import print_recorded
     from provenance.documents.audits import AuditInFull
 
     with open_workspace() as workspace:

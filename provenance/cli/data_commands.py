@@ -15,9 +15,11 @@ from provenance.cli.app import (
     PartsOption,
     WeightsOption,
     app,
-    open_or_create_workspace,
     state,
+    workspace_of_call,
 )
+from provenance.cli.interrupt import interruptible
+from provenance.cli.output import answer, message, print_table
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +75,6 @@ def init(
       provenance init
       provenance --workspace /srv/audits init --backbone efficientnet-lite0
     """
-    from provenance.cli.output import answer, message
     from provenance.documents.ingests import Workspace as Document
     from provenance.service import Workspace
 
@@ -124,8 +125,6 @@ def ingest(
       provenance ingest ./real_used --set cohort-2024 --membership used --modality CT
       provenance ingest ./generated --release gan-v1 --generator stylegan-chest --architecture stylegan2
     """
-    from provenance.cli.interrupt import interruptible
-    from provenance.cli.output import answer, message
     from provenance.documents.ingests import Ingest
 
     name = set_name if set_name is not None else release
@@ -136,7 +135,7 @@ def ingest(
     _refuse_foreign_options(release is not None, membership, generator, architecture, generator_version)
     choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
     choice |= {"parts": parts, "match_resolution": match_resolution}
-    with interruptible(name) as run, open_or_create_workspace() as workspace, run.bar(name) as on_progress:
+    with interruptible(name) as run, workspace_of_call() as workspace, run.bar(name) as on_progress:
         report = workspace.ingest(
             sources,
             set=set_name,
@@ -188,8 +187,6 @@ def ingest_layout(
     Example:
       provenance ingest-layout ./imageclef-2025 --prefix clef25 --modality CT
     """
-    from provenance.cli.interrupt import interruptible
-    from provenance.cli.output import answer, message
     from provenance.documents.ingests import Ingest
 
     documents: list[Ingest] = []
@@ -200,7 +197,7 @@ def ingest_layout(
             print_report(documents[-1])
 
     choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
-    with interruptible(prefix) as run, open_or_create_workspace() as workspace:
+    with interruptible(prefix) as run, workspace_of_call() as workspace:
         workspace.ingest_layout(
             root,
             prefix,
@@ -229,8 +226,6 @@ def _refuse_foreign_options(is_release: bool, membership: str | None, *of_releas
 
 def print_report(report: Ingest) -> None:
     """One line of counts, and a table of what was rejected."""
-    from provenance.cli.output import message, print_table
-
     counts = report.counts
     speed = f", {counts['embedded'] / report.duration_seconds:.1f} images/s" if counts["embedded"] else ""
     seal = {True: ", sealed", False: ", open", None: ""}[report.sealed]

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from provenance.cli.app import BackboneOption, JsonOption, app
+from provenance.cli.data_commands import print_report
+from provenance.cli.interrupt import end
+from provenance.cli.output import answer, message, print_facts, print_table, progress_bar, warn
 
 if TYPE_CHECKING:
     from provenance.demo import DemoReport
@@ -43,8 +46,6 @@ def demo(
       provenance demo
       provenance demo --folder /tmp/demo --backbone efficientnet-lite0 --patients 20
     """
-    from provenance.cli.interrupt import end
-    from provenance.cli.output import answer, message, progress_bar
     from provenance.demo import DemoRequest, run_demo
     from provenance.documents.audits import Audit
     from provenance.documents.demo import Demo
@@ -63,9 +64,6 @@ def demo(
 
 
 def _print_demo(report: DemoReport, document: Demo) -> None:
-    from provenance.cli.data_commands import print_report
-    from provenance.cli.output import message, warn
-
     for ingest in document.ingests:
         print_report(ingest)
     _print_summary(report)
@@ -80,8 +78,6 @@ def _print_demo(report: DemoReport, document: Demo) -> None:
 
 
 def _print_summary(report: DemoReport) -> None:
-    from provenance.cli.output import print_table
-
     audit, counts = report.audit.audit, report.audit.audit.counts
     sizes = {row.role.value: row.image_count for row in report.audit.datasets}
     threshold = f"T = {audit.threshold:.6f} = mu {audit.mu:.6f} + {audit.alpha:g} x sigma {audit.sigma:.6f}"
@@ -98,7 +94,6 @@ def _print_summary(report: DemoReport) -> None:
 
 
 def _print_truth(demo: Demo) -> None:
-    from provenance.cli.output import print_facts, print_table
     from provenance.demo import FRESH
 
     rows = [

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
+from provenance.cli.app import JsonOption, SpaceOption, app, workspace_of_call
+from provenance.cli.output import answer, message, print_facts, print_table, progress_bar, warn
 from provenance.vocabulary import Evidence
 
 if TYPE_CHECKING:
@@ -45,12 +46,11 @@ def duplicates(
       provenance duplicates cohort-2024 cohort-2019 -o pairs.csv
       provenance duplicates cohort-2024 --hash-distance 2 --json
     """
-    from provenance.cli.output import answer, message, progress_bar
     from provenance.documents.images import Duplicates
     from provenance.service import require_free
 
     require_free(output, replace=force)
-    with open_workspace() as workspace, progress_bar("reading") as on_progress:
+    with workspace_of_call() as workspace, progress_bar("reading") as on_progress:
         report = workspace.find_duplicates(
             sets,
             evidence=evidence,
@@ -70,8 +70,6 @@ def duplicates(
 
 
 def _print_duplicates(found: Duplicates, backbone: str, rows: int) -> None:
-    from provenance.cli.output import print_facts, print_table, warn
-
     counts, rule = found.counts, found.rule
     near = f"hash distance <= {rule.hash_distance} {'and' if rule.evidence is Evidence.BOTH else 'or'} similarity"
     facts = {

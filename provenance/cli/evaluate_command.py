@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from provenance.cli.app import JsonOption, app, open_workspace
+from provenance.cli.app import JsonOption, app, workspace_of_call
+from provenance.cli.output import message, print_facts, print_json, print_table, warn
 from provenance.vocabulary import DEFAULT_RESAMPLES
 
 if TYPE_CHECKING:
@@ -63,10 +64,9 @@ def evaluate(
       provenance evaluate 1f3c9a2b --labels real_unknown_truth.csv -o evaluation
       provenance evaluate 1f3c9a2b --against 77ab0c1d --json
     """
-    from provenance.cli.output import message, print_json
     from provenance.documents.measures import Evaluation
 
-    with open_workspace() as workspace:
+    with workspace_of_call() as workspace:
         evaluated = workspace.evaluate(
             audits,
             labels=labels,
@@ -87,8 +87,6 @@ def evaluate(
 
 
 def _print_report(report: EvaluationReport) -> None:
-    from provenance.cli.output import print_table, warn
-
     for audit in report.audits:
         _print_audit(audit)
     if report.parts and report.parts[0].by == "all":
@@ -103,8 +101,6 @@ def _print_report(report: EvaluationReport) -> None:
 
 
 def _print_audit(audit: EvaluatedAudit) -> None:
-    from provenance.cli.output import print_facts
-
     judged, metrics = audit.judged, audit.evaluation.metrics
     claims = "labels" if audit.truth.source == "labels" else "the audit's claims"
     facts: dict[str, Any] = {
@@ -124,8 +120,6 @@ def _print_audit(audit: EvaluatedAudit) -> None:
 
 
 def _print_figures(part: EvaluatedPart, level: float) -> None:
-    from provenance.cli.output import print_table
-
     evaluation, metrics = part.evaluation, part.evaluation.metrics
     rows = [
         (_WORDS.get(name, name), _number(each.value), _ends(each.low, each.high), each.reason)
@@ -165,8 +159,6 @@ def _part_cells(part: EvaluatedPart) -> Sequence[str]:
 
 
 def _print_comparison(compared: ComparedAudits) -> None:
-    from provenance.cli.output import print_facts
-
     first, second = (side.judged.short_id for side in compared.sides)
     found = compared.comparison
     differences = {"accuracy": found.accuracy_difference, "AUC": found.auc_difference}

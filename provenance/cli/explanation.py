@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from provenance.cli.output import print_table, short
+
 if TYPE_CHECKING:
     from provenance.service import ExplainedImage
 
@@ -14,8 +16,6 @@ _WIDEST = 16
 
 def print_explanation(found: ExplainedImage) -> None:
     """Grid (where the positions form one that fits a line) and the strongest positions with their generated images."""
-    from provenance.cli.output import print_table, short
-
     explanation = found.explanation
     copy = f", {explanation.copy:.2f} of it for a single close copy" if explanation.copy else ""
     sys.stdout.write(

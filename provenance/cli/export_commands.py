@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
+from provenance.cli.output import message, print_json, print_table, warn
 from provenance.errors import ConflictError
 from provenance.vocabulary import ExportFormat, Subject
 
@@ -42,7 +43,6 @@ def export(
       provenance export 1f3c9a2b --format max-similarity -o max_similarity.csv
       provenance export cohort-2024 --format parquet -o cohort.parquet
     """
-    from provenance.cli.output import message, print_json
     from provenance.documents.exports import Export
     from provenance.service import require_free
 
@@ -58,8 +58,6 @@ def export(
 
 
 def _warn_of_ids_left_out(run: RunFile) -> None:
-    from provenance.cli.output import warn
-
     if run.subject is Subject.GENERATED:
         warn("these are labels of generated images; the challenge scores real ones: audit with --subject real")
     if run.inconclusive_count:
@@ -91,7 +89,6 @@ def check_run(
     Example:
       provenance check-run run.csv --ids ./challenge/real_unknown
     """
-    from provenance.cli.output import message, print_json, print_table
     from provenance.documents.exports import RunFileCheck
     from provenance.service import checked_run
 

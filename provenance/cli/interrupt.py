@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from provenance.cli.output import message, progress_bar
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -60,8 +62,6 @@ class Run:
 
     def bar(self, name: str) -> AbstractContextManager[OnProgress]:
         """The progress bar of one part, by whose name it goes on."""
-        from provenance.cli.output import progress_bar
-
         self.name = name
         return progress_bar(name)
 
@@ -84,7 +84,5 @@ def interruptible(name: str) -> Iterator[Run]:
 
 def end(said: str) -> NoReturn:
     """End the command as interrupted."""
-    from provenance.cli.output import message
-
     message(f"interrupted: {said}")
     raise typer.Exit(EXIT_CODE)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from provenance.cli.app import JsonOption, app, open_workspace
+from provenance.cli.output import answer, message, print_facts, print_table, short
 from provenance.errors import UsageError
 from provenance.vocabulary import DatasetKind
 
@@ -51,7 +52,6 @@ def releases_list(json: JsonOption = False) -> None:
 
 
 def _list(kind: DatasetKind, *, json: bool) -> None:
-    from provenance.cli.output import answer, print_table
     from provenance.documents.datasets import Dataset
 
     with open_workspace() as workspace:
@@ -100,7 +100,6 @@ def releases_show(name: NameArgument, json: JsonOption = False) -> None:
 
 
 def _show(name: str, kind: DatasetKind, *, json: bool) -> None:
-    from provenance.cli.output import answer, print_facts, print_table, short
     from provenance.documents.datasets import DatasetInFull
 
     with open_workspace() as workspace:
@@ -156,7 +155,6 @@ def releases_remove(name: NameArgument, yes: YesOption = False, json: JsonOption
 
 
 def _remove(name: str, kind: DatasetKind, *, yes: bool, json: bool) -> None:
-    from provenance.cli.output import answer, message
     from provenance.documents.datasets import Removal
 
     def confirm(count: int) -> None:
@@ -183,7 +181,6 @@ def sets_forget(
     Example:
       provenance sets forget 3fa1b2c4 --reason "consent withdrawn"
     """
-    from provenance.cli.output import answer, message
     from provenance.documents.datasets import Forgotten
 
     def confirm(found: str) -> None:
@@ -216,7 +213,6 @@ def relocate(
     Example:
       provenance relocate /mnt/old/cohort /archive/cohort
     """
-    from provenance.cli.output import answer, message
     from provenance.documents.datasets import Relocation
 
     with open_workspace() as workspace:
@@ -233,7 +229,6 @@ def db_upgrade(json: JsonOption = False) -> None:
     Example:
       provenance db upgrade
     """
-    from provenance.cli.output import answer, message
     from provenance.documents.datasets import Upgrade
 
     with open_workspace() as workspace:
@@ -250,7 +245,6 @@ def db_current(json: JsonOption = False) -> None:
     Example:
       provenance db current
     """
-    from provenance.cli.output import answer, print_facts
     from provenance.documents.datasets import Revisions
 
     with open_workspace() as workspace:

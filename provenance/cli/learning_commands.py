@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from provenance.cli.app import JsonOption, SpaceOption, TopKOption, app, open_workspace
+from provenance.cli.app import JsonOption, SpaceOption, TopKOption, app, workspace_of_call
 from provenance.cli.audit_commands import (
     AgainstOption,
     ExcludeOverlapOption,
@@ -15,10 +15,13 @@ from provenance.cli.audit_commands import (
     NotUsedOption,
     UsedOption,
 )
+from provenance.cli.output import message, print_facts, print_json, print_table, warn
 from provenance.errors import UsageError
 from provenance.vocabulary import PAPER_ALPHAS, TOP_K, Subject
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from provenance.service import FitReport, SweepReport
 
 ANOTHER_NAME = "give another name, or --force to replace it"
@@ -88,13 +91,12 @@ def fit(
       provenance fit 1f3c9a2b --control 77ab01c2 -o policy.json
       provenance fit gan-v1 --subject real --standardise -o policy.json
     """
-    from provenance.cli.output import message, print_json, warn
     from provenance.documents.measures import Fit
     from provenance.service import require_free
 
     require_free(output, replace=force, hint=ANOTHER_NAME)
     _require_labels(labels, skip_unknown=skip_unknown)
-    with open_workspace() as workspace:
+    with workspace_of_call() as workspace:
         fitted = workspace.fit(
             what,
             control=control,
@@ -129,8 +131,6 @@ def fit(
 
 
 def _print_fit(report: FitReport) -> None:
-    from provenance.cli.output import print_facts, print_table
-
     fit, model, labelled = report.fit, report.fit.model, report.known.labelled
     used = report.known.used_count
     facts = {
@@ -182,13 +182,14 @@ def sweep(
       provenance sweep 1f3c9a2b --alphas=-1,0,0.5,1 --adaptive -o sweep.csv --figure sweep.png
       provenance sweep 1f3c9a2b --control 77ab01c2 --json
     """
-    from provenance.cli.output import message, print_json, warn
     from provenance.documents.measures import Sweep
-    from provenance.service import require_free
+    from provenance.service import figure_format, require_free
 
     require_free(output, figure, replace=force, hint=ANOTHER_NAME)
+    if figure is not None:
+        figure_format(figure)
     _require_labels(labels, skip_unknown=skip_unknown)
-    with open_workspace() as workspace:
+    with workspace_of_call() as workspace:
         swept = workspace.sweep(
             audit_id,
             alphas=_grid(alphas),
@@ -214,8 +215,6 @@ def sweep(
 
 
 def _print_sweep(report: SweepReport) -> None:
-    from provenance.cli.output import print_facts, print_table
-
     columns = ("threshold", "precision", "recall", "f1", "accuracy", "kappa", "auc")
     print_table(
         ("alpha", "T", "precision", "recall", "F1", "accuracy", "kappa", "AUC", "best F1"),
@@ -250,9 +249,9 @@ def _adaptive_facts(report: SweepReport) -> dict[str, Any]:
     }
 
 
-def _grid(text: str) -> tuple[float, ...]:
+def _grid(text: str) -> Iterator[float]:
     try:
-        return tuple(float(word) for word in text.split(",") if word.strip())
+        yield from (float(word) for word in text.split(",") if word.strip())
     except ValueError as error:
         raise UsageError(f"--alphas {text!r}: not numbers with commas between", hint=f"such as {PAPER_GRID}") from error
 

@@ -16,6 +16,8 @@ from provenance.cli.app import (
     app,
     open_workspace,
 )
+from provenance.cli.explanation import print_explanation
+from provenance.cli.output import answer, message, print_facts, print_table, short
 from provenance.vocabulary import TOP_K
 
 if TYPE_CHECKING:
@@ -50,8 +52,6 @@ def show(
       provenance show 3fa1b2c4
       provenance show generated_0001.png --json
     """
-    from provenance.cli.explanation import print_explanation
-    from provenance.cli.output import answer, message
     from provenance.documents.images import Explanation, Image
 
     with open_workspace() as workspace:
@@ -66,8 +66,6 @@ def show(
 
 
 def _print_image(image: Image) -> None:
-    from provenance.cli.output import print_facts, print_table, short
-
     print_facts(
         {
             "pixels": f"{image.width} x {image.height}, {image.mode}, {image.file_format}, {image.size_bytes:,} bytes",
@@ -122,7 +120,6 @@ def history(image_id: ImageArgument, json: JsonOption = False) -> None:
     Example:
       provenance history 3fa1b2c4
     """
-    from provenance.cli.output import answer, print_table
     from provenance.documents.images import History
 
     with open_workspace() as workspace:
@@ -165,7 +162,6 @@ def neighbors(
       provenance neighbors 3fa1b2c4 --in cohort-2024
       provenance neighbors ./suspicious.png --top-k 5
     """
-    from provenance.cli.output import answer, message, print_table, short
     from provenance.documents.images import Neighbors
 
     choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}

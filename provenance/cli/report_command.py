@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from provenance.cli.app import JsonOption, app, open_workspace
+from provenance.cli.output import message, print_json, warn
 from provenance.vocabulary import DEFAULT_CASES
 
 
@@ -31,7 +32,6 @@ def report(
       provenance report 1f3c9a2b -o report.html
       provenance report 1f3c9a2b -o report.html --cases 40 --force
     """
-    from provenance.cli.output import message, print_json, warn
     from provenance.documents.exports import Report
 
     with open_workspace() as workspace:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from provenance.cli.app import BackboneFileOption, JsonOption, WeightsOption, app, open_workspace
+from provenance.cli.app import BackboneFileOption, JsonOption, WeightsOption, app, workspace_of_call
+from provenance.cli.interrupt import EXIT_CODE, stop_on_interrupt
+from provenance.cli.output import message, print_facts, print_json, print_table, progress_bar, warn
 from provenance.vocabulary import DEFAULT_PLANTS
 
 if TYPE_CHECKING:
@@ -44,12 +46,11 @@ def sensitivity(
       provenance sensitivity 1f3c9a2b -o sensitivity
       provenance sensitivity 1f3c9a2b --plants 80 --kinds exact,blend:0.6 --json
     """
-    from provenance.cli.output import message, print_json
     from provenance.service import SensitivityResult
 
     if output is not None:
         SensitivityResult.require_free(output, overwrite=force)
-    with open_workspace() as workspace:
+    with workspace_of_call() as workspace:
         found = measured(
             workspace,
             audit_id,
@@ -71,9 +72,6 @@ def sensitivity(
 
 def measured(workspace: Workspace, audit_id: str, *, quiet: bool = False, **asked: Any) -> SensitivityResult:
     """The sensitivity, with progress bars; Ctrl-C ends it with nothing recorded."""
-    from provenance.cli.interrupt import EXIT_CODE, stop_on_interrupt
-    from provenance.cli.output import message, progress_bar
-
     on_step = None if quiet else message
     try:
         with stop_on_interrupt() as stop, progress_bar("plants") as on_progress:
@@ -85,16 +83,12 @@ def measured(workspace: Workspace, audit_id: str, *, quiet: bool = False, **aske
 
 def sensitivity_of_audit(workspace: Workspace, audit_id: str, *, quiet: bool = False) -> SensitivityResult:
     """The sensitivity of an audit that was just made, with default plants."""
-    from provenance.cli.output import message
-
     message(f"audit {audit_id[:8]} is recorded; planting known copies")
     return measured(workspace, audit_id, quiet=quiet)
 
 
 def print_recorded(recorded: Sequence[SensitivityRecord]) -> None:
     """What was measured of an audit, the latest one; nothing where it never was."""
-    from provenance.cli.output import print_facts
-
     if recorded:
         latest = recorded[-1]
         found = {"measured": latest.measured_at, "in all": latest.result["sentence"]}
@@ -106,8 +100,6 @@ def print_recorded(recorded: Sequence[SensitivityRecord]) -> None:
 
 def print_sensitivity(found: SensitivityResult) -> None:
     """Table, sentence and notes."""
-    from provenance.cli.output import print_facts, print_table, warn
-
     report = found.report
     ranked = report.outranking is not None
     columns = ("kind", "cosine", "plants", "groups", "found", "share", "95 % interval")

@@ -16,10 +16,12 @@ from provenance.cli.app import (
     PartsOption,
     WeightsOption,
     app,
-    open_or_create_workspace,
     open_workspace,
+    workspace_of_call,
 )
 from provenance.cli.data_commands import GroupOption, MembershipOption, ModalityOption, RehashOption
+from provenance.cli.interrupt import interruptible
+from provenance.cli.output import answer, json_text, message, print_table, progress_bar, short, warn
 from provenance.errors import UsageError, VectorStoreError
 from provenance.vocabulary import SETTLE_SECONDS
 
@@ -58,8 +60,6 @@ def watch(
     Example:
       provenance watch ./incoming --set cohort-2024 --membership used --modality CT
     """
-    from provenance.cli.interrupt import interruptible
-    from provenance.cli.output import message, warn
     from provenance.documents.ingests import WatchBatch
 
     def on_start() -> None:
@@ -71,7 +71,7 @@ def watch(
         warn(f"{error.message}; trying again in {seconds:.0f} s")
 
     choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
-    with interruptible(set_name) as run, open_or_create_workspace() as workspace:
+    with interruptible(set_name) as run, workspace_of_call() as workspace:
         workspace.watch(
             folder,
             set=set_name,
@@ -93,8 +93,6 @@ def watch(
 
 
 def _print_batch(batch: WatchBatch, *, json: bool) -> None:
-    from provenance.cli.output import json_text, message
-
     if json:
         sys.stdout.write(json_text(batch, indent=None) + "\n")
         sys.stdout.flush()
@@ -128,8 +126,6 @@ def embed(
       provenance embed cohort-2024 --backbone resnet50-v2
       provenance embed cohort-2024 --backbone resnet50 --match-resolution gan-v1
     """
-    from provenance.cli.interrupt import interruptible
-    from provenance.cli.output import answer, message
     from provenance.documents.ingests import Embedding
 
     if backbone is None and backbone_file is None:
@@ -145,8 +141,6 @@ def embed(
 
 
 def _print_embed(report: Embedding) -> None:
-    from provenance.cli.output import message, print_table
-
     counts = report.counts
     message(
         f"{report.name} in {report.backbone}: {counts['images']:,} images ({counts['known']:,} had a vector, "
@@ -178,7 +172,6 @@ def reconcile(
       provenance reconcile
       provenance reconcile --check-only --json
     """
-    from provenance.cli.output import answer, progress_bar
     from provenance.documents.keeping import Reconciliation
 
     choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
@@ -191,8 +184,6 @@ def reconcile(
 
 
 def _print_reconcile(report: Reconciliation) -> None:
-    from provenance.cli.output import message, print_table, short, warn
-
     counts = ("recorded", "stored", "missing", "damaged", "pending", "extra", "deleting", "repaired", "left")
     rows = [(c.dataset, c.backbone, *(getattr(c, count) for count in counts)) for c in report.collections]
     print_table(("name", "space", *counts), rows)
@@ -242,8 +233,6 @@ def backup(
     Example:
       provenance backup /backups/provenance-2026-01.zip
     """
-    from provenance.cli.output import answer, message, progress_bar
-
     with open_workspace() as workspace, progress_bar("backup") as on_progress:
         report = workspace.backup(file, on_progress=on_progress)
     if not answer(report, json=json):
@@ -267,10 +256,9 @@ def restore(
     Example:
       provenance --workspace /srv/audits restore /backups/provenance-2026-01.zip
     """
-    from provenance.cli.output import answer, message, progress_bar
     from provenance.documents.keeping import Restoration
 
-    with open_or_create_workspace() as workspace, progress_bar("restore") as on_progress:
+    with workspace_of_call() as workspace, progress_bar("restore") as on_progress:
         report = workspace.restore(file, on_progress=on_progress, on_step=message)
     document = Restoration.of(report)
     if not answer(document, json=json):

@@ -11,7 +11,7 @@ Every method raises ``ProvenanceError``'s subclasses alone: each has ``message``
 
 from typing import TYPE_CHECKING
 
-from provenance.files import require_free
+from provenance.files import figure_format, require_free
 from provenance.service.files import check_run, checked_run, read_embeddings
 from provenance.service.results import SensitivityResult
 from provenance.service.words import membership_of, rule_of
@@ -41,6 +41,7 @@ __all__ = [
     "Workspace",
     "check_run",
     "checked_run",
+    "figure_format",
     "membership_of",
     "read_embeddings",
     "require_free",

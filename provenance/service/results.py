@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from provenance.files import require_free
+from provenance.files import figure_format, require_free
 from provenance.service import frames
 from provenance.service.words import ANOTHER_FILE
 
@@ -184,7 +184,10 @@ class SweepResult(_Result):
         """
         from provenance.truth import write_sweep_csv, write_sweep_figure
 
-        for target, write in ((csv, write_sweep_csv), (figure, write_sweep_figure)):
+        table, drawing = (None if place is None else Path(place) for place in (csv, figure))
+        require_free(table, drawing, replace=overwrite, hint=ANOTHER_FILE)
+        if drawing is not None:
+            figure_format(drawing)
+        for target, write in ((table, write_sweep_csv), (drawing, write_sweep_figure)):
             if target is not None:
-                require_free(Path(target), replace=overwrite, hint=ANOTHER_FILE)
-                write(self.report, Path(target))
+                write(self.report, target)

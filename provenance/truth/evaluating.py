@@ -57,9 +57,9 @@ def run_evaluation(
         ConflictError: If a name could mean several images, or audits can't stand in one table.
         SourceError: If labels contradict each other.
     """
-    step = on_step or (lambda _text: None)
+    catalog, step = workspace.catalog, on_step or (lambda _text: None)
     step("reading verdicts")
-    judged = [judged_audit(workspace, workspace.catalog.audit(audit_id)) for audit_id in request.audits]
+    judged = [judged_audit(workspace, catalog.audit(audit_id)) for audit_id in request.audits]
     _require_one_table(judged)
     truths = _truths(workspace, judged, request)
     known = [_known(audit, truth) for audit, truth in zip(judged, truths, strict=True)]
@@ -71,7 +71,7 @@ def run_evaluation(
     comparison = None
     if request.against is not None:
         step("comparing")
-        other = judged_audit(workspace, workspace.catalog.audit(request.against))
+        other = judged_audit(workspace, catalog.audit(request.against))
         comparison = _compared(judged[0], other, truths[0], evaluator)
     notes = [note for audit in audits for note in _notes_on(audit)]
     notes += [f"Not pooled over audits, whose scores are not comparable: {', '.join(unpooled)}."] if unpooled else []

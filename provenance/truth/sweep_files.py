@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provenance.documents.rows import SweepRow
-from provenance.errors import UsageError
-from provenance.files import write_bytes, write_csv
+from provenance.files import figure_format, write_bytes, write_csv
 from provenance.report import SweepCurves, draw_sweep
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ def write_sweep_figure(report: SweepReport, target: Path) -> None:
         UsageError: If the file is called otherwise.
         SourceError: If it can't be written.
     """
-    ending = target.suffix.lower().removeprefix(".")
-    if ending not in ("png", "svg"):
-        raise UsageError(f"{target} is no name of a figure", hint="end it in .png or .svg")
     rows = report.sweep.rows
     curves = SweepCurves(
         alphas=tuple(row.alpha for row in rows),
@@ -41,4 +37,4 @@ def write_sweep_figure(report: SweepReport, target: Path) -> None:
         f1_of_all_used=report.sweep.f1_of_all_used,
         images=report.all_used.n,
     )
-    write_bytes(target, draw_sweep(curves, ending))
+    write_bytes(target, draw_sweep(curves, figure_format(target)))
