@@ -18,17 +18,10 @@ if TYPE_CHECKING:
     from provenance.service import Workspace, check_run, read_embeddings
 
 _HOMES = {
-    "AuditReport": "provenance.audit",
-    "AuditRequest": "provenance.audit",
-    "IngestReport": "provenance.ingest",
-    "IngestRequest": "provenance.ingest",
-    "Policy": "provenance.audit",
-    "ProvenanceError": "provenance.errors",
-    "Workspace": "provenance.service",
-    "check_run": "provenance.service",
-    "read_embeddings": "provenance.service",
-    "run_audit": "provenance.audit",
-    "run_ingest": "provenance.ingest",
+    "audit": ("AuditReport", "AuditRequest", "Policy", "run_audit"),
+    "errors": ("ProvenanceError",),
+    "ingest": ("IngestReport", "IngestRequest", "run_ingest"),
+    "service": ("Workspace", "check_run", "read_embeddings"),
 }
 
 __all__ = [
@@ -48,11 +41,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'provenance' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"provenance.{home}"), name)
+    raise AttributeError(f"module 'provenance' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

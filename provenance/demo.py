@@ -12,7 +12,7 @@ import hashlib
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -64,12 +64,10 @@ ProgressBar = Callable[[str], AbstractContextManager[OnProgress]]
 
 @dataclass(frozen=True, slots=True)
 class DemoRequest:
-    """What the demo is to make.
+    """What the demo is to make, in a folder that is made if it is not there.
 
     Attributes:
-        folder: Where; made if it is not there.
         patients: Phantom patients: half of them used, half not used. One copy of each kind for every ten.
-        seed: Decides every phantom and every copy.
         backbone: A backbone by name; ``None``: the default one, else the one whose weights come as a package.
     """
 
@@ -87,14 +85,9 @@ class DemoRequest:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is known of one image of the release.
+    """What is known of one image of the release: its kind (a ``CopyKind``, or ``fresh``), and the used image it copies.
 
-    Attributes:
-        file: Its name in ``release/``.
-        image_id: Its identity.
-        kind: A ``CopyKind``, or ``fresh``.
-        source_file: The used image that it was copied from; empty for a fresh phantom.
-        source_image_id: Likewise.
+    A fresh phantom copies none: its source is empty.
     """
 
     file: str
@@ -130,7 +123,8 @@ def run_demo(
         SourceError: If the folder can't be written.
     """
     started = time.monotonic()
-    on_step, progress_bar = on_step or (lambda _step: None), progress_bar or _no_bar
+    on_step = on_step or (lambda _step: None)
+    progress_bar = progress_bar or (lambda _label: nullcontext(lambda _progress: None))
     folder = request.folder.expanduser().resolve()
     _refuse_foreign_folder(folder, request)
     root = folder / WORKSPACE_FOLDER
@@ -346,8 +340,3 @@ def _ingest(
         with progress_bar(name) as on_progress:
             reports.append(workspace.ingest(source, modality="CT", backbone=backbone, on_progress=on_progress, **words))
     return tuple(reports)
-
-
-@contextmanager
-def _no_bar(_label: str) -> Iterator[OnProgress]:
-    yield lambda _progress: None

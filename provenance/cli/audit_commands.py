@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
-from provenance.cli.output import message, print_facts, print_json, print_table, short, warn
-from provenance.cli.sensitivity_command import print_recorded, print_sensitivity, sensitivity_of_audit
+from provenance.cli.output import answer, message, print_facts, print_json, print_table, short, warn
+from provenance.cli.sensitivity_command import measured, print_recorded, print_sensitivity
 from provenance.vocabulary import Evidence, Population, RuleName, Subject
 
 if TYPE_CHECKING:
@@ -148,24 +148,20 @@ def audit(
         if compare is not None:
             more |= {"compared_with": compare, "changes": workspace.find_changes(compare, report)}
         if not json:
-            _print_report(workspace, report, rows)
+            _print_audit(report)
+            _print_verdicts(workspace, report.audit, rows)
+            warn(*report.notes)
+            message(f"next: provenance export {report.audit.audit_id[:8]} --format csv -o verdicts.csv")
             if compare is not None:
                 _print_changes(compare, more["changes"])
         if sensitivity:
-            found = sensitivity_of_audit(workspace, report.audit.audit_id, quiet=json)
+            message(f"audit {report.audit.audit_id[:8]} is recorded; planting known copies")
+            found = measured(workspace, report.audit.audit_id, quiet=json)
             more["sensitivity"] = found.report.document()
             if not json:
                 print_sensitivity(found)
     if json:
         print_json(NewAudit.of_record(report.audit, report.datasets, report.notes, **more))
-
-
-def _print_report(workspace: Workspace, report: AuditReport, rows: int) -> None:
-    _print_audit(report)
-    _print_verdicts(workspace, report.audit, rows)
-    for note in report.notes:
-        warn(note)
-    message(f"next: provenance export {report.audit.audit_id[:8]} --format csv -o verdicts.csv")
 
 
 def _print_audit(found: AuditReport | RecordedAudit) -> None:
@@ -176,7 +172,10 @@ def _print_audit(found: AuditReport | RecordedAudit) -> None:
     for row in found.datasets:
         names[row.role.value].append(f"{row.name} ({row.image_count:,})")
     rule = rule_of(audit)
-    facts: dict[str, Any] = _outcome_facts(audit)
+    facts: dict[str, Any] = {}
+    if audit.findings.outcome is not None:
+        facts["OUTCOME"] = audit.findings.outcome.replace("_", " ").upper()
+        facts["because"] = audit.findings.outcome_reason
     facts |= {role: ", ".join(listed) for role, listed in names.items()}
     facts |= {
         "judged": f"{counts['subjects']:,} {audit.subject.value} images by {audit.rule}",
@@ -197,16 +196,6 @@ def _print_audit(found: AuditReport | RecordedAudit) -> None:
     print_facts(facts, title=f"audit {audit.audit_id}")
 
 
-def _outcome_facts(audit: AuditRecord) -> dict[str, Any]:
-    """The outcome and its sentence, first of all; nothing for rules without one."""
-    if audit.findings.outcome is None:
-        return {}
-    return {
-        "OUTCOME": audit.findings.outcome.replace("_", " ").upper(),
-        "because": audit.findings.outcome_reason,
-    }
-
-
 def _labels_text(audit: AuditRecord) -> str:
     from provenance.service import rule_of
 
@@ -221,23 +210,17 @@ def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None
     ranked = sorted(
         workspace.verdict_rows(audit), key=lambda row: (calibrated and row["role"] == "used", -(row["score"] or 0))
     )[:rows]
-    columns = (*(("p", "q") if calibrated else ()), *(("S_u", "S_n", "S_unknown") if generated else ("claimed",)))
+    columns = {"subject": "subject_id", "name": "name", "label": "label", "score": "score"}
+    columns |= {"p": "p_value", "q": "q_value"} if calibrated else {}
+    columns |= {"S_u": "s_used", "S_n": "s_not_used", "S_unknown": "s_against"} if generated else {"claimed": "role"}
+    columns |= {"nearest": "nearest_id", "nearest name": "nearest_name"}
     what = "greatest scores, unknown use first:" if calibrated else "closest"
+    for row in ranked:
+        row |= {name: short(row[name]) for name in ("subject_id", "nearest_id")}
+        row |= {name: row[name] or "" for name in ("name", "nearest_name")}
     print_table(
-        ("subject", "name", "label", "score", *columns, "nearest", "nearest name"),
-        [
-            (
-                short(row["subject_id"]),
-                row["name"] or "",
-                row["label"],
-                row["score"],
-                *((row["p_value"], row["q_value"]) if calibrated else ()),
-                *((row["s_used"], row["s_not_used"], row["s_against"]) if generated else (row["role"],)),
-                short(row["nearest_id"]),
-                row["nearest_name"] or "",
-            )
-            for row in ranked
-        ],
+        tuple(columns),
+        [[row[name] for name in columns.values()] for row in ranked],
         title=f"{what} {len(ranked)} of {audit.counts['subjects']:,}",
     )
 
@@ -266,8 +249,7 @@ def audits_list(json: JsonOption = False) -> None:
 
     with open_workspace() as workspace:
         audits = workspace.list_audits()
-    if json:
-        print_json([Audit.of_record(each.audit, each.datasets) for each in audits])
+    if answer([Audit.of_record(each.audit, each.datasets) for each in audits], json=json):
         return
     print_table(
         ("audit", "audited at", "release", "subject", "rule", "outcome", "labels", "rejected"),
@@ -305,9 +287,8 @@ def audits_show(
 
     with open_workspace() as workspace:
         found = workspace.show_audit(audit_id)
-        if json:
-            beside = {"rejects": found.rejects, "sensitivities": found.sensitivities, "drift": found.drift}
-            print_json(AuditInFull.of_record(found.audit, found.datasets, (), **beside))
+        beside = {"rejects": found.rejects, "sensitivities": found.sensitivities, "drift": found.drift}
+        if answer(AuditInFull.of_record(found.audit, found.datasets, (), **beside), json=json):
             return
         _print_audit(found)
         print_recorded(found.sensitivities)
@@ -317,12 +298,10 @@ def audits_show(
             ("rejected", "reason", "detail"),
             [("(erased)" if r.name is None else r.name, r.reason, r.detail or "") for r in found.rejects],
         )
-    for entry in found.drift:
-        if entry.changed:
-            warn(drift_text(entry))
+    warn(*(_drift_text(entry) for entry in found.drift if entry.changed))
 
 
-def drift_text(drift: Drift) -> str:
+def _drift_text(drift: Drift) -> str:
     """A sentence on a dataset that is not what the audit saw."""
     row = drift.dataset
     if drift.image_count_now is None:

@@ -68,12 +68,9 @@ def _print_demo(report: DemoReport, document: Demo) -> None:
         print_report(ingest)
     _print_summary(report)
     _print_truth(document)
-    for note in (*report.audit.notes, CAVEAT):
-        warn(note)
+    warn(*report.audit.notes, CAVEAT)
     message(f"images, truth.csv and the workspace: {report.folder}")
-    message("\nnext, with your own folders:")
-    for command in document.next:
-        message(f"  {command}")
+    message("\nnext, with your own folders:", *(f"  {command}" for command in document.next))
     message(f"\nthe report, for a browser: {report.page}")
 
 

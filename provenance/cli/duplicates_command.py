@@ -12,7 +12,8 @@ from provenance.cli.output import answer, message, print_facts, print_table, pro
 from provenance.vocabulary import Evidence
 
 if TYPE_CHECKING:
-    from provenance.documents.images import DuplicatePair, Duplicates
+    from provenance.documents.images import Duplicates
+    from provenance.documents.rows import DuplicatePair
 
 
 @app.command()

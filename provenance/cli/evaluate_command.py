@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from provenance.cli.app import JsonOption, app, workspace_of_call
-from provenance.cli.output import message, print_facts, print_json, print_table, warn
+from provenance.cli.output import answer, message, print_facts, print_table, warn
 from provenance.vocabulary import DEFAULT_RESAMPLES
 
 if TYPE_CHECKING:
@@ -78,12 +78,9 @@ def evaluate(
         )
     report = evaluated.report
     files = () if output is None else evaluated.write(output, overwrite=force)
-    if json:
-        print_json(Evaluation.of(report, files=files))
-        return
-    _print_report(report)
-    for file in files:
-        message(f"written: {file}")
+    if not answer(Evaluation.of(report, files=files), json=json):
+        _print_report(report)
+        message(*(f"written: {file}" for file in files))
 
 
 def _print_report(report: EvaluationReport) -> None:
@@ -96,8 +93,7 @@ def _print_report(report: EvaluationReport) -> None:
     )
     if report.comparison is not None:
         _print_comparison(report.comparison)
-    for note in report.notes:
-        warn(note)
+    warn(*report.notes)
 
 
 def _print_audit(audit: EvaluatedAudit) -> None:

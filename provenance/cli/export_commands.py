@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
-from provenance.cli.output import message, print_json, print_table, warn
+from provenance.cli.output import answer, message, print_table, warn
 from provenance.errors import ConflictError
 from provenance.vocabulary import ExportFormat, Subject
 
@@ -51,9 +51,7 @@ def export(
         exported = workspace.write_export(what, output, format=fmt, set=set_name, space=space, overwrite=True)
     if exported.run_file is not None:
         _warn_of_ids_left_out(exported.run_file)
-    if json:
-        print_json(Export.of(exported, file=output.resolve(), format=fmt))
-    else:
+    if not answer(Export.of(exported, file=output.resolve(), format=fmt), json=json):
         message(f"{output}: {exported.row_count:,} rows")
 
 
@@ -93,13 +91,12 @@ def check_run(
     from provenance.service import checked_run
 
     found = checked_run(file, ids)
-    if json:
-        print_json(RunFileCheck.of(found, file=file.resolve()))
-    elif found.problems:
-        print_table(("line", "mistake", "what is wrong"), [(p.line, p.mistake, p.message) for p in found.problems])
-    if found.valid:
-        if not json:
+    if not answer(RunFileCheck.of(found, file=file.resolve()), json=json):
+        if found.valid:
             message(f"{file}: valid, {found.row_count:,} rows for {found.id_count:,} ids")
+        else:
+            print_table(("line", "mistake", "what is wrong"), [(p.line, p.mistake, p.message) for p in found.problems])
+    if found.valid:
         return
     counts = Counter(problem.mistake for problem in found.problems)
     listed = ", ".join(f"{count} {mistake.replace('_', ' ')}" for mistake, count in counts.items())

@@ -15,14 +15,15 @@ from provenance.cli.audit_commands import (
     NotUsedOption,
     UsedOption,
 )
-from provenance.cli.output import message, print_facts, print_json, print_table, warn
+from provenance.cli.output import answer, message, print_facts, print_table, warn
 from provenance.errors import UsageError
 from provenance.vocabulary import PAPER_ALPHAS, TOP_K, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from provenance.service import FitReport, SweepReport
+    from provenance.documents.measures import Sweep
+    from provenance.service import FitReport
 
 ANOTHER_NAME = "give another name, or --force to replace it"
 METRICS = (
@@ -120,12 +121,10 @@ def fit(
         )
     report = fitted.report
     fitted.save(output, overwrite=True)
-    if json:
-        print_json(Fit.of(report, file=output.resolve()))
+    if answer(Fit.of(report, file=output.resolve()), json=json):
         return
     _print_fit(report)
-    for note in report.notes:
-        warn(note)
+    warn(*report.notes)
     message(f"{output}: {report.policy.policy_id}")
     message(f"next: provenance audit RELEASE --rule logistic --policy {output}")
 
@@ -202,41 +201,33 @@ def sweep(
         )
     report = swept.report
     swept.write(output, figure, overwrite=True)
-    if json:
-        file, drawn = (None if path is None else path.resolve() for path in (output, figure))
-        print_json(Sweep.of(report, file=file, figure=drawn))
+    file, drawn = (None if path is None else path.resolve() for path in (output, figure))
+    document = Sweep.of(report, file=file, figure=drawn)
+    if answer(document, json=json):
         return
-    _print_sweep(report)
-    for note in report.notes:
-        warn(note)
-    for written in (output, figure):
-        if written is not None:
-            message(f"written: {written}")
+    _print_sweep(document)
+    warn(*report.notes)
+    message(*(f"written: {written}" for written in (output, figure) if written is not None))
 
 
-def _print_sweep(report: SweepReport) -> None:
+def _print_sweep(swept: Sweep) -> None:
     columns = ("threshold", "precision", "recall", "f1", "accuracy", "kappa", "auc")
     print_table(
         ("alpha", "T", "precision", "recall", "F1", "accuracy", "kappa", "AUC", "best F1"),
         [
             (
-                "all used" if row["alpha"] is None else f"{row['alpha']:g}",
-                *(row[name] for name in columns),
-                "best" if row["best_f1"] else "",
+                "all used" if row.alpha is None else f"{row.alpha:g}",
+                *(getattr(row, name) for name in columns),
+                "best" if row.best_f1 else "",
             )
-            for row in report.rows
+            for row in swept.rows
         ],
-        title=f"{report.all_used.n:,} {report.known.subject.value} images, {report.all_used.positives:,} of them used",
+        title=f"{swept.images:,} {swept.subject.value} images, {swept.used:,} of them used",
     )
-    facts: dict[str, Any] = {"conclusion": report.conclusion}
-    if report.adaptive is not None:
-        facts |= _adaptive_facts(report)
-    print_facts(facts)
+    print_facts({"conclusion": swept.conclusion} | ({} if swept.adaptive is None else _adaptive_facts(swept.adaptive)))
 
 
-def _adaptive_facts(report: SweepReport) -> dict[str, Any]:
-    found = report.adaptive
-    assert found is not None
+def _adaptive_facts(found: Any) -> dict[str, Any]:
     if found.alpha is None:
         return {"adaptive": "no alpha has an F1 above 0 on held-out images"}
     nested = found.nested

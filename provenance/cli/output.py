@@ -39,14 +39,16 @@ def json_text(value: Any, indent: int | None = 2) -> str:
     return json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
-def message(text: str) -> None:
-    """A line for people, on stderr."""
-    MESSAGES.info(text)
+def message(*lines: str) -> None:
+    """Lines for people, on stderr."""
+    for line in lines:
+        MESSAGES.info(line)
 
 
-def warn(text: str) -> None:
-    """A line for people that wants attention, on stderr."""
-    MESSAGES.warning(text)
+def warn(*lines: str) -> None:
+    """Lines for people that want attention, on stderr."""
+    for line in lines:
+        MESSAGES.warning(line)
 
 
 def console(*, stderr: bool = False) -> Console:

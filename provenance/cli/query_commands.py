@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +17,6 @@ from provenance.cli.app import (
     app,
     open_workspace,
 )
-from provenance.cli.explanation import print_explanation
 from provenance.cli.output import answer, message, print_facts, print_table, short
 from provenance.vocabulary import TOP_K
 
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from provenance.documents.images import Image
-    from provenance.service import BackboneChoice
+    from provenance.service import BackboneChoice, ExplainedImage
 
+_STRONGEST = 5
+_WIDEST = 16
 ImageArgument = Annotated[
     str,
     typer.Argument(
@@ -62,7 +64,7 @@ def show(
         return
     _print_image(document)
     if explained is not None:
-        print_explanation(explained)
+        _print_explanation(explained)
 
 
 def _print_image(image: Image) -> None:
@@ -110,6 +112,35 @@ def _print_image(image: Image) -> None:
             title=f"evidence in {len(image.verdicts_citing)} verdicts"
             + (" (the first 20; all with --json)" if len(image.verdicts_citing) > 20 else ""),
         )
+
+
+def _print_explanation(found: ExplainedImage) -> None:
+    """Grid (where the positions form one that fits a line) and the strongest positions with their generated images."""
+    explanation = found.explanation
+    copy = f", {explanation.copy:.2f} of it for a single close copy" if explanation.copy else ""
+    sys.stdout.write(
+        f"what speaks for use (audit {found.audit_id[:8]}; {explanation.score_name} {explanation.score:.2f}{copy})\n"
+        "position by position, in standard deviations above the mean of all real images there:\n"
+    )
+    if 0 < explanation.columns <= _WIDEST:
+        values = [position.contribution for position in explanation.positions]
+        for start in range(0, len(values), explanation.columns):
+            row = values[start : start + explanation.columns]
+            sys.stdout.write("  " + " ".join(f"{value:+5.1f}" for value in row) + "\n")
+    print_table(
+        ("left", "top", "right", "bottom", "contribution", "generated", "name", "similarity"),
+        [
+            (
+                *(f"{100 * edge:.0f} %" for edge in (p.box.left, p.box.top, p.box.right, p.box.bottom)),
+                f"{p.contribution:+.2f}",
+                short(p.generated.image_id),
+                found.names.get(p.generated.image_key, ""),
+                p.similarity,
+            )
+            for p in explanation.strongest(_STRONGEST)
+        ],
+        title=f"strongest {min(_STRONGEST, len(explanation.positions))} of {len(explanation.positions)} positions",
+    )
 
 
 @app.command()

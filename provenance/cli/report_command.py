@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from provenance.cli.app import JsonOption, app, open_workspace
-from provenance.cli.output import message, print_json, warn
+from provenance.cli.output import answer, message, warn
 from provenance.vocabulary import DEFAULT_CASES
 
 
@@ -36,8 +36,7 @@ def report(
 
     with open_workspace() as workspace:
         written = workspace.write_report(audit_id, output, cases=cases, overwrite=force)
-    if json:
-        print_json(Report.of(written))
+    if answer(Report.of(written), json=json):
         return
     if written.pictures_missing:
         warn(f"{written.pictures_missing} images can't be shown: their sources are gone or changed; the page says so")

@@ -9,7 +9,7 @@ import typer
 
 from provenance.cli.app import BackboneFileOption, JsonOption, WeightsOption, app, workspace_of_call
 from provenance.cli.interrupt import EXIT_CODE, stop_on_interrupt
-from provenance.cli.output import message, print_facts, print_json, print_table, progress_bar, warn
+from provenance.cli.output import answer, message, print_facts, print_table, progress_bar, warn
 from provenance.vocabulary import DEFAULT_PLANTS
 
 if TYPE_CHECKING:
@@ -62,12 +62,9 @@ def sensitivity(
             quiet=json,
         )
     files = () if output is None else found.write(output, overwrite=force)
-    if json:
-        print_json(found.report.document(files=files))
-        return
-    print_sensitivity(found)
-    for file in files:
-        message(f"written: {file}")
+    if not answer(found.report.document(files=files), json=json):
+        print_sensitivity(found)
+        message(*(f"written: {file}" for file in files))
 
 
 def measured(workspace: Workspace, audit_id: str, *, quiet: bool = False, **asked: Any) -> SensitivityResult:
@@ -79,12 +76,6 @@ def measured(workspace: Workspace, audit_id: str, *, quiet: bool = False, **aske
     except KeyboardInterrupt:
         message("interrupted: nothing was recorded")
         raise typer.Exit(EXIT_CODE) from None
-
-
-def sensitivity_of_audit(workspace: Workspace, audit_id: str, *, quiet: bool = False) -> SensitivityResult:
-    """The sensitivity of an audit that was just made, with default plants."""
-    message(f"audit {audit_id[:8]} is recorded; planting known copies")
-    return measured(workspace, audit_id, quiet=quiet)
 
 
 def print_recorded(recorded: Sequence[SensitivityRecord]) -> None:
@@ -120,8 +111,7 @@ def print_sensitivity(found: SensitivityResult) -> None:
             f"calibration groups; {reach.sufficient_groups:,} would show a single copy"
         )
     print_facts(facts, title="sensitivity")
-    for note in report.notes:
-        warn(note)
+    warn(*report.notes)
 
 
 def _cells(row: dict[str, Any], *, ranked: bool) -> tuple[str, ...]:

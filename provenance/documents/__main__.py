@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
-from provenance.documents.registry import write_schemas
+from provenance.documents.registry import DOCUMENTS, schema_file, schema_of
 
-write_schemas(Path(sys.argv[1]))
+for command in DOCUMENTS:
+    text = json.dumps(schema_of(command), indent=2) + "\n"
+    (Path(sys.argv[1]) / schema_file(command)).write_text(text, encoding="utf-8")

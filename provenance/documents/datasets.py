@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from provenance.documents.document import Document, at
+from provenance.documents.ingests import UnreadableInput
 from provenance.records import Generator, RunRecord
-from provenance.vocabulary import DatasetKind, Membership, RejectReason
+from provenance.vocabulary import DatasetKind, Membership
 
 
 class SpaceName(Document):
@@ -42,14 +43,9 @@ class Dataset(Document):
     created_at: datetime = at("summary", "created_at")
 
 
-class Reject(Document):
+class Reject(UnreadableInput):
     """One input that could not be read, as last seen."""
 
-    name: str
-    source: str
-    member: str | None
-    reason: RejectReason
-    detail: str
     rejected_at: datetime
 
 

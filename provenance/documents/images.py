@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, model_validator
 
 from provenance.documents.document import Counts, Document, at
+from provenance.documents.rows import DuplicatePair
 from provenance.lookup import Neighbor
 from provenance.records import VerdictAbout, VerdictCiting
 from provenance.vocabulary import DatasetKind, Evidence, Membership, PointState
@@ -135,24 +136,6 @@ class DuplicateRule(Document):
     hash: str
     hash_distance: int
     min_similarity: float
-
-
-class DuplicatePair(Document):
-    """Two images that are duplicates, or one image in two places."""
-
-    left_id: str = at("left", "image_id")
-    left_name: str = at("left", "name")
-    left_sets: tuple[str, ...] = at("left", "sets")
-    left_memberships: tuple[Membership, ...] = at("left", "memberships")
-    right_id: str = at("right", "image_id")
-    right_name: str = at("right", "name")
-    right_sets: tuple[str, ...] = at("right", "sets")
-    right_memberships: tuple[Membership, ...] = at("right", "memberships")
-    same_bytes: bool
-    same_pixels: bool
-    hash_distance: int | None
-    similarity: float
-    used_and_not_used: bool = at("crosses")
 
 
 class UnhashedImage(Document):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from provenance.documents import audits, datasets, demo, exports, images, ingests, keeping, measures
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FAMILIES = (ingests, datasets, images, keeping, audits, exports, measures, demo)
 DOCUMENTS: dict[str, Any] = {command: shape for family in FAMILIES for command, shape in family.DOCUMENTS.items()}
@@ -35,9 +31,3 @@ def schema_of(command: str) -> dict[str, Any]:
 def schema_file(command: str) -> str:
     """The name of its file."""
     return command.replace(" ", "-") + ".json"
-
-
-def write_schemas(folder: Path) -> None:
-    """One file for each document."""
-    for command in DOCUMENTS:
-        (folder / schema_file(command)).write_text(json.dumps(schema_of(command), indent=2) + "\n", encoding="utf-8")

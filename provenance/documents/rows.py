@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from provenance.documents.document import Document, Word
+from provenance.documents.document import Document, Word, at
+from provenance.vocabulary import Membership
 
 
 class VerdictRow(Document):
@@ -85,3 +86,21 @@ class RunFileProblem(Document):
     line: int | None
     mistake: Word
     message: str
+
+
+class DuplicatePair(Document):
+    """Two images that are duplicates, or one image in two places."""
+
+    left_id: str = at("left", "image_id")
+    left_name: str = at("left", "name")
+    left_sets: tuple[str, ...] = at("left", "sets")
+    left_memberships: tuple[Membership, ...] = at("left", "memberships")
+    right_id: str = at("right", "image_id")
+    right_name: str = at("right", "name")
+    right_sets: tuple[str, ...] = at("right", "sets")
+    right_memberships: tuple[Membership, ...] = at("right", "memberships")
+    same_bytes: bool
+    same_pixels: bool
+    hash_distance: int | None
+    similarity: float
+    used_and_not_used: bool = at("crosses")

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from provenance.documents.rows import DuplicatePair
 from provenance.files import write_csv
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from provenance.duplicates import DuplicatePair, DuplicateReport
+    from provenance.duplicates import DuplicateReport
 
-_OF_PAIR = ("same_bytes", "same_pixels", "hash_distance", "similarity")
-DUPLICATE_COLUMNS = (
-    *(f"{side}_{word}" for side in ("left", "right") for word in ("id", "name", "sets", "memberships")),
-    *_OF_PAIR,
-    "used_and_not_used",
-)
+DUPLICATE_COLUMNS = tuple(DuplicatePair.model_fields)
 
 
-def duplicate_row(pair: DuplicatePair) -> dict[str, Any]:
+def duplicate_row(pair: object) -> dict[str, Any]:
     """A pair as the columns' values: lists for sets and memberships, ``None`` for a distance that is not known."""
-    row: dict[str, Any] = {}
-    for side, image in (("left", pair.left), ("right", pair.right)):
-        row[f"{side}_id"] = image.image_id
-        row[f"{side}_name"] = image.name
-        row[f"{side}_sets"] = list(image.sets)
-        row[f"{side}_memberships"] = [claim.value for claim in image.memberships]
-    return row | {word: getattr(pair, word) for word in _OF_PAIR} | {"used_and_not_used": pair.crosses}
+    return DuplicatePair.of(pair).to_json()
 
 
 def export_duplicates_csv(report: DuplicateReport, file: Path) -> int:

@@ -12,10 +12,14 @@ Every method raises ``ProvenanceError``'s subclasses alone: each has ``message``
 from typing import TYPE_CHECKING
 
 from provenance.files import figure_format, require_free
+from provenance.service.auditing import Auditing
 from provenance.service.files import check_run, checked_run, read_embeddings
+from provenance.service.ingesting import Ingesting
+from provenance.service.keeping import Keeping
+from provenance.service.measuring import Measuring
+from provenance.service.questions import Questions
 from provenance.service.results import SensitivityResult
 from provenance.service.words import membership_of, rule_of
-from provenance.service.workspace import Workspace
 
 if TYPE_CHECKING:  # what the verbs give
     from provenance.audit import AuditReport as AuditReport
@@ -34,7 +38,6 @@ if TYPE_CHECKING:  # what the verbs give
     from provenance.truth import EvaluatedPart as EvaluatedPart
     from provenance.truth import EvaluationReport as EvaluationReport
     from provenance.truth import FitReport as FitReport
-    from provenance.truth import SweepReport as SweepReport
 
 __all__ = [
     "SensitivityResult",
@@ -47,3 +50,14 @@ __all__ = [
     "require_free",
     "rule_of",
 ]
+
+
+class Workspace(Ingesting, Questions, Auditing, Measuring, Keeping):
+    """Settings, catalog and index of one installation, and everything that is done with them.
+
+    ``Workspace.create(folder, **settings)`` makes one, ``Workspace.open(folder, **settings)`` opens it; use it in a
+    ``with`` block. Settings are those of the README's table.
+
+    A verb's arguments are plain: names, paths, numbers, and words as the command line has them. Where ``on_progress``,
+    ``on_step`` or ``stop`` is an argument, who calls it may show how far it is, and end it in between.
+    """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from provenance.documents.rows import MetricRow, PlantRow, RunFileProblem, SweepRow, VerdictRow
+from provenance.documents.rows import DuplicatePair, MetricRow, PlantRow, RunFileProblem, SweepRow, VerdictRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,7 +33,7 @@ _OF_TYPE: dict[Any, str] = {
 def columns_of(row: type[Document]) -> dict[str, str]:
     """The columns of rows that are documents: a word is a category, and a number that may be missing a float."""
     return {
-        name: _WORD if "word" in field.metadata else _OF_TYPE[field.annotation]
+        name: _WORD if "word" in field.metadata else _OF_TYPE.get(field.annotation, _OTHER)
         for name, field in row.model_fields.items()
     }
 
@@ -41,7 +41,7 @@ def columns_of(row: type[Document]) -> dict[str, str]:
 def _columns(groups: str) -> dict[str, str]:
     """Names -> dtypes of groups such as ``text name | count rank``, in that order."""
     dtypes = {"text": _TEXT, "word": _WORD, "count": _COUNT, "number": _NUMBER, "truth": _TRUTH}
-    dtypes |= {"integer": "Int64", "other": _OTHER, "time": _TIME}
+    dtypes |= {"other": _OTHER, "time": _TIME}
     split = [group.split() for group in groups.split("|")]
     return {name: dtypes[kind] for kind, *names in split for name in names}
 
@@ -50,11 +50,7 @@ VERDICTS = columns_of(VerdictRow)
 CHANGES = _columns("text image_id | word change label_before label_after | number score_before score_after")
 EVIDENCE = _columns("text subject_id | word role | count rank | text image_id name | number similarity")
 NEIGHBORS = _columns("count rank | number similarity | text image_id name dataset | word kind | text group")
-DUPLICATES = _columns(
-    "text left_id left_name | other left_sets left_memberships | text right_id right_name "
-    "| other right_sets right_memberships | truth same_bytes same_pixels | integer hash_distance | number similarity "
-    "| truth used_and_not_used"
-)
+DUPLICATES = columns_of(DuplicatePair) | {"hash_distance": "Int64"}
 SETS = _columns(
     "text name | word membership | text modality | count image_count occurrence_count reject_count | other space_ids "
     "| time created_at"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from provenance.installation import Installation
 from provenance.service.results import EvaluationResult, FitResult, SensitivityResult, SweepResult
-from provenance.service.words import id_of, ids_of, names_of_call, truth_of, word_of
+from provenance.service.words import id_of, ids_of, names_of_call, rows_of, truth_of, word_of
 from provenance.vocabulary import DEFAULT_PLANTS, DEFAULT_RESAMPLES, PAPER_ALPHAS, TOP_K, Subject
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from provenance.ingest import OnProgress
     from provenance.service.words import Audit, Audits, Labels, Names, Place
-    from provenance.truth import TruthRequest
 
 
 class Measuring(Installation):
@@ -57,11 +56,11 @@ class Measuring(Installation):
         from provenance.truth import EvaluationRequest, Resampling, run_evaluation
 
         request = EvaluationRequest(
-            audits=ids_of(audit),
-            labels=truth_of(labels),
-            against=None if against is None else id_of(against),
-            resampling=Resampling(bootstrap, seed=seed),
-            skip_unknown=skip_unknown,
+            ids_of(audit),
+            truth_of(labels),
+            None if against is None else id_of(against),
+            Resampling(bootstrap, seed=seed),
+            skip_unknown,
         )
         return EvaluationResult(run_evaluation(self, request, on_step))
 
@@ -104,12 +103,7 @@ class Measuring(Installation):
             EmbeddingError: If its backbone can't be had.
             KeyboardInterrupt: If it was asked to stop; nothing is recorded then.
         """
-        from provenance.sensitivity import (
-            DEFAULT_KINDS,
-            SensitivityRequest,
-            kinds_named,
-            run_sensitivity,
-        )
+        from provenance.sensitivity import DEFAULT_KINDS, SensitivityRequest, kinds_named, run_sensitivity
 
         given = names_of_call(kinds)
         choice = {"backbone_file": backbone_file, "weights": weights}
@@ -150,7 +144,7 @@ class Measuring(Installation):
     ) -> FitResult:
         """Fit the logistic rule on images with known truth (seed paper, 4.5 and table 1).
 
-        Args:
+        Args as in ``audit`` (for releases: which images to judge, sets, ``top_k``, ``space``, exclusions), and:
             what: Audits, or names of releases, which are audited first; one or several.
             control: The same of generators that did not use the used sets: their images are the not used ones.
             labels: CSV file with the columns name (or image_id) and label (or used), or a mapping to truth.
@@ -162,15 +156,6 @@ class Measuring(Installation):
             c: Inverse strength of the penalty (scikit-learn's ``C``).
             standardise: Bring scores to mean 0 and deviation 1 on the training part first.
             cutoff: Used above this probability.
-            subject: Of releases: which images to judge; likewise the sets, ``top_k``, ``space`` and exclusions.
-            used: As in ``audit``.
-            not_used: As in ``audit``.
-            against: As in ``audit``.
-            top_k: As in ``audit``.
-            space: As in ``audit``.
-            exclude_overlap: As in ``audit``.
-            exclude_twins: As in ``audit``.
-            on_step: Called with a line of text at each step.
 
         Returns:
             ``.policy``, ``.metrics`` (a DataFrame), ``.notes``, ``.save(file)``.
@@ -181,19 +166,15 @@ class Measuring(Installation):
             NotFoundError: If an audit, release or labelled image is unknown.
         """
         from provenance.audit import AuditRequest, Policy
-        from provenance.truth import FitRequest, FitSettings, run_fit
+        from provenance.truth import FitSettings, TruthRequest, run_fit
 
+        settings = FitSettings(c=c, standardise=standardise, held_out_share=held_out, seed=seed, cutoff=cutoff)
         sets = (names_of_call(used), names_of_call(not_used), names_of_call(against))
         policy = Policy(subject=word_of(Subject, subject), top_k=top_k)
-        request = FitRequest(
-            what=ids_of(what),
-            control=ids_of(control),
-            truth=_truth((), labels, skip_unknown=skip_unknown),
-            features=names_of_call(features),
-            settings=FitSettings(c=c, standardise=standardise, held_out_share=held_out, seed=seed, cutoff=cutoff),
-            template=AuditRequest("", *sets, policy, space, exclude_overlap, exclude_twins),
-        )
-        return FitResult(run_fit(self, request, on_step))
+        truth = TruthRequest((), None if labels is None else rows_of(labels), skip_unknown)
+        template = AuditRequest("", *sets, policy, space, exclude_overlap, exclude_twins)
+        audits, names = (ids_of(what), ids_of(control)), names_of_call(features)
+        return FitResult(run_fit(self, *audits, truth, names, settings, template, on_step))
 
     def sweep(
         self,
@@ -226,20 +207,8 @@ class Measuring(Installation):
             UsageError: If the grid is wrong, truth is not known or of one class, or there are too few images or groups.
             NotFoundError: If an audit or labelled image is unknown.
         """
-        from provenance.truth import SweepRequest, run_sweep
+        from provenance.truth import TruthRequest, run_sweep
 
-        request = SweepRequest(
-            audit=id_of(audit),
-            truth=_truth(ids_of(control), labels, skip_unknown=skip_unknown),
-            alphas=PAPER_ALPHAS if alphas is None else tuple(alphas),
-            adaptive=adaptive,
-            folds=folds,
-            seed=seed,
-        )
-        return SweepResult(run_sweep(self, request))
-
-
-def _truth(control: tuple[str, ...], labels: Labels | None, *, skip_unknown: bool) -> TruthRequest:
-    from provenance.truth import TruthRequest
-
-    return TruthRequest(control, None if labels is None else truth_of([labels])[0], skip_unknown)
+        truth = TruthRequest(ids_of(control), None if labels is None else rows_of(labels), skip_unknown)
+        grid = PAPER_ALPHAS if alphas is None else tuple(alphas)
+        return SweepResult(run_sweep(self, id_of(audit), truth, grid, folds=folds if adaptive else None, seed=seed))

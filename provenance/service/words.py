@@ -90,7 +90,15 @@ def rule_of(audit: AuditRecord) -> type[Rule]:
 
 
 def truth_of(labels: Labels | Sequence[Labels] | None) -> tuple[tuple[TruthRow, ...], ...]:
-    """Rows of truth from what a call gave: a CSV file, a mapping, or one of these for each audit.
+    """Rows of truth from what a call gave: one of what ``rows_of`` takes, or one for each audit."""
+    if labels is None:
+        return ()
+    several = [labels] if isinstance(labels, str | Path | Mapping) or not isinstance(labels, Iterable) else labels
+    return tuple(map(rows_of, several))
+
+
+def rows_of(labels: Labels) -> tuple[TruthRow, ...]:
+    """Rows of truth from a CSV file, or from a mapping.
 
     Raises:
         UsageError: If it is anything else.
@@ -98,14 +106,10 @@ def truth_of(labels: Labels | Sequence[Labels] | None) -> tuple[tuple[TruthRow, 
     """
     from provenance.truth import read_truth, truth_of_mapping
 
-    if labels is None:
-        return ()
-    several = [labels] if isinstance(labels, str | Path | Mapping) or not isinstance(labels, Iterable) else labels
-    rows = []
-    for each in several:
-        if not isinstance(each, str | Path | Mapping):
-            raise UsageError(
-                f"labels can't be {type(each).__name__}", hint="give a CSV file, or a mapping from name or id to truth"
-            )
-        rows.append(truth_of_mapping(each) if isinstance(each, Mapping) else read_truth(Path(each)))
-    return tuple(rows)
+    if isinstance(labels, Mapping):
+        return truth_of_mapping(labels)
+    if isinstance(labels, str | Path):
+        return read_truth(Path(labels))
+    raise UsageError(
+        f"labels can't be {type(labels).__name__}", hint="give a CSV file, or a mapping from name or id to truth"
+    )

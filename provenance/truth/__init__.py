@@ -16,11 +16,11 @@ from provenance.truth.evaluations import (
     EvaluationReport,
     EvaluationRequest,
 )
-from provenance.truth.fitting import FitReport, FitRequest, run_fit, write_policy
+from provenance.truth.fitting import FitReport, run_fit, write_policy
 from provenance.truth.known import TruthRequest
 from provenance.truth.labels import TruthRow, read_truth, truth_of_mapping
 from provenance.truth.sweep_files import write_sweep_csv, write_sweep_figure
-from provenance.truth.sweeping import SweepReport, SweepRequest, run_sweep
+from provenance.truth.sweeping import SweepReport, run_sweep
 
 __all__ = [
     "ComparedAudits",
@@ -29,11 +29,9 @@ __all__ = [
     "EvaluationReport",
     "EvaluationRequest",
     "FitReport",
-    "FitRequest",
     "FitSettings",
     "Resampling",
     "SweepReport",
-    "SweepRequest",
     "TruthRequest",
     "TruthRow",
     "read_truth",

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from provenance.audit import FEATURES, AuditRequest, Policy, run_audit
+from provenance.audit import FEATURES, Policy, run_audit
 from provenance.audit.rules.logistic import LogisticRule
-from provenance.detection import FitSettings, LogisticFit, fit_logistic
+from provenance.detection import LogisticFit, fit_logistic
 from provenance.documents.measures import Fitted
 from provenance.errors import NotFoundError, UsageError
 from provenance.files import write_bytes
 from provenance.logs import room, step
-from provenance.truth.known import Known, TruthRequest, known_images
+from provenance.truth.known import Known, known_images
 from provenance.version import __version__
 from provenance.vocabulary import DatasetKind, Subject
 
@@ -21,27 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from provenance.audit import AuditRequest
+    from provenance.detection import FitSettings
     from provenance.installation import Installation
     from provenance.records import AuditRecord
+    from provenance.truth.known import TruthRequest
 
 _log = room(__name__)
 
 _HEX = frozenset("0123456789abcdef")
-
-
-@dataclass(frozen=True, slots=True)
-class FitRequest:
-    """What to fit on, and how, as ``Workspace.fit`` tells it; ``template`` is what releases are audited by.
-
-    The truth's own ``control`` plays no part.
-    """
-
-    what: tuple[str, ...]
-    control: tuple[str, ...] = ()
-    truth: TruthRequest = field(default_factory=TruthRequest)
-    features: tuple[str, ...] = ()
-    settings: FitSettings = field(default_factory=FitSettings)
-    template: AuditRequest = field(default_factory=lambda: AuditRequest(""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +48,21 @@ class FitReport:
 
 
 @step(_log, "fit")
-def run_fit(workspace: Installation, request: FitRequest, on_step: Callable[[str], None] | None = None) -> FitReport:
+def run_fit(
+    workspace: Installation,
+    what: Sequence[str],
+    control: Sequence[str],
+    truth: TruthRequest,
+    features: Sequence[str],
+    settings: FitSettings,
+    template: AuditRequest,
+    on_step: Callable[[str], None] | None = None,
+) -> FitReport:
     """Split the images with known truth, fit on the training part, measure on both (seed paper, 4.5 and table 1).
 
     Generated images have the features S_u and S_n. Without groups the split is scikit-learn's stratified
-    ``train_test_split``; images of one group, and an image that two audits judged, stay on one side.
+    ``train_test_split``; images of one group, and an image that two audits judged, stay on one side. ``what`` and
+    ``control`` are audits (ids), or releases, which are audited first, as ``template`` says.
 
     Raises:
         UsageError: If truth is not known, there is one class only, too few images or groups, or a feature is missing.
@@ -72,18 +70,17 @@ def run_fit(workspace: Installation, request: FitRequest, on_step: Callable[[str
         NotFoundError: If an audit, release or labelled image is unknown.
     """
     on_step = on_step or (lambda _step: None)
-    if not request.what:
+    if not what:
         raise UsageError("nothing to fit on", hint="name an audit or a release")
-    audits = [_audit(workspace, name, request.template, on_step) for name in request.what]
-    control = [_audit(workspace, name, request.template, on_step) for name in request.control]
-    truth = replace(request.truth, control=tuple(audit.audit_id for audit in control))
-    known = known_images(workspace, audits, truth)
+    audits = [_audit(workspace, name, template, on_step) for name in what]
+    controls = tuple(_audit(workspace, name, template, on_step).audit_id for name in control)
+    known = known_images(workspace, audits, replace(truth, control=controls))
     on_step(f"fitting on {len(known.labelled):,} images with known truth")
     fit = fit_logistic(
-        _columns(known, request.features),
+        _columns(known, features),
         [image.used is True for image in known.labelled],
         groups=[image.group for image in known.labelled],
-        settings=request.settings,
+        settings=settings,
     )
     policy = Policy(known.subject, LogisticRule(fit.model, audits[0].space_id), known.top_k)
     return FitReport(policy, fit, known, (*known.notes, *_notes(fit, known)))

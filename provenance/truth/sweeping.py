@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from provenance.detection import (
@@ -20,28 +20,17 @@ from provenance.detection import (
 from provenance.documents.rows import SweepRow
 from provenance.errors import UsageError
 from provenance.logs import room, step
-from provenance.truth.known import Known, KnownImage, TruthRequest, known_images
-from provenance.vocabulary import PAPER_ALPHAS, Population, Subject
+from provenance.truth.known import Known, KnownImage, known_images
+from provenance.vocabulary import Population, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from provenance.detection.seed.sweep import ThresholdAt
     from provenance.installation import Installation
+    from provenance.truth.known import TruthRequest
 
 _log = room(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SweepRequest:
-    """What to sweep over, as ``Workspace.sweep`` tells it."""
-
-    audit: str
-    truth: TruthRequest = field(default_factory=TruthRequest)
-    alphas: tuple[float, ...] = PAPER_ALPHAS
-    adaptive: bool = False
-    folds: int = 5
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,36 +95,43 @@ class SweepReport:
 
 
 @step(_log, "sweep")
-def run_sweep(workspace: Installation, request: SweepRequest) -> SweepReport:
+def run_sweep(
+    workspace: Installation,
+    audit_id: str,
+    truth_from: TruthRequest,
+    grid: Sequence[float],
+    *,
+    folds: int | None = None,
+    seed: int = 0,
+) -> SweepReport:
     """Judge the recorded scores of an audit again at every alpha, and measure the labels against truth.
 
     At each alpha the labels are those of ``provenance audit --alpha``: mu and sigma are over every image that the
     audit judged, with known truth or not (with a control: over the images of both audits together). Cross-validation
-    takes them from the training part of each fold.
+    takes them from the training part of each fold; without ``folds`` there is none, and ``seed`` is of its shuffle.
 
     Raises:
         UsageError: If the grid is wrong, truth is not known or of one class, or there are too few images or groups.
         ConflictError: If a control was audited against other sets.
         NotFoundError: If an audit or labelled image is unknown.
     """
-    alphas = checked_alphas(request.alphas)
-    audit = workspace.catalog.audit(request.audit)
-    known = known_images(workspace, [audit], request.truth)
+    alphas = checked_alphas(grid)
+    known = known_images(workspace, [workspace.catalog.audit(audit_id)], truth_from)
     population = _population(workspace, known)
     scores, others = _scores(known, known.labelled)
     truth = [image.used is True for image in known.labelled]
     threshold_at = _threshold_at(known, population)
     sweep = sweep_alphas(scores, truth, alphas, s_not_used=others, threshold_at=threshold_at)
     adaptive = None
-    if request.adaptive:
+    if folds is not None:
         adaptive = adaptive_alpha(
             scores,
             truth,
             alphas,
             s_not_used=others,
             groups=[image.group for image in known.labelled],
-            folds=request.folds,
-            seed=request.seed,
+            folds=folds,
+            seed=seed,
             threshold_at=threshold_at if population is Population.PAIRWISE else None,
         )
     return SweepReport(known, population, sweep, metrics_of(truth, [True] * len(truth)), adaptive, known.notes)
