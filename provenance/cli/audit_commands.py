@@ -12,7 +12,8 @@ from provenance.cli.sensitivity_command import measured, print_recorded, print_s
 from provenance.vocabulary import Evidence, Population, RuleName, Subject
 
 if TYPE_CHECKING:
-    from provenance.service import AuditRecord, AuditReport, Change, Drift, RecordedAudit, Workspace
+    from provenance.documents.audits import Drift
+    from provenance.service import AuditRecord, AuditReport, Change, RecordedAudit, Workspace
 
 audits_app = typer.Typer(help="Look at recorded audits.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(audits_app, name="audits")
@@ -251,22 +252,14 @@ def audits_list(json: JsonOption = False) -> None:
         audits = workspace.list_audits()
     if answer([Audit.of_record(each.audit, each.datasets) for each in audits], json=json):
         return
-    print_table(
-        ("audit", "audited at", "release", "subject", "rule", "outcome", "labels", "rejected"),
-        [
-            (
-                each.audit.audit_id[:8],
-                each.audit.audited_at,
-                each.release_name,
-                each.audit.subject,
-                each.audit.rule,
-                (each.audit.findings.outcome or "").replace("_", " "),
-                _labels_text(each.audit),
-                each.audit.counts["rejected"],
-            )
-            for each in audits
-        ],
-    )
+    columns = ("audit", "audited at", "release", "subject", "rule", "outcome", "labels", "rejected")
+    print_table(columns, map(_row, audits))
+
+
+def _row(found: RecordedAudit) -> tuple[Any, ...]:
+    audit, outcome = found.audit, (found.audit.findings.outcome or "").replace("_", " ")
+    about = (audit.audit_id[:8], audit.audited_at, found.release_name, audit.subject, audit.rule)
+    return (*about, outcome, _labels_text(audit), audit.counts["rejected"])
 
 
 @audits_app.command("show")
@@ -288,7 +281,8 @@ def audits_show(
     with open_workspace() as workspace:
         found = workspace.show_audit(audit_id)
         beside = {"rejects": found.rejects, "sensitivities": found.sensitivities, "drift": found.drift}
-        if answer(AuditInFull.of_record(found.audit, found.datasets, (), **beside), json=json):
+        document = AuditInFull.of_record(found.audit, found.datasets, (), **beside)
+        if answer(document, json=json):
             return
         _print_audit(found)
         print_recorded(found.sensitivities)
@@ -298,17 +292,16 @@ def audits_show(
             ("rejected", "reason", "detail"),
             [("(erased)" if r.name is None else r.name, r.reason, r.detail or "") for r in found.rejects],
         )
-    warn(*(_drift_text(entry) for entry in found.drift if entry.changed))
+    warn(*(_drift_text(entry) for entry in document.drift if entry.changed))
 
 
 def _drift_text(drift: Drift) -> str:
     """A sentence on a dataset that is not what the audit saw."""
-    row = drift.dataset
-    if drift.image_count_now is None:
-        return f"{row.name} was removed since this audit (it had {row.image_count:,} images)."
-    difference = drift.image_count_now - row.image_count
-    how = f"grown by {difference:,}" if difference > 0 else f"shrunk by {-difference:,}" if difference else "changed"
+    before, now = drift.image_count_then, drift.image_count_now
+    if now is None:
+        return f"{drift.name} was removed since this audit (it had {before:,} images)."
+    how = f"grown by {now - before:,}" if now > before else f"shrunk by {before - now:,}" if now < before else "changed"
     return (
-        f"{row.name} has {how} since this audit: {row.image_count:,} images then, {drift.image_count_now:,} now. "
+        f"{drift.name} has {how} since this audit: {before:,} images then, {now:,} now. "
         "Audit again to judge by what it holds now."
     )

@@ -63,15 +63,9 @@ def _list(kind: DatasetKind, *, json: bool) -> None:
 
 
 def _row(dataset: Dataset) -> tuple[Any, ...]:
-    row = (
-        dataset.name,
-        dataset.image_count,
-        dataset.occurrence_count,
-        dataset.reject_count,
-        dataset.modality or None,
-        ", ".join(sorted(space.backbone for space in dataset.spaces)),
-        dataset.created_at,
-    )
+    counts = (dataset.image_count, dataset.occurrence_count, dataset.reject_count)
+    spaces = ", ".join(sorted(space.backbone for space in dataset.spaces))
+    row = (dataset.name, *counts, dataset.modality or None, spaces, dataset.created_at)
     if dataset.kind is DatasetKind.SET:
         return (*row, dataset.membership)
     return (*row, dataset.generator.name if dataset.generator else None, bool(dataset.seals))

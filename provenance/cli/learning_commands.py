@@ -26,14 +26,8 @@ if TYPE_CHECKING:
     from provenance.service import FitReport
 
 ANOTHER_NAME = "give another name, or --force to replace it"
-METRICS = (
-    ("precision", "precision"),
-    ("recall", "recall"),
-    ("F1 score", "f1"),
-    ("accuracy", "accuracy"),
-    ("Cohen's kappa", "kappa"),
-    ("AUC", "auc"),
-)
+METRICS = ("precision", "recall", "f1", "accuracy", "kappa", "auc")
+_WORDS = {"f1": "F1 score", "kappa": "Cohen's kappa", "auc": "AUC"}
 PAPER_GRID = ",".join(map(str, PAPER_ALPHAS))
 
 LabelsOption = Annotated[
@@ -144,9 +138,8 @@ def _print_fit(report: FitReport) -> None:
         facts[name] = f"{weight:+.6f}{scaled}"
     print_facts(facts, title="logistic regression")
     training, held_out = fit.training.to_json(), fit.held_out.to_json()
-    print_table(
-        ("metric", "training", "held out"), [(words, training[name], held_out[name]) for words, name in METRICS]
-    )
+    rows = [(_WORDS.get(name, name), training[name], held_out[name]) for name in METRICS]
+    print_table(("metric", "training", "held out"), rows)
 
 
 @app.command()
@@ -211,13 +204,12 @@ def sweep(
 
 
 def _print_sweep(swept: Sweep) -> None:
-    columns = ("threshold", "precision", "recall", "f1", "accuracy", "kappa", "auc")
     print_table(
         ("alpha", "T", "precision", "recall", "F1", "accuracy", "kappa", "AUC", "best F1"),
         [
             (
                 "all used" if row.alpha is None else f"{row.alpha:g}",
-                *(getattr(row, name) for name in columns),
+                *(getattr(row, name) for name in ("threshold", *METRICS)),
                 "best" if row.best_f1 else "",
             )
             for row in swept.rows

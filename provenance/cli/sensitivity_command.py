@@ -51,16 +51,8 @@ def sensitivity(
     if output is not None:
         SensitivityResult.require_free(output, overwrite=force)
     with workspace_of_call() as workspace:
-        found = measured(
-            workspace,
-            audit_id,
-            plants=plants,
-            kinds=kinds,
-            seed=seed,
-            backbone_file=backbone_file,
-            weights=weights,
-            quiet=json,
-        )
+        choice = {"backbone_file": backbone_file, "weights": weights}
+        found = measured(workspace, audit_id, plants=plants, kinds=kinds, seed=seed, **choice, quiet=json)
     files = () if output is None else found.write(output, overwrite=force)
     if not answer(found.report.document(files=files), json=json):
         print_sensitivity(found)

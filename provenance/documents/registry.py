@@ -9,8 +9,8 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from provenance.documents import audits, datasets, demo, exports, images, ingests, keeping, measures
 
-FAMILIES = (ingests, datasets, images, keeping, audits, exports, measures, demo)
-DOCUMENTS: dict[str, Any] = {command: shape for family in FAMILIES for command, shape in family.DOCUMENTS.items()}
+_FAMILIES = (ingests, datasets, images, keeping, audits, exports, measures, demo)
+DOCUMENTS: dict[str, Any] = {command: shape for family in _FAMILIES for command, shape in family.DOCUMENTS.items()}
 
 
 class _Schema(GenerateJsonSchema):

@@ -5,7 +5,7 @@ Every file is written beside its target and renamed over it, so that it is whole
 
 from provenance.exports.audits import AUDIT_COLUMNS, audit_records, audit_rows, export_audit_csv
 from provenance.exports.datasets import export_dataset_parquet, open_embeddings, read_embeddings_parquet
-from provenance.exports.duplicates import DUPLICATE_COLUMNS, duplicate_row, export_duplicates_csv
+from provenance.exports.duplicates import DUPLICATE_COLUMNS, export_duplicates_csv
 from provenance.exports.export import write_export
 from provenance.exports.imageclef import RunFile, id_of_name
 from provenance.exports.runfile import RunFileMistake, check_run, check_run_file, ids_at
@@ -19,7 +19,6 @@ __all__ = [
     "audit_rows",
     "check_run",
     "check_run_file",
-    "duplicate_row",
     "export_audit_csv",
     "export_dataset_parquet",
     "export_duplicates_csv",

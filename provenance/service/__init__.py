@@ -30,7 +30,6 @@ if TYPE_CHECKING:  # what the verbs give
     from provenance.ingest import Progress as Progress
     from provenance.lookup import RecordedAudit as RecordedAudit
     from provenance.records import AuditRecord as AuditRecord
-    from provenance.records import Drift as Drift
     from provenance.records import SensitivityRecord as SensitivityRecord
     from provenance.service.backbones import BackboneChoice as BackboneChoice
     from provenance.truth import ComparedAudits as ComparedAudits

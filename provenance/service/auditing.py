@@ -104,18 +104,11 @@ class Auditing(Installation):
         words = ((Subject, "subject", subject), (RuleName, "rule", rule), (Population, "population", population))
         options = {name: None if given is None else word_of(kind, given) for kind, name, given in words}
         near = DuplicateRule.chosen(word_of(Evidence, twin_evidence), twin_hash_distance, twin_min_similarity)
+        sets = (names_of_call(used), names_of_call(not_used), names_of_call(against))
+        choice = PolicyChoice(policy, {**options, "alpha": alpha, "top_k": top_k, "score": score, "q": fdr})
+        near = twins or near
         request = AuditRequest(
-            release,
-            names_of_call(used),
-            names_of_call(not_used),
-            names_of_call(against),
-            PolicyChoice(policy, {**options, "alpha": alpha, "top_k": top_k, "score": score, "q": fdr}),
-            space=space,
-            exclude_overlap=exclude_overlap,
-            exclude_twins=exclude_twins,
-            twin_rule=twins or near,
-            match_resolution=match_resolution,
-            reference_release=reference_release,
+            release, *sets, choice, space, exclude_overlap, exclude_twins, near, match_resolution, reference_release
         )
         return run_audit(self, request, on_step)
 

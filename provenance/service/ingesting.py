@@ -76,16 +76,11 @@ class Ingesting(Installation):
         if (set is None) == (release is None):
             raise UsageError("give either set= or release=", hint="a set holds real images, a release generated ones")
         sources = [source] if isinstance(source, str | Path) else source
-        request = IngestRequest(
-            sources=tuple(Path(each) for each in sources),
-            name=set if set is not None else release or "",
-            kind=DatasetKind.RELEASE if set is None else DatasetKind.SET,
-            membership=membership_of(membership),
-            generator=Generator(generator, architecture, generator_version) if generator else None,
-            modality=modality.upper(),
-            group_from=group_from,
-            rehash=rehash,
-        )
+        name, kind = (release or "", DatasetKind.RELEASE) if set is None else (set, DatasetKind.SET)
+        claim = membership_of(membership)
+        made_by = Generator(generator, architecture, generator_version) if generator else None
+        facts = (modality.upper(), group_from, rehash)
+        request = IngestRequest(tuple(map(Path, sources)), name, kind, claim, made_by, *facts)
         self.make_if_missing(on_step)
         return run_ingest(self, request, chosen_backbone(self, on_step, **choice), on_progress, stop)
 

@@ -81,11 +81,7 @@ class Keeping(Installation):
         return self.forget_image(image, reason).image_id
 
     def forget_image(self, image: str, reason: str = "", confirm: Callable[[str], None] | None = None) -> ImageRecord:
-        """``forget``, but gives the record, whose key the verdicts keep; ``confirm`` may stop it by an error.
-
-        Raises:
-            NotFoundError: If it is unknown or not unique.
-        """
+        """``forget``, but gives the record, whose key the verdicts keep; ``confirm`` may stop it by an error."""
         from provenance.keeping.removal import forget_image
 
         found = self.catalog.resolve_image(image)

@@ -55,13 +55,8 @@ class Measuring(Installation):
         """
         from provenance.truth import EvaluationRequest, Resampling, run_evaluation
 
-        request = EvaluationRequest(
-            ids_of(audit),
-            truth_of(labels),
-            None if against is None else id_of(against),
-            Resampling(bootstrap, seed=seed),
-            skip_unknown,
-        )
+        other, truth = None if against is None else id_of(against), truth_of(labels)
+        request = EvaluationRequest(ids_of(audit), truth, other, Resampling(bootstrap, seed=seed), skip_unknown)
         return EvaluationResult(run_evaluation(self, request, on_step))
 
     def sensitivity(
@@ -105,15 +100,11 @@ class Measuring(Installation):
         """
         from provenance.sensitivity import DEFAULT_KINDS, SensitivityRequest, kinds_named, run_sensitivity
 
-        given = names_of_call(kinds)
+        named = kinds_named(given) if (given := names_of_call(kinds)) else DEFAULT_KINDS
         choice = {"backbone_file": backbone_file, "weights": weights}
-        request = SensitivityRequest(
-            id_of(audit),
-            DEFAULT_PLANTS if plants is None else plants,
-            kinds_named(given) if given else DEFAULT_KINDS,
-            seed,
-            {name: Path(place) for name, place in choice.items() if place is not None},
-        )
+        backbone = {name: Path(place) for name, place in choice.items() if place is not None}
+        count = DEFAULT_PLANTS if plants is None else plants
+        request = SensitivityRequest(id_of(audit), count, named, seed, backbone)
         report = run_sensitivity(self, request, on_progress, on_step, stop)
         if report is None:
             raise KeyboardInterrupt

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from provenance.documents.rows import DuplicatePair
 from provenance.files import require_free
 from provenance.installation import Installation
 from provenance.service import frames
@@ -102,11 +103,7 @@ class Questions(Installation):
         return frames.frame(frames.HISTORY, rows)
 
     def history_of(self, image: str) -> tuple[ImageRecord, list[HistoryEntry]]:
-        """``history`` as values, and whose it is.
-
-        Raises:
-            NotFoundError: If it is unknown or not unique.
-        """
+        """``history`` as values, and whose it is."""
         from provenance.lookup import history_of
 
         return history_of(self, image)
@@ -192,10 +189,8 @@ class Questions(Installation):
             ConflictError: If there are too many pairs to list.
             VectorStoreError: If a stored vector is missing or damaged.
         """
-        from provenance.exports import duplicate_row
-
         report = self.find_duplicates(sets, rule=rule, space=space, on_progress=on_progress)
-        return frames.frame(frames.DUPLICATES, map(duplicate_row, report.pairs))
+        return frames.frame(frames.DUPLICATES, (DuplicatePair.of(pair).to_json() for pair in report.pairs))
 
     def find_duplicates(
         self,
