@@ -8,8 +8,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner
 
 from provenance.cli.main import app
+from provenance.errors import ProvenanceError
 from tests.runner import process
 
 if TYPE_CHECKING:
@@ -84,6 +86,30 @@ def test_wrong_calls_say_what_is_wrong(words: tuple[str, ...], code: int, said: 
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("evaluate", "abcd", "--labels", "no.csv"), "no.csv can't be read"),
+        (("fit", "abcd", "--labels", "no.csv", "-o", "policy.json"), "no.csv can't be read"),
+        (("fit", "abcd", "--held-out", "2", "-o", "policy.json"), "the held-out share"),
+        (("sweep", "abcd", "--labels", "no.csv", "--alphas", "x"), "no.csv can't be read"),
+        (("sweep", "abcd", "--alphas", "x"), "--alphas 'x'"),
+        (("sweep", "abcd", "-o", "out.csv", "--figure", "a.pdf"), "a.pdf is no name of a figure"),
+        (("sensitivity", "abcd", "--kinds", "x"), "there is no kind of plant 'x'"),
+        (("duplicates", "a", "--hash-distance", "99"), "the hash distance"),
+        (("sweep", "abcd"), "no workspace at"),
+    ],
+)
+def test_what_is_wrong_with_a_call_is_told_before_a_missing_workspace(
+    words: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["--workspace", "nowhere", *words])
+    assert isinstance(result.exception, ProvenanceError)
+    assert result.exception.message.startswith(said)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_settings_come_from_flag_environment_file_in_this_order(tmp_path: Path) -> None:
