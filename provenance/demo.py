@@ -38,9 +38,9 @@ from provenance.vocabulary import IMAGE_ID_PREFIX, Label, Membership, RuleName
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from provenance.arrays import Uint8s
     from provenance.audit import AuditReport
     from provenance.embedding import Backbone
-    from provenance.phantoms import Pixels
 
 MARKER_FILE = "demo.json"
 WORKSPACE_FOLDER = "workspace"
@@ -259,7 +259,7 @@ def _refuse_foreign_folder(folder: Path, request: DemoRequest) -> None:
 
 def _make_phantoms(folder: Path, request: DemoRequest, progress_bar: ProgressBar) -> list[Truth]:
     """Write cohort, release and truth; files that are there already with the same bytes are left alone."""
-    used: dict[str, tuple[str, Pixels]] = {}
+    used: dict[str, tuple[str, Uint8s]] = {}
     copies_per_kind = max(1, request.patients // PATIENTS_PER_COPY)
     total = request.patients * SLICES_PER_PATIENT + 2 * copies_per_kind * len(CopyKind)
     done = 0
@@ -282,7 +282,7 @@ def _make_phantoms(folder: Path, request: DemoRequest, progress_bar: ProgressBar
     return truth
 
 
-def _write_planted(place: Path, planned: PlannedImage, used: dict[str, tuple[str, Pixels]], seed: int) -> Truth:
+def _write_planted(place: Path, planned: PlannedImage, used: dict[str, tuple[str, Uint8s]], seed: int) -> Truth:
     source_id, source = used[planned.source] if planned.source else ("", None)
     file = f"{planned.name}.{'jpg' if planned.jpeg_quality else 'png'}"
     image_id = _write_image(place / file, planted_image(planned, source, seed=seed), planned.jpeg_quality)
@@ -290,7 +290,7 @@ def _write_planted(place: Path, planned: PlannedImage, used: dict[str, tuple[str
     return Truth(file, image_id, planned.kind.value if planned.kind else FRESH, source_file, source_id)
 
 
-def _write_image(path: Path, pixels: Pixels, jpeg_quality: int | None) -> str:
+def _write_image(path: Path, pixels: Uint8s, jpeg_quality: int | None) -> str:
     """Store an image as PNG, or as JPEG where a quality is given. Gives its image_id."""
     from provenance.images.pixels import jpeg_bytes, png_bytes
 

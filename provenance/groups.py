@@ -14,11 +14,10 @@ GroupRule = Callable[[str], str | None]
 
 
 def group_rule(given: str | None) -> GroupRule:
-    """The rule behind ``--group-from``.
+    """The rule behind ``--group-from``; ``None``: no groups.
 
-    Args:
-        given: A path to a CSV file with the columns ``name`` and ``group``, or a regular expression that is
-            searched in the name and whose first (or ``group``-named) group is the key; ``None``: no groups.
+    Else the path to a CSV file with the columns ``name`` and ``group``, or a regular expression that is searched in the
+    name and whose first (or ``group``-named) group is the key.
 
     Raises:
         SourceError: If the CSV can't be read or lacks a column.
@@ -51,17 +50,11 @@ def _read_table(path: Path) -> dict[str, str]:
             reader = csv.DictReader(file)
             if not {"name", "group"} <= set(reader.fieldnames or ()):
                 raise SourceError(f"{path} lacks a column: it needs name and group", hint="first line: name,group")
-            return _groups_of_rows(path, reader)
+            groups: dict[str, str] = {}
+            for row in reader:
+                name, group = (row["name"] or "").strip(), (row["group"] or "").strip()
+                if name and group and groups.setdefault(name, group) != group:
+                    raise SourceError(f"{path}, line {reader.line_num}: {name} has two groups", hint="one row a name")
+            return groups
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path} can't be read: {error}", hint="--group-from takes a CSV file or a regex") from error
-
-
-def _groups_of_rows(path: Path, rows: csv.DictReader[str]) -> dict[str, str]:
-    groups: dict[str, str] = {}
-    for row in rows:
-        name, group = (row["name"] or "").strip(), (row["group"] or "").strip()
-        if not name or not group:
-            continue
-        if groups.setdefault(name, group) != group:
-            raise SourceError(f"{path}, line {rows.line_num}: {name} has two groups", hint="one row a name")
-    return groups

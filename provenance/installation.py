@@ -88,11 +88,7 @@ class Installation(Resource):
         return cls.open(folder) if is_workspace(folder) else cls(folder, load_settings(folder))
 
     def make_if_missing(self, on_step: Callable[[str], None] | None = None) -> None:
-        """Make what ``open_or_create`` did not find, and say so.
-
-        Raises:
-            UsageError: If it can't be made.
-        """
+        """Make what ``open_or_create`` did not find, and say so; ``UsageError`` if it can't be made."""
         if is_workspace(self.root):
             return
         self.create(self.root).close()
@@ -214,11 +210,7 @@ class Installation(Resource):
         catalog.bind_store(index.store_uuid)
 
     def _refuse_lost_catalog(self) -> None:
-        """A catalog is made before its index: an index in the workspace without one has lost it.
-
-        Raises:
-            CatalogError: If so. A new catalog in its place would know nothing of what was recorded.
-        """
+        """A catalog is made before its index: an index without one has lost it, and a new one would know nothing."""
         file = self.root / CATALOG_FILE
         if self.settings.catalog_url or not (self.root / "index" / "store.json").exists():
             return
@@ -238,8 +230,7 @@ class Installation(Resource):
     def load_backbone(self, **overrides: Any) -> Backbone:
         """The backbone of the settings, with ``overrides`` where not ``None``.
 
-        Args:
-            overrides: ``name``, ``backbone_file``, ``weights``, ``match_resolution``, ``parts``, ``on_progress``.
+        These are ``name``, ``backbone_file``, ``weights``, ``match_resolution``, ``parts`` and ``on_progress``.
 
         Raises:
             WeightsError: If its weights can't be had; the hint names the ways out.
@@ -319,11 +310,7 @@ class Installation(Resource):
 
 
 def is_workspace(folder: Path) -> bool:
-    """Whether a folder holds a workspace.
-
-    Raises:
-        UsageError: If it can't be told, as the folder is closed to us.
-    """
+    """Whether a folder holds a workspace; ``UsageError`` if that can't be told, as the folder is closed to us."""
     try:
         return (folder / SETTINGS_FILE).is_file()
     except OSError as error:

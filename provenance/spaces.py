@@ -17,13 +17,10 @@ if TYPE_CHECKING:
 
 
 def common_space(catalog: Catalog, datasets: Sequence[Dataset], wanted: str | None) -> Space:
-    """The space in which all the datasets are embedded.
+    """The space in which all the datasets (one at least) are embedded.
 
-    Args:
-        catalog: Where to look.
-        datasets: At least one.
-        wanted: Backbone name or ``space_id`` (prefix) where they share several. Without it, the one whole-image space
-            of images as they are goes before local spaces and those of a matched resolution.
+    ``wanted`` is a backbone's name or a ``space_id`` (prefix) where they share several. Without it, the one whole-image
+    space of images as they are goes before local spaces and those of a matched resolution.
 
     Raises:
         SpaceMismatchError: If they share none, not the wanted one, or several such and none was chosen.
@@ -95,12 +92,9 @@ def grid_of(space: Space) -> tuple[Box, ...]:
 
 @dataclass(frozen=True, slots=True)
 class NativeResolution:
-    """The size of most of a dataset's images.
+    """``(width, height)`` in pixels of most of a dataset's images; how many it has, and of these of another size.
 
-    Attributes:
-        resolution: ``(width, height)`` in pixels; of equally frequent sizes the one with the fewest pixels.
-        total: Images in the dataset.
-        others: Of these, images of another size.
+    Of equally frequent sizes it is the one with the fewest pixels.
     """
 
     resolution: Resolution
@@ -109,11 +103,7 @@ class NativeResolution:
 
 
 def native_resolution(catalog: Catalog, dataset: Dataset) -> NativeResolution:
-    """The most frequent native size of a dataset's images, as they were before any resizing.
-
-    Raises:
-        NotFoundError: If it holds no image.
-    """
+    """The most frequent native size of a dataset's images, before any resizing; ``NotFoundError`` if it has none."""
     sizes = catalog.native_resolutions(dataset.dataset_id)
     if not sizes:
         raise NotFoundError(f"{dataset.kind.value} {dataset.name} holds no image", hint="ingest into it first")

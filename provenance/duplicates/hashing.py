@@ -29,14 +29,10 @@ _Keyed = tuple[str, RecordedImage]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Looks:
-    """Images with their hashes, row by row.
+    """Images, every one once, in image_id order, with their pixel digests and hashes, row by row.
 
-    Attributes:
-        members: The images, every one once, in image_id order.
-        digests: ``pixel_digest`` of each.
-        hashes: uint64 ``(n,)``; 0 where there is none.
-        hashed: bool ``(n,)``: which have one.
-        unreadable: One rejection for each that has none.
+    ``hashes`` is uint64 ``(n,)``, 0 where there is none; ``hashed`` bool ``(n,)``: which have one; ``unreadable`` has a
+    rejection for each that has none.
     """
 
     members: tuple[Member, ...]

@@ -46,13 +46,9 @@ class Pairs:
 def hamming_pairs(
     left: HashArray, right: HashArray | None, most: int, *, block: int = HASH_BLOCK
 ) -> Iterator[tuple[Int64s, Int64s, Int64s]]:
-    """Every pair of hashes that differ in at most ``most`` bits, block by block.
+    """Every pair of hashes that differ in at most ``most`` bits, ``block`` rows at a time (found are the same).
 
-    Args:
-        left: uint64 ``(n,)``.
-        right: uint64 ``(m,)``; ``None``: pairs within ``left``, each once (first row < second row).
-        most: Bits.
-        block: Rows at a time; no influence on what is found.
+    Where ``right`` is ``None``, pairs within ``left`` are found, each once (first row < second row).
 
     Yields:
         Rows of the left, rows of the right, distances; blocks without a pair are left out.
@@ -80,14 +76,10 @@ class PairSearch:
     right: Looks
 
     def blocks(self, settled: Flags | None = None) -> Iterator[Pairs]:
-        """All pairs, each once.
+        """All pairs, each once; ``VectorStoreError`` if a stored vector is missing or is not the one on record.
 
-        Args:
-            settled: bool ``(n,)`` by row of the right: rows of which enough is known. May be changed between blocks;
-                pairs of such rows are left out from then on.
-
-        Raises:
-            VectorStoreError: If a stored vector is missing or is not the one that was recorded.
+        ``settled`` is bool ``(n,)`` by row of the right: rows of which enough is known. It may be changed between
+        blocks; pairs of such rows are left out from then on.
         """
         yield from self._by_hash(settled)
         if self.rule.evidence is Evidence.EITHER:

@@ -45,11 +45,7 @@ class DuplicateRule:
     def chosen(
         cls, evidence: Evidence = Evidence.BOTH, hash_distance: int | None = None, min_similarity: float | None = None
     ) -> Self:
-        """A rule with the defaults of its kind of evidence where a limit is ``None``.
-
-        Raises:
-            UsageError: If a limit is out of range.
-        """
+        """A rule with the defaults of its kind of evidence where a limit is ``None``."""
         distance = HASH_DISTANCE if hash_distance is None else hash_distance
         return cls(evidence, distance, MIN_SIMILARITY[evidence] if min_similarity is None else min_similarity)
 

@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """A not-used image and a used one that it is a duplicate of (there may be more).
+    """A not-used image and a used one that it is a duplicate of (there may be more), with bits and cosine between them.
 
-    Attributes:
-        hash_distance: Bits; 0 for the same pixels, ``None`` where one has no hash.
-        similarity: Cosine; ``None`` for the same pixels.
+    The same pixels have the distance 0 and no similarity; the distance is ``None`` where one has no hash.
     """
 
     not_used: Member
@@ -38,12 +36,9 @@ class Twin:
 
 @dataclass(frozen=True, slots=True)
 class TwinReport:
-    """What a comparison of not-used images with used ones found.
+    """The twins that a rule found, in order of the not-used images' image_ids, each once.
 
-    Attributes:
-        rule: What counted as a near-duplicate.
-        twins: By the not-used image's image_id, each once.
-        unhashed: Images of either kind that have no perceptual hash because their source could not be read.
+    ``unhashed`` images of either kind have no perceptual hash, because their source could not be read.
     """
 
     rule: DuplicateRule

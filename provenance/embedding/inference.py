@@ -79,12 +79,8 @@ class Backbone:
     def embed(self, pixels: Uint8s) -> Float32s:
         """Embeds up to ``batch_size`` images.
 
-        Args:
-            pixels: uint8 RGB, (n, size, size, 3).
-
-        Returns:
-            float32 (n, parts, dimension), every part of unit length (the norm is taken in float64). An image for
-            which the network gives a non-finite or a zero feature has NaN throughout: it has no vector.
+        uint8 RGB (n, size, size, 3) -> float32 (n, parts, dimension), every part of unit length (the norm is taken in
+        float64). An image with a non-finite or a zero feature has NaN throughout: it has no vector.
 
         Raises:
             EmbeddingError: If the pixels have another shape or type, or the network fails.
@@ -117,11 +113,7 @@ def normalized(features: Float32s) -> Float32s:
 
 
 def library_of_extra(library: str, extra: str) -> Any:
-    """A library that an extra brings.
-
-    Raises:
-        EmbeddingError: If it is not installed.
-    """
+    """A library that an extra brings; ``EmbeddingError`` if it is not installed."""
     try:
         return import_module(library)
     except ImportError as error:

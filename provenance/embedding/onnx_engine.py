@@ -45,11 +45,7 @@ class OnnxEngine(Engine):
 
 
 def open_file(path: Path, parts: PartSpec | None, *, device: str, threads: int | None) -> Engine:
-    """An ONNX file; ``parts``: what of its output becomes a part.
-
-    Raises:
-        EmbeddingError: If the runtime is not installed, or refuses the file.
-    """
+    """An ONNX file; ``parts``: what of its output becomes a part. ``EmbeddingError`` if the runtime refuses it."""
     return OnnxEngine(_session(path.read_bytes(), path, device=device, threads=threads), path, parts)
 
 

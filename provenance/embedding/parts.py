@@ -37,12 +37,9 @@ _PARTS = re.compile(r"(?P<kind>map|tokens|all-tokens)(?:/(?P<grid>[0-9]{1,3}))?"
 
 @dataclass(frozen=True, slots=True)
 class PartSpec:
-    """What becomes a part of what a network gives.
+    """What becomes a part of the output of a layer (empty: of the network).
 
-    Attributes:
-        kind: Cells of a feature map; tokens without the first one, the class token; or all tokens.
-        grid: Rows and columns of the grid that a map is averaged over.
-        layer: The layer whose output it is; empty: the network's.
+    Cells of a feature map, averaged over a grid of ``grid`` rows and columns; tokens without the class token; or all.
     """
 
     kind: Literal["map", "tokens", "all-tokens"]
@@ -85,11 +82,7 @@ class PartSpec:
 
 
 def split_layer(name: str) -> tuple[str, PartSpec | None]:
-    """A backbone's name without the layer after it, and what that layer's parts are.
-
-    Raises:
-        UsageError: If what stands after the colon is no layer.
-    """
+    """A backbone's name without the layer after it, and that layer's parts; ``UsageError`` if it is no layer."""
     library = next((each for each in _LIBRARIES if name.startswith(each)), "")
     base, colon, rest = name.removeprefix(library).partition(":")
     if not colon:
@@ -101,11 +94,7 @@ def split_layer(name: str) -> tuple[str, PartSpec | None]:
 
 
 def parts_of_file(text: str | None) -> PartSpec | None:
-    """What ``--parts`` asks of a backbone file: ``map/7``, ``tokens`` or ``all-tokens``.
-
-    Raises:
-        UsageError: If it is none of these.
-    """
+    """What ``--parts`` asks of a backbone file: ``map/7``, ``tokens`` or ``all-tokens``, else ``UsageError``."""
     if text is None:
         return None
     found = _PARTS.fullmatch(text)

@@ -113,11 +113,7 @@ def choose_device(device: str) -> str:
 
 
 def open_file(path: Path, parts: PartSpec | None, *, device: str, threads: int | None) -> Engine:
-    """A TorchScript file; ``parts``: what of its output becomes a part.
-
-    Raises:
-        EmbeddingError: If it is no TorchScript archive.
-    """
+    """A TorchScript file; ``parts``: what of its output becomes a part. ``EmbeddingError`` if it is none."""
     import warnings
 
     import torch

@@ -86,11 +86,7 @@ def find_weights(
 
 
 def sha256_of_file(path: Path) -> str:
-    """Hex sha256 of a file's bytes.
-
-    Raises:
-        WeightsError: If it can't be read.
-    """
+    """Hex sha256 of a file's bytes; ``WeightsError`` if it can't be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

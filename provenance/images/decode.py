@@ -41,12 +41,9 @@ DEFAULT_MAX_PIXELS = 64 * 1024**2
 
 
 def frames_of(data: bytes, name: str = "", *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[Frame]:
-    """The frames of a file, one after another; at least one.
+    """The frames of a file, one after another; at least one. Its ``name`` may tell its format.
 
-    Args:
-        data: Its bytes.
-        name: What it is called, where that tells its format.
-        max_pixels: Frames whose header announces more are refused before pixels are allocated.
+    Frames whose header announces more than ``max_pixels`` are refused before pixels are allocated.
 
     Raises:
         BadInput: If the bytes are no image that is read here; frames before the damage have been given out.

@@ -98,13 +98,9 @@ class Decoder(ABC):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One decoded image with its id.
+    """One decoded image, with the length of its file, and the name and version of its decoder.
 
-    Attributes:
-        image_id: ``sha256:<hex>`` of the file's bytes; ``#N`` after it where the file holds several.
-        picture: Its pixels, and how they were stored.
-        size_bytes: Length of the file.
-        decoder: Name and version of the decoder.
+    Its id is ``sha256:<hex>`` of the file's bytes, and ``#N`` after it where the file holds several.
     """
 
     image_id: str

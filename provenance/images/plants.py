@@ -246,13 +246,10 @@ class PlantOrder:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plants:
-    """Every plant of one original.
+    """Every plant of one original (its image_id), prepared for the backbone: uint8 (size, size, 3) each.
 
-    Attributes:
-        original: Its image_id.
-        kinds: What was made, in the order asked for; without blends if no partner could be read.
-        pixels: Of each, prepared for the backbone: uint8 (size, size, 3).
-        unreadable: Partners that could not be read.
+    ``kinds`` is what was made, in the order asked for: without blends if no partner could be read. ``unreadable`` are
+    the partners that could not be.
     """
 
     original: str

@@ -46,13 +46,7 @@ class PreparationSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """One image, ready for a backbone.
-
-    Attributes:
-        item: Where it was found, without its bytes.
-        facts: What is known of it from its bytes.
-        pixels: uint8 of shape (size, size, 3), RGB, writable and contiguous.
-    """
+    """One image, ready for a backbone: found at ``item``, uint8 RGB of shape (size, size, 3), writable, contiguous."""
 
     item: SourceItem
     facts: ImageFacts
@@ -94,13 +88,7 @@ class RecordedImage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reread:
-    """An image that was read again.
-
-    Attributes:
-        item: The place that still held it.
-        data: Its file's bytes.
-        frame: The image.
-    """
+    """An image that was read again, with the place that still held it and its file's bytes."""
 
     item: SourceItem
     data: bytes

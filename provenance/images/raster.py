@@ -269,11 +269,10 @@ _CUT_CHECKS: dict[str, Callable[[bytes], bool]] = {
 
 def _is_tiff_cut(image: Image.Image, size_bytes: int) -> bool:
     tags = getattr(image, "tag_v2", {})
-    for offsets_tag, counts_tag in _TIFF_OFFSETS_AND_COUNTS:
-        offsets, counts = _numbers(tags.get(offsets_tag)), _numbers(tags.get(counts_tag))
-        if any(offset >= size_bytes for offset in offsets):
-            return True
-        if any(offset + count > size_bytes for offset, count in zip(offsets, counts, strict=False)):
+    for pair in _TIFF_OFFSETS_AND_COUNTS:
+        offsets, counts = (_numbers(tags.get(tag)) for tag in pair)
+        ends = [offset + count for offset, count in zip(offsets, counts, strict=False)]
+        if any(offset >= size_bytes for offset in offsets) or any(end > size_bytes for end in ends):
             return True
     return False
 

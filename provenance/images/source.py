@@ -41,12 +41,10 @@ _LIST_SUFFIXES = (".txt", ".lst", ".list", ".csv")
 
 
 def open_source(path: Path, *, max_file_bytes: int = DEFAULT_MAX_FILE_BYTES) -> Source:
-    """Opens a folder, an image file, a list of paths, or a zip or tar archive.
+    """Opens a folder, an image file, a list of paths, or a zip or tar archive; symbolic links to it are resolved.
 
-    Args:
-        path: The place; symbolic links to it are resolved.
-        max_file_bytes: Larger members of a compressed tar become rejections (all others are held to the limit
-            when they are read).
+    Members of a compressed tar that are larger than ``max_file_bytes`` become rejections; all others are held to the
+    limit when they are read.
 
     Raises:
         SourceError: If there is nothing at ``path``, it can't be read, or it is of no kind that is read here.
@@ -71,11 +69,9 @@ def open_source(path: Path, *, max_file_bytes: int = DEFAULT_MAX_FILE_BYTES) -> 
 
 
 def items_at(root: Path, paths: Iterable[Path]) -> Iterator[Found]:
-    """What the folder ``root`` as a source would give for some paths below it, under the same names.
+    """What the folder ``root`` (resolved) as a source would give for some paths below it, under the same names.
 
-    Args:
-        root: The folder, resolved.
-        paths: Files, and folders that are walked; what is hidden, elsewhere or gone is left out.
+    Folders among ``paths`` are walked; what is hidden, elsewhere or gone is left out.
     """
     for path in sorted(set(paths)):
         parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
@@ -90,14 +86,7 @@ def items_at(root: Path, paths: Iterable[Path]) -> Iterator[Found]:
 
 
 def layout_sources(root: Path) -> dict[str, Path]:
-    """The folders of the ImageCLEF layout that are present under ``root``.
-
-    Returns:
-        Folder by name, among ``real_used``, ``real_not_used``, ``real_unknown`` and ``generated``, in this order.
-
-    Raises:
-        SourceError: If none is present.
-    """
+    """The ``LAYOUT_FOLDERS`` that are present under ``root``, in their order; ``SourceError`` if none is."""
     try:
         present = {name: root / name for name in LAYOUT_FOLDERS if (root / name).is_dir()}
     except OSError as error:
@@ -263,11 +252,7 @@ class _ListSource(Source):
 
 
 class _ArchiveSource(Source):
-    """The members of a zip or tar archive. A compressed tar is read in a stream: its items carry their bytes.
-
-    Raises:
-        SourceError: If the archive can't be opened.
-    """
+    """The members of a zip or tar archive. A compressed tar is read in a stream: its items carry their bytes."""
 
     kind: ClassVar[SourceKind] = "archive"
 

@@ -54,11 +54,7 @@ class IngestRequest:
             raise UsageError("a release needs --generator NAME; a set has none")
 
     def dataset(self, catalog: Catalog) -> Dataset:
-        """The set or release of that name; made where there is none.
-
-        Raises:
-            ConflictError: If the name stands for something else.
-        """
+        """The set or release of that name, made where there is none; ``ConflictError`` if it is something else."""
         if self.membership is not None:
             return catalog.create_set(self.name, self.membership, self.modality)
         assert self.generator is not None
@@ -91,31 +87,20 @@ class IngestReport:
     interrupted: bool = False
 
 
-LAYOUT_FOLDERS = {
-    "real_used": Membership.USED,
-    "real_not_used": Membership.NOT_USED,
-    "real_unknown": Membership.UNKNOWN,
-}
-
-
 def layout_requests(root: Path, prefix: str, generator: Generator, **common: Any) -> list[IngestRequest]:
     """One request per folder of the ImageCLEFmed-GAN layout that is there: up to three sets and one release.
 
-    Args:
-        root: Folder with ``real_used/``, ``real_not_used/``, ``real_unknown/``, ``generated/``.
-        prefix: The names become ``prefix-used``, ``prefix-not-used``, ``prefix-unknown``, ``prefix-generated``.
-        generator: Of the release.
-        common: Further attributes that all requests share.
+    The names become ``prefix-used``, ``prefix-not-used``, ``prefix-unknown``, ``prefix-generated``.
 
     Raises:
         SourceError: If none of the folders is there.
     """
     requests = []
     for folder, path in layout_sources(root).items():
-        name = f"{prefix}-{folder.removeprefix('real_').replace('_', '-')}"
-        membership = LAYOUT_FOLDERS.get(folder)
-        what = (DatasetKind.SET, membership, None) if membership else (DatasetKind.RELEASE, None, generator)
-        requests.append(IngestRequest((path,), name, *what, **common))
+        word = folder.removeprefix("real_")
+        is_release = folder == "generated"
+        what = (DatasetKind.RELEASE, None, generator) if is_release else (DatasetKind.SET, Membership(word), None)
+        requests.append(IngestRequest((path,), f"{prefix}-{word.replace('_', '-')}", *what, **common))
     return requests
 
 

@@ -170,13 +170,7 @@ class IngestRun:
                     return
 
     def complete(self) -> bool | None:
-        """What is to be done when the sources were read to the end; gives whether the release is sealed.
-
-        Raises:
-            SourceError: If no image could be read.
-            EmbeddingError: If the backbone has no finite vector for any of them.
-            ConflictError: If a release holds images that its sources do not.
-        """
+        """What is to be done when the sources were read to the end; gives whether the release is sealed."""
         self._refuse_nothing_read()
         return self._seal() if self.request.kind is DatasetKind.RELEASE else None
 

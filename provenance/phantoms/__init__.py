@@ -5,13 +5,12 @@ noise) that follows from a seed alone. They serve the demo and tests. They are n
 that is found on them says anything about real scanners or real generators.
 """
 
-from provenance.phantoms.anatomy import PHANTOM_VERSION, Pixels, patient_slices
+from provenance.phantoms.anatomy import PHANTOM_VERSION, patient_slices
 from provenance.phantoms.release import CopyKind, PlannedImage, plan_release, planted_image
 
 __all__ = [
     "PHANTOM_VERSION",
     "CopyKind",
-    "Pixels",
     "PlannedImage",
     "patient_slices",
     "plan_release",

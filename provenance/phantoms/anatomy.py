@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
 
-from provenance.phantoms.canvas import Canvas, FloatArray, Shape, Traits
+from provenance.phantoms.canvas import Canvas, Shape, Traits
 
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+if TYPE_CHECKING:
+    from provenance.arrays import Float32s, Uint8s
 
 PHANTOM_VERSION = 1
 """Another version draws other pixels from the same seed."""
@@ -33,17 +34,14 @@ _PATIENTS, _FRESH = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class PhantomSlice:
-    """One slice of a phantom patient.
+    """One slice of a phantom patient such as ``P007``: slices of one patient are not independent.
 
-    Attributes:
-        name: File name without ending; begins with the patient.
-        patient: The phantom patient, such as ``P007``: slices of one patient are not independent.
-        pixels: uint8 (SIZE, SIZE).
+    Its name is a file's without the ending and begins with the patient; pixels are uint8 (SIZE, SIZE).
     """
 
     name: str
     patient: str
-    pixels: Pixels
+    pixels: Uint8s
 
 
 def patient_slices(number: int, *, slices: int, seed: int) -> list[PhantomSlice]:
@@ -56,21 +54,16 @@ def patient_slices(number: int, *, slices: int, seed: int) -> list[PhantomSlice]
     ]
 
 
-def fresh_phantom(number: int, *, seed: int) -> Pixels:
+def fresh_phantom(number: int, *, seed: int) -> Uint8s:
     """A slice of a phantom that belongs to no patient, uint8 (SIZE, SIZE)."""
     level = float(np.random.default_rng((seed, _FRESH, number, 0)).uniform(-1.0, 1.0))
     return phantom((seed, _FRESH, number, 1), level)
 
 
-def phantom(individual: tuple[int, ...], level: float) -> Pixels:
-    """One axial slice of chest or abdomen, as the individual decides.
+def phantom(individual: tuple[int, ...], level: float) -> Uint8s:
+    """One axial slice of chest or abdomen, uint8 (SIZE, SIZE): every trait follows from the individual's seed words.
 
-    Args:
-        individual: Seed words; every trait of the anatomy follows from them.
-        level: Height along the body part in [-1, 1]; neighboring levels give similar slices.
-
-    Returns:
-        uint8 (SIZE, SIZE).
+    ``level`` is the height along the body part in [-1, 1]; neighboring levels give similar slices.
     """
     traits = Traits(np.random.default_rng(individual), level)
     canvas = Canvas(SIZE, x=traits.of(-0.06, 0.06), y=traits.of(-0.08, 0.02), turn=traits.of(-0.10, 0.10))
@@ -85,12 +78,12 @@ def phantom(individual: tuple[int, ...], level: float) -> Pixels:
     return greys((hu - (centre - width / 2)) / width * 255.0)
 
 
-def greys(values: np.ndarray[Any, Any]) -> Pixels:
+def greys(values: np.ndarray[Any, Any]) -> Uint8s:
     """Rounded to whole greys, clipped to 0...255."""
     return np.asarray(np.clip(np.rint(values), 0, 255), dtype=np.uint8)
 
 
-def _scanned(hu: FloatArray, t: Traits, rng: np.random.Generator) -> FloatArray:
+def _scanned(hu: Float32s, t: Traits, rng: np.random.Generator) -> Float32s:
     """What a scanner makes of it: its resolution, and noise with the grain of its reconstruction kernel."""
     sharpness, grain, strength = t.of(0.5, 0.8), t.of(0.5, 1.1), t.of(8, 24)
     noise = np.asarray(ndimage.gaussian_filter(rng.standard_normal(hu.shape), grain))
@@ -193,12 +186,12 @@ def _draw_shoulder_blades(canvas: Canvas, t: Traits, muscles: Shape) -> None:
             canvas.paint(blade.grown(-0.012), MARROW)
 
 
-def _draw_lung(canvas: Canvas, t: Traits, cage: Shape, side: int, inside: FloatArray) -> FloatArray:
+def _draw_lung(canvas: Canvas, t: Traits, cage: Shape, side: int, inside: Float32s) -> Float32s:
     """One lung, and its vessels, which thin out from the hilum. Gives its coverage."""
     half = cage.a * t.of(0.43, 0.49, 0.03)
     x, y = side * (cage.a - half), cage.y + t.of(-0.01, 0.03)
     shape = Shape(x, y, half, cage.b * t.of(0.88, 0.97, 0.04), power=t.of(2.1, 2.5), wobble=t.wobble(0.05))
-    lung: FloatArray = canvas.cover(shape) * inside
+    lung: Float32s = canvas.cover(shape) * inside
     canvas.paint(shape, LUNG + t.of(-40, 60), grain=28, within=inside)
     # Blood sinks: lungs are denser towards the back.
     canvas.hu += lung * (canvas.y * t.of(20, 110))
@@ -214,7 +207,7 @@ def _draw_lung(canvas: Canvas, t: Traits, cage: Shape, side: int, inside: FloatA
     return lung
 
 
-def _draw_heart(canvas: Canvas, t: Traits, cage: Shape, blood: float, inside: FloatArray) -> None:
+def _draw_heart(canvas: Canvas, t: Traits, cage: Shape, blood: float, inside: Float32s) -> None:
     """The heart, leaning to the patient's left, with chambers where contrast shows them; less of it higher up."""
     size = t.of(0.17, 0.27) + 0.05 * t.level
     tilt, y = t.of(0.35, 0.75), t.of(-0.20, -0.08, 0.02)
@@ -252,7 +245,7 @@ def _draw_aorta(canvas: Canvas, t: Traits, spine: Shape, blood: float) -> None:
         canvas.paint(Shape(aorta.x + radius * 0.8, aorta.y - radius * 0.2, 0.010, 0.022), 600)
 
 
-def _draw_finding(canvas: Canvas, t: Traits, cage: Shape, lungs: list[FloatArray]) -> None:
+def _draw_finding(canvas: Canvas, t: Traits, cage: Shape, lungs: list[Float32s]) -> None:
     """A nodule, an effusion behind, or neither."""
     nodule, effusion, side = t.one_in(3), t.one_in(6), -1 if t.one_in(2) else 1
     lung = lungs[0 if side < 0 else 1]
@@ -295,7 +288,7 @@ def _draw_psoas_and_vessels(canvas: Canvas, t: Traits, spine: Shape, blood: floa
         canvas.paint(Shape(0.04 + aorta * 0.8, front - aorta, 0.012, 0.024), 620)
 
 
-def _draw_bowel(canvas: Canvas, t: Traits, cavity: Shape, inside: FloatArray) -> None:
+def _draw_bowel(canvas: Canvas, t: Traits, cavity: Shape, inside: Float32s) -> None:
     """Loops of bowel, filled with fluid, contrast or gas (which rises), around the front and the patient's left."""
     oral_contrast = t.one_in(3)
     for _ in range(int(t.of(9, 17))):
@@ -310,9 +303,7 @@ def _draw_bowel(canvas: Canvas, t: Traits, cavity: Shape, inside: FloatArray) ->
             canvas.paint(bubble, -900, within=inside)
 
 
-def _draw_kidneys(
-    canvas: Canvas, t: Traits, spine: Shape, cavity: Shape, is_enhanced: bool, inside: FloatArray
-) -> None:
+def _draw_kidneys(canvas: Canvas, t: Traits, spine: Shape, cavity: Shape, is_enhanced: bool, inside: Float32s) -> None:
     for side in (-1, 1):
         x, y = side * (spine.a + t.of(0.20, 0.27, 0.02)), spine.y - t.of(-0.02, 0.07, 0.03)
         kidney = Shape(
@@ -330,7 +321,7 @@ def _draw_kidneys(
             canvas.paint(Shape(x + side * kidney.a * 0.8, y - 0.03, radius, radius), FLUID, within=inside)
 
 
-def _draw_stomach_and_spleen(canvas: Canvas, t: Traits, cavity: Shape, is_enhanced: bool, inside: FloatArray) -> None:
+def _draw_stomach_and_spleen(canvas: Canvas, t: Traits, cavity: Shape, is_enhanced: bool, inside: Float32s) -> None:
     size = t.of(0.12, 0.24) - 0.04 * t.level
     x, y, height = cavity.a * t.of(0.3, 0.5), -cavity.b * t.of(0.35, 0.55), size * t.of(0.65, 0.95)
     stomach = Shape(x, y, size * 1.3, height, t.of(-0.6, 0.3), wobble=t.wobble(0.08))
@@ -345,7 +336,7 @@ def _draw_stomach_and_spleen(canvas: Canvas, t: Traits, cavity: Shape, is_enhanc
     canvas.paint(spleen, (115 if is_enhanced else 50) + t.of(-8, 8), grain=7, within=inside)
 
 
-def _draw_liver(canvas: Canvas, t: Traits, cavity: Shape, is_enhanced: bool, inside: FloatArray) -> None:
+def _draw_liver(canvas: Canvas, t: Traits, cavity: Shape, is_enhanced: bool, inside: Float32s) -> None:
     """The liver on the patient's right (less of it lower down), its vessels, gall bladder and perhaps a lesion."""
     size = cavity.a * (t.of(0.32, 0.48) - 0.07 * t.level)
     x, y = -cavity.a * t.of(0.62, 0.72), -cavity.b * t.of(0.05, 0.25)

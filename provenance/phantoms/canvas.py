@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
-FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+if TYPE_CHECKING:
+    from provenance.arrays import Float32s
+
 Wobble = tuple[tuple[int, float, float], ...]
 """An irregular outline: (waves around it, amplitude as a share of the radius, phase in radians) each."""
 
@@ -24,11 +26,7 @@ _TEXTURES = 5
 
 
 class Traits:
-    """Draws the traits of an individual, always in the same order; the level bends each along its own drift.
-
-    Attributes:
-        level: Height along the body in [-1, 1].
-    """
+    """Draws an individual's traits, always in the same order; the level in [-1, 1] bends each along its own drift."""
 
     def __init__(self, rng: np.random.Generator, level: float) -> None:
         self._rng = rng
@@ -71,22 +69,19 @@ class Shape:
 class Canvas:
     """One slice, on which tissues are painted over one another; the body lies and turns as it was placed.
 
-    Attributes:
-        hu: float32 (size, size), HU.
-        x: float32 (size, size), the body's own coordinate at each pixel.
-        y: Likewise.
+    ``hu``, and ``x`` and ``y``, the body's own coordinates at each pixel, are float32 (size, size).
     """
 
     def __init__(self, size: int, *, x: float, y: float, turn: float) -> None:
         self.size = size
-        self.hu: FloatArray = np.full((size, size), AIR, dtype=np.float32)
+        self.hu: Float32s = np.full((size, size), AIR, dtype=np.float32)
         self._x, self._y, self._cos, self._sin = x, y, math.cos(turn), math.sin(turn)
         xs, ys = _grid(size)
-        self.x: FloatArray = ((xs - x) * self._cos + (ys - y) * self._sin).astype(np.float32)
-        self.y: FloatArray = ((ys - y) * self._cos - (xs - x) * self._sin).astype(np.float32)
+        self.x: Float32s = ((xs - x) * self._cos + (ys - y) * self._sin).astype(np.float32)
+        self.y: Float32s = ((ys - y) * self._cos - (xs - x) * self._sin).astype(np.float32)
 
     def paint(
-        self, shape: Shape, hu: float, *, grain: float = 0.0, edge: float = 1.0, within: FloatArray | None = None
+        self, shape: Shape, hu: float, *, grain: float = 0.0, edge: float = 1.0, within: Float32s | None = None
     ) -> None:
         """Paint a tissue of this mean value over what is there.
 
@@ -100,14 +95,14 @@ class Canvas:
         if grain:
             self.hu[window] += cover * grain * self._texture_at(shape)[window]
 
-    def cover(self, shape: Shape, edge: float = 1.0) -> FloatArray:
+    def cover(self, shape: Shape, edge: float = 1.0) -> Float32s:
         """Share of each pixel that a shape covers, float32 (size, size) in [0, 1]."""
         window, cover = self._covered(shape, edge)
-        whole: FloatArray = np.zeros_like(self.hu)
+        whole: Float32s = np.zeros_like(self.hu)
         whole[window] = cover
         return whole
 
-    def _covered(self, shape: Shape, edge: float) -> tuple[tuple[slice, slice], FloatArray]:
+    def _covered(self, shape: Shape, edge: float) -> tuple[tuple[slice, slice], Float32s]:
         """The window that holds a shape, and its coverage there."""
         window = self._window(shape)
         dx, dy = self.x[window] - shape.x, self.y[window] - shape.y
@@ -132,21 +127,21 @@ class Canvas:
     def _span(self, low: float, high: float) -> slice:
         return slice(*(max(round((edge + 1) / 2 * self.size), 0) for edge in (low, high)))
 
-    def _texture_at(self, shape: Shape) -> FloatArray:
+    def _texture_at(self, shape: Shape) -> Float32s:
         """One of a few fixed fields, rolled by the shape's place, so that no two tissues show the same."""
         place = int(abs(shape.x * 977 + shape.y * 1493) * 10)
         return np.roll(_texture(self.size, place % _TEXTURES), (place % 101, place % 67), (0, 1))
 
 
 @cache
-def _grid(size: int) -> tuple[FloatArray, FloatArray]:
+def _grid(size: int) -> tuple[Float32s, Float32s]:
     ticks = ((np.arange(size) + 0.5) / size * 2 - 1).astype(np.float32)
     xs, ys = np.meshgrid(ticks, ticks)
     return xs, ys
 
 
 @cache
-def _texture(size: int, number: int) -> FloatArray:
+def _texture(size: int, number: int) -> Float32s:
     """Smooth noise of mean 0 and standard deviation 1, without seams at the edges."""
     noise = np.random.default_rng((size, number)).standard_normal((size, size))
     smooth = np.asarray(ndimage.gaussian_filter(noise, _TEXTURE_GRAIN, mode="wrap"))

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from provenance.phantoms.anatomy import Pixels, fresh_phantom, greys
+from provenance.phantoms.anatomy import fresh_phantom, greys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from provenance.arrays import Uint8s
 
 NOISE_GREYS = 3.0
 BLUR_PIXELS = 0.8
@@ -61,13 +63,8 @@ class PlannedImage:
 def plan_release(used: Sequence[str], *, copies_per_kind: int, seed: int) -> list[PlannedImage]:
     """The images of a release in their order: copies of every kind, and as many fresh phantoms.
 
-    Half and half, so that chance is known: a labeller that does not look is right half of the time, however
-    often it says "used".
-
-    Args:
-        used: Names of the used slices; each is copied at most once.
-        copies_per_kind: Copies of each kind.
-        seed: Decides which slices are copied, and the order.
+    Half and half, so that chance is known: a labeller that does not look is right half of the time, however often it
+    says "used". Each of the ``used`` slices, by name, is copied at most once.
 
     Raises:
         ValueError: If there are fewer used slices than copies.
@@ -87,8 +84,8 @@ def plan_release(used: Sequence[str], *, copies_per_kind: int, seed: int) -> lis
     ]
 
 
-def planted_image(planned: PlannedImage, source: Pixels | None, *, seed: int) -> Pixels:
-    """Pixels of a planned image, uint8, before it is stored; ``source``: of the slice that it is copied from."""
+def planted_image(planned: PlannedImage, source: Uint8s | None, *, seed: int) -> Uint8s:
+    """Uint8s of a planned image, uint8, before it is stored; ``source``: of the slice that it is copied from."""
     fresh = fresh_phantom(planned.number, seed=seed)
     if planned.kind is None or source is None:
         return fresh
@@ -96,7 +93,7 @@ def planted_image(planned: PlannedImage, source: Pixels | None, *, seed: int) ->
     return copied(source, planned.kind, fresh=fresh, rng=rng)
 
 
-def copied(pixels: Pixels, kind: CopyKind, *, fresh: Pixels, rng: np.random.Generator) -> Pixels:
+def copied(pixels: Uint8s, kind: CopyKind, *, fresh: Uint8s, rng: np.random.Generator) -> Uint8s:
     """A copy of an image, uint8 (h, w); the kind ``jpeg`` leaves the change to the encoder that stores it.
 
     ``fresh``, of the same shape, is what blends are blended with; noise and the way of a shift come from ``rng``.
