@@ -47,6 +47,7 @@ def test_held_out_log_odds_are_scikit_learns() -> None:
     np.testing.assert_allclose(result.model.log_odds(scores), whole.decision_function(matrix), atol=1e-8)
 
 
+@pytest.mark.slow
 def test_the_score_with_the_signal_is_chosen() -> None:
     scores, truth = columns(1, noise=0.0, signal=1.5, other=0.0)
     choice = choose_score(scores, truth)
@@ -56,6 +57,7 @@ def test_the_score_with_the_signal_is_chosen() -> None:
     json.dumps(choice.to_json(), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_two_weak_scores_are_combined_and_the_choice_applies_to_others() -> None:
     scores, truth = columns(2, n=400, one=0.8, two=0.8)
     choice = choose_score(scores, truth)
@@ -65,6 +67,7 @@ def test_two_weak_scores_are_combined_and_the_choice_applies_to_others() -> None
     assert roc_auc_score(of_others, applied) > roc_auc_score(of_others, others["one"]) + 0.04
 
 
+@pytest.mark.slow
 def test_the_nested_figure_does_not_flatter_a_choice_among_noise() -> None:
     # Among 10 useless scores the best looks good; the nested AUC is about a half on average.
     nested, best = [], []

@@ -54,6 +54,7 @@ def remembered(parts: int, seed: int = 0) -> tuple[Any, Any, Any, Any]:
     return pool, release, unit(rng.normal(size=(80, parts, 16)) + 1), np.arange(60) < 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 3])
 def test_every_method_finds_what_a_release_plainly_remembers(few_folds: None, parts: int) -> None:
     from methods_scores import Plan, Truth, judge, method_order, methods_of
@@ -75,6 +76,7 @@ def test_every_method_finds_what_a_release_plainly_remembers(few_folds: None, pa
     json.dumps([cell.to_json() for cell in cells.values()], allow_nan=False)
 
 
+@pytest.mark.slow
 def test_what_learned_is_at_chance_where_there_is_nothing_to_learn(few_folds: None) -> None:
     from methods_scores import methods_of
     from sklearn.metrics import roc_auc_score
@@ -135,6 +137,7 @@ def save_images(folder: Path, count: int, seed: int) -> None:
         coarse.resize((64, 64), Image.Resampling.BICUBIC).save(folder / f"{folder.name}_{number:02d}.png")
 
 
+@pytest.mark.slow
 def test_a_run_on_folders_writes_table_figure_and_numbers(
     methods: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,7 @@ def test_everything_comes_back_as_it_was(filled: Stage) -> None:
     assert filled.catalog.neighbors_of(audit.audit_id, filled.key("g2")) == {filled.key("g2"): found}
 
 
+@pytest.mark.slow
 def test_a_thousand_verdicts_with_twenty_neighbors(stage: Stage) -> None:
     stage.record(stage.image(number) for number in range(20))
     stage.record([stage.image(f"g{number}") for number in range(1000)], release=True)

@@ -172,6 +172,7 @@ class TestConcurrentWriters:
                 catalog.create_set("ward", Membership.USED, "")
             other.close()
 
+    @pytest.mark.slow
     def test_two_processes_make_and_fill_one_catalog(self, catalog_url: str) -> None:
         command = [sys.executable, "-c", WRITER, catalog_url]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -86,6 +86,7 @@ class TestRecordBatch:
         assert stage.catalog.member_count(stage.dataset.dataset_id) == number
         assert len(stage.catalog.members(stage.dataset.dataset_id, stage.collection)) == number
 
+    @pytest.mark.slow
     def test_a_large_batch(self, stage: Stage) -> None:
         """More than one IN list of SQLite's would hold on old builds."""
         images = [stage.image(number, group=f"p{number // 3}") for number in range(6000)]

@@ -112,6 +112,7 @@ def test_what_is_wrong_with_a_call_is_told_before_a_missing_workspace(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_settings_come_from_flag_environment_file_in_this_order(tmp_path: Path) -> None:
     assert process(tmp_path, "init", "--backbone", "efficientnet-lite0").returncode == 0
     file = tmp_path / ".provenance" / "provenance.toml"
@@ -126,6 +127,7 @@ def test_settings_come_from_flag_environment_file_in_this_order(tmp_path: Path) 
     assert process(tmp_path, "sets", "list", PROVENANCE_BATCH_SIZE="4").returncode == 0
 
 
+@pytest.mark.slow
 def test_secrets_are_not_read_from_the_file(tmp_path: Path) -> None:
     process(tmp_path, "init")
     (tmp_path / ".provenance" / "provenance.toml").write_text('qdrant_api_key = "s3cret"\n')
@@ -135,6 +137,7 @@ def test_secrets_are_not_read_from_the_file(tmp_path: Path) -> None:
     assert "s3cret" not in done.stderr
 
 
+@pytest.mark.slow
 def test_empty_workspace_gives_empty_json(tmp_path: Path) -> None:
     process(tmp_path, "init")
     for words in (("sets", "list"), ("releases", "list"), ("audits", "list")):

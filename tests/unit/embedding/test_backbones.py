@@ -92,6 +92,7 @@ def test_a_device_that_is_not_there(seeded_weights):
     assert "auto" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_resnet50_equals_plain_torchvision(seeded_weights, images):
     path = seeded_weights("resnet50")
     backbone = load_backbone("resnet50", weights=path, device="cpu", batch_size=5)
@@ -125,6 +126,7 @@ def test_space_says_everything_that_shaped_the_numbers(seeded_weights, tmp_path)
     assert other.space_id != space.space_id
 
 
+@pytest.mark.slow
 def test_safetensors_give_the_same_vectors(seeded_weights, tmp_path, images):
     path = seeded_weights("resnet18")
     headless = {key: v for key, v in torch.load(path, weights_only=True).items() if not key.startswith("fc.")}
@@ -139,9 +141,9 @@ def test_safetensors_give_the_same_vectors(seeded_weights, tmp_path, images):
 @pytest.mark.parametrize(
     ("name", "layer", "dimension"),
     [
-        ("googlenet", "fc", 1024),
-        ("mobilenet_v3_small", "classifier.3", 1024),
         ("squeezenet1_1", "classifier.1", 512),
+        pytest.param("googlenet", "fc", 1024, marks=pytest.mark.slow),
+        pytest.param("mobilenet_v3_small", "classifier.3", 1024, marks=pytest.mark.slow),
         pytest.param("densenet121", "classifier", 1024, marks=pytest.mark.slow),
         pytest.param("vit_b_32", "heads.head", 768, marks=pytest.mark.slow),
     ],

@@ -10,10 +10,10 @@ from provenance.errors import EmbeddingError
 BATCH = 4
 
 
-@pytest.fixture(
-    scope="module",
-    params=["resnet18", "efficientnet-lite0", "onnx", "torchscript", pytest.param("vit_b_32", marks=pytest.mark.slow)],
-)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet18", "efficientnet-lite0", "vit_b_32")]
+
+
+@pytest.fixture(scope="module", params=["onnx", "torchscript", *SLOW])
 def loader(request, seeded_weights, tiny_onnx, tiny_torchscript):
     """Gives the backbone at any batch size."""
     arguments = {

@@ -111,6 +111,7 @@ def test_cells_of_a_file_s_feature_map(make_onnx, small_images, grid):
     assert (averaged.space.parts, averaged.space.dimension) == (1, 6), "without --parts it is one vector"
 
 
+@pytest.mark.slow
 def test_cells_of_a_layer_are_those_of_torchvisions_feature_extractor(seeded_weights, images):
     import torch
     import torchvision

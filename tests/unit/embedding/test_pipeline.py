@@ -155,6 +155,7 @@ def vectors_by_name(seeds, backbone, workers, wanted=lambda _: True):
     return {each.name: vector for batch in batches for each, vector in batch}, batches
 
 
+@pytest.mark.slow
 def test_vectors_do_not_depend_on_workers_order_or_company(backbone):
     first, _ = vectors_by_name(range(14), backbone, 0)
     for seeds, workers in ((range(14), 1), (range(14), 3), (reversed(range(14)), 2), ([3, 12, 0], 0)):
@@ -167,6 +168,7 @@ def test_vectors_do_not_depend_on_workers_order_or_company(backbone):
                 assert vector.tobytes() == first[name].tobytes()
 
 
+@pytest.mark.slow
 def test_everything_comes_out_once_in_order_with_full_batches(backbone):
     vectors, batches = vectors_by_name(range(23), backbone, 0, wanted=lambda each: each.name != "6")
     names = [each.name for batch in batches for each, _ in batch]

@@ -43,6 +43,7 @@ def test_sums_equal_fsum(terms: DoubleArray) -> None:
     assert_bitwise(exact_sums(terms), fsums(terms))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.data(), st.integers(1, 5), st.integers(1, 33))
 def test_dot_products_equal_fsum_of_the_exact_products(data: st.DataObject, n: int, d: int) -> None:

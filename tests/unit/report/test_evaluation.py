@@ -60,6 +60,7 @@ def test_axes_and_legend_are_named(name: str) -> None:
         assert text in words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_equal_values_give_equal_bytes_and_no_date(name: str) -> None:
     draw, _ = FIGURES[name]
@@ -95,6 +96,7 @@ def test_few_or_equal_scores_can_be_drawn(values: tuple[float, ...]) -> None:
     assert draw_histogram([Series("", "used", values)], "score (no unit)", None).png.startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resolution", [0.5, 1e-6])
 def test_perfect_and_reversed_curves_can_be_drawn_on_log_axes(resolution: float) -> None:
     ends = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0))

@@ -55,6 +55,7 @@ ORACLES: dict[str, Callable[[Bools, Bools, Floats], float]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("group_size", [1, 5])
 def test_values_and_intervals_equal_a_loop_over_scikit_learn(ties: bool, group_size: int) -> None:
@@ -82,6 +83,7 @@ def test_values_and_intervals_equal_a_loop_over_scikit_learn(ties: bool, group_s
         assert estimate.reason == ""
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 4)), min_size=1, max_size=25), st.booleans())
 def test_no_input_gives_a_nan_or_a_warning(rows: list[tuple[bool, bool, int]], grouped: bool) -> None:

@@ -203,6 +203,7 @@ def test_the_parts_that_speak() -> None:
         speaking_parts(pool, release, np.array([24]))
 
 
+@pytest.mark.slow
 def test_the_default_score_adds_copies_to_matching() -> None:
     pool, release = with_memory()
     clean = local_scores(pool, release[40:])
@@ -285,6 +286,7 @@ def real_case(name: str, release: str) -> tuple[Any, Any, Any]:
     return patches(np.concatenate(sets)), patches(greys(DATA / release / "generated")), truth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "release", "least", "most"),
     [
@@ -303,6 +305,7 @@ def test_real_slices_with_known_truth(name: str, release: str, least: float, mos
         assert found > roc_auc_score(truth, local_nearest_scores(pool, generated).score) + 0.05
 
 
+@pytest.mark.slow
 def test_a_single_copy_among_real_generated_images_is_found() -> None:
     pool, generated, _ = real_case("brain-mri", "brain-mri-control")
     pool = pool[::2]
