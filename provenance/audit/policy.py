@@ -142,10 +142,13 @@ def _given(workspace: Installation, given: str | Path) -> Policy:
 
 def _rule_by_options(options: Mapping[str, Any]) -> type[Rule] | None:
     """The rule that is named, or that an option belongs to; ``None`` where neither is so."""
-    owners = {name: rule for rule in map(rule_named, RuleName) for name in rule.options if name in options}
-    rule = rule_named(options["rule"]) if "rule" in options else next(iter(owners.values()), None)
-    for name, owner in owners.items():
-        if rule is not None and owner is not rule:
+    owners: dict[str, list[type[Rule]]] = {}
+    for each in map(rule_named, RuleName):
+        for name in each.options.keys() & options.keys():
+            owners.setdefault(name, []).append(each)
+    rule = rule_named(options["rule"]) if "rule" in options else next((each[0] for each in owners.values()), None)
+    for name, (owner, *others) in owners.items():
+        if rule is not None and rule not in (owner, *others):
             raise UsageError(
                 f"{owner.options[name]} belongs to the rule {owner.name.value}, not to {rule.name.value}",
                 hint=f"leave it out, or judge by --rule {owner.name.value}",

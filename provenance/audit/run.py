@@ -106,7 +106,7 @@ def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on
         population_count=moments.n if moments else None,
         threshold=judged.threshold,
         verdict_digest=verdict_digest(plan, judged.basis, [v.verdict_sha256 for v in verdicts]),
-        counts={**_counts(frozen, verdicts, len(rejects)), **judged.counts},
+        counts={**_counts(frozen, verdicts, policy.rule.labels, len(rejects)), **judged.counts},
         findings=_findings(workspace, frozen, subjects, judged),
         software_version=__version__,
         started_at=started_at,
@@ -200,17 +200,20 @@ def _verdict(subject: SubjectEvidence, decision: Decision, threshold: float | No
     )
 
 
-def _counts(frozen: FrozenAudit, verdicts: Sequence[VerdictRecord], rejected: int) -> dict[str, int]:
-    labels = Counter(verdict.label.value for verdict in verdicts)
+def _counts(
+    frozen: FrozenAudit, verdicts: Sequence[VerdictRecord], labels: Sequence[Label], rejected: int
+) -> dict[str, int]:
+    found = Counter(verdict.label for verdict in verdicts)
     return {
-        "used": labels["used"],
-        "not_used": labels["not_used"],
+        "used": found[Label.USED],
+        "not_used": found[Label.NOT_USED],
         "rejected": rejected,
         "subjects": len(verdicts),
         "near_threshold": sum(verdict.near_threshold for verdict in verdicts),
         "excluded_overlap": frozen.excluded_overlap,
         "claimed_otherwise": frozen.claimed_otherwise,
         **twin_counts(frozen),
+        **{label.value: found[label] for label in labels},
     }
 
 

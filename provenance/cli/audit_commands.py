@@ -200,7 +200,7 @@ def _print_audit(found: AuditReport | RecordedAudit) -> None:
 def _labels_text(audit: AuditRecord) -> str:
     from provenance.service import rule_of
 
-    return ", ".join(f"{audit.counts[name]:,} {name}" for name in rule_of(audit).labels)
+    return ", ".join(f"{audit.counts.get(name, 0):,} {name}" for name in rule_of(audit).labels)
 
 
 def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None:

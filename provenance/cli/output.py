@@ -109,8 +109,9 @@ def _is_number(text: str) -> bool:
 
 
 def short(identity: str | None, digits: int = 12) -> str:
-    """An id as people read it: the first digits, without its prefix."""
-    return "(forgotten)" if identity is None else identity.rpartition(":")[2][:digits]
+    """An id as people read it: the first digits, without its prefix; of a frame with its number."""
+    digest, mark, frame = ("(forgotten)" if identity is None else identity).rpartition(":")[2].partition("#")
+    return (digest if identity is None else digest[:digits]) + mark + frame
 
 
 @contextmanager

@@ -138,7 +138,7 @@ class ReportContent:
         report_version: Version of the software that wrote the report.
         policy_file: The policy as the text of a file, where a command needs it; else ''.
         by_probability: Whether scores are probabilities of a fitted model, compared with a cutoff, and no similarities.
-        positive: The label of an image that the rule holds for used, or for a copy.
+        labels: Those of the rule; the first is that of an image that it holds for used, or for a copy.
         symbol: What scores are called; '' where they are greatest similarities.
         part: What the rule says for itself; ``None`` where labels are all.
         not_explained: Why there are no heat maps, where there could be some.
@@ -160,7 +160,7 @@ class ReportContent:
     report_version: str
     policy_file: str = ""
     by_probability: bool = False
-    positive: Label = Label.USED
+    labels: tuple[Label, ...] = (Label.USED, Label.NOT_USED)
     symbol: str = ""
     part: RulePart | None = None
     not_explained: str = ""

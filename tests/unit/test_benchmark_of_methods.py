@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from provenance.detection import SCORES
 from tests.vectors import unit
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def test_every_method_finds_what_a_release_plainly_remembers(few_folds: None, pa
     pool, release, other, members = remembered(parts)
     found = methods_of(pool, release, other, members)
     assert [name for name in method_order() if name in found] == list(found)
-    assert len(found) == (23 if parts == 1 else 4)
+    assert len(found) == (7 + 2 * len(SCORES) if parts == 1 else 4)
     truth = Truth(members, np.arange(60) % 2 == 0, (np.arange(60) % 2 == 1) & ~members)
     plan = Plan(resamples=100, permutations=99)
     cells = {name: judge(scored, truth, plan, baseline=found["local"]) for name, scored in found.items()}

@@ -290,6 +290,6 @@ def test_many_scores_are_drawn_in_seconds() -> None:
 def test_a_rule_says_for_itself_what_it_found() -> None:
     words = ("summary", "links", "decided_by", "sections")
     template = "".join(f"{{% macro {word}() %}}{word} of {{{{ own | printable }}}}{{% endmacro %}}" for word in words)
-    page = render(content(part=RulePart(template, EVIL), positive=Label.ESTABLISHED, symbol="score x"))
+    page = render(content(part=RulePart(template, EVIL), labels=(Label.ESTABLISHED,), symbol="score x"))
     assert all(f"{word} of &lt;script&gt;" in page for word in words)
     assert "What these labels mean" not in page

@@ -180,7 +180,6 @@ def _judgement(
         outcome_reason=conclusion.reason,
         own=CalibratedFindings(conclusion.release_test, conclusion.data_copying, reference, shift, calibration=figures),
         counts={
-            **{label.value: sum(d.label is label for d in decisions) for label in LABELS},
             "calibration_images": len(frozen.reals[Role.NOT_USED]),
             "calibration_groups": figures.calibration_groups,
         },
