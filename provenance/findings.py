@@ -1,8 +1,8 @@
 """What an audit found beside its verdicts: frozen values, and the one reader and writer of their JSON.
 
 ``Findings`` is what audits by any rule record; what a rule records beside stands among it in the JSON, and is ``own``
-here. A rule that joins writes its own findings as a ``Found`` and reads them by ``own_as``. A record is written again
-as it was read: keys that it lacks stay out, and keys that are not known here stay in.
+here. A rule that joins writes its own findings as a ``JsonValue`` and reads them by ``own_as``. A record is written
+again as it was read: keys that it lacks stay out, and keys that are not known here stay in.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
 from provenance.errors import UsageError
 from provenance.vocabulary import DEFAULT_RESAMPLES, Evidence, Outcome
 
-Kind = TypeVar("Kind", bound="Found")
+Kind = TypeVar("Kind", bound="JsonValue")
 
 
 LEFT_OUT = {"left_out": True}
 """Metadata of a field that is not written where it is ``None``."""
 
 
-class Found:
+class JsonValue:
     """A frozen value with its JSON: an object with the fields' names (or their ``key``) as keys."""
 
     __slots__ = ()
@@ -62,7 +62,7 @@ def _read(hint: Any, value: Any) -> Any:
     if inner:  # one of several: the first kind that has all it needs
         kinds = [each for each in inner if each is not NoneType]
         return _read(next((kind for kind in kinds if _fits(kind, value)), kinds[0]), value)
-    if isinstance(hint, type) and issubclass(hint, Found):
+    if isinstance(hint, type) and issubclass(hint, JsonValue):
         return hint.from_json(value)
     return hint(value) if isinstance(hint, type) and issubclass(hint, Enum) else value
 
@@ -73,7 +73,7 @@ def _fits(kind: Any, value: Any) -> bool:
 
 
 def _written(value: Any) -> Any:
-    if isinstance(value, Found):
+    if isinstance(value, JsonValue):
         return value.to_json()
     if is_dataclass(value):
         return {each.name: _written(getattr(value, each.name)) for each in fields(value)}
@@ -85,7 +85,7 @@ def _written(value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Euclidean(Found):
+class Euclidean(JsonValue):
     """Euclidean distance beside cosine.
 
     Attributes:
@@ -115,7 +115,7 @@ class Euclidean(Found):
 
 
 @dataclass(frozen=True, slots=True)
-class Twins(Found):
+class Twins(JsonValue):
     """How near-twins were looked for, and whether the not-used ones among them were left out (their ids by digest)."""
 
     evidence: Evidence
@@ -128,7 +128,7 @@ class Twins(Found):
 
 
 @dataclass(frozen=True, slots=True)
-class Resolutions(Found):
+class Resolutions(JsonValue):
     """Images by native size, such as ``256x256``, and the size that all were brought to (``None``: none)."""
 
     matched: str | None
@@ -137,7 +137,7 @@ class Resolutions(Found):
 
 
 @dataclass(frozen=True, slots=True)
-class Findings(Found):
+class Findings(JsonValue):
     """What an audit found beside its verdicts.
 
     Attributes:
@@ -174,7 +174,7 @@ class Findings(Found):
         """As the record has it: the rule's own findings stand among the others."""
         if self.recorded is not None:
             return dict(self.recorded)
-        written = Found.to_json(self)
+        written = JsonValue.to_json(self)
         del written["recorded"]
         return {
             key: each
@@ -204,7 +204,7 @@ class Findings(Found):
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate(Found):
+class Estimate(JsonValue):
     """A figure with its interval, or the reason why there is none.
 
     Attributes:
@@ -221,7 +221,7 @@ class Estimate(Found):
 
 
 @dataclass(frozen=True, slots=True)
-class Resampling(Found):
+class Resampling(JsonValue):
     """How the bootstrap is run.
 
     Attributes:
@@ -242,7 +242,7 @@ class Resampling(Found):
 
 
 @dataclass(frozen=True, slots=True)
-class PermutationTest(Found):
+class PermutationTest(JsonValue):
     """A statistic and its law when labels are permuted over groups.
 
     Attributes:
@@ -266,7 +266,7 @@ class PermutationTest(Found):
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseTest(Found):
+class ReleaseTest(JsonValue):
     """The conclusion for a release.
 
     Attributes:
@@ -299,7 +299,7 @@ class ReleaseTest(Found):
 
 
 @dataclass(frozen=True, slots=True)
-class DataCopying(Found):
+class DataCopying(JsonValue):
     """Three statistics of copying.
 
     Attributes:
@@ -320,14 +320,14 @@ class DataCopying(Found):
 
 
 @dataclass(frozen=True, slots=True)
-class NotComputed(Found):
+class NotComputed(JsonValue):
     """Why there are no such figures."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class ShiftTest(Found):
+class ShiftTest(JsonValue):
     """One property. ``p_value`` as the test gives it, ``p_corrected`` by Holm over all that were compared."""
 
     name: str
@@ -337,7 +337,7 @@ class ShiftTest(Found):
 
 
 @dataclass(frozen=True, slots=True)
-class ShiftCheck(Found):
+class ShiftCheck(JsonValue):
     """All properties that were compared, and a sentence for each that differs (``p_corrected`` <= level)."""
 
     tests: tuple[ShiftTest, ...]
@@ -346,7 +346,7 @@ class ShiftCheck(Found):
 
 
 @dataclass(frozen=True, slots=True)
-class Family(Found):
+class Family(JsonValue):
     """The figures of images that were judged together by p-values.
 
     Attributes:
@@ -394,7 +394,7 @@ class CalibratedFigures(Family):
 
 
 @dataclass(frozen=True, slots=True)
-class ReferenceRelease(Found):
+class ReferenceRelease(JsonValue):
     """The release of a generator that saw other images, as it was."""
 
     name: str
@@ -404,7 +404,7 @@ class ReferenceRelease(Found):
 
 
 @dataclass(frozen=True, slots=True)
-class CalibratedFindings(Found):
+class CalibratedFindings(JsonValue):
     """What the rule ``calibrated`` finds beside the outcome.
 
     Attributes:

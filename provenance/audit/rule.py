@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from provenance.audit.evidence import SubjectEvidence
     from provenance.audit.inputs import FrozenAudit, Parties
     from provenance.detection import Decision, Threshold
-    from provenance.findings import Found
+    from provenance.findings import JsonValue
     from provenance.installation import Installation
     from provenance.records import AuditRecord, Member, StoredVerdict
     from provenance.report import RulePart
@@ -51,7 +51,7 @@ class Judgement:
     notes: tuple[str, ...] = ()
     outcome: Outcome | None = None
     outcome_reason: str | None = None
-    own: Found | None = None
+    own: JsonValue | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
 
 

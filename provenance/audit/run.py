@@ -23,7 +23,7 @@ from provenance.ingest import image_ids_digest
 from provenance.logs import room, run_of, step, steps
 from provenance.records import AuditDataset, AuditRecord, NeighborRecord, VerdictRecord
 from provenance.version import __version__
-from provenance.vocabulary import Role, digest_of_json
+from provenance.vocabulary import Label, Role, digest_of_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -9,7 +9,7 @@ import numpy as np
 
 from provenance.detection.checks import checked_scores
 from provenance.errors import UsageError
-from provenance.findings import Found
+from provenance.findings import JsonValue
 
 if TYPE_CHECKING:
     from provenance.arrays import Float64s, Int64s
@@ -21,7 +21,7 @@ CHUNK_NUMBERS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration(Found):
+class Calibration(JsonValue):
     """P-values of images known not used against the uniform law.
 
     Attributes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from provenance.detection.checks import checked_flags, checked_scores, same_length
-from provenance.findings import Found
+from provenance.findings import JsonValue
 
 if TYPE_CHECKING:
     from provenance.arrays import Flags, Float64s
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics(Found):
+class Metrics(JsonValue):
     """Agreement of labels and scores with truth; "used" is the positive class; shares in [0, 1].
 
     Attributes:

@@ -9,7 +9,7 @@ from provenance.detection.checks import group_codes, same_length
 from provenance.detection.metrics.bootstrap import estimate, resample
 from provenance.detection.metrics.classification import metrics_of
 from provenance.detection.metrics.evaluation import ALL_EQUAL, ONE_CLASS, checked_judgement, supporting_groups
-from provenance.findings import Estimate, Found, Resampling
+from provenance.findings import Estimate, JsonValue, Resampling
 
 if TYPE_CHECKING:
     from provenance.arrays import Flags
@@ -35,7 +35,7 @@ class McNemar:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison(Found):
+class Comparison(JsonValue):
     """Two audits on the same n images, of so many groups, with the same truth; McNemar's test is on the labels.
 
     Differences are first minus second, with the interval of a paired bootstrap by group; an interval that holds 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from provenance.detection.checks import both_classes, checked_flags, checked_scores
 from provenance.errors import UsageError
-from provenance.findings import Found
+from provenance.findings import JsonValue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class RocCurve(Found):
+class RocCurve(JsonValue):
     """Points of an ROC curve from (0, 0) to (1, 1); points on a straight line are left out.
 
     Attributes:
@@ -34,7 +34,7 @@ class RocCurve(Found):
 
 
 @dataclass(frozen=True, slots=True)
-class Histogram(Found):
+class Histogram(JsonValue):
     """Counts over common bins.
 
     Attributes:

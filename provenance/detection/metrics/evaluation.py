@@ -14,7 +14,7 @@ from provenance.detection.checks import checked_flags, checked_scores, group_cod
 from provenance.detection.metrics.bootstrap import Judgement, estimate, resample
 from provenance.detection.metrics.classification import Metrics, metrics_of, true_positive_rate_at
 from provenance.errors import UsageError
-from provenance.findings import Estimate, Found, Resampling
+from provenance.findings import Estimate, JsonValue, Resampling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ class ChanceBand:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation(Found):
+class Evaluation(JsonValue):
     """One audit against truth.
 
     Attributes:

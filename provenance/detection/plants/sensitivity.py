@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from provenance.errors import UsageError
-from provenance.findings import Found
+from provenance.findings import JsonValue
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -75,7 +75,7 @@ class Detected:
 
 
 @dataclass(frozen=True, slots=True)
-class Sensitivity(Found):
+class Sensitivity(JsonValue):
     """What an audit would have seen.
 
     Attributes:

@@ -33,7 +33,7 @@ import numpy as np
 from provenance.detection.checks import group_codes
 from provenance.detection.scores.positions import each_position
 from provenance.errors import UsageError
-from provenance.findings import Found
+from provenance.findings import JsonValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ FLAT = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
-class Matching(Found):
+class Matching(JsonValue):
     """The parameters of the score ``matching``.
 
     Attributes:

@@ -23,7 +23,7 @@ from provenance.detection.decision import DECIMALS, SIMILARITY_TOLERANCE, Decisi
 from provenance.detection.metrics.classification import Metrics, metrics_of
 from provenance.detection.metrics.folds import split_of
 from provenance.errors import UsageError
-from provenance.findings import Found
+from provenance.findings import JsonValue
 from provenance.vocabulary import Label
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class FitSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class LogisticModel(Found):
+class LogisticModel(JsonValue):
     """A fitted model as plain numbers; all of it is part of the policy's content address.
 
     Attributes:

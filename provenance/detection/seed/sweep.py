@@ -19,7 +19,7 @@ from provenance.detection.metrics.classification import Metrics, metrics_of
 from provenance.detection.metrics.folds import folds_of
 from provenance.detection.seed.threshold import threshold_of_scores
 from provenance.errors import UsageError
-from provenance.findings import Found
+from provenance.findings import JsonValue
 from provenance.vocabulary import PAPER_ALPHAS
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ ThresholdAt: TypeAlias = Callable[[float], "Threshold"]
 
 
 @dataclass(frozen=True, slots=True)
-class SweepRow(Found):
+class SweepRow(JsonValue):
     """The seed rule at one alpha, with T = mu + alpha * sigma, against truth.
 
     ``metrics.auc`` is the AUC of the score S_u or S(r): the same at every alpha. ``auc_of_labels`` is that of the
@@ -48,7 +48,7 @@ class SweepRow(Found):
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep(Found):
+class Sweep(JsonValue):
     """The seed rule over a grid.
 
     Attributes:
@@ -74,7 +74,7 @@ class AlphaFold:
 
 
 @dataclass(frozen=True, slots=True)
-class AdaptiveAlpha(Found):
+class AdaptiveAlpha(JsonValue):
     """Alpha by stratified cross-validation.
 
     Attributes:
