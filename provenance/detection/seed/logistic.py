@@ -95,6 +95,12 @@ class LogisticModel(JsonValue):
         if not all(math.isfinite(number) for number in numbers) or min(self.scale) <= 0:
             raise UsageError("a model's numbers must be finite, and its scales above 0")
 
+    def to_json(self) -> dict[str, Any]:
+        """All attributes as JSON values; equal models give equal text (1 and 1.0)."""
+        numbers = {name: list(map(float, getattr(self, name))) for name in ("coefficients", "mean", "scale")}
+        rest = {"intercept": float(self.intercept), "settings": self.settings.to_json()}
+        return JsonValue.to_json(self) | numbers | rest
+
     def log_odds(self, scores: Mapping[str, Numbers]) -> Float64s:
         """z(x) of every image; sums in the order of the features, so that the last bit is the same everywhere.
 
