@@ -1,0 +1,291 @@
+"""Sources of images and of their pieces: retrieve, register, measure; for any query, generated or real. Pure.
+
+Each query goes through the same steps by itself: votes of its windows choose 24 candidates (retrieval.py) and the
+caller may add some; five are registered as wholes and eight by the windows that move together (registration.py);
+agreement and pieces are measured for all thirteen (pieces.py). Never-used reals go through the same, which is what
+calibrates the results. Nothing depends on the other queries, on threads or on the order of the images.
+
+Cost: votes are matrix products over all pairs (about 2 ms a query for 300 sources, 10 for 2,000), the rest depends on
+the number of candidates only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from provenance.detection.copies.geometry import Transformation, described, sampled
+from provenance.detection.copies.pieces import Box, agreeing, agreements, box_of, joined_piece
+from provenance.detection.copies.registration import piece_starts, polished, refined, whole_starts
+from provenance.detection.copies.retrieval import QUERY_BLOCK, Prepared, prepared, votes
+from provenance.detection.copies.structure import checked_images
+from provenance.detection.scores.positions import each_position
+from provenance.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from numpy.typing import NDArray
+
+    from provenance.detection.copies.pieces import Masks
+    from provenance.detection.copies.retrieval import Floats32, Sources
+    from provenance.detection.copies.structure import Images, Rows
+
+    Floats = NDArray[np.float64]
+    RowLists = Sequence[Sequence[int]]
+    Progress = Callable[[int, int], None]
+
+CANDIDATES, WHOLES, PIECES, POLISHED = 24, 5, 8, 4
+LEAST_SHARE = 0.05
+DECIMALS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One source registered with the query as a whole.
+
+    Attributes:
+        source: Row among the sources given.
+        agreement: In [-1, 1], 6 decimals (pieces.py).
+        overlap: Share of the query's structure that was compared.
+        transformation: From source to query.
+    """
+
+    source: int
+    agreement: float
+    overlap: float
+    transformation: Transformation
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A region of the query that agrees with a region of one source.
+
+    Attributes:
+        source: Row among the sources given.
+        share: Of the query's structured pixels.
+        area: Of the query's pixels.
+        new_share: Of the query's structured pixels, without those of pieces named before it.
+        box: In the query.
+        source_box: In the source.
+        transformation: From source to query.
+    """
+
+    source: int
+    share: float
+    area: float
+    new_share: float
+    box: Box
+    source_box: Box
+    transformation: Transformation
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found for one query.
+
+    Attributes:
+        matches: A source each, best first; empty without candidates.
+        pieces: A source each, largest first, of 5 % of the structure or more.
+        structure: Share of the query's pixels that have structure.
+    """
+
+    matches: tuple[Match, ...]
+    pieces: tuple[Piece, ...]
+    structure: float
+
+    @property
+    def agreement(self) -> float:
+        """Of the best match; -1 without any."""
+        return self.matches[0].agreement if self.matches else -1.0
+
+    @property
+    def share(self) -> float:
+        """Of the largest piece; 0 without any."""
+        return self.pieces[0].share if self.pieces else 0.0
+
+    def margin(self, groups: Sequence[Hashable | None] | None = None) -> float | None:
+        """Agreement of the best match less that of the best of another group; ``None``: no other was registered.
+
+        Args:
+            groups: Of all sources; a source without one is a group of its own.
+        """
+        if not self.matches:
+            return None
+        best = self.matches[0]
+        mine = None if groups is None else groups[best.source]
+        others = [m for m in self.matches[1:] if groups is None or mine is None or groups[m.source] != mine]
+        return round(best.agreement - others[0].agreement, DECIMALS) if others else None
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """Maps from one query to n sources, in pixels (geometry.py).
+
+    Attributes:
+        sources: ``(n,)`` rows of the sources.
+        matrices: ``(n, 2, 2)``.
+        shifts: ``(n, 2)``.
+    """
+
+    sources: Rows
+    matrices: Floats
+    shifts: Floats
+
+    def joined(self, other: Maps) -> Maps:
+        """These and the others."""
+        return Maps(
+            np.concatenate([self.sources, other.sources]),
+            np.concatenate([self.matrices, other.matrices]),
+            np.concatenate([self.shifts, other.shifts]),
+        )
+
+    def rows(self, rows: Rows) -> Maps:
+        """Some of them, copied."""
+        return Maps(self.sources[rows], self.matrices[rows], self.shifts[rows])
+
+    def moved(self, sources: Sources) -> tuple[Images, Masks]:
+        """The standardised sources brought onto the query, and which pixels lie in them."""
+        return sampled(sources.images.standard[self.sources], self.matrices, self.shifts)
+
+    def described(self, at: int, edge: int) -> Transformation:
+        """One of them in words."""
+        return described(self.matrices[at], self.shifts[at], edge)
+
+
+def search(
+    queries: Images,
+    sources: Sources,
+    *,
+    left_out: RowLists | None = None,
+    candidates: RowLists | None = None,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> tuple[Found, ...]:
+    """Sources of every query.
+
+    Args:
+        queries: ``(n, edge, edge)`` grey, as the sources; blocks of 64 are worked at at once.
+        sources: The real images (``sources_of``).
+        left_out: For each query the sources of its own group, which are not looked at.
+        candidates: For each query sources to look at besides those retrieved, such as the nearest of another space.
+        threads: Share the blocks; each product should run on one thread of the linear algebra library.
+        progress: Called with queries done and in all.
+
+    Raises:
+        UsageError: If images are not as ``checked_images`` wants them, or lists are not one for each query.
+    """
+    array = checked_images(queries, "queries", sources.edge)
+    for name, lists in (("left out", left_out), ("candidates", candidates)):
+        if lists is not None and len(lists) != len(array):
+            raise UsageError(f"sources {name}: {len(lists)} lists for {len(array)} queries")
+    place_of = np.argsort(sources.rows)
+
+    def block(number: int) -> list[Found]:
+        rows = range(number * QUERY_BLOCK, min((number + 1) * QUERY_BLOCK, len(array)))
+        ready = prepared(array[rows.start : rows.stop])
+        voted = votes(ready.coarse, sources)
+        found = []
+        for at, row in enumerate(rows):
+            own = place_of[list(left_out[row])] if left_out else place_of[:0]
+            added = place_of[list(candidates[row])] if candidates else place_of[:0]
+            found.append(_found(_one(ready, at), voted[at], sources, own, added))
+        return found
+
+    blocks = -(-len(array) // QUERY_BLOCK)
+    told = None if progress is None else lambda done, _: progress(min(done * QUERY_BLOCK, len(array)), len(array))
+    return tuple(each for part in each_position(block, blocks, threads=threads, progress=told) for each in part)
+
+
+def rows_of_own_group(
+    groups: Sequence[Hashable | None] | None, of_sources: Sequence[Hashable | None]
+) -> list[list[int]]:
+    """For each query the sources of its group, for ``left_out``."""
+    rows: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(of_sources):
+        if group is not None:
+            rows.setdefault(group, []).append(row)
+    return [[] if group is None else rows.get(group, []) for group in groups or ()]
+
+
+def _one(images: Prepared, at: int) -> Prepared:
+    here = slice(at, at + 1)
+    return Prepared(images.standard[here], images.normalised[here], images.coarse[here])
+
+
+def _found(query: Prepared, voted: Floats32, sources: Sources, own: Rows, added: Rows) -> Found:
+    chosen = _chosen(voted.max(axis=0), own, added)
+    if not len(chosen):
+        return Found((), (), 0.0)
+    mirrored = voted[1, chosen] > voted[0, chosen]
+    wholes, pieces, structured = _registered(query, sources, chosen, mirrored)
+    return Found(
+        matches=_matches(query, sources, wholes),
+        pieces=_pieces(sources, pieces, structured),
+        structure=round(structured / sources.edge**2, DECIMALS),
+    )
+
+
+def _registered(
+    query: Prepared, sources: Sources, chosen: Rows, mirrored: NDArray[np.bool_]
+) -> tuple[Maps, list[tuple[Maps, Masks]], int]:
+    # Wholes; windows that move together; the most voted in their own place; then the largest pieces once more.
+    few = chosen[:PIECES], mirrored[:PIECES]
+    starts = whole_starts(query.coarse[0], sources, chosen, mirrored).best(WHOLES)
+    wholes = Maps(starts.sources, *refined(query, sources, starts))
+    moved = piece_starts(query.coarse[0], sources, *few)
+    own = Maps(few[0], moved.matrices, np.zeros_like(moved.shifts))
+    first = wholes.joined(Maps(few[0], *refined(query, sources, moved, turning=False))).joined(own)
+    masks, structured = agreeing(query.standard, *first.moved(sources))
+    best = np.argsort(-masks.sum(axis=(1, 2)), kind="stable")[:POLISHED]
+    again = first.rows(best)
+    polished(query, sources, again.sources, masks[best].astype(np.float32), again.matrices, again.shifts)
+    better, _ = agreeing(query.standard, *again.moved(sources))
+    return wholes.joined(again), [(first, masks), (again, better)], structured
+
+
+def _chosen(voted: Floats32, own: Rows, added: Rows) -> Rows:
+    # The most voted first; those added by the caller take the places after them, not more than there are.
+    allowed = np.ones(len(voted), dtype=np.bool_)
+    allowed[own] = False
+    order = np.argsort(-voted, kind="stable")
+    retrieved = order[allowed[order]][:CANDIDATES]
+    others = np.unique(added[allowed[added]])
+    return np.concatenate([retrieved, others[~np.isin(others, retrieved)]])
+
+
+def _matches(query: Prepared, sources: Sources, maps: Maps) -> tuple[Match, ...]:
+    whole, overlap = agreements(query.standard, *maps.moved(sources))
+    whole, overlap = np.round(whole, DECIMALS), np.round(overlap, DECIMALS)
+    best: dict[int, Match] = {}
+    for at in np.lexsort((maps.sources, -whole)).tolist():
+        row = int(sources.rows[maps.sources[at]])
+        if row not in best:
+            best[row] = Match(row, float(whole[at]), float(overlap[at]), maps.described(at, sources.edge))
+    return tuple(best.values())
+
+
+def _pieces(sources: Sources, found: list[tuple[Maps, Masks]], structured: int) -> tuple[Piece, ...]:
+    maps = found[0][0].joined(found[1][0])
+    masks = np.concatenate([each for _, each in found])
+    masks = np.stack([joined_piece(mask, structured) for mask in masks])
+    sizes = masks.sum(axis=(1, 2))
+    named: dict[int, Piece] = {}
+    taken: Masks = np.zeros(masks.shape[1:], dtype=np.bool_)
+    for at in np.lexsort((maps.sources, -sizes)).tolist():
+        row, mask = int(sources.rows[maps.sources[at]]), masks[at]
+        if row in named or sizes[at] < max(LEAST_SHARE * structured, 1):
+            continue
+        named[row] = Piece(
+            source=row,
+            share=round(float(sizes[at]) / structured, DECIMALS),
+            area=round(float(sizes[at]) / mask.size, DECIMALS),
+            new_share=round(float((mask & ~taken).sum()) / structured, DECIMALS),
+            box=box_of(mask),
+            source_box=box_of(mask, maps.matrices[at], maps.shifts[at]),
+            transformation=maps.described(at, sources.edge),
+        )
+        taken |= mask
+    return tuple(named.values())
