@@ -1,6 +1,6 @@
 """What agreement means: p-values against never-used reals, false matches among impostors, near-twins. Pure.
 
-The score of an image is its best agreement on Fisher's scale, artanh(0.97 agreement); of its pieces, the share of the
+The score of an image is its best agreement on Fisher's scale, artanh(agreement); of its pieces, the share of the
 largest (log of share over the rest). Never-used reals that went through the same search are the calibration:
 
     conformal    one vote a group (calibrated/conformal.py)
@@ -26,7 +26,6 @@ import numpy as np
 
 from provenance.detection.calibrated.conformal import unrounded_p_values
 from provenance.detection.checks import checked_flags, checked_scores, group_codes, same_length
-from provenance.detection.copies.pieces import HIGHEST
 from provenance.detection.copies.tail import Tail, fitted_tail
 from provenance.errors import UsageError
 
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+HIGHEST = 0.9999
 TWIN_DEVIATIONS, QUARTILE = 5.0, 0.6745
 DECIMALS = 9
 
@@ -85,7 +85,7 @@ class CalibratedCopies:
 
 def agreement_scores(agreements: Numbers) -> Floats:
     """Agreements of best matches on Fisher's scale, for ``calibrated_copies``."""
-    return np.arctanh(np.clip(np.asarray(agreements, dtype=np.float64), -1, 1) * HIGHEST)
+    return np.arctanh(np.clip(np.asarray(agreements, dtype=np.float64), -HIGHEST, HIGHEST))
 
 
 def share_scores(shares: Numbers) -> Floats:

@@ -4,14 +4,14 @@ With a source brought onto the query, c(y) is the correlation of both in a squar
 contrast are free from place to place. A pixel has *structure* where either deviates by a part of its image's standard
 deviation within the window; only windows that lie inside both count. Lengths are for 64 pixels.
 
-    agreement = tanh( sum of artanh c(y) over structure / max(pixels of it, half of the query's structure) )
-                / 0.97, of the whole: windows of 5, both smoothed (sigma 0.7), |c| <= 0.97, structure from 0.15 on
+    agreement = sum of c(y) over structure / max(pixels of it, half of the query's structure)
+                of the whole: windows of 5, both smoothed (sigma 1), structure from 0.15 on
     piece     = pixels with structure where c(y) >= 0.9; its share is of the query's structure
                 windows of 11, not smoothed, structure from 0.18 on, fragments below 2 % of it dropped
 
 so that air and flat background never count, and a small overlap can't agree much. Another patient's anatomy, brought
 onto the query, follows its outlines but not its texture: small windows tell them apart where one correlation of the
-whole doesn't, the smoothing makes them bear noise, and Fisher's transform lets the parts that agree fully count.
+whole doesn't, and the smoothing makes them bear noise and blur.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Masks = NDArray[np.bool_]
 
-WHOLE_WINDOW, WHOLE_STRUCTURE, WHOLE_SIGMA, HIGHEST = 5, 0.15, 0.7, 0.97
+WHOLE_WINDOW, WHOLE_STRUCTURE, WHOLE_SIGMA = 5, 0.15, 1.0
 PIECE_WINDOW, PIECE_STRUCTURE, AGREES = 11, 0.18, 0.9
 LEAST_OVERLAP, LEAST_FRAGMENT, FEWEST = 0.5, 0.02, 50
 
@@ -58,11 +58,10 @@ def agreements(query: Images, moved: Images, inside: Masks) -> tuple[Floats, Flo
     window, floor = _window(WHOLE_WINDOW, query.shape[1]), WHOLE_STRUCTURE**2
     correlation, variance, larger = _correlation(smoothed(query, sigma), smoothed(moved, sigma), window)
     compared = (larger > floor) & _within(inside, window)
-    fisher = np.arctanh(np.clip(correlation, -HIGHEST, HIGHEST))
-    total = np.where(compared, fisher, 0).sum(axis=(1, 2), dtype=np.float64)
+    total = np.where(compared, np.clip(correlation, -1, 1), 0).sum(axis=(1, 2), dtype=np.float64)
     here = int((variance > floor).sum())
     fewest = max(LEAST_OVERLAP * here, FEWEST)
-    whole = np.tanh(total / np.maximum(compared.sum(axis=(1, 2)), fewest)) / HIGHEST
+    whole = total / np.maximum(compared.sum(axis=(1, 2)), fewest)
     return whole, (compared & (variance > floor)).sum(axis=(1, 2)) / max(here, 1)
 
 
@@ -105,6 +104,18 @@ def joined_piece(mask: Masks, structured: int) -> Masks:
     kept = sizes >= max(LEAST_FRAGMENT * structured, 1)
     kept[0] = False
     found: Masks = kept[numbers]
+    return found
+
+
+def main_region(mask: Masks) -> Masks:
+    """The largest connected part of a mask that is not empty, without threads thinner than 5 pixels where it can be."""
+    from scipy.ndimage import binary_opening, label
+
+    opened = binary_opening(mask, np.ones((5, 5), dtype=np.bool_))
+    numbers, _ = label(opened if opened.any() else mask)
+    sizes = np.bincount(numbers.ravel())
+    sizes[0] = 0
+    found: Masks = numbers == sizes.argmax()
     return found
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from provenance.detection.copies.geometry import Transformation, described, sampled
-from provenance.detection.copies.pieces import Box, agreeing, agreements, box_of, joined_piece
+from provenance.detection.copies.pieces import Box, agreeing, agreements, box_of, joined_piece, main_region
 from provenance.detection.copies.registration import piece_starts, polished, refined, whole_starts
 from provenance.detection.copies.retrieval import QUERY_BLOCK, Prepared, prepared, votes
 from provenance.detection.copies.structure import checked_images
@@ -68,8 +68,8 @@ class Piece:
         share: Of the query's structured pixels.
         area: Of the query's pixels.
         new_share: Of the query's structured pixels, without those of pieces named before it.
-        box: In the query.
-        source_box: In the source.
+        box: Around its largest connected region, in the query.
+        source_box: Around the same region, in the source.
         transformation: From source to query.
     """
 
@@ -278,13 +278,14 @@ def _pieces(sources: Sources, found: list[tuple[Maps, Masks]], structured: int) 
         row, mask = int(sources.rows[maps.sources[at]]), masks[at]
         if row in named or sizes[at] < max(LEAST_SHARE * structured, 1):
             continue
+        region = main_region(mask)
         named[row] = Piece(
             source=row,
             share=round(float(sizes[at]) / structured, DECIMALS),
             area=round(float(sizes[at]) / mask.size, DECIMALS),
             new_share=round(float((mask & ~taken).sum()) / structured, DECIMALS),
-            box=box_of(mask),
-            source_box=box_of(mask, maps.matrices[at], maps.shifts[at]),
+            box=box_of(region),
+            source_box=box_of(region, maps.matrices[at], maps.shifts[at]),
             transformation=maps.described(at, sources.edge),
         )
         taken |= mask

@@ -1,4 +1,4 @@
-"""Made-up slices: a body with an outline and a texture of its own, so that strangers agree somewhat and copies fully."""
+"""Made-up slices: each a body with an outline and a texture of its own; strangers agree somewhat."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def slices(count: int, seed: int, edge: int = 64) -> Images:
         tall, wide, wobble, phase = rng.uniform([0.7, 0.55, 0.03, 0], [0.9, 0.8, 0.1, 6])
         radius = np.hypot(down / tall, right / wide) / (1 + wobble * np.cos(3 * turn + phase))
         fine, broad = (gaussian_filter(rng.normal(size=(edge, edge)), sigma) * sigma for sigma in (1.6, 4))
-        body = 1 / (1 + np.exp(30 * (radius - 1)))
-        made.append(body * (110 + 100 * fine + 60 * broad))
+        body = 1 / (1 + np.exp(12 * (radius - 1)))
+        made.append(body * (110 + 200 * fine + 60 * broad))
     return np.clip(np.stack(made), 0, 255).astype(np.float32)
 
 

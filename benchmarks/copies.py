@@ -1,0 +1,223 @@
+"""Copies and pieces found on real data with plants of known origin; and what the search costs.
+
+    python benchmarks/copies.py ../shared/data/brain-mri                  # plants, false copies
+    python benchmarks/copies.py ../shared/data/chest-ct --parts generated-diffusion
+    python benchmarks/copies.py --speed 2000 --queries 128                # time and memory on made-up images
+
+FOLDER has the ImageCLEF layout with real_unknown_truth.csv. Used: real_used and the used half of real_unknown.
+Calibration: real_not_used. The never-used half of real_unknown is passed off as generated. Plants of one kind stand
+among ``--release`` generated images, whose scores are those of a sample of ``--generated`` of them, repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import resource
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import affine_transform, gaussian_filter
+from threadpoolctl import threadpool_limits
+
+from provenance.detection.copies.calibration import (
+    agreement_scores,
+    calibrated_copies,
+    false_match_rate,
+    matching_threshold,
+    share_scores,
+)
+from provenance.detection.copies.retrieval import sources_of
+from provenance.detection.copies.search import search
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from provenance.detection.copies.search import Found
+
+    Images = NDArray[np.float32]
+
+EDGE = 64
+
+
+def load(folder: Path) -> tuple[Images, list[str]]:
+    """Grey images at 64 x 64 and their names."""
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    images = [Image.open(path).convert("L").resize((EDGE, EDGE), Image.Resampling.BILINEAR) for path in files]
+    return np.stack([np.asarray(image, np.float32) for image in images]), [path.stem for path in files]
+
+
+def moved(image: Images, degrees: float = 0.0, down: float = 0.0, right: float = 0.0) -> Images:
+    angle, centre = np.radians(degrees), np.full(2, (EDGE - 1) / 2)
+    back = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    found: Images = affine_transform(image, back, offset=centre - back @ (centre + np.array([down, right])), order=1)
+    return found
+
+
+def jpeg(image: Images, quality: int) -> Images:
+    held = io.BytesIO()
+    Image.fromarray(image.astype(np.uint8)).save(held, "JPEG", quality=quality)
+    return np.asarray(Image.open(held), np.float32)
+
+
+def cropped(image: Images, share: float) -> Images:
+    rim = share * EDGE / 2
+    whole = Image.fromarray(image.astype(np.uint8))
+    box = (rim, rim, EDGE - rim, EDGE - rim)
+    return np.asarray(whole.resize((EDGE, EDGE), Image.Resampling.BILINEAR, box=box), np.float32)
+
+
+def kinds(rng: np.random.Generator, generated: Images) -> dict[str, Callable[[Images], Images]]:
+    """How a plant is made of a used image."""
+    return {
+        "exact": lambda x: x,
+        "jpeg 90": lambda x: jpeg(x, 90),
+        "jpeg 50": lambda x: jpeg(x, 50),
+        "gamma 0.7": lambda x: 255 * (x / 255) ** 0.7,
+        "gamma 1.4": lambda x: 255 * (x / 255) ** 1.4,
+        "contrast 0.7": lambda x: 0.7 * (x - 128) + 118,
+        "noise 10": lambda x: x + rng.normal(0, 10, x.shape),
+        "blur 1": lambda x: gaussian_filter(x, 1),
+        "flip": lambda x: x[:, ::-1],
+        "rotation 6": lambda x: moved(x, 6),
+        "crop 10 %": lambda x: cropped(x, 0.1),
+        "shift 6 px": lambda x: moved(x, down=-6, right=6),
+        "blend 0.7": lambda x: 0.7 * x + 0.3 * generated[rng.integers(len(generated))],
+    }
+
+
+def agreement_of(found: Sequence[Found]) -> NDArray[np.float64]:
+    return agreement_scores([each.agreement for each in found])
+
+
+def plants_report(folder: Path, given: argparse.Namespace) -> None:
+    truth = {row["name"]: row["used"] == "1" for row in csv.DictReader((folder / "real_unknown_truth.csv").open())}
+    (used, names), (known, _), (unknown, unknown_names) = (
+        load(folder / name) for name in ("real_used", "real_not_used", "real_unknown")
+    )
+    mine = np.array([truth[name] for name in unknown_names])
+    used = np.concatenate([used, unknown[mine]])
+    names += [name for name, each in zip(unknown_names, mine, strict=True) if each]
+    sources, rng = sources_of(used), np.random.default_rng(given.seed)
+
+    def found(images: Images) -> tuple[Found, ...]:
+        return search(images, sources, threads=given.threads)
+
+    release, _ = load(folder / "generated")
+    calibration, passed_off = found(known), found(unknown[~mine])
+    generated = np.resize(agreement_of(found(release[: given.generated])), given.release)
+    scores, test = agreement_of(calibration), agreement_of(passed_off)
+    judged = calibrated_copies(np.concatenate([generated, test]), scores)
+    model, kept = judged.model, scores[~judged.twins]
+    threshold = matching_threshold(kept, 1 / 300)
+    rate = false_match_rate(kept, threshold)
+    print(f"{folder.name}: {len(used)} used, {len(known)} calibration, {judged.twins.sum()} near-twins left out")
+    shape = f"{len(model.excesses)} excesses, shape {model.shape:+.2f}, mean {model.mean_excess:.3f}"
+    print(f"tail: {model.refused or 'fits'}; {shape}, fit p {model.fit_p:.2f}")
+    print(f"threshold {np.tanh(threshold):.3f}: false matches {rate.value:.4f}, at most {rate.upper:.4f}")
+    strangers = test <= judged.twin_bound
+    for name, q in (("conformal", judged.conformal_q), ("tail", judged.tail_q)):
+        of_test = q[given.release :] <= 0.05
+        counts = (
+            f"{(of_test & strangers).sum()} strangers, {(of_test & ~strangers).sum()} beyond the bound of near-twins"
+        )
+        print(f"never-used reals passed off, {len(test)}: copies by {name}: {counts}")
+    copies = (judged.tail_q[: given.release] <= 0.05).sum()
+    print(f"generated images: {copies} copies; highest {np.tanh(generated.max()):.3f}")
+    print(f"{'kind':14} {'source':>7} {'matches':>8} {'tail':>6} {'conformal':>10} {'agreement 5 % / median':>23}")
+    for kind, make in kinds(rng, release).items():
+        rows = rng.permutation(len(used))[: given.plants]
+        made = np.stack([np.round(np.clip(make(used[row]), 0, 255)) for row in rows]).astype(np.float32)
+        plants = found(made)
+        values = agreement_of(plants)
+        right = np.mean([each.matches[0].source == row for each, row in zip(plants, rows, strict=True)])
+        among = calibrated_copies(np.concatenate([generated, values]), scores)
+        by = [(q[given.release :] <= 0.05).mean() for q in (among.tail_q, among.conformal_q)]
+        low, middle = np.tanh(np.quantile(values, [0.05, 0.5]))
+        above = (values >= threshold).mean()
+        print(f"{kind:14} {right:7.3f} {above:8.2f} {by[0]:6.2f} {by[1]:10.2f} {low:14.3f} / {middle:.3f}", flush=True)
+    if given.parts:
+        parts_report(folder, given.parts, names, found, calibration, passed_off, given.every)
+
+
+def parts_report(
+    folder: Path,
+    name: str,
+    names: list[str],
+    found: Callable[[Images], tuple[Found, ...]],
+    calibration: Sequence[Found],
+    passed_off: Sequence[Found],
+    every: int,
+) -> None:
+    """Are the sources of an image's pieces named, the largest first?"""
+    shares: dict[str, dict[str, float]] = defaultdict(dict)
+    for row in csv.DictReader((folder / f"{name}.parts.csv").open()):
+        shares[row["name"]][row["source"]] = float(row["share"])
+    images, image_names = load(folder / name)
+    rows = list(range(1, len(images), every))
+    results = found(images[rows])
+    large = [
+        (each, of)
+        for each, row in zip(results, rows, strict=True)
+        if (of := shares[image_names[row]]) and max(of.values()) >= 0.25
+    ]
+    named = [names[each.pieces[0].source] if each.pieces else "" for each, _ in large]
+    first = np.mean([source == max(of, key=of.__getitem__) for source, (_, of) in zip(named, large, strict=True)])
+    true = np.mean([source in of for source, (_, of) in zip(named, large, strict=True)])
+    print(
+        f"{len(large)} images with a source on 25 % or more: the largest named first {first:.3f}, a true one {true:.3f}"
+    )
+    scores = [share_scores([each.share for each in group]) for group in (results, passed_off, calibration)]
+    judged = calibrated_copies(np.concatenate(scores[:2]), scores[2])
+    part = judged.conformal[: len(results)] <= 0.05
+    print(
+        f"share of the largest piece beyond 95 % of never-used reals: {part.mean():.3f} of the release, "
+        f"{(judged.conformal[len(results) :] <= 0.05).mean():.3f} of never-used reals passed off"
+    )
+
+
+def speed_report(reals: int, queries: int, threads: int) -> None:
+    rng = np.random.default_rng(0)
+    made = gaussian_filter(rng.normal(size=(reals + queries, EDGE, EDGE)), (0, 1.5, 1.5)).astype(np.float32) * 200 + 100
+    started = time.perf_counter()
+    sources = sources_of(made[:reals])
+    ready, held = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    started, cpu = time.perf_counter(), time.process_time()
+    search(made[reals:], sources, threads=threads)
+    wall, used = time.perf_counter() - started, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{reals} reals made ready in {ready:.1f} s; {queries} queries in {wall:.1f} s on {threads} threads")
+    each, of_processor = 1000 * wall / queries, 1000 * used / queries
+    print(f"{each:.1f} ms a query ({of_processor:.1f} ms of processor); {held:.0f} -> {peak:.0f} MB")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--plants", type=int, default=40)
+    parser.add_argument("--release", type=int, default=960)
+    parser.add_argument("--generated", type=int, default=960)
+    parser.add_argument("--parts", default="", help="a release with a .parts.csv")
+    parser.add_argument("--every", type=int, default=1, help="take every nth image of it")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--speed", type=int, default=0, help="so many reals, made up")
+    parser.add_argument("--queries", type=int, default=128)
+    given = parser.parse_args()
+    with threadpool_limits(1):
+        if given.speed:
+            speed_report(given.speed, given.queries, given.threads)
+        if given.folder:
+            plants_report(given.folder, given)
+
+
+if __name__ == "__main__":
+    main()
