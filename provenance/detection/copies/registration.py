@@ -247,9 +247,6 @@ def _within(matrices: Floats, shifts: Floats, edge: int) -> NDArray[np.bool_]:
     straight = np.where((np.linalg.det(matrices) < 0)[:, None, None], matrices @ MIRROR, matrices)
     scale = np.sqrt(abs(np.linalg.det(matrices)))
     angle = np.degrees(np.arctan2(straight[:, 0, 1] - straight[:, 1, 0], straight[:, 0, 0] + straight[:, 1, 1]))
-    return (
-        (abs(angle) <= MOST_ROTATION)
-        & (scale >= LEAST_SCALE)
-        & (scale <= MOST_SCALE)
-        & (abs(shifts).max(axis=1) <= MOST_SHIFT * edge)
-    )
+    near = (abs(angle) <= MOST_ROTATION) & (abs(shifts).max(axis=1) <= MOST_SHIFT * edge)
+    found: NDArray[np.bool_] = near & (scale >= LEAST_SCALE) & (scale <= MOST_SCALE)
+    return found

@@ -88,7 +88,7 @@ class Sources:
     @property
     def edge(self) -> int:
         """Of the images, in pixels."""
-        return self.images.standard.shape[1]
+        return int(self.images.standard.shape[1])
 
 
 def prepared(images: Images) -> Prepared:
@@ -182,7 +182,7 @@ def _votes_of_view(view: Images, sources: Sources, few: bool) -> Floats32:
             if not structured[:, here].any():
                 continue
             best = _best_cosines(np.ascontiguousarray(descriptors[:, here]), sources, down, right)
-            found += _excess(best, len(sources)) * (weight * structured[:, here, None])
+            _add_excess(found, best, len(sources), (weight * structured[:, here]).astype(np.float32))
     return found[:, : len(sources)]
 
 
@@ -205,10 +205,14 @@ def _best_cosines(descriptors: Floats32, sources: Sources, down: int, right: int
     return best
 
 
-def _excess(best: Floats32, count: int) -> Floats32:
-    fisher = np.arctanh(np.clip(best, 0, 0.99))
-    if count <= 1:
-        return fisher
-    rank = min(TENTH, count)
-    reference = np.partition(fisher[:, :count], count - rank, axis=1)[:, count - rank, None]
-    return np.maximum(fisher - reference, 0)
+def _add_excess(votes_of: Floats32, best: Floats32, count: int, weight: Floats32) -> None:
+    # Over the tenth best source of each query; few are above it, so that only they are transformed.
+    if count == 1:
+        reference = np.zeros((len(best), 1), dtype=np.float32)
+    else:
+        rank = min(TENTH, count)
+        reference = np.partition(best[:, :count], count - rank, axis=1)[:, count - rank, None]
+    rows, columns = np.nonzero((best[:, :count] > reference) & (weight > 0)[:, None])
+    high, low = best[rows, columns], reference[rows, 0]
+    fisher = np.arctanh(np.clip(high, 0, 0.99)) - np.arctanh(np.clip(low, 0, 0.99))
+    votes_of[rows, columns] += fisher * weight[rows]

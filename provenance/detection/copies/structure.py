@@ -66,7 +66,8 @@ def coarse(normalised: Images) -> Images:
     factor = normalised.shape[1] // COARSE_EDGE
     even = smoothed(normalised, COARSE_SIGMA * normalised.shape[1] / REFERENCE_EDGE)
     squares = even.reshape(len(even), COARSE_EDGE, factor, COARSE_EDGE, factor)
-    return squares.mean(axis=(2, 4), dtype=np.float32)
+    found: Images = squares.mean(axis=(2, 4), dtype=np.float32)
+    return found
 
 
 def smoothed(images: Images, sigma: float) -> Images:
