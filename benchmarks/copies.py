@@ -1,4 +1,6 @@
-"""Copies and pieces found on real data with plants of known origin; and what the search costs.
+"""A candidate for the question of copies, beside it in `copy_search`: measured here, called by no command yet.
+
+Copies and pieces found on real data with plants of known origin; and what the search costs.
 
     python benchmarks/copies.py ../shared/data/brain-mri                  # plants, false copies
     python benchmarks/copies.py ../shared/data/chest-ct --parts generated-diffusion
@@ -21,26 +23,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
-from scipy.ndimage import affine_transform, gaussian_filter
-from threadpoolctl import threadpool_limits
-
-from provenance.detection.copies.calibration import (
+from copy_search.calibration import (
     agreement_scores,
     calibrated_copies,
     false_match_rate,
     matching_threshold,
     share_scores,
 )
-from provenance.detection.copies.retrieval import sources_of
-from provenance.detection.copies.search import search
+from copy_search.retrieval import sources_of
+from copy_search.search import search
+from PIL import Image
+from scipy.ndimage import affine_transform, gaussian_filter
+from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from copy_search.search import Found
     from numpy.typing import NDArray
-
-    from provenance.detection.copies.search import Found
 
     Images = NDArray[np.float32]
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from copy_search.retrieval import sources_of
+from copy_search.search import Found, rows_of_own_group, search
 from scipy.ndimage import gaussian_filter
 
-from provenance.detection.copies.retrieval import sources_of
-from provenance.detection.copies.search import Found, rows_of_own_group, search
 from provenance.errors import UsageError
+from tests.unit.copy_search.pictures import moved, slices
 
-_spec = importlib.util.spec_from_file_location("pictures", Path(__file__).with_name("pictures.py"))
-assert _spec is not None
-assert _spec.loader is not None
-pictures = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(pictures)
-slices, moved = pictures.slices, pictures.moved
+pytestmark = pytest.mark.slow
 
 REALS = slices(30, 1)
 SOURCES = sources_of(REALS)

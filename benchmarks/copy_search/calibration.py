@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from copy_search.tail import Tail, fitted_tail
 from provenance.detection.calibrated.conformal import unrounded_p_values
 from provenance.detection.checks import checked_flags, checked_scores, group_codes, same_length
-from provenance.detection.copies.tail import Tail, fitted_tail
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.detection.copies.structure import REFERENCE_EDGE, box_mean, smoothed
+from copy_search.structure import REFERENCE_EDGE, box_mean, smoothed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from provenance.detection.copies.geometry import Floats
-    from provenance.detection.copies.structure import Images
+    from copy_search.geometry import Floats
+    from copy_search.structure import Images
 
     Masks = NDArray[np.bool_]
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.detection.copies.geometry import Transformation, described, sampled
-from provenance.detection.copies.pieces import Box, agreeing, agreements, box_of, joined_piece, main_region
-from provenance.detection.copies.registration import piece_starts, polished, refined, whole_starts
-from provenance.detection.copies.retrieval import QUERY_BLOCK, Prepared, prepared, votes
-from provenance.detection.copies.structure import checked_images
+from copy_search.geometry import Transformation, described, sampled
+from copy_search.pieces import Box, agreeing, agreements, box_of, joined_piece, main_region
+from copy_search.registration import piece_starts, polished, refined, whole_starts
+from copy_search.retrieval import QUERY_BLOCK, Prepared, prepared, votes
+from copy_search.structure import checked_images
 from provenance.detection.scores.positions import each_position
 from provenance.errors import UsageError
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from provenance.detection.copies.pieces import Masks
-    from provenance.detection.copies.retrieval import Floats32, Sources
-    from provenance.detection.copies.structure import Images, Rows
+    from copy_search.pieces import Masks
+    from copy_search.retrieval import Floats32, Sources
+    from copy_search.structure import Images, Rows
 
     Floats = NDArray[np.float64]
     RowLists = Sequence[Sequence[int]]
