@@ -27,15 +27,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from copy_search.tail import Tail, fitted_tail
 from provenance.detection.calibrated.conformal import unrounded_p_values
 from provenance.detection.checks import checked_flags, checked_scores, group_codes, same_length
 from provenance.errors import UsageError
 
+from .tail import Tail, fitted_tail
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from provenance.detection.checks import Flags, Groups, Numbers
+    from provenance.arrays import Flags
+    from provenance.detection.checks import Groups, Numbers
 
     Floats = NDArray[np.float64]
 

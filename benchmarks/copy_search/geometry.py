@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from copy_search.structure import Images
+    from .structure import Images
 
     Floats = NDArray[np.float64]
 

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from copy_search.structure import REFERENCE_EDGE, box_mean, smoothed
+from .structure import REFERENCE_EDGE, box_mean, smoothed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from copy_search.geometry import Floats
-    from copy_search.structure import Images
+    from .geometry import Floats
+    from .structure import Images
 
     Masks = NDArray[np.bool_]
 

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from copy_search.geometry import MIRROR, grid, sampled, similarity
-from copy_search.retrieval import HIGHEST, PADDED, PLACES, WINDOW, spectra, window_descriptors
-from copy_search.structure import COARSE_EDGE
+from .geometry import MIRROR, grid, sampled, similarity
+from .retrieval import HIGHEST, PADDED, PLACES, WINDOW, spectra, window_descriptors
+from .structure import COARSE_EDGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from copy_search.geometry import Floats
-    from copy_search.retrieval import Complexes, Prepared, Sources
-    from copy_search.structure import Images, Rows
+    from .geometry import Floats
+    from .retrieval import Complexes, Prepared, Sources
+    from .structure import Images, Rows
 
 ROTATIONS, SCALES = (-12.0, -6.0, 0.0, 6.0, 12.0), (0.8, 0.9, 1.0, 1.11, 1.25)
 SHIFTS = 9

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from copy_search.geometry import sampled, similarity
-from copy_search.structure import (
+from .geometry import sampled, similarity
+from .structure import (
     COARSE_EDGE,
     checked_images,
     coarse,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from copy_search.structure import Images, Rows
+    from .structure import Images, Rows
 
     Floats32 = NDArray[np.float32]
     Complexes = NDArray[np.complex64]

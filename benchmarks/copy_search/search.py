@@ -16,22 +16,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from copy_search.geometry import Transformation, described, sampled
-from copy_search.pieces import Box, agreeing, agreements, box_of, joined_piece, main_region
-from copy_search.registration import piece_starts, polished, refined, whole_starts
-from copy_search.retrieval import QUERY_BLOCK, Prepared, prepared, votes
-from copy_search.structure import checked_images
 from provenance.detection.scores.positions import each_position
 from provenance.errors import UsageError
+
+from .geometry import Transformation, described, sampled
+from .pieces import Box, agreeing, agreements, box_of, joined_piece, main_region
+from .registration import piece_starts, polished, refined, whole_starts
+from .retrieval import QUERY_BLOCK, Prepared, prepared, votes
+from .structure import checked_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from numpy.typing import NDArray
 
-    from copy_search.pieces import Masks
-    from copy_search.retrieval import Floats32, Sources
-    from copy_search.structure import Images, Rows
+    from .pieces import Masks
+    from .retrieval import Floats32, Sources
+    from .structure import Images, Rows
 
     Floats = NDArray[np.float64]
     RowLists = Sequence[Sequence[int]]
