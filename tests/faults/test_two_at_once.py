@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PATIENT = {"PROVENANCE_LOCK_TIMEOUT_SECONDS": "60"}
 IMPATIENT = {"PROVENANCE_LOCK_TIMEOUT_SECONDS": "0"}
+SLOW = {"PROVENANCE_BATCH_SIZE": "1"}  # still at work when the next command has started
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_two_ingests_into_two_sets_wait_for_one_another(
 def test_second_ingest_that_does_not_wait_is_refused_and_can_be_run_again(
     children: Children, workspace: Path, many: Path, cohort: Path
 ) -> None:
-    first = children.start("-w", workspace, *ingest(many, "many"))
+    first = children.start("-w", workspace, *ingest(many, "many"), environment=SLOW)
     until(lambda: holds_index(workspace), "the first ingest at work")
     second = children.run("-w", workspace, *ingest(cohort / "used", "few"), environment=IMPATIENT)
     refused(second, STORE, f"process {first.pid}", "wait")
@@ -86,7 +87,7 @@ def test_audit_during_an_ingest_sees_what_was_there_or_waits(
     audit = ("-w", workspace, "audit", "release", "--used", "used", "--json")
     before = children.run(*audit).json()
     shutil.rmtree(workspace / "vectors")
-    child = children.start("-w", workspace, *ingest(many, "many"))
+    child = children.start("-w", workspace, *ingest(many, "many"), environment=SLOW)
     until(lambda: holds_index(workspace), "the ingest at work")
     refused(children.run(*audit, environment=IMPATIENT), STORE, f"process {child.pid}")
     during = children.run(*audit, environment=PATIENT).json()
