@@ -1,4 +1,6 @@
-"""``python -m provenance.documents FOLDER``: one JSON Schema file for each document."""
+"""``python -m provenance.documents FOLDER``: one JSON Schema file folder = Path(sys.argv[1])
+folder.mkdir(parents=True, exist_ok=True)
+for each document."""
 
 from __future__ import annotations
 
@@ -10,4 +12,4 @@ from provenance.documents.registry import DOCUMENTS, schema_file, schema_of
 
 for command in DOCUMENTS:
     text = json.dumps(schema_of(command), indent=2) + "\n"
-    (Path(sys.argv[1]) / schema_file(command)).write_text(text, encoding="utf-8")
+    (folder / schema_file(command)).write_text(text, encoding="utf-8")
