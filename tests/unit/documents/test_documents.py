@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -97,3 +99,10 @@ def test_a_schema_knows_every_key_and_says_what_a_thing_is() -> None:
     assert schema["additionalProperties"] is False
     assert schema["properties"]["first_seen_at"] == {"format": "date-time", "type": "string"}
     assert "description" in schema["$defs"]["Occurrence"]
+
+
+def test_the_command_writes_the_files_that_are_on_record_into_a_folder_that_it_makes(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "there"
+    subprocess.run([sys.executable, "-m", "provenance.documents", str(folder)], check=True, timeout=120)
+    written, kept = ({file.name: file.read_bytes() for file in place.iterdir()} for place in (folder, REFERENCE))
+    assert written == kept
