@@ -1,6 +1,6 @@
-"""A candidate for the question of copies, beside it in `copy_search`: measured here, called by no command yet.
+"""How well copies and pieces are found (`provenance/detection/copies`), and what the search costs.
 
-Copies and pieces found on real data with plants of known origin; and what the search costs.
+On real data, with plants of known origin.
 
     python benchmarks/copies.py ../shared/data/brain-mri                  # plants, false copies
     python benchmarks/copies.py ../shared/data/chest-ct --parts generated-diffusion
@@ -23,24 +23,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from copy_search.calibration import (
+from PIL import Image
+from scipy.ndimage import affine_transform, gaussian_filter
+from threadpoolctl import threadpool_limits
+
+from provenance.detection.copies.calibration import (
     agreement_scores,
     calibrated_copies,
     false_match_rate,
     matching_threshold,
     share_scores,
 )
-from copy_search.retrieval import sources_of
-from copy_search.search import search
-from PIL import Image
-from scipy.ndimage import affine_transform, gaussian_filter
-from threadpoolctl import threadpool_limits
+from provenance.detection.copies.retrieval import sources_of
+from provenance.detection.copies.search import search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from copy_search.search import Found
     from numpy.typing import NDArray
+
+    from provenance.detection.copies.search import Found
 
     Images = NDArray[np.float32]
 

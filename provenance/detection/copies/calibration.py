@@ -29,9 +29,8 @@ import numpy as np
 
 from provenance.detection.calibrated.conformal import unrounded_p_values
 from provenance.detection.checks import checked_flags, checked_scores, group_codes, same_length
+from provenance.detection.copies.tail import Tail, fitted_tail
 from provenance.errors import UsageError
-
-from .tail import Tail, fitted_tail
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

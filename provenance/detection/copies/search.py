@@ -16,23 +16,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from provenance.detection.copies.geometry import Transformation, described, sampled
+from provenance.detection.copies.pieces import Box, agreeing, agreements, box_of, joined_piece, main_region
+from provenance.detection.copies.registration import piece_starts, polished, refined, whole_starts
+from provenance.detection.copies.retrieval import QUERY_BLOCK, Prepared, prepared, votes
+from provenance.detection.copies.structure import checked_images
 from provenance.detection.scores.positions import each_position
 from provenance.errors import UsageError
-
-from .geometry import Transformation, described, sampled
-from .pieces import Box, agreeing, agreements, box_of, joined_piece, main_region
-from .registration import piece_starts, polished, refined, whole_starts
-from .retrieval import QUERY_BLOCK, Prepared, prepared, votes
-from .structure import checked_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from numpy.typing import NDArray
 
-    from .pieces import Masks
-    from .retrieval import Floats32, Sources
-    from .structure import Images, Rows
+    from provenance.detection.copies.pieces import Masks
+    from provenance.detection.copies.retrieval import Floats32, Sources
+    from provenance.detection.copies.structure import Images, Rows
 
     Floats = NDArray[np.float64]
     RowLists = Sequence[Sequence[int]]

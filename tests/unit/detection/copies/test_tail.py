@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 import pytest
-from copy_search.tail import fitted_tail
 
+from provenance.detection.copies.tail import fitted_tail
 from provenance.errors import UsageError
 
 RNG = np.random.default_rng(1)

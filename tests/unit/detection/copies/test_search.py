@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from copy_search.retrieval import sources_of
-from copy_search.search import Found, rows_of_own_group, search
 from scipy.ndimage import gaussian_filter
 
+from provenance.detection.copies.retrieval import sources_of
+from provenance.detection.copies.search import Found, rows_of_own_group, search
 from provenance.errors import UsageError
-from tests.unit.copy_search.pictures import moved, slices
+from tests.unit.detection.copies.pictures import moved, slices
 
 pytestmark = pytest.mark.slow
 

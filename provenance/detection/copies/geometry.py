@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .structure import Images
+    from provenance.detection.copies.structure import Images
 
     Floats = NDArray[np.float64]
 

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .geometry import MIRROR, grid, sampled, similarity
-from .retrieval import HIGHEST, PADDED, PLACES, WINDOW, spectra, window_descriptors
-from .structure import COARSE_EDGE
+from provenance.detection.copies.geometry import MIRROR, grid, sampled, similarity
+from provenance.detection.copies.retrieval import HIGHEST, PADDED, PLACES, WINDOW, spectra, window_descriptors
+from provenance.detection.copies.structure import COARSE_EDGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .geometry import Floats
-    from .retrieval import Complexes, Prepared, Sources
-    from .structure import Images, Rows
+    from provenance.detection.copies.geometry import Floats
+    from provenance.detection.copies.retrieval import Complexes, Prepared, Sources
+    from provenance.detection.copies.structure import Images, Rows
 
 ROTATIONS, SCALES = (-12.0, -6.0, 0.0, 6.0, 12.0), (0.8, 0.9, 1.0, 1.11, 1.25)
 SHIFTS = 9

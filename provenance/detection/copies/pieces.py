@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .structure import REFERENCE_EDGE, box_mean, smoothed
+from provenance.detection.copies.structure import REFERENCE_EDGE, box_mean, smoothed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .geometry import Floats
-    from .structure import Images
+    from provenance.detection.copies.geometry import Floats
+    from provenance.detection.copies.structure import Images
 
     Masks = NDArray[np.bool_]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from copy_search.calibration import (
+from scipy.stats import binom
+
+from provenance.detection.copies.calibration import (
     agreement_scores,
     calibrated_copies,
     false_match_rate,
@@ -12,8 +14,6 @@ from copy_search.calibration import (
     share_scores,
     twin_bound,
 )
-from scipy.stats import binom
-
 from provenance.errors import UsageError
 
 RNG = np.random.default_rng(0)
@@ -69,7 +69,8 @@ def test_all_twins_is_an_error() -> None:
 def test_the_rate_of_false_matches_has_its_exact_bound() -> None:
     scores, groups = np.arange(10) / 10, [*"aabbccdde", None]
     rate = false_match_rate(scores, 0.8, groups)
-    assert (rate.matches, rate.groups, rate.value) == (2, 6, pytest.approx(1 / 3))
+    assert (rate.matches, rate.groups) == (2, 6)
+    assert rate.value == pytest.approx(1 / 3)
     assert binom.cdf(2, 6, rate.upper) == pytest.approx(0.05)
     assert false_match_rate(scores, 0.0).upper == 1
     assert false_match_rate(np.zeros(300), 1.0).upper == pytest.approx(1 - 0.05 ** (1 / 300))

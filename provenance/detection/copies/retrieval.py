@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .geometry import sampled, similarity
-from .structure import (
+from provenance.detection.copies.geometry import sampled, similarity
+from provenance.detection.copies.structure import (
     COARSE_EDGE,
     checked_images,
     coarse,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .structure import Images, Rows
+    from provenance.detection.copies.structure import Images, Rows
 
     Floats32 = NDArray[np.float32]
     Complexes = NDArray[np.complex64]
