@@ -20,7 +20,7 @@ def common_space(catalog: Catalog, datasets: Sequence[Dataset], wanted: str | No
     """The space in which all the datasets (one at least) are embedded.
 
     ``wanted`` is a backbone's name or a ``space_id`` (prefix) where they share several. Without it, the one whole-image
-    space of images as they are goes before local spaces and those of a matched resolution.
+    space of images as they are goes before local spaces, those of a matched resolution and that of pixels.
 
     Raises:
         SpaceMismatchError: If they share none, not the wanted one, or several such and none was chosen.
@@ -58,8 +58,8 @@ def common_space(catalog: Catalog, datasets: Sequence[Dataset], wanted: str | No
 
 
 def is_plain(space: Space) -> bool:
-    """Whether it is a whole-image space of images as they are: neither local nor of a matched resolution."""
-    return space.parts == 1 and space.matched_resolution is None
+    """Whether it is a network's space of whole images as they are: neither local nor of a matched resolution."""
+    return space.parts == 1 and space.matched_resolution is None and not space.is_of_pixels
 
 
 def lacking_in(catalog: Catalog, dataset: Dataset, space: Space) -> int:

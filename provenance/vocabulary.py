@@ -28,6 +28,8 @@ DEFAULT_CASES = 12
 DEFAULT_RESAMPLES = 2000
 DEFAULT_PLANTS = 110
 """Of each kind: the least number at which one may be missed and the claim of 95 % still stand (all found: 73)."""
+PIXELS = "pixels"
+"""The backbone whose vectors are an image's own grey levels."""
 PAPER_ALPHAS = (0.1, 0.3, 0.5, 0.7, 1.0)
 """The grid of the seed paper, 4.4."""
 
@@ -260,6 +262,11 @@ class Space:
     def is_of_file(self) -> bool:
         """Whether its backbone is a file: its name does not find it."""
         return self.backbone.startswith(("onnx:", "torchscript:"))
+
+    @property
+    def is_of_pixels(self) -> bool:
+        """Whether its vectors are an image's own grey levels: made to read images from, not to find neighbors by."""
+        return self.whole_backbone == PIXELS
 
     @property
     def whole_backbone(self) -> str:

@@ -2,7 +2,8 @@
 
 Names: the pinned ones (``resnet50``, ``resnet50-v2``, ``efficientnet-lite0``); any classification network of
 torchvision by its name, with its first published weights or, with ``-v2`` after it, IMAGENET1K_V2; ``timm:NAME``.
-A network that is in no library comes as an ONNX or TorchScript file and is known by that file's digest.
+A network that is in no library comes as an ONNX or TorchScript file and is known by that file's digest. ``pixels``
+are an image's own grey levels, and take neither network nor weights, like the patches of them.
 ``NAME@64`` (or ``NAME@64x48``, width x height) is the space in which every image is first brought to that size.
 
 ``weights_sha256`` of a space is the sha256 of the weights file (of the whole file for ONNX and TorchScript).
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from provenance.embedding import onnx_engine, torch_engine
+from provenance.embedding import grey, onnx_engine, torch_engine
 from provenance.embedding.inference import IMAGENET_MEAN, IMAGENET_STD, Backbone, Engine, library_of_extra
 from provenance.embedding.parts import PartSpec, parts_of_file, split_layer
 from provenance.embedding.patches import is_patch_name, load_patches
@@ -32,7 +33,7 @@ from provenance.embedding.weights import (
     sha256_of_file,
 )
 from provenance.errors import EmbeddingError, UsageError
-from provenance.vocabulary import Space
+from provenance.vocabulary import PIXELS, Space
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +117,7 @@ _PINNED = {
 def available_backbones() -> list[str]:
     """The pinned names, then the patterns that stand for many."""
     patterns = ("torchvision:NAME", "timm:NAME", "NAME:LAYER/GRID", "NAME@SIZE")
-    return [*_PINNED, *patterns, "patches-EDGE-STRIDE@SIZE", "highpass-EDGE-STRIDE@SIZE"]
+    return [*_PINNED, PIXELS, *patterns, "patches-EDGE-STRIDE@SIZE", "highpass-EDGE-STRIDE@SIZE"]
 
 
 def backbone_spec(name: str) -> BackboneSpec:
@@ -170,6 +171,8 @@ def load_backbone(
     if name is not None and is_patch_name(name):
         return load_patches(name, match_resolution, batch_size=batch_size)
     name, resolution = _chosen_resolution(name, match_resolution)
+    if name == PIXELS:
+        return grey.load_pixels(batch_size=batch_size).at_resolution(resolution)
     if backbone_file is not None:
         file_parts = parts_of_file(parts)
         loaded = _load_file(backbone_file, file_parts, device=device, batch_size=batch_size, threads=threads)
@@ -214,7 +217,7 @@ def _check_call(
             "a backbone file is a whole backbone: it goes with neither a backbone's name nor a weights file",
             hint="give --backbone-file alone, or --backbone with --weights",
         )
-    if is_patch_name(name) and weights is not None:
+    if weights is not None and name is not None and (is_patch_name(name) or name.partition("@")[0] == PIXELS):
         raise UsageError(f"{name} has no weights", hint="leave --weights out")
     if batch_size < 1 or (threads is not None and threads < 1):
         raise UsageError(f"batch size and threads must be at least 1, not {batch_size} and {threads}")

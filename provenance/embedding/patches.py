@@ -34,7 +34,7 @@ BATCH_SIZE = 128
 DEFAULT_SIZE = 64
 DEFAULT_SIGMA = 4.0
 DEFAULT_CONSTANT = 4.0
-_LUMA = (299, 587, 114)  # thousandths: whole numbers, so that what is flat is so to the last bit
+LUMA = (299, 587, 114)  # thousandths: whole numbers, so that what is flat is so to the last bit
 _TRUNCATE = 4.0
 _MOST_EDGE = 1024
 _NAME = re.compile(
@@ -88,7 +88,7 @@ class PatchSpec:
             "canonical": 1,
             "resize": "pillow-bilinear",
             "size": self.size,
-            "grey": list(_LUMA),
+            "grey": list(LUMA),
             "patch": self.patch,
             "stride": self.stride,
             "highpass": None
@@ -192,7 +192,7 @@ class PatchEngine(Engine):
 def thousandths(pixels: Uint8s) -> Float64s:
     """Luma 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601) in thousandths of grey levels: whole numbers, 0 to 255,000."""
     red, green, blue = (pixels[..., channel].astype(np.float64) for channel in range(3))
-    grey: Float64s = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+    grey: Float64s = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
     return grey
 
 

@@ -46,8 +46,8 @@ def test_available_names():
         "resnet50",
         "resnet50-v2",
         "efficientnet-lite0",
+        "pixels",
         "torchvision:NAME",
-        "timm:NAME",
     ]
 
 
