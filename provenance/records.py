@@ -6,14 +6,16 @@ verdicts and events after the image's digests, names and paths were erased.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from provenance.vocabulary import (
+    Answer,
     Box,
     DatasetKind,
+    Established,
     ImageFacts,
     Label,
     Membership,
@@ -321,8 +323,40 @@ class StoredNeighbor(NeighborRecord):
 
 
 @dataclass(frozen=True, slots=True)
+class CopySource:
+    """A real image that a generated one, or a region of it, agrees with; rank 1 is the best.
+
+    Attributes:
+        part: Whether it is a region that agrees.
+        agreement: Of the whole, in [-1, 1]; ``None`` of a region.
+        share: Of the generated image: how much of its structure was compared, or its region's share of the image.
+        box: The region in the generated image; ``None`` of a whole.
+        source_box: The region in the real image; likewise.
+        transformation: From the real to the generated image, in words.
+        established_by: How this source is known; ``None``: it is named, not established.
+    """
+
+    rank: int
+    image_key: str
+    part: bool
+    agreement: float | None
+    share: float
+    box: Box | None = None
+    source_box: Box | None = None
+    transformation: str = ""
+    established_by: Established | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCopySource(CopySource):
+    """A recorded source; ``image_id`` is None where the image was erased since."""
+
+    image_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class VerdictRecord:
-    """One subject's verdict with its evidence."""
+    """One subject's verdict with its evidence; ``sources`` where copies were looked for."""
 
     image_key: str
     subject_role: Role
@@ -337,14 +371,51 @@ class VerdictRecord:
     near_threshold: bool
     verdict_sha256: str
     neighbors: tuple[NeighborRecord, ...] | list[NeighborRecord] = ()
+    sources: tuple[CopySource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StoredVerdict(VerdictRecord):
-    """A recorded verdict; ``image_id`` is None where the image was erased since. Its neighbors: ``neighbors_of``."""
+    """A recorded verdict; ``image_id`` is None where the image was erased since.
+
+    Its neighbors: ``neighbors_of``; its sources: ``sources_of``.
+    """
 
     image_id: str | None = None
     verdict_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationScore:
+    """The score of an image that calibrated the verdicts of an audit."""
+
+    image_key: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCalibrationScore(CalibrationScore):
+    """A recorded one; ``image_id`` is None where the image was erased since."""
+
+    image_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewAudit:
+    """A finished audit with all it rests on, as it is recorded.
+
+    Attributes:
+        reject_ids: Inputs of its datasets that could not be read.
+        calibration: Scores of the images that calibrated it.
+        parts: By answer, where it is an audit of several.
+    """
+
+    audit: AuditRecord
+    datasets: Sequence[AuditDataset] = ()
+    reject_ids: Sequence[int] = ()
+    verdicts: Sequence[VerdictRecord] = ()
+    calibration: Sequence[CalibrationScore] = ()
+    parts: Mapping[Answer, NewAudit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,10 +56,23 @@ class DatasetKind(StrEnum):
 
 
 class Subject(StrEnum):
-    """Which images an audit judges."""
+    """What an audit judges: the release as a whole, with every answer; or images of one kind, by one rule."""
 
+    RELEASE = "release"
     GENERATED = "generated"
     REAL = "real"
+
+
+class Answer(StrEnum):
+    """What an audit of a release answers, in the order in which it is said."""
+
+    COPIES = "copies"
+    MEMBERSHIP = "membership"
+    BASELINE = "baseline"
+
+
+JOINT_RULE = "joint"
+"""What stands for a rule in an audit of several answers."""
 
 
 class Role(StrEnum):
@@ -72,13 +85,29 @@ class Role(StrEnum):
 
 
 class Label(StrEnum):
-    """A verdict's label: binary for the seed rule, three-valued for calibrated rules."""
+    """A verdict's label: binary for the seed rule, three-valued for membership, four-valued for copies."""
 
     USED = "used"
     NOT_USED = "not_used"
     ESTABLISHED = "established"
     NOT_ESTABLISHED = "not_established"
     INCONCLUSIVE = "inconclusive"
+    COPY = "copy"
+    PART_COPY = "part_copy"
+    NO_COPY_SEEN = "no_copy_seen"
+
+
+class Established(StrEnum):
+    """How it is known that a generated image copies a real one.
+
+    Same bytes or pixels (a fact); a conformal p-value; a model of the tail of calibration scores; or agreement that
+    reals of different groups reach at a stated rate alone, where nothing calibrates.
+    """
+
+    IDENTITY = "identity"
+    CONFORMAL = "conformal"
+    TAIL = "tail"
+    VERIFICATION = "verification"
 
 
 class Outcome(StrEnum):

@@ -35,6 +35,8 @@ class Policy:
     top_k: int = TOP_K
 
     def __post_init__(self) -> None:
+        if self.subject is Subject.RELEASE:
+            raise UsageError("one rule judges images, generated or real ones", hint="--subject generated|real")
         if self.top_k < 1:
             raise UsageError(f"top-k must be 1 or more, not {self.top_k}")
         self.rule.check_subject(self.subject)

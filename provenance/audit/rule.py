@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from provenance.detection import Decision, Threshold
     from provenance.findings import JsonValue
     from provenance.installation import Installation
-    from provenance.records import AuditRecord, Member, StoredVerdict
+    from provenance.records import AuditRecord, CalibrationScore, CopySource, Member, StoredVerdict
     from provenance.report import RulePart
     from provenance.vocabulary import Outcome, Role, RuleName, Subject
 
@@ -41,6 +41,8 @@ class Judgement:
         by_distance: How many labels there are by Euclidean distance, and how many of them are the same.
         outcome: The conclusion for the release; ``None`` for rules without one.
         own: What the rule found beside, as the audit records it.
+        sources: Of each subject, the real images that it agrees with, best first; ``None``: it looks for none.
+        calibration: Scores of the images that calibrated the verdicts.
     """
 
     decisions: tuple[Decision, ...]
@@ -53,6 +55,8 @@ class Judgement:
     outcome_reason: str | None = None
     own: JsonValue | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    sources: tuple[tuple[CopySource, ...], ...] | None = None
+    calibration: tuple[CalibrationScore, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from provenance.findings import Euclidean, Findings
 from provenance.index import prune
 from provenance.ingest import image_ids_digest
 from provenance.logs import room, run_of, step, steps
-from provenance.records import AuditDataset, AuditRecord, NeighborRecord, VerdictRecord
+from provenance.records import AuditDataset, AuditRecord, NeighborRecord, NewAudit, VerdictRecord
 from provenance.version import __version__
 from provenance.vocabulary import Label, Role, digest_of_json
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from provenance.audit.rule import Judgement, OnStep
     from provenance.detection import Decision
     from provenance.installation import Installation
+    from provenance.records import CopySource
 
 _log = room(__name__)
 
@@ -89,7 +90,7 @@ def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on
     judged = policy.rule.judge(Bench(workspace, frozen, vectors, on_step), subjects)
     prune(workspace.vector_folder, workspace.settings.vector_cache_bytes)
     # 4.
-    verdicts = [_verdict(s, d, judged.threshold) for s, d in zip(subjects, judged.decisions, strict=True)]
+    verdicts = _verdicts(frozen, subjects, judged)
     rejects = [r for f in (frozen.release, *frozen.sets) for r in workspace.catalog.rejects(f.dataset.dataset_id)]
     moments = judged.moments
     record = AuditRecord(
@@ -119,7 +120,8 @@ def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on
     ]
     # 5.
     workspace.catalog.ensure_policy(record.policy_id, record.rule, policy.parameters)
-    workspace.catalog.record_audit(record, datasets, [reject.reject_id for reject in rejects], verdicts)
+    reject_ids = [reject.reject_id for reject in rejects]
+    workspace.catalog.record_audit(NewAudit(record, datasets, reject_ids, verdicts, judged.calibration))
     notes = [*_notes(frozen, judged, verdicts), *resolution_notes(workspace.catalog, frozen)]
     return AuditReport(record, tuple(datasets), tuple(verdicts), tuple(notes))
 
@@ -173,7 +175,22 @@ def _euclidean(subjects: Sequence[SubjectEvidence], labels: Mapping[str, int]) -
     return Euclidean(len(closest), same, len(closest) - same, **labels)
 
 
-def _verdict(subject: SubjectEvidence, decision: Decision, threshold: float | None) -> VerdictRecord:
+def _verdicts(frozen: FrozenAudit, subjects: Sequence[SubjectEvidence], judged: Judgement) -> list[VerdictRecord]:
+    everyone = (*frozen.release.members, *(m for members in frozen.reals.values() for m in members))
+    image_ids = {member.image_key: member.image_id for member in everyone} if judged.sources is not None else {}
+    sources = judged.sources if judged.sources is not None else (None,) * len(subjects)
+    return [
+        _verdict(*each, judged.threshold, image_ids) for each in zip(subjects, judged.decisions, sources, strict=True)
+    ]
+
+
+def _verdict(
+    subject: SubjectEvidence,
+    decision: Decision,
+    sources: tuple[CopySource, ...] | None,
+    threshold: float | None,
+    image_ids: Mapping[str, str],
+) -> VerdictRecord:
     figures: dict[str, Any] = {
         "subject_role": subject.role,
         "label": decision.label,
@@ -191,12 +208,15 @@ def _verdict(subject: SubjectEvidence, decision: Decision, threshold: float | No
         **figures,
         "neighbors": [[n.role, n.rank, n.member.image_id, n.similarity] for n in subject.neighbors],
     }
+    if sources is not None:  # likewise
+        leaf["sources"] = [asdict(each) | {"image_key": image_ids[each.image_key]} for each in sources]
     return VerdictRecord(
         image_key=subject.member.image_key,
         **{"p_value": None, "q_value": None, **figures},
         near_threshold=decision.near_threshold,
         verdict_sha256=digest_of_json(leaf),
         neighbors=[NeighborRecord(n.role, n.rank, n.member.image_key, n.similarity) for n in subject.neighbors],
+        sources=sources or (),
     )
 
 

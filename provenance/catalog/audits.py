@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +22,19 @@ from provenance.records import (
     AuditReject,
     PolicyRecord,
     SensitivityRecord,
+    StoredCalibrationScore,
+    StoredCopySource,
     StoredNeighbor,
     StoredVerdict,
 )
-from provenance.vocabulary import RejectReason, Role, canonical_json
+from provenance.vocabulary import Answer, Box, RejectReason, Role, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy.orm import Session
 
-    from provenance.records import VerdictRecord
+    from provenance.records import CopySource, NewAudit, VerdictRecord
 
 _AUDIT_NUMBERS = ("mu", "sigma", "alpha", "threshold", "duration_seconds")
 _VERDICT_NUMBERS = ("score", "s_used", "s_not_used", "s_against", "threshold", "p_value", "q_value")
@@ -66,24 +69,30 @@ def policy(session: Session, policy_id: str) -> PolicyRecord:
     return value_of(PolicyRecord, row)
 
 
-def record_audit(
-    session: Session,
-    audit: AuditRecord,
-    datasets: Sequence[AuditDataset],
-    reject_ids: Sequence[int],
-    verdicts: Sequence[VerdictRecord],
-) -> None:
-    """Records a finished audit with all it rests on, wholly or not at all; its policy and space are on record already.
+def record_audit(session: Session, new: NewAudit) -> None:
+    """Records a finished audit with its parts and all they rest on, wholly or not at all.
+
+    Policies and spaces are on record already.
 
     Raises:
         CatalogError: If a number is not finite, or anything in it is not on record.
     """
-    _require_finite(audit, verdicts)
-    session.execute(upserting(session, t.Audit), row_of(t.Audit, audit, settings=audit.findings.to_json()))
-    _insert(session, t.AuditDataset, (row_of(t.AuditDataset, played, audit_id=audit.audit_id) for played in datasets))
-    _insert(session, t.AuditReject, _reject_rows(session, audit.audit_id, reject_ids))
-    _insert(session, t.Verdict, (row_of(t.Verdict, verdict, audit_id=audit.audit_id) for verdict in verdicts))
-    numbers = select(t.Verdict.image_key, t.Verdict.verdict_id).where(t.Verdict.audit_id == audit.audit_id)
+    _require_finite(new)
+    audit_id = new.audit.audit_id
+    session.execute(upserting(session, t.Audit), row_of(t.Audit, new.audit, settings=new.audit.findings.to_json()))
+    _insert(session, t.AuditDataset, (row_of(t.AuditDataset, played, audit_id=audit_id) for played in new.datasets))
+    _insert(session, t.AuditReject, _reject_rows(session, audit_id, new.reject_ids))
+    _insert(session, t.CalibrationScore, (row_of(t.CalibrationScore, c, audit_id=audit_id) for c in new.calibration))
+    _record_verdicts(session, audit_id, new.verdicts)
+    for answer, part in new.parts.items():
+        record_audit(session, part)
+        values = {"audit_id": audit_id, "answer": answer.value, "part_id": part.audit.audit_id}
+        session.execute(upserting(session, t.AuditPart), values)
+
+
+def _record_verdicts(session: Session, audit_id: str, verdicts: Sequence[VerdictRecord]) -> None:
+    _insert(session, t.Verdict, (row_of(t.Verdict, verdict, audit_id=audit_id) for verdict in verdicts))
+    numbers = select(t.Verdict.image_key, t.Verdict.verdict_id).where(t.Verdict.audit_id == audit_id)
     verdict_ids: dict[str, int] = dict(session.execute(numbers).all())
     rows = (
         (verdict_ids[verdict.image_key], str(neighbor.role), neighbor.rank, neighbor.image_key, neighbor.similarity)
@@ -91,6 +100,17 @@ def record_audit(
         for neighbor in verdict.neighbors
     )
     _insert_neighbors(session, rows)
+    sources = (
+        row_of(t.CopySource, source, verdict_id=verdict_ids[verdict.image_key], **_boxes(source))
+        for verdict in verdicts
+        for source in verdict.sources
+    )
+    _insert(session, t.CopySource, sources)
+
+
+def _boxes(source: CopySource) -> dict[str, Any]:
+    given = {"box": source.box, "source_box": source.source_box}
+    return {name: None if box is None else asdict(box) for name, box in given.items()}
 
 
 def audit(session: Session, prefix: str) -> AuditRecord:
@@ -110,12 +130,28 @@ def audit(session: Session, prefix: str) -> AuditRecord:
     raise NotFoundError(f"no audit has an id that starts with {prefix!r}", hint="see `provenance audits list`")
 
 
-def audits(session: Session, dataset_id: str | None = None) -> list[AuditRecord]:
-    """All audits (of one release), newest first."""
+def audits(session: Session, dataset_id: str | None = None, *, parts: bool = False) -> list[AuditRecord]:
+    """All audits (of one release), newest first; ``parts``: their answers too, each an audit of its own."""
     query = select(t.Audit).order_by(t.Audit.finished_at.desc(), t.Audit.audit_id)
     if dataset_id is not None:
         query = query.where(t.Audit.dataset_id == dataset_id)
+    if not parts:
+        query = query.where(t.Audit.audit_id.not_in(select(t.AuditPart.part_id)))
     return [_to_audit(row) for row in session.scalars(query)]
+
+
+def parts_of(session: Session, audit_id: str) -> dict[Answer, AuditRecord]:
+    """The answers of an audit, in the order in which they are said; nothing for an audit by one rule."""
+    query = select(t.AuditPart.answer, t.Audit).join(t.Audit, t.Audit.audit_id == t.AuditPart.part_id)
+    found = {Answer(answer): row for answer, row in session.execute(query.where(t.AuditPart.audit_id == audit_id))}
+    return {answer: _to_audit(found[answer]) for answer in Answer if answer in found}
+
+
+def whole_of(session: Session, audit_id: str) -> tuple[str, Answer] | None:
+    """The audit that another is an answer of, and which; ``None``: it is none."""
+    query = select(t.AuditPart.audit_id, t.AuditPart.answer).where(t.AuditPart.part_id == audit_id)
+    row = session.execute(query).first()
+    return None if row is None else (row[0], Answer(row[1]))
 
 
 def audit_datasets(session: Session, audit_id: str) -> list[AuditDataset]:
@@ -169,6 +205,35 @@ def neighbors_of(session: Session, audit_id: str, image_key: str | None = None) 
     return found
 
 
+def sources_of(session: Session, audit_id: str, image_key: str | None = None) -> dict[str, list[StoredCopySource]]:
+    """The sources that an audit's subjects (one subject) agree with, by rank, under the subject's image_key."""
+    query = (
+        select(t.Verdict.image_key, t.CopySource, t.ImageIdentity.image_id)
+        .join(t.CopySource, t.CopySource.verdict_id == t.Verdict.verdict_id)
+        .outerjoin(t.ImageIdentity, t.ImageIdentity.image_key == t.CopySource.image_key)
+        .where(t.Verdict.audit_id == audit_id)
+        .order_by(t.CopySource.verdict_id, t.CopySource.rank)
+    )
+    if image_key is not None:
+        query = query.where(t.Verdict.image_key == image_key)
+    found: dict[str, list[StoredCopySource]] = {}
+    for subject, row, image_id in session.execute(query):
+        boxes = {name: Box(**value) for name in ("box", "source_box") if (value := getattr(row, name)) is not None}
+        found.setdefault(subject, []).append(value_of(StoredCopySource, row, image_id=image_id, **boxes))
+    return found
+
+
+def calibration_scores(session: Session, audit_id: str) -> list[StoredCalibrationScore]:
+    """The scores of the images that calibrated an audit, by image_id (erased images last, by key)."""
+    query = (
+        select(t.CalibrationScore, t.ImageIdentity.image_id)
+        .outerjoin(t.ImageIdentity, t.ImageIdentity.image_key == t.CalibrationScore.image_key)
+        .where(t.CalibrationScore.audit_id == audit_id)
+    )
+    found = [value_of(StoredCalibrationScore, row, image_id=image_id) for row, image_id in session.execute(query)]
+    return sorted(found, key=lambda score: (score.image_id is None, score.image_id or score.image_key))
+
+
 def record_sensitivity(session: Session, audit_id: str, result: Mapping[str, Any]) -> None:
     """Appends one measurement of what an audit would have seen: an event of its release; audits never change.
 
@@ -194,11 +259,15 @@ def sensitivities(session: Session, audit_id: str) -> list[SensitivityRecord]:
     return [SensitivityRecord(audit_id, at, d["result"]) for at, d in rows if d["audit_id"] == audit_id]
 
 
-def _require_finite(audit: AuditRecord, verdicts: Sequence[VerdictRecord]) -> None:
+def _require_finite(new: NewAudit) -> None:
     """SQLite would make NULL of a NaN without a word."""
-    _check_numbers(audit, _AUDIT_NUMBERS, f"audit {audit.audit_id}")
-    for verdict in verdicts:
+    _check_numbers(new.audit, _AUDIT_NUMBERS, f"audit {new.audit.audit_id}")
+    for score in new.calibration:
+        _check_numbers(score, ("score",), f"the calibration image {score.image_key}")
+    for verdict in new.verdicts:
         _check_numbers(verdict, _VERDICT_NUMBERS, f"the verdict on image {verdict.image_key}")
+        for source in verdict.sources:
+            _check_numbers(source, ("agreement", "share"), f"a source of image {verdict.image_key}")
         if not all(math.isfinite(neighbor.similarity) for neighbor in verdict.neighbors):
             raise CatalogError(f"the verdict on image {verdict.image_key} has a similarity that is not a finite number")
 

@@ -24,6 +24,9 @@ APPEND_ONLY = (
     "verdicts",
     "neighbors",
     "events",
+    "audit_parts",
+    "copy_sources",
+    "calibration_scores",
 )
 
 
@@ -344,6 +347,42 @@ class Neighbor(Base):
     rank: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     image_key: Mapped[str] = mapped_column(ForeignKey("images.image_key"), index=True)
     similarity: Mapped[float]
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+
+class AuditPart(Base):
+    """An audit that is one answer of another. Append-only."""
+
+    __tablename__ = "audit_parts"
+    audit_id: Mapped[str] = mapped_column(ForeignKey("audits.audit_id"), primary_key=True)
+    answer: Mapped[str] = mapped_column(primary_key=True)
+    part_id: Mapped[str] = mapped_column(ForeignKey("audits.audit_id"), unique=True)
+
+
+class CopySource(Base):
+    """A real image that a verdict's subject agrees with, wholly or in a region. Append-only."""
+
+    __tablename__ = "copy_sources"
+    verdict_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("verdicts.verdict_id"), primary_key=True)
+    rank: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    image_key: Mapped[str] = mapped_column(ForeignKey("images.image_key"), index=True)
+    part: Mapped[bool]
+    agreement: Mapped[float | None]
+    share: Mapped[float]
+    box: Mapped[Any | None] = mapped_column(Json)
+    source_box: Mapped[Any | None] = mapped_column(Json)
+    transformation: Mapped[str]
+    established_by: Mapped[str | None]
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+
+class CalibrationScore(Base):
+    """The score of an image that calibrated an audit's verdicts. Append-only."""
+
+    __tablename__ = "calibration_scores"
+    audit_id: Mapped[str] = mapped_column(ForeignKey("audits.audit_id"), primary_key=True)
+    image_key: Mapped[str] = mapped_column(ForeignKey("images.image_key"), primary_key=True, index=True)
+    score: Mapped[float]
     __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
 
 

@@ -20,7 +20,7 @@ from sklearn import metrics as sk
 
 from provenance import Workspace
 from provenance.errors import ConflictError, NotFoundError, SourceError, UsageError
-from provenance.records import AuditDataset, AuditRecord, VerdictRecord
+from provenance.records import AuditDataset, AuditRecord, NewAudit, VerdictRecord
 from provenance.service import frames
 from provenance.vocabulary import Label
 from tests.e2e.conftest import save_cohort
@@ -285,7 +285,7 @@ def calibrated(ws: Workspace, like: str, p_values: Sequence[float | None], count
     record = AuditRecord(**values)
     ws.catalog.ensure_policy(record.policy_id, record.rule, {"q": 0.1})
     datasets: list[AuditDataset] = ws.catalog.audit_datasets(old.audit_id)
-    ws.catalog.record_audit(record, datasets, [], verdicts)
+    ws.catalog.record_audit(NewAudit(record, datasets, verdicts=verdicts))
     return record.audit_id
 
 

@@ -25,7 +25,7 @@ from provenance.errors import ConflictError, SourceError, UsageError
 from provenance.exports import audit_rows
 from provenance.exports.report import gather_report, write_report
 from provenance.keeping.removal import forget_image, remove_dataset
-from provenance.records import AuditRecord, Generator, NewImage, StoredVerdict, VerdictRecord
+from provenance.records import AuditRecord, Generator, NewAudit, NewImage, StoredVerdict, VerdictRecord
 from provenance.vocabulary import DatasetKind, ImageFacts, Label, Membership, Population, Role, Subject
 from tests.e2e.conftest import save_pictures
 
@@ -321,5 +321,5 @@ def record_many(workspace: Workspace, like: AuditRecord, count: int) -> AuditRec
         for n, (i, (s, t)) in enumerate(zip(ids, scores.tolist(), strict=True))
     ]  # fmt: skip
     audit = replace(like, audit_id=uuid.uuid4().hex, counts={**like.counts, "subjects": count})
-    catalog.record_audit(audit, catalog.audit_datasets(like.audit_id), [], verdicts)
+    catalog.record_audit(NewAudit(audit, catalog.audit_datasets(like.audit_id), verdicts=verdicts))
     return audit

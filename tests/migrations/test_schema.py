@@ -34,6 +34,9 @@ ROWS = [
     "INSERT INTO verdicts VALUES (1, 'A', 'K', 'release', 'used', 1, 1, 1, 1, 1, 1, 1, :no, 'v')",
     "INSERT INTO neighbors VALUES (1, 'used', 1, 'K', 1)",
     "INSERT INTO events VALUES (1, :at, 'added', 'K', 'D', NULL, '{}')",
+    "INSERT INTO audit_parts VALUES ('A', 'copies', 'A')",
+    "INSERT INTO copy_sources VALUES (1, 1, 'K', :no, 1, 1, NULL, NULL, '', NULL)",
+    "INSERT INTO calibration_scores VALUES ('A', 'K', 1)",
 ]
 """One row in every append-only table."""
 SQLITE = pytest.mark.parametrize("catalog_url", ["sqlite"], indirect=True)

@@ -22,7 +22,7 @@ from provenance import Workspace, exports, read_embeddings
 from provenance.errors import ConflictError, SourceError, UsageError, VectorStoreError
 from provenance.findings import Findings
 from provenance.index import CollectionSpec, Points, vector_digest
-from provenance.records import AuditDataset, AuditRecord, Generator, NeighborRecord, NewImage, VerdictRecord
+from provenance.records import AuditDataset, AuditRecord, Generator, NeighborRecord, NewAudit, NewImage, VerdictRecord
 from provenance.vocabulary import ImageFacts, Label, Membership, Role, SourceItem, Space, Subject, digest_of_json
 from tests.vectors import unit
 
@@ -107,7 +107,7 @@ class Planted:
             duration_seconds=0.25,
         )
         played = [AuditDataset(d.dataset_id, role, d.name, "digest", 1) for role, d in datasets.items()]
-        catalog.record_audit(record, played, [], verdicts)
+        catalog.record_audit(NewAudit(record, played, verdicts=verdicts))
         return record
 
 

@@ -12,7 +12,16 @@ import pytest
 
 from provenance.catalog import Catalog
 from provenance.findings import Findings
-from provenance.records import AuditDataset, AuditRecord, Dataset, Generator, NeighborRecord, NewImage, VerdictRecord
+from provenance.records import (
+    AuditDataset,
+    AuditRecord,
+    Dataset,
+    Generator,
+    NeighborRecord,
+    NewAudit,
+    NewImage,
+    VerdictRecord,
+)
 from provenance.vocabulary import ImageFacts, Label, Membership, Role, SourceItem, Space, Subject
 
 if TYPE_CHECKING:
@@ -98,7 +107,7 @@ class Stage:
             AuditDataset(self.release.dataset_id, Role.RELEASE, self.release.name, "d", 1),
             AuditDataset(self.dataset.dataset_id, Role.USED, self.dataset.name, "e", 2),
         ]
-        self.catalog.record_audit(audit, played, [], verdicts)
+        self.catalog.record_audit(NewAudit(audit, played, verdicts=verdicts))
         return audit
 
     def verdict(self, number: object, neighbors: list[NeighborRecord], **changes: Any) -> VerdictRecord:

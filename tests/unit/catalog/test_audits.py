@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from provenance.errors import CatalogError, ConflictError, NotFoundError
-from provenance.records import NeighborRecord
-from provenance.vocabulary import Rejection, RejectReason, Role
+from provenance.records import CalibrationScore, CopySource, NeighborRecord, NewAudit
+from provenance.vocabulary import Answer, Box, Established, Rejection, RejectReason, Role
 
 if TYPE_CHECKING:
     from tests.unit.catalog.conftest import Stage
@@ -69,10 +69,50 @@ def test_an_audit_goes_in_wholly_or_not_at_all(filled: Stage, broken: dict[str, 
     bad = replace(filled.verdict("g2", []), **broken)
     second = replace(audit, audit_id="f" * 32)
     with pytest.raises(CatalogError):
-        filled.catalog.record_audit(second, [], [], [good, bad])
+        filled.catalog.record_audit(NewAudit(second, verdicts=[good, bad]))
     assert filled.catalog.audits() == [audit]
     assert filled.catalog.verdicts(second.audit_id) == []
     assert filled.catalog.verdicts_about(filled.key("g1")) == []
+
+
+def test_the_answers_of_an_audit_come_back_in_their_order(filled: Stage) -> None:
+    whole, copies, baseline = (filled.audit([], []) for _ in range(3))
+    g1, real = filled.key("g1"), filled.key(1)
+    sources = (
+        CopySource(1, real, False, 0.875, 0.9, transformation="mirrored", established_by=Established.TAIL),
+        CopySource(2, filled.key(2), True, None, 0.25, Box(0, 0.1, 0.5, 1), Box(0.5, 0, 1, 1), "shifted"),
+    )
+    made = [replace(each, audit_id=word * 32) for word, each in zip("abc", (whole, copies, baseline), strict=True)]
+    found = NewAudit(
+        made[1],
+        verdicts=[replace(filled.verdict("g1", []), sources=sources)],
+        calibration=[CalibrationScore(real, 0.1 + 0.2)],
+    )
+    parts = {Answer.BASELINE: NewAudit(made[2]), Answer.COPIES: found}
+    filled.catalog.record_audit(NewAudit(made[0], parts=parts))
+    catalog = filled.catalog
+    assert list(catalog.parts_of(made[0].audit_id).items()) == [(Answer.COPIES, made[1]), (Answer.BASELINE, made[2])]
+    assert catalog.whole_of(made[2].audit_id) == (made[0].audit_id, Answer.BASELINE)
+    assert catalog.whole_of(made[0].audit_id) is None
+    assert made[0] in catalog.audits()
+    assert made[1] not in catalog.audits()
+    assert made[1] in catalog.audits(parts=True)
+    back = catalog.sources_of(made[1].audit_id)[g1]
+    assert [one.image_id for one in back] == [filled.facts(1).image_id, filled.facts(2).image_id]
+    fields = CopySource.__slots__
+    assert [[getattr(o, f) for f in fields] for o in back] == [[getattr(o, f) for f in fields] for o in sources]
+    assert [(o.image_id, o.score) for o in catalog.calibration_scores(made[1].audit_id)] == [
+        (filled.facts(1).image_id, 0.1 + 0.2)
+    ]
+
+
+def test_an_answer_that_can_not_be_recorded_takes_the_audit_with_it(filled: Stage) -> None:
+    audit = filled.audit([], [])
+    whole, part = (replace(audit, audit_id=word * 32) for word in "ab")
+    broken = replace(filled.verdict("g1", []), sources=(CopySource(1, "nobody", False, 0.5, 0.5),))
+    with pytest.raises(CatalogError):
+        filled.catalog.record_audit(NewAudit(whole, parts={Answer.COPIES: NewAudit(part, verdicts=[broken])}))
+    assert filled.catalog.audits(parts=True) == [audit]
 
 
 def test_an_audit_is_not_recorded_twice(filled: Stage) -> None:
@@ -114,14 +154,14 @@ def test_rejects_of_an_audit_keep_their_reasons(filled: Stage) -> None:
     filled.catalog.add_rejects(filled.run_id, release, rejected)
     numbers = [found.reject_id for found in filled.catalog.rejects(release)]
     audit = replace(filled.audit([], []), audit_id="f" * 32)
-    filled.catalog.record_audit(audit, [], numbers, [])
+    filled.catalog.record_audit(NewAudit(audit, reject_ids=numbers))
     filled.catalog.clear_reject(release, "/a", None)
     first, second = filled.catalog.audit_rejects(audit.audit_id)
     assert (first.reason, first.reject) == (RejectReason.EMPTY, None)
     assert second.reject is not None
     assert second.reject.name == "b"
     with pytest.raises(CatalogError, match="reject 999 is not on record"):
-        filled.catalog.record_audit(replace(audit, audit_id="e" * 32), [], [999], [])
+        filled.catalog.record_audit(NewAudit(replace(audit, audit_id="e" * 32), reject_ids=[999]))
 
 
 def test_a_reject_number_is_never_given_again(filled: Stage) -> None:

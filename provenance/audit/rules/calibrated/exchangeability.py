@@ -64,7 +64,7 @@ def audits_served(catalog: Catalog, frozen: FrozenAudit) -> int:
     """How many calibrated audits had the same not-used images for calibration, this one included."""
     mine = {each.digest for each in frozen.sets if each.role is Role.NOT_USED}
     served = 1
-    for audit in catalog.audits():
+    for audit in catalog.audits(parts=True):
         if audit.rule == RuleName.CALIBRATED:
             played = catalog.audit_datasets(audit.audit_id)
             served += {row.dataset_digest for row in played if row.role is Role.NOT_USED} == mine

@@ -28,6 +28,7 @@ from provenance.detection.checks import group_codes
 from provenance.errors import UsageError
 from provenance.findings import CalibratedFindings, ReferenceRelease
 from provenance.pace import throttled
+from provenance.records import CalibrationScore
 from provenance.vocabulary import Label, Outcome, Role, Subject, digest_of_json
 
 if TYPE_CHECKING:
@@ -72,7 +73,10 @@ def judge_real(bench: Bench, rule: CalibratedParameters) -> Judgement:
     shift = shift_of(bench.workspace.catalog, frozen, inputs, rule.seed)
     figures = replace(verdicts.figures, score=name)
     digest = digest_of_json(scored.scores[rows_of[Role.NOT_USED]].tolist())
-    return _judgement(bench, decisions, conclusion, shift, figures, digest)
+    known = [bench.frozen.judged_reals[row].image_key for row in rows_of[Role.NOT_USED].tolist()]
+    judged = _judgement(bench, decisions, conclusion, shift, figures, digest)
+    calibration = map(CalibrationScore, known, scored.scores[rows_of[Role.NOT_USED]].tolist())
+    return replace(judged, calibration=tuple(calibration))
 
 
 def _conclude(
