@@ -42,7 +42,8 @@ def resolve_image(session: Session, text: str) -> ImageRecord:
     Args:
         session: An open session.
         text: An image_id or a unique prefix of one (8 hex digits or more, with or without ``sha256:``); else a
-            file name: the whole recorded name, or its last path components, where they mean one image.
+            file name: the whole recorded name, or its last path components, with or without extension, where they
+            mean one image; a set's or release's name and a slash before it say where.
 
     Raises:
         NotFoundError: If there is none, if it could be more than one (up to 5 are named), or if it was forgotten.
@@ -62,7 +63,8 @@ def resolve_image(session: Session, text: str) -> ImageRecord:
         return _only(session, asked, keys)
     raise NotFoundError(
         f"no image is known as {text!r}",
-        hint="give an image id, 8 or more of its hex digits, or a file name as it was ingested",
+        hint="give an image id, 8 or more of its hex digits, or a file name as it was ingested, with or without its "
+        "extension and 'SET/' before it",
     )
 
 
@@ -84,14 +86,40 @@ def _keys_by_prefix(session: Session, prefix: str) -> list[str]:
 
 
 def _keys_by_name(session: Session, name: str) -> list[str]:
-    """Image keys by name or trailing part of a name; the index over base names does the work."""
+    """Image keys by a name as it is, else by one within a dataset, else by one without its extension."""
+    places = [(None, name), *_within_datasets(session, name)]
+    found: list[str] = []
+    for bare in (False, True):
+        for dataset_id, rest in places:
+            keys = _keys_named(session, rest, dataset_id, bare=bare)
+            if len(keys) == 1:
+                return keys
+            found = found or keys
+    return found
+
+
+def _within_datasets(session: Session, name: str) -> list[tuple[str | None, str]]:
+    """Each dataset whose name stands before a slash, with what stands behind it."""
+    rest_of = {name[: slash.start()]: name[slash.end() :] for slash in re.finditer("/", name)}
+    query = select(t.Dataset.dataset_id, t.Dataset.name).where(t.Dataset.name.in_(list(rest_of)))
+    live = session.execute(query.where(t.Dataset.removed_at.is_(None)).order_by(t.Dataset.name))
+    return [(dataset_id, rest_of[dataset]) for dataset_id, dataset in live if rest_of[dataset]]
+
+
+def _keys_named(session: Session, name: str, dataset_id: str | None, *, bare: bool) -> list[str]:
+    """Image keys by a name or its trailing part (``bare``: less the extension); the index over base names finds it."""
+    last, column = base_name(name), t.Occurrence.base_name
     query = (
         select(t.Occurrence.image_key, t.Occurrence.name)
         .join(t.ImageIdentity, t.ImageIdentity.image_key == t.Occurrence.image_key)
-        .where(t.Occurrence.base_name == base_name(name))
         .order_by(t.Occurrence.name, t.Occurrence.image_key)
     )
-    whole = re.compile(r"(^|[/\\])" + re.escape(name) + r"\Z")
+    # '/' follows '.' in every order of bytes, so the range is all names with an extension behind this one
+    query = query.where(column >= last + ".", column < last + "/") if bare else query.where(column == last)
+    if dataset_id is not None:
+        query = query.where(t.Occurrence.dataset_id == dataset_id)
+    extension = r"\.[^./\\]+" if bare and last else ""
+    whole = re.compile(r"(^|[/\\])" + re.escape(name) + extension + r"\Z")
     return list(dict.fromkeys(key for key, recorded in session.execute(query) if whole.search(recorded)))
 
 
@@ -100,14 +128,15 @@ def _only(session: Session, asked: str, keys: list[str]) -> ImageRecord:
     if len(keys) > 1 or found is None:
         named = "; ".join(_describe(session, key) for key in keys[:_CANDIDATES])
         number = f"{len(keys)}" if len(keys) <= _CANDIDATES else f"more than {_CANDIDATES}"
-        raise NotFoundError(f"{asked!r} could mean {number} images", hint=f"give more of one of: {named}")
+        raise NotFoundError(f"{asked!r} could mean {number} images", hint=f"give one of: {named}")
     return found
 
 
 def _describe(session: Session, image_key: str) -> str:
+    """What may be given for it: a name with its dataset's, and its id."""
     image_id = session.scalar(select(t.ImageIdentity.image_id).where(t.ImageIdentity.image_key == image_key))
     names = occurrences_of(session, image_key)
-    return f"{image_id} ({names[0].name} in {names[0].dataset_name})" if names else str(image_id)
+    return f"'{names[0].dataset_name}/{names[0].name}' ({image_id})" if names else str(image_id)
 
 
 def occurrences_of(session: Session, image_key: str) -> list[OccurrenceRecord]:

@@ -49,9 +49,39 @@ class TestResolve:
         stage.record([stage.image(1, items=[stage.item("a.png")]), stage.image(2, items=[stage.item("x/a.png")])])
         with pytest.raises(NotFoundError, match=r"'a\.png' could mean 2 images") as error:
             stage.catalog.resolve_image("a.png")
-        for word in (stage.facts(1).image_id, stage.facts(2).image_id, "x/a.png in hospital"):
+        for word in (stage.facts(1).image_id, stage.facts(2).image_id, "'hospital/x/a.png'"):
             assert word in error.value.hint
         assert stage.catalog.resolve_image("x/a.png").image_key == stage.key(2)
+
+    def test_a_name_without_its_extension(self, stage: Stage) -> None:
+        stage.record([stage.image(1, items=[stage.item("real/ct/a.1.png")]), stage.image(2, items=[stage.item("a/1")])])
+        for asked in ("a.1", "ct/a.1", "real/ct/a.1"):
+            assert stage.catalog.resolve_image(asked).image_key == stage.key(1)
+        assert stage.catalog.resolve_image("1").image_key == stage.key(2)
+        for asked in ("a", "a.", "t/a.1", "real", "", ".", "/"):
+            with pytest.raises(NotFoundError, match="no image is known"):
+                stage.catalog.resolve_image(asked)
+
+    def test_a_name_as_it_is_goes_before_one_without_extension(self, stage: Stage) -> None:
+        stage.record([stage.image(1, items=[stage.item("1")]), stage.image(2, items=[stage.item("1.png")])])
+        assert stage.catalog.resolve_image("1").image_key == stage.key(1)
+
+    def test_an_ambiguous_stem_lists_its_candidates(self, stage: Stage) -> None:
+        stage.record([stage.image(1, items=[stage.item("a b.png")]), stage.image(2, items=[stage.item("x/a b.tif")])])
+        with pytest.raises(NotFoundError, match="'a b' could mean 2 images") as error:
+            stage.catalog.resolve_image("a b")
+        for name in ("hospital/a b.png", "hospital/x/a b.tif"):
+            assert f"'{name}'" in error.value.hint
+            assert stage.catalog.resolve_image(name)
+
+    def test_a_dataset_says_which_of_two_is_meant(self, stage: Stage) -> None:
+        stage.record([stage.image(1, items=[stage.item("a.png")])])
+        stage.record([stage.image(2, items=[stage.item("b/a.png")])], release=True)
+        for dataset, number in ((stage.dataset, 1), (stage.release, 2)):
+            for name in ("a.png", "a"):
+                assert stage.catalog.resolve_image(f"{dataset.name}/{name}").image_key == stage.key(number)
+        with pytest.raises(NotFoundError, match="no image is known"):
+            stage.catalog.resolve_image(f"{stage.dataset.name}/b/a.png")
 
     def test_at_most_five_candidates(self, stage: Stage) -> None:
         stage.record(stage.image(number, items=[stage.item(f"{number}/a.png")]) for number in range(7))
