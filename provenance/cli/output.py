@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from provenance.glossary import terms_in
 from provenance.logs import MESSAGES, may_draw
 
 if TYPE_CHECKING:
@@ -18,6 +22,12 @@ if TYPE_CHECKING:
     from provenance.service import OnProgress, Progress
 
 WIDTH_OF_PIPES = 160
+WIDTH_OF_NAMES = 100
+"""Of a table whose names can be shortened, where nobody's terminal sets a width."""
+_SHORTEST_NAME = 9
+
+_printed: ContextVar[list[str] | None] = ContextVar("printed", default=None)
+"""What is printed, for somebody who wants its words explained."""
 
 
 def print_json(value: Any) -> None:
@@ -51,39 +61,119 @@ def warn(*lines: str) -> None:
         MESSAGES.warning(line)
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A rich console; honours NO_COLOR, and is wide where nobody's terminal sets a width."""
+def console(*, stderr: bool = False, piped: int = WIDTH_OF_PIPES) -> Console:
+    """A rich console; honours NO_COLOR and COLUMNS, and is ``piped`` wide where nobody sets a width."""
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(
-        stderr=stderr, highlight=False, markup=False, emoji=False, width=None if stream.isatty() else WIDTH_OF_PIPES
-    )
+    width = None if _is_wide_as_said(stderr=stderr) else piped
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
-    """A plain table; numbers to the right."""
+def _is_wide_as_said(*, stderr: bool = False) -> bool:
+    """Whether a terminal, or somebody by COLUMNS, says how wide lines may be."""
+    return (sys.stderr if stderr else sys.stdout).isatty() or os.environ.get("COLUMNS", "").isdigit()
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "", names: Sequence[str] = ()
+) -> None:
+    """A plain table; numbers to the right.
+
+    Args:
+        columns: Their titles.
+        rows: A value a column.
+        title: Stands above.
+        names: Columns whose values may lose their middle where the table is wider than the screen; numbers never do.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     filled = [[_cell(value) for value in row] for row in rows]
+    screen = console(piped=WIDTH_OF_NAMES if names else WIDTH_OF_PIPES)
+    if places := [index for index, name in enumerate(columns) if name in names]:
+        _shorten(filled, columns, places, screen.width)
     table = Table(box=box.SIMPLE, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
+    table.padding = (0, 1, 0, 0) if names else (0, 1)
     for index, name in enumerate(columns):
         numeric = bool(filled) and all(_is_number(row[index]) for row in filled)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in filled:
         table.add_row(*(Text(value) for value in row))
-    console().print(table)
+    _note(title, *columns, *(value for row in filled for value in row))
+    screen.print(table)
+
+
+def _shorten(rows: list[list[str]], columns: Sequence[str], places: Sequence[int], width: int) -> None:
+    """Take from the longest names what makes the table wider than the screen."""
+    wide = [max(map(_cells_of, (name, *(row[n] for row in rows)))) for n, name in enumerate(columns)]
+    for _ in range(sum(wide) + 2 * len(wide) - width):  # two spaces stand between columns, one at either end
+        longest = max(places, key=lambda n: wide[n])
+        wide[longest] = max(wide[longest] - 1, _SHORTEST_NAME)
+    for row in rows:
+        for n in places:
+            row[n] = without_middle(row[n], wide[n])
+
+
+def without_middle(text: str, width: int) -> str:
+    """A text of at most ``width`` columns of a screen, with an ellipsis for its middle; its end is kept longest."""
+    found, kept = text, width - 1
+    while _cells_of(found) > width:
+        head = kept // 2
+        found, kept = f"{text[:head]}\u2026{text[len(text) - (kept - head) :]}", kept - 1
+    return found
+
+
+def _cells_of(text: str) -> int:
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def print_facts(facts: Mapping[str, Any], *, title: str = "") -> None:
-    """Names and values, one a line."""
+    """Names and values, one a line; on a screen long values go on below."""
     if title:
         sys.stdout.write(title + "\n")
     width = max((len(name) for name in facts), default=0)
     for name, value in facts.items():
-        sys.stdout.write(f"  {name:<{width}}  {_cell(value)}\n")
+        sys.stdout.write(_folded(f"  {name:<{width}}  ", _cell(value)) + "\n")
+    _note(title, *facts, *map(_cell, facts.values()))
+
+
+def print_words(text: str) -> None:
+    """A sentence or two, on a screen in lines as wide as it is."""
+    sys.stdout.write(_folded("", text) + "\n")
+    _note(text)
+
+
+def _folded(head: str, text: str) -> str:
+    if not _is_wide_as_said():
+        return head + text
+    lines = textwrap.wrap(
+        text, console().width, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False
+    )
+    return "\n".join(lines) or head
+
+
+@contextmanager
+def explaining(*, wanted: bool) -> Iterator[None]:
+    """Print what a block prints, then what its names and units mean, where that is wanted."""
+    words: list[str] = []
+    token = _printed.set(words)
+    try:
+        yield
+    finally:
+        _printed.reset(token)
+    if wanted:
+        sys.stdout.write("\nwhat the words mean\n")
+        for term in terms_in("\n".join(words)):
+            sys.stdout.write(_folded("  ", f"{term.name} ({term.unit})" if term.unit else term.name) + "\n")
+            sys.stdout.write(_folded("      ", f"{term.meaning} {term.place}".rstrip()) + "\n")
+
+
+def _note(*texts: str) -> None:
+    if (words := _printed.get()) is not None:
+        words += texts
 
 
 def _cell(value: Any) -> str:

@@ -1,0 +1,216 @@
+"""What every printed name means, with its unit: the one table that the terminal, the report and the docs show.
+
+A name that is printed of an audit without standing here is a defect; tests hold it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+METHOD = "docs/method.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One name.
+
+    Attributes:
+        name: As it is printed.
+        unit: Its unit and range; empty of what is no number.
+        meaning: In a sentence or two.
+        section: Of docs/method.md, where its formula stands; empty where it has none.
+        forms: Other ways in which it is printed.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    section: str = ""
+    forms: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where its formula stands; empty where it has none."""
+        return f"({METHOD}, {self.section})" if self.section else ""
+
+    @property
+    def anchor(self) -> str:
+        """The link of that section within the method's page."""
+        return re.sub(r"[^a-z0-9 -]", "", self.section.lower()).replace(" ", "-")
+
+
+_CALIBRATED, _SEED, _TEST = "Calibrated verdicts", "The rule mu-alpha-sigma", "Release test"
+_COPIES, _SENSITIVITY, _LOOKS = "", "Sensitivity", "Looking often"
+
+GLOSSARY = (
+    # what an audit concludes
+    Term("OUTCOME", "",
+         "The conclusion for the whole release: a leak is established, it is not established (which is no proof "
+         "that there is none), or the data can't tell.", _TEST, ("outcome",)),
+    Term("because", "", "Why the outcome is what it is."),
+    Term("looks", "audits",
+         "How many audits with different options there have been of the same release and sets, this one included. "
+         "Each is one more chance to find something that is not there.", _LOOKS, ("look",)),
+    Term("predeclared", "",
+         "The policy was on record before anybody looked at these images, so that its error rate holds for it "
+         "alone.", _LOOKS, ("declared beforehand",)),
+    # who takes part
+    Term("audit", "", "The id of this audit; its first digits do, where they are unique."),
+    Term("audited at", "UTC", "When the audit was finished.", "", ("measured",)),
+    Term("release", "images", "The generated images that were audited, with their number."),
+    Term("subject", "", "Which images were judged: generated ones, real ones, or the release as a whole."),
+    Term("used", "images",
+         "Sets of real images that are claimed to have been used for training; as a label of the baseline: the rule "
+         "takes the image for used, or for a copy of a used one.", _SEED),
+    Term("not_used", "images",
+         "Sets of real images that are known not to have been used: they calibrate. As a label of the baseline: the "
+         "rule does not take the image for used.", _CALIBRATED, ("not-used", "not used")),
+    Term("against", "images",
+         "Sets of real images of which it is unknown whether they were used.", "", ("of unknown", "unknown")),
+    Term("claimed", "", "What the audit's sets say of a real image: used, not used or unknown (against)."),
+    Term("judged", "images", "How many images got a verdict, of which kind, and by which rule."),
+    Term("labels", "images", "How many images have each label.", "", ("label",)),
+    Term("rejected", "inputs", "Files that could not be read as images; they were not judged."),
+    Term("rule", "", "How verdicts are made: copies, calibrated, mu-alpha-sigma or logistic."),
+    Term("groups", "groups",
+         "Patients or studies. Images of one are not independent, so each group has one vote; an image without a "
+         "group is one of its own.", _CALIBRATED, ("group",)),
+    # copies
+    Term("copies", "images", "First answer: each generated image against all real ones.", _COPIES),
+    Term("copy", "label", "The generated image shows one real image again, as a whole.", _COPIES),
+    Term("part_copy", "label",
+         "A region of the generated image, 15 % of its area or more, shows a region of a real image again.",
+         _COPIES, ("part copy", "part copies")),
+    Term("no_copy_seen", "label",
+         "No real image agrees with it beyond what strangers reach. What is too weak to be seen is the "
+         "sensitivity's matter.", _COPIES, ("no copy seen",)),
+    Term("source", "", "The real image that a generated one agrees with, the best first.", _COPIES, ("sources",)),
+    Term("agreement", "correlation, -1 to 1",
+         "How well the structure of two images agrees where they overlap, once the one is brought onto the other; "
+         "brightness and contrast are free. 1: the same.", _COPIES),
+    Term("overlap", "share, 0 to 1",
+         "How much of the generated image's structure lies within the real image once that is brought onto it.",
+         _COPIES),
+    Term("share", "share, 0 to 1",
+         "Of a part: how much of the generated image's area it takes. Of planted copies: how many were found.",
+         _COPIES, ("shares", "area")),
+    Term("box", "shares of width and height", "Where a part lies: left, top, right and bottom edge.", _COPIES),
+    Term("transformation", "",
+         "What was done to the real image on its way to the generated one: mirrored, turned (degrees), scaled "
+         "(times), shifted (share of the edge).", _COPIES),
+    Term("established by", "",
+         "How a copy is known: identity, conformal, tail or verification.", _COPIES, ("established_by",)),
+    Term("identity", "",
+         "The same bytes or the same pixels, also after the release's resolution and format: a fact, no statistics.",
+         _COPIES),
+    Term("conformal", "",
+         "By a p-value that is exact under the stated assumptions: a rank among never-used images.", _COPIES),
+    Term("tail", "",
+         "By a model of the highest scores of never-used images, where ranks end: as good as the model's fit.",
+         _COPIES),
+    Term("verification", "",
+         "By an agreement that strangers reach at the stated false match rate only; without never-used images to "
+         "calibrate by.", _COPIES),
+    Term("false match rate", "share of groups, 0 to 1",
+         "How often real images of different patients agree as much as is asked of a copy; with its upper 95 % "
+         "bound.", _COPIES, ("false_match_rate",)),
+    # membership
+    Term("membership", "images", "Second answer: was this real image used for training?", _CALIBRATED),
+    Term("established", "label", "It holds, at a false discovery rate of at most q on average.", _CALIBRATED),
+    Term("not_established", "label",
+         "It could not be shown. This never means that the image was not used.", _CALIBRATED, ("not established",)),
+    Term("inconclusive", "label", "The audit could not have shown it, or a guard speaks against it.", _CALIBRATED),
+    Term("calibration", "groups, images",
+         "The images known not to be used, which say how high scores get by chance.", _CALIBRATED),
+    Term("p", "probability, 0 to 1",
+         "How often an image that was not used (that copies nothing) would score as high: small speaks for use (for "
+         "a copy).", _CALIBRATED, ("p_value", "p-value", "p-values")),
+    Term("q", "share, 0 to 1",
+         "The smallest false discovery rate at which this image is still established (Benjamini-Hochberg).",
+         _CALIBRATED, ("q_value", "q-value", "q-values")),
+    Term("FDR", "share, 0 to 1",
+         "False discovery rate: the share of wrong ones among the established that is allowed, on average over "
+         "draws of the calibration set.", _CALIBRATED),
+    Term("k_min", "groups",
+         "How many judged groups must outrank all calibration before any can be established. Where it is above 1, a "
+         "single copied image can't be.", _CALIBRATED),
+    Term("score", "by its rule",
+         "What verdicts rest on, higher is more suspicious: a membership score without unit, or a cosine.",
+         "Membership scores"),
+    Term("of used", "groups", "The verdicts on images claimed used, a family of their own.", _CALIBRATED),
+    Term("release test", "", "Do images claimed used score higher than images known not used, as a whole?", _TEST),
+    Term("AUC", "probability, 0 to 1",
+         "The chance that an image claimed used scores higher than one known not used; 0.5 is no difference. In "
+         "brackets its 95 % interval.", _TEST),
+    Term("control", "",
+         "The same test where nothing can be found: against images, or a release, without a common past.", _TEST),
+    Term("probability", "probability, 0 to 1", "That a real image was used, as far as it can be told."),
+    Term("guess", "used or not used",
+         "The better bet for a real image, without a claim that it is right.", "", ("best guess", "best_guess")),
+    # baseline
+    Term("baseline", "images",
+         "Third answer: the published rule mu-alpha-sigma. It has no error rate: leads, not findings.", _SEED),
+    Term("threshold", "cosine", "T: an image is labelled used above it.", _SEED, ("T",)),
+    Term("mu", "cosine", "Mean of the scores that T is made of.", _SEED),
+    Term("sigma", "cosine", "Their standard deviation (ddof 0).", _SEED),
+    Term("alpha", "no unit", "How many sigma above mu T lies.", _SEED),
+    Term("S", "cosine, -1 to 1", "Greatest similarity of a real image to a generated one.", _SEED),
+    Term("S_u", "cosine, -1 to 1", "Greatest similarity to an image claimed used.", _SEED, ("s_used",)),
+    Term("S_n", "cosine, -1 to 1", "Greatest similarity to an image known not used.", _SEED, ("s_not_used",)),
+    Term("S_unknown", "cosine, -1 to 1", "Greatest similarity to an image of unknown use.", _SEED, ("s_against",)),
+    Term("similarity", "cosine, -1 to 1", "Of the whole images' features, 1: the same.", "Neighbors", ("cosine",)),
+    Term("nearest", "", "The most similar image on the other side.", "Neighbors", ("nearest name",)),
+    Term("image", "", "The judged image: its name, or its id where the name was erased."),
+    Term("euclidean", "cases",
+         "How often Euclidean distance gives the same nearest neighbor and label as cosine.",
+         "Euclidean distance beside cosine", ("by distance",)),
+    # what it would have seen
+    Term("sensitivity", "share, 0 to 1",
+         "Which share of planted copies of each kind this audit finds.", _SENSITIVITY),
+    Term("in all", "", "What the audit would have seen, in a sentence.", _SENSITIVITY),
+    # how to check it
+    Term("verdict digest", "sha256",
+         "Over what was judged, by what, and every verdict: the same vectors give the same.", "The verdict digest"),
+    Term("policy", "sha256", "The rule with all its parameters."),
+    Term("space", "sha256", "Backbone, weights and preprocessing that made the vectors."),
+)  # fmt: skip
+"""In the order in which they are explained."""
+
+
+def terms_in(text: str) -> list[Term]:
+    """The terms whose name, or another form of it, stands in a text as whole words; in the glossary's order."""
+    found = {id(_BY_FORM[form]) for form in _words().findall(text)}
+    return [term for term in GLOSSARY if id(term) in found]
+
+
+def term(name: str) -> Term | None:
+    """The term that is printed so; ``None`` where there is none."""
+    return _BY_FORM.get(name)
+
+
+_BY_FORM = {form: each for each in GLOSSARY for form in (each.name, *each.forms)}
+
+
+@cache
+def _words() -> re.Pattern[str]:
+    """Any form of any term; of two that begin alike the longer."""
+    forms = "|".join(map(re.escape, sorted(_BY_FORM, key=len, reverse=True)))
+    return re.compile(rf"(?<![\w-])(?:{forms})(?![\w-])")
+
+
+def as_markdown() -> str:
+    """The table of the docs."""
+    lines = [
+        "# Words and units",
+        "",
+        "What is printed of an audit, in the terminal (`--explain`) and in the report.",
+        "",
+        "| name | unit | meaning |",
+        "|---|---|---|",
+    ]
+    for each in GLOSSARY:
+        link = f" ([{each.section}](../method.md#{each.anchor}))" if each.section else ""
+        lines.append(f"| {each.name} | {each.unit} | {each.meaning}{link} |")
+    return "\n".join(lines) + "\n"
