@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.errors import SourceError, SpaceMismatchError, UsageError
+from provenance.errors import NotFoundError, SourceError, SpaceMismatchError, UsageError
 from provenance.images import open_source, prepare
 from provenance.index import load_vectors, neighbors_by_engine
 from provenance.ingest import image_ids_digest
 from provenance.records import Drift
 from provenance.spaces import is_plain
-from provenance.vocabulary import TOP_K, DatasetKind, PointState, Rejection, Role, Space
+from provenance.vocabulary import TOP_K, DatasetKind, PointState, Rejection, Role, Space, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from provenance.arrays import Float32s
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         AuditRecord,
         AuditReject,
         Collection,
+        CopyOfImage,
         Dataset,
         DatasetSummary,
         HistoryEntry,
@@ -39,9 +40,12 @@ if TYPE_CHECKING:
         RejectRecord,
         RunRecord,
         SensitivityRecord,
+        StoredCopySource,
+        StoredVerdict,
         VerdictAbout,
         VerdictCiting,
     )
+    from provenance.vocabulary import Answer, SourceItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,38 @@ class Neighbor:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedImage:
+    """An image as people find it: by name, and where it can be opened (the latest place first)."""
+
+    image_id: str | None
+    name: str
+    places: tuple[SourceItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerAbout:
+    """What one answer of an audit says of one image.
+
+    Attributes:
+        answer: ``None``: the audit is one by a single rule.
+        audit: The answer's own record.
+        verdict: On the image; ``None``: it did not judge it.
+        calibration_score: Where the image calibrated it.
+        sources: What it copies, best first, each with its image.
+        copies: Which images copy it, likewise.
+    """
+
+    answer: Answer | None
+    audit: AuditRecord
+    verdict: StoredVerdict | None
+    calibration_score: float | None
+    sources: tuple[tuple[StoredCopySource, NamedImage], ...]
+    copies: tuple[tuple[CopyOfImage, NamedImage], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ImageView:
-    """Everything on record about one image."""
+    """Everything on record about one image; ``audit`` and its ``answers``: what one audit says of it."""
 
     image: ImageRecord
     occurrences: tuple[OccurrenceRecord, ...]
@@ -67,6 +101,9 @@ class ImageView:
     spaces: tuple[ImageSpace, ...]
     verdicts_about: tuple[VerdictAbout, ...]
     verdicts_citing: tuple[VerdictCiting, ...]
+    places: tuple[SourceItem, ...]
+    audit: RecordedAudit | None = None
+    answers: tuple[AnswerAbout, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,23 +159,81 @@ def show_audit(catalog: Catalog, audit_id: str) -> AuditInFull:
     )
 
 
-def show_image(workspace: Installation, text: str) -> ImageView:
+def show_image(workspace: Installation, text: str, audit_id: str | None = None) -> ImageView:
     """Everything on record about one image: by id, a unique prefix of 8 or more hex digits, or a unique file name.
 
+    What one audit says of it is that of ``audit_id``, or of the latest one of several answers that it takes part in,
+    else of the latest one that judged it.
+
     Raises:
-        NotFoundError: If it is unknown or not unique.
+        NotFoundError: If it is unknown or not unique, or took no part in the audit that is asked for.
     """
     catalog = workspace.catalog
     image = catalog.resolve_image(text)
     key = image.image_key
+    memberships, about = tuple(catalog.memberships_of(key)), tuple(catalog.verdicts_about(key))
+    audit = _audit_about(catalog, image, {m.dataset.dataset_id for m in memberships}, about, audit_id)
     return ImageView(
         image,
         tuple(catalog.occurrences_of(key)),
-        tuple(catalog.memberships_of(key)),
+        memberships,
         tuple(catalog.spaces_of(key)),
-        tuple(catalog.verdicts_about(key)),
+        about,
         tuple(catalog.verdicts_citing(key)),
+        tuple(catalog.occurrences_for_reading(key)),
+        audit,
+        () if audit is None else tuple(_answers_about(catalog, audit, key)),
     )
+
+
+def _audit_about(
+    catalog: Catalog, image: ImageRecord, dataset_ids: set[str], about: Sequence[VerdictAbout], asked: str | None
+) -> RecordedAudit | None:
+    if asked is not None:
+        found = _recorded(catalog, catalog.audit(asked).audit_id)
+        parts = {found.audit.audit_id, *(part.audit_id for part in catalog.parts_of(found.audit.audit_id).values())}
+        if dataset_ids.isdisjoint(row.dataset_id for row in found.datasets) and parts.isdisjoint(
+            verdict.audit_id for verdict in about
+        ):
+            raise NotFoundError(
+                f"image {image.image_id[:19]} took no part in audit {found.audit.audit_id[:8]}",
+                hint="`provenance show` without --audit says in which it did",
+            )
+        return found
+    for audit in catalog.audits():  # the newest first
+        if audit.subject is Subject.RELEASE:
+            found = _recorded(catalog, audit.audit_id)
+            if not dataset_ids.isdisjoint(row.dataset_id for row in found.datasets):
+                return found
+    return _recorded(catalog, about[-1].audit_id) if about else None
+
+
+def _recorded(catalog: Catalog, audit_id: str) -> RecordedAudit:
+    return RecordedAudit(catalog.audit(audit_id), tuple(catalog.audit_datasets(audit_id)))
+
+
+def _answers_about(catalog: Catalog, found: RecordedAudit, image_key: str) -> Iterator[AnswerAbout]:
+    answers: list[tuple[Answer | None, AuditRecord]] = [*catalog.parts_of(found.audit.audit_id).items()]
+    for answer, audit in answers or [(None, found.audit)]:
+        sources = catalog.sources_of(audit.audit_id, image_key).get(image_key, [])
+        copies = catalog.copies_of(audit.audit_id, image_key)
+        ids = {each.image_key: each.image_id for each in sources} | {each.image_key: each.image_id for each in copies}
+        named = _named(catalog, found, ids)
+        yield AnswerAbout(
+            answer,
+            audit,
+            catalog.verdict_on(audit.audit_id, image_key),
+            catalog.calibration_score(audit.audit_id, image_key),
+            tuple((source, named[source.image_key]) for source in sources),
+            tuple((copy, named[copy.image_key]) for copy in copies),
+        )
+
+
+def _named(catalog: Catalog, found: RecordedAudit, images: Mapping[str, str | None]) -> dict[str, NamedImage]:
+    keys = sorted(images)
+    names = catalog.names_of([row.dataset_id for row in found.datasets], keys)
+    places = catalog.places_for_reading(keys)
+    return {key: NamedImage(images[key], names.get(key, ""), tuple(places.get(key, ()))) for key in keys}
 
 
 def list_datasets(workspace: Installation, kind: DatasetKind) -> list[DatasetView]:

@@ -509,6 +509,20 @@ class ImageSpace:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyOfImage:
+    """One verdict that names an image as a source: its subject, and what that source is to it."""
+
+    image_key: str
+    image_id: str | None
+    label: Label
+    rank: int
+    part: bool
+    agreement: float | None
+    share: float
+    established_by: Established | None
+
+
+@dataclass(frozen=True, slots=True)
 class VerdictAbout:
     """One verdict in which an image is the subject."""
 
@@ -520,6 +534,8 @@ class VerdictAbout:
     label: Label
     score: float | None
     threshold: float | None
+    p_value: float | None
+    q_value: float | None
     audited_at: datetime
 
 

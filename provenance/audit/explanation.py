@@ -88,13 +88,20 @@ def explain(
     return found
 
 
-def explain_image(workspace: Installation, image_key: str, on_step: OnStep | None = None) -> ExplainedImage | None:
-    """Why the latest verdict on a real image by a local score is what it is; ``None`` where there is no such verdict.
+def explain_image(
+    workspace: Installation, image_key: str, on_step: OnStep | None = None, audit_id: str | None = None
+) -> ExplainedImage | None:
+    """Why a verdict on a real image by a local score is what it is; ``None`` where there is no such verdict.
 
-    Nor is anything explained where stored vectors are not those that the audit saw: ``on_step`` is told why.
+    It is that of an audit, or of an answer of it; without one the latest. Nor is anything explained where stored
+    vectors are not those that the audit saw: ``on_step`` is told why.
     """
     catalog, say = workspace.catalog, on_step or (lambda _step: None)
     about = sorted(catalog.verdicts_about(image_key), key=lambda verdict: verdict.audited_at, reverse=True)
+    if audit_id is not None:
+        asked = catalog.audit(audit_id).audit_id
+        theirs = {asked, *(part.audit_id for part in catalog.parts_of(asked).values())}
+        about = [verdict for verdict in about if verdict.audit_id in theirs]
     audits = (catalog.audit(verdict.audit_id) for verdict in about if verdict.subject is Subject.REAL)
     audit = next((audit for audit in audits if can_be_explained(audit)), None)
     if audit is None:

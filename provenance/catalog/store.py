@@ -217,6 +217,9 @@ class Catalog(Resource):
     spaces_of = _reads(_about_image.spaces_of)
     verdicts_about = _reads(_about_image.verdicts_about)
     verdicts_citing = _reads(_about_image.verdicts_citing)
+    verdict_on = _reads(_about_image.verdict_on)
+    calibration_score = _reads(_about_image.calibration_score)
+    copies_of = _reads(_about_image.copies_of)
     history_of = _reads(_about_image.history_of)
 
     # forgetting and moving

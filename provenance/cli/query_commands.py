@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,56 +19,132 @@ from provenance.cli.app import (
     open_workspace,
 )
 from provenance.cli.output import answer, message, print_facts, print_table, short
-from provenance.vocabulary import TOP_K
+from provenance.vocabulary import TOP_K, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from provenance.documents.images import Image
-    from provenance.service import BackboneChoice, ExplainedImage
+    from provenance.documents.images import AnswerOnImage, CopyOfImage, Image, PlaceOfImage, SourceOfCopy
+    from provenance.service import BackboneChoice, ExplainedImage, RecordedAudit
 
 _STRONGEST = 5
+_COPIES = 20
 _WIDEST = 16
 ImageArgument = Annotated[
     str,
     typer.Argument(
-        metavar="IMAGE_ID", help="Image id, a unique prefix of 8 or more hex digits, or a unique file name."
+        metavar="IMAGE",
+        help="Image id, 8 or more of its hex digits, or a unique name, also without extension, or as SET/NAME.",
     ),
 ]
 
 
 @app.command()
 def show(
-    image_id: ImageArgument,
+    image: ImageArgument,
+    audit: Annotated[
+        str | None,
+        typer.Option(
+            "--audit",
+            help="What this audit (id) says of it.",
+            show_default="the latest of all answers it takes part in",
+        ),
+    ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain/--no-explain", help="Which positions speak for its use, where scores are local.")
-    ] = True,
+        bool,
+        typer.Option("--explain", help="Also which positions speak for its use, where scores are local (seconds)."),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Everything on record about an image.
 
-    Where it came from, its sets and spaces, verdicts about it and verdicts that cite it. Where its latest verdict
-    is by a local score, which positions and which generated images speak for its use, from the stored vectors.
+    What an audit says of it: label, p, q, and of copies the source, with the places of both files. Where it came from,
+    its sets and spaces, verdicts about it and verdicts that cite it. With --explain, where its verdict is by a local
+    score, which positions and which generated images speak for its use, from the stored vectors.
 
     \b
     Example:
       provenance show 3fa1b2c4
       provenance show generated_0001.png --json
+      provenance show cohort-2024/patient-7/slice-12 --audit 1f3c9a2b
     """
-    from provenance.documents.images import Explanation, Image
+    from provenance.documents.images import Image
+    from provenance.service import rule_of
 
     with open_workspace() as workspace:
-        view = workspace.show(image_id)
-        explained = workspace.explain(view.image.image_id, None if json else message) if explain else None
-    document = Image.of(view, explanation=None if explained is None else Explanation.told(explained))
+        view = workspace.show(image, audit)
+        whole = None if view.audit is None or view.audit.audit.subject is not Subject.RELEASE else view.audit.audit
+        say = None if json else message
+        explained = workspace.explain(view.image.image_id, say, audit=audit or whole) if explain else None
+    document = Image.told(view, explained)
     if answer(document, json=json):
         return
+    if view.audit is not None:
+        _print_answers(document, view.audit)
     _print_image(document)
     if explained is not None:
         _print_explanation(explained)
+    elif not explain and any(each.verdict and rule_of(each.audit).local_score(each.audit) for each in view.answers):
+        message(f"next: provenance show {shlex.quote(image)} --explain says which positions speak for its use")
+
+
+def _print_answers(image: Image, found: RecordedAudit) -> None:
+    """What an audit says of an image, its sources and its copies, and where the files of all of them are."""
+    told = {each.answer or each.rule: _words_of(each) for each in image.answers}
+    outcome = f": {found.audit.findings.outcome.replace('_', ' ')}" if found.audit.findings.outcome else ""
+    print_facts(told, title=f"audit {found.audit.audit_id[:8]} of {found.release_name}{outcome}")
+    for each in image.answers:
+        _print_agreeing("what it shows again", [(one.rank, one) for one in each.sources])
+        _print_agreeing("what shows it again", list(enumerate(each.copies[:_COPIES], start=1)))
+    where = {"this image": image.places}
+    where |= {f"source {one.rank}": one.places for each in image.answers for one in each.sources}
+    where |= {f"copy {n}": one.places for each in image.answers for n, one in enumerate(each.copies[:_COPIES], 1)}
+    if len(where) > 1:
+        print_facts({name: _place(places) for name, places in where.items()}, title="files to look at")
+
+
+def _words_of(found: AnswerOnImage) -> str:
+    if found.calibration_score is not None:
+        return f"calibrates, with the score {found.calibration_score:g}"
+    if found.label is None:
+        return "has no verdict on it"
+    figures = {"score": found.score, "p": found.p_value, "q": found.q_value, "probability": found.probability}
+    known = [f"{name} {value:.3g}" for name, value in figures.items() if value is not None]
+    return ", ".join([found.label.replace("_", " "), *known])
+
+
+def _print_agreeing(title: str, images: Sequence[tuple[int, SourceOfCopy | CopyOfImage]]) -> None:
+    if images:
+        print_table(
+            ("no", "image", "what", "agreement", "share", "established by", "transformation"),
+            [
+                (
+                    number,
+                    each.name or short(each.image_id),
+                    "a part" if each.part else "the whole",
+                    "-" if each.agreement is None else f"{each.agreement:.3f}",
+                    f"{each.share:.2f}",
+                    each.established_by,
+                    getattr(each, "transformation", ""),
+                )
+                for number, each in images
+            ],
+            title=title,
+            names=("image", "transformation"),
+        )
+
+
+def _place(places: Sequence[PlaceOfImage]) -> str:
+    """The place of a file as its archive and what in it."""
+    if not places:
+        return "no file on record"
+    first = places[0]
+    return first.source if first.member is None else f"{first.source} :: {first.member}"
 
 
 def _print_image(image: Image) -> None:
+    from provenance.documents.images import PlaceOfImage
+
     print_facts(
         {
             "pixels": f"{image.width} x {image.height}, {image.mode}, {image.file_format}, {image.size_bytes:,} bytes",
@@ -87,7 +164,7 @@ def _print_image(image: Image) -> None:
                 place.membership,
                 short(place.group) if place.group else None,
                 o.name,
-                o.source if o.member is None else f"{o.source} :: {o.member}",
+                _place([PlaceOfImage(source=o.source, member=o.member)]),
             )
             for o in image.occurrences
             if (place := places.get(o.dataset))
@@ -95,12 +172,16 @@ def _print_image(image: Image) -> None:
     )
     if image.verdicts_about:
         print_table(
-            ("audit", "audited at", "release", "as", "label", "score", "threshold"),
+            ("audit", "audited at", "release", "as", "label", "score", "threshold", "p", "q"),
             [
-                (v.audit_id[:8], v.audited_at, v.release_name, v.subject_role, v.label, v.score, v.threshold)
+                (
+                    *(v.audit_id[:8], v.audited_at, v.release_name, v.subject_role, v.label, v.score, v.threshold),
+                    *(None if value is None else f"{value:.3g}" for value in (v.p_value, v.q_value)),
+                )
                 for v in image.verdicts_about
             ],
             title="verdicts about it",
+            names=("release",),
         )
     if image.verdicts_citing:
         print_table(
@@ -144,7 +225,7 @@ def _print_explanation(found: ExplainedImage) -> None:
 
 
 @app.command()
-def history(image_id: ImageArgument, json: JsonOption = False) -> None:
+def history(image: ImageArgument, json: JsonOption = False) -> None:
     """All that happened to an image, in order.
 
     \b
@@ -154,10 +235,10 @@ def history(image_id: ImageArgument, json: JsonOption = False) -> None:
     from provenance.documents.images import History
 
     with open_workspace() as workspace:
-        image, entries = workspace.history_of(image_id)
-    if not answer(History.of(image, history=entries), json=json):
+        found, entries = workspace.history_of(image)
+    if not answer(History.of(found, history=entries), json=json):
         rows = [(e.at, e.kind, _facts_text(e.facts)) for e in entries]
-        print_table(("at", "what", "facts"), rows, title=image.image_id)
+        print_table(("at", "what", "facts"), rows, title=found.image_id)
 
 
 def _facts_text(facts: Mapping[str, Any]) -> str:

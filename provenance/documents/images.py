@@ -13,7 +13,7 @@ from provenance.documents.document import Counts, Document, at
 from provenance.documents.rows import DuplicatePair
 from provenance.lookup import Neighbor
 from provenance.records import VerdictAbout, VerdictCiting
-from provenance.vocabulary import DatasetKind, Evidence, Membership, PointState
+from provenance.vocabulary import Answer, DatasetKind, Established, Evidence, Label, Membership, PointState
 
 
 class Occurrence(Document):
@@ -46,6 +46,13 @@ class SpaceOfImage(Document):
     state: PointState
 
 
+def _edges(box: Any) -> Any:
+    return None if box is None else attrgetter("left", "top", "right", "bottom")(box)
+
+
+Edges = Annotated[tuple[float, float, float, float] | None, BeforeValidator(_edges)]
+
+
 class Position(Document):
     """What one position speaks for use, in standard deviations; its box is left, top, right, bottom, as shares."""
 
@@ -75,8 +82,75 @@ class Explanation(Document):
         return cls.of(found.explanation, audit_id=found.audit_id, positions=positions)
 
 
+class PlaceOfImage(Document):
+    """Where an image's file is: a path, and what in it where that is an archive."""
+
+    source: str
+    member: str | None
+
+
+class SourceOfCopy(Document):
+    """A real image that this one agrees with, wholly or in a region; ``box`` as left, top, right, bottom, as shares."""
+
+    rank: int
+    image_id: str | None
+    name: str
+    part: bool
+    agreement: float | None
+    share: float
+    box: Edges
+    source_box: Edges
+    transformation: str
+    established_by: Established | None
+    places: tuple[PlaceOfImage, ...]
+
+
+class CopyOfImage(Document):
+    """An image that agrees with this one, wholly or in a region, and its verdict."""
+
+    image_id: str | None
+    name: str
+    label: Label
+    rank: int
+    part: bool
+    agreement: float | None
+    share: float
+    established_by: Established | None
+    places: tuple[PlaceOfImage, ...]
+
+
+class AnswerOnImage(Document):
+    """What an answer of an audit says of an image; null where it judged it not, or has no such figure."""
+
+    answer: Answer | None
+    audit_id: str
+    rule: str
+    label: Label | None
+    score: float | None
+    p_value: float | None
+    q_value: float | None
+    probability: float | None
+    calibration_score: float | None
+    sources: tuple[SourceOfCopy, ...]
+    copies: tuple[CopyOfImage, ...]
+
+    @classmethod
+    def told(cls, found: Any) -> Self:
+        """One answer, with the names and places of the images that it names."""
+        figures = {name: getattr(found.verdict, name, None) for name in ("label", "score", "p_value", "q_value")}
+        return cls.of(
+            found,
+            **figures,
+            audit_id=found.audit.audit_id,
+            rule=found.audit.rule,
+            probability=None,
+            sources=[SourceOfCopy.of(source, name=image.name, places=image.places) for source, image in found.sources],
+            copies=[CopyOfImage.of(copy, name=image.name, places=image.places) for copy, image in found.copies],
+        )
+
+
 class Image(Document):
-    """Everything on record about an image."""
+    """Everything on record about an image; ``answers``: what the audit ``audit_id`` says of it."""
 
     image_id: str = at("image", "facts", "image_id")
     pixel_digest: str = at("image", "facts", "pixel_digest")
@@ -89,9 +163,22 @@ class Image(Document):
     occurrences: tuple[Occurrence, ...]
     memberships: tuple[MembershipOfImage, ...]
     spaces: tuple[SpaceOfImage, ...]
+    places: tuple[PlaceOfImage, ...]
+    audit_id: str | None
+    answers: tuple[AnswerOnImage, ...]
     verdicts_about: tuple[VerdictAbout, ...]
     verdicts_citing: tuple[VerdictCiting, ...]
     explanation: Explanation | None
+
+    @classmethod
+    def told(cls, view: Any, explained: Any) -> Self:
+        """All of an image, with what one audit says of it, and why where that is explained."""
+        return cls.of(
+            view,
+            audit_id=None if view.audit is None else view.audit.audit.audit_id,
+            answers=[AnswerOnImage.told(each) for each in view.answers],
+            explanation=None if explained is None else Explanation.told(explained),
+        )
 
 
 class HistoryEntry(Document):

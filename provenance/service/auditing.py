@@ -201,14 +201,17 @@ class Auditing(Installation):
 
         return show_audit(self.catalog, id_of(audit))
 
-    def explain(self, image: str, on_step: Callable[[str], None] | None = None) -> ExplainedImage | None:
+    def explain(
+        self, image: str, on_step: Callable[[str], None] | None = None, *, audit: Audit | None = None
+    ) -> ExplainedImage | None:
         """Which positions of a real image, and which generated images, speak for its use.
 
-        Of its latest verdict by a local score; computed again from the stored vectors.
+        Of a verdict by a local score; computed again from the stored vectors.
 
         Args:
             image: Image id, 8 or more of its hex digits, or a unique file name.
             on_step: Called with a line of text at each step, and with the reason where nothing is explained.
+            audit: By this one, or an answer of it; ``None``: its latest verdict by a local score.
 
         Returns:
             ``.explanation.positions``, each with its box (shares of width and height), contribution (standard
@@ -221,7 +224,8 @@ class Auditing(Installation):
         """
         from provenance.audit import explain_image
 
-        return explain_image(self, self.catalog.resolve_image(image).image_key, on_step)
+        key = self.catalog.resolve_image(image).image_key
+        return explain_image(self, key, on_step, None if audit is None else id_of(audit))
 
     def export(
         self,

@@ -10,7 +10,7 @@ from provenance.files import require_free
 from provenance.installation import Installation
 from provenance.service import frames
 from provenance.service.backbones import BackboneChoice, backbone_for_file
-from provenance.service.words import ANOTHER_FILE, names_of_call, word_of
+from provenance.service.words import ANOTHER_FILE, id_of, names_of_call, word_of
 from provenance.vocabulary import TOP_K, DatasetKind, Evidence
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from provenance.ingest import OnProgress
     from provenance.lookup import DatasetView, ImageView, Neighbor
     from provenance.records import DatasetSummary, HistoryEntry, ImageRecord
-    from provenance.service.words import Names, OnStep, Place
+    from provenance.service.words import Audit, Names, OnStep, Place
 
 
 class Questions(Installation):
@@ -76,18 +76,21 @@ class Questions(Installation):
         found = self.catalog.rejects(self.catalog.dataset(dataset).dataset_id)
         return frames.frame(frames.REJECTS, (frames.fields_of(reject, frames.REJECTS) for reject in found))
 
-    def show(self, image: str) -> ImageView:
+    def show(self, image: str, audit: Audit | None = None) -> ImageView:
         """Everything on record about one image: facts, names, sets, spaces, verdicts about and citing it.
 
         Args:
-            image: Image id, 8 or more of its hex digits, or a unique file name.
+            image: Image id, 8 or more of its hex digits, or a unique file name, with or without its extension and
+                ``SET/`` before it.
+            audit: What this one says of it (``.answers``: label, p, q, sources with the places of their files);
+                ``None``: the latest one of several answers that it takes part in, else the latest one that judged it.
 
         Raises:
-            NotFoundError: If it is unknown or not unique.
+            NotFoundError: If it is unknown or not unique, or took no part in the audit.
         """
         from provenance.lookup import show_image
 
-        return show_image(self, image)
+        return show_image(self, image, None if audit is None else id_of(audit))
 
     def history(self, image: str) -> pd.DataFrame:
         """All that happened to an image, in order.

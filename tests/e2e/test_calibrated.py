@@ -293,17 +293,18 @@ def test_the_digest_does_not_depend_on_order_batches_or_threads(layout: Path, tm
 
 def test_show_says_which_positions_speak_for_an_image(local: Path) -> None:
     run(local, "audit", "leaky", *REAL, "--fdr", "0.1")
-    view = answer(local, "show", _image_id(local, "s0003.png", "used"))
+    view = answer(local, "show", _image_id(local, "s0003.png", "used"), "--explain")
     found = view["explanation"]
     assert (found["columns"], len(found["positions"])) == (3, 9)
     assert found["positions"][0]["box"] == [0.0, 0.0, 0.5, 0.5]
     strongest = max(found["positions"], key=lambda position: position["contribution"])
     assert strongest["generated_name"] == "s0003.png"
     assert found["score"] > 0
-    shown = run(local, "show", view["image_id"])
+    shown = run(local, "show", view["image_id"], "--explain")
     assert "position by position" in shown.stdout
     assert f"{strongest['contribution']:+.2f}" in shown.stdout
-    assert answer(local, "show", view["image_id"], "--no-explain")["explanation"] is None
+    assert answer(local, "show", view["image_id"])["explanation"] is None
+    assert "--explain" in run(local, "show", view["image_id"]).stderr
 
 
 def test_an_image_that_sets_have_changed_since_is_not_explained(layout: Path, tmp_path: Path) -> None:
@@ -317,7 +318,7 @@ def test_an_image_that_sets_have_changed_since_is_not_explained(layout: Path, tm
     assert found.names[best.generated.image_key] == "s0003.png"
     save(tmp_path / "more", [900])
     run(workspace, "ingest", str(tmp_path / "more"), "--set", "used", "--membership", "used", "--backbone", LOCAL)
-    shown = run(workspace, "show", _image_id(workspace, "s0003.png", "used"))
+    shown = run(workspace, "show", _image_id(workspace, "s0003.png", "used"), "--explain")
     assert "not explained: used has changed since audit" in shown.stderr
     assert "position by position" not in shown.stdout
 
@@ -374,7 +375,7 @@ def test_an_explanation_is_of_the_score_on_record_where_twins_were_left_out(layo
     found = answer(workspace, "audit", "leaky", *REAL, "--fdr", "0.2", "--exclude-twins")
     assert found["counts"]["excluded_twins"] == 1
     row = next(row for row in verdicts(workspace, found["audit_id"], tmp_path / "v.csv") if row["name"] == "s0000.png")
-    explained = answer(workspace, "show", row["subject_id"])["explanation"]
+    explained = answer(workspace, "show", row["subject_id"], "--explain")["explanation"]
     assert explained["audit_id"] == found["audit_id"]
     assert explained["score"] == float(row["score"])
 

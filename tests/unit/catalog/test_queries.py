@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provenance.errors import NotFoundError
-from provenance.vocabulary import Label, Role
+from provenance.records import CalibrationScore, CopySource, NewAudit
+from provenance.vocabulary import Box, Established, Label, Role
 
 if TYPE_CHECKING:
     from tests.unit.catalog.conftest import Stage
@@ -165,3 +166,35 @@ def test_a_release_keeps_the_name_it_had_in_an_audit(stage: Stage) -> None:
     stage.audit(["g1"], [1])
     stage.catalog.remove_dataset(stage.release.dataset_id)
     assert stage.catalog.verdicts_about(stage.key("g1"))[0].release_name == "gan-1"
+
+
+def test_what_one_audit_says_of_one_image(stage: Stage) -> None:
+    """Its verdict, its score as calibration, and what names it as a source: of that audit alone."""
+    stage.record([stage.image(1), stage.image(2)])
+    stage.record([stage.image("g1"), stage.image("g2")], release=True)
+    first = stage.audit(["g1"], [1])
+    whole = CopySource(1, stage.key(1), False, 0.9, 0.8, transformation="mirrored", established_by=Established.TAIL)
+    part = CopySource(2, stage.key(1), True, None, 0.2, Box(0, 0, 0.5, 0.5), Box(0.1, 0, 0.6, 0.5))
+    other = CopySource(1, stage.key(2), False, 0.5, 0.7)
+    verdicts = [
+        stage.verdict("g1", [], label=Label.NO_COPY_SEEN, sources=(other, part)),
+        stage.verdict("g2", [], label=Label.COPY, p_value=0.25, q_value=0.5, sources=(whole,)),
+    ]
+    second = replace(first, audit_id="f" * 32)
+    new = NewAudit(second, verdicts=verdicts, calibration=[CalibrationScore(stage.key(2), 1.5)])
+    stage.catalog.record_audit(new)
+    on, of = stage.catalog.verdict_on, stage.catalog.copies_of
+    found = on(second.audit_id, stage.key("g2"))
+    assert found is not None
+    assert (found.label, found.p_value, found.q_value, found.image_id) == (
+        *(Label.COPY, 0.25, 0.5, stage.facts("g2").image_id),
+    )
+    assert on(first.audit_id, stage.key("g2")) is None
+    assert of(first.audit_id, stage.key(1)) == []
+    named = [(c.image_id, c.label, c.rank, c.part, c.established_by) for c in of(second.audit_id, stage.key(1))]
+    assert named == [
+        (stage.facts("g2").image_id, Label.COPY, 1, False, Established.TAIL),
+        (stage.facts("g1").image_id, Label.NO_COPY_SEEN, 2, True, None),
+    ]
+    assert stage.catalog.calibration_score("f" * 32, stage.key(2)) == 1.5
+    assert stage.catalog.calibration_score("f" * 32, stage.key(1)) is None
