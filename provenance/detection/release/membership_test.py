@@ -80,7 +80,7 @@ def judge_release(
     resampling = resampling or Resampling()
     known = checked_flags(members, "members")
     values = rounded_scores(scores, "scores", len(known))
-    codes, pure = _pure(known, groups)
+    codes, pure = of_one_kind(known, groups)
     known_, values_ = known[pure], values[pure]
     codes_ = np.unique(codes[pure], return_inverse=True)[1].astype(np.int64)
     observed = auc_test(values_, known_, codes_, permutations, seed)
@@ -176,7 +176,8 @@ def permutation_test_by_group(
     )
 
 
-def _pure(members: Flags, groups: Groups | None) -> tuple[Int64s, Flags]:
+def of_one_kind(members: Flags, groups: Groups | None) -> tuple[Int64s, Flags]:
+    """Codes of groups, and which images are of a group whose images are of one kind."""
     codes, count = group_codes(groups, len(members))
     of_members = np.bincount(codes, weights=members, minlength=count)
     mixed = (of_members > 0) & (of_members < np.bincount(codes, minlength=count))
