@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from provenance.arrays import Flags, Float32s, Float64s
     from provenance.audit.evidence import Vectors
     from provenance.audit.inputs import FrozenAudit
-    from provenance.detection import Reach
+    from provenance.detection import Reach, ReleaseDesign
     from provenance.installation import Installation
     from provenance.records import AuditRecord, Member, StoredVerdict
 
@@ -79,8 +79,12 @@ class JudgedCopies:
         found: Whether each is labelled as a copy, or its original as used; bool (p,).
         outranks: Whether its p-value is the smallest there can be; ``None`` for rules without p-values.
         reach: ``None`` likewise.
+        scores: Of each original with its plant in the release; ``None`` where there is no release test of such scores.
+        design: What that test was made on, without any plant; ``None`` likewise.
     """
 
     found: Flags
     outranks: Flags | None = None
     reach: Reach | None = None
+    scores: Float64s | None = None
+    design: ReleaseDesign | None = None

@@ -16,6 +16,7 @@ from provenance.detection.plants.judging import Reach, judge_as_generated, judge
 from provenance.detection.plants.sensitivity import Detected, Plant, Sensitivity, plants_needed, sensitivity_of
 from provenance.detection.release.data_copying import data_copying
 from provenance.detection.release.membership_test import judge_release
+from provenance.detection.release.power import ReleaseDesign, ReleasePower, Strong, release_power
 from provenance.detection.scores.membership import SCORES, combine_by_rank, membership_scores
 from provenance.detection.scores.neighborhoods import NearestLists, Neighborhoods, neighborhoods
 from provenance.detection.seed.euclidean import check_by_distance, same_nearest
@@ -54,10 +55,13 @@ __all__ = [
     "Neighborhoods",
     "Plant",
     "Reach",
+    "ReleaseDesign",
+    "ReleasePower",
     "ReleaseTest",
     "Resampling",
     "Sensitivity",
     "ShiftCheck",
+    "Strong",
     "Sweep",
     "Threshold",
     "adaptive_alpha",
@@ -84,6 +88,7 @@ __all__ = [
     "neighborhoods",
     "plants_needed",
     "population_of_maxima",
+    "release_power",
     "roc_points",
     "same_nearest",
     "sensitivity_of",

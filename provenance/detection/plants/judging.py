@@ -67,12 +67,14 @@ class Reach:
 class JudgedPlants(Reach):
     """Plants judged one at a time, arrays (p,): ``found`` are those that (or whose originals) are established.
 
-    ``p_values`` are not rounded; ``outranks`` tells which are the smallest there can be.
+    ``p_values`` are not rounded; ``outranks`` tells which are the smallest there can be. ``scores`` are those that were
+    judged: S_u of a plant, or the score of the real image with its copy in the release.
     """
 
     found: Flags
     p_values: Float64s
     outranks: Flags
+    scores: Float64s
 
 
 def judge_as_generated(
@@ -117,7 +119,7 @@ def judge_as_generated(
         borne_out = bool(any_close) and of_control < max(1, of_test)
         found[place] = borne_out and is_close and is_found and not is_control
     sizes = np.ones(len(pairs[0][1]) + 1, dtype=np.int64)
-    return JudgedPlants(*rejection_plan(sizes, g, q), len(sizes), g, found, test[0], _smallest(test[0], g))
+    return JudgedPlants(*rejection_plan(sizes, g, q), len(sizes), g, found, test[0], _smallest(test[0], g), pairs[0][0])
 
 
 class _Added:
@@ -189,12 +191,12 @@ def judge_as_real(
     place_of = {row: place for place, row in enumerate(judged.tolist())}
     if not all(target in place_of for target in targets.tolist()):
         raise UsageError("a planted copy must be of an image that the audit judges")
-    found, p_of = np.zeros(len(targets), dtype=np.bool_), np.ones(len(targets))
+    found, p_of, score_of = np.zeros(len(targets), dtype=np.bool_), np.ones(len(targets)), np.zeros(len(targets))
     for plant, (row, target) in enumerate(zip(scores, targets.tolist(), strict=True)):
         values = rounded_scores(row)
         p_values = weighted_p_values(values[judged], values[known], weights, g)
         place = place_of[target]
-        p_of[plant] = p_values[place]
+        p_of[plant], score_of[plant] = p_values[place], values[target]
         adjusted = np.minimum(1.0, p_values * sizes[subject_codes])
         best = np.ones(m)
         np.minimum.at(best, subject_codes, adjusted)
@@ -203,7 +205,7 @@ def judge_as_real(
         found[plant] = bool(rejected) and needed <= q and not blindness(values[judged], values[known], g)
         if on_done is not None:
             on_done(plant + 1)
-    return JudgedPlants(*rejection_plan(np.sort(sizes), g, q), m, g, found, p_of, _smallest(p_of, g))
+    return JudgedPlants(*rejection_plan(np.sort(sizes), g, q), m, g, found, p_of, _smallest(p_of, g), score_of)
 
 
 def _smallest(p_values: Float64s, g: int) -> Flags:

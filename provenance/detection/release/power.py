@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import combinations
-from typing import TYPE_CHECKING
+from itertools import combinations, takewhile
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -165,17 +165,15 @@ class PowerPoint(JsonValue):
 
 @dataclass(frozen=True, slots=True)
 class PowerCurve(JsonValue):
-    """What the release test would have seen, had a share of the used images been remembered as strongly as some are.
+    """What would have been seen, had a share of the used images been remembered as strongly as some are.
 
     Attributes:
         like: What remembered images score like, in words.
         images: How many scores of such there are.
         groups: Of how many groups.
-        points: By ascending share; none where no leak could be called.
-        least_share: Seen in ``target`` of cases from there on; ``None``: not even all would be.
-        target: Such as 0.95: what the lower end of the interval must reach.
-        draws: At each share.
-        sentence: All that in plain language.
+        points: By ascending share.
+        least_share: From there on it is seen in ``target`` of cases; ``None``: not even all would be.
+        sentence: That in plain language.
     """
 
     like: str
@@ -183,28 +181,52 @@ class PowerCurve(JsonValue):
     groups: int
     points: tuple[PowerPoint, ...]
     least_share: float | None
-    target: float
-    draws: int
     sentence: str
 
 
-def power_curve(
+@dataclass(frozen=True, slots=True)
+class ReleasePower(JsonValue):
+    """What a release test would have seen.
+
+    Attributes:
+        level: Of the test.
+        target: What the lower end of an interval must reach, such as 0.95.
+        draws: At each share.
+        used_groups: Groups on the used side; ``not_used_groups`` on the other.
+        curves: In the order asked for; none where no leak whatever could be called.
+        sentence: The first curve's, and of the last one the least share.
+    """
+
+    level: float
+    target: float
+    draws: int
+    used_groups: int
+    not_used_groups: int
+    curves: tuple[PowerCurve, ...]
+    sentence: str
+
+
+class Strong(NamedTuple):
+    """Scores of remembered images: what they are like, to follow "remembered as strongly as", and their groups."""
+
+    like: str
+    scores: Numbers
+    groups: Groups | None = None
+
+
+def release_power(
     design: ReleaseDesign,
-    like: str,
-    strong: Numbers,
-    strong_groups: Groups | None = None,
+    strong: Sequence[Strong],
     *,
     shares: Sequence[float] = SHARES,
     target: float = 0.95,
     draws: int = DRAWS,
-) -> PowerCurve:
-    """The power curve of a release test, by mixing; model and assumptions in the module.
+) -> ReleasePower:
+    """The power curves of a release test, by mixing; model and assumptions in the module.
 
     Args:
         design: The test.
-        like: What remembered images score like, to follow "remembered as strongly as".
-        strong: Their scores, one or more.
-        strong_groups: Of these; ``None`` in a place: a group of its own.
+        strong: Kinds of remembered images, one or more, each of one score or more.
         shares: The grid.
         target: What the lower end of the interval of seen draws must reach.
         draws: At each share.
@@ -215,17 +237,28 @@ def power_curve(
     """
     if not 0 < target < 1 or draws < 1 or not shares or not all(0 <= share <= 1 for share in shares):
         raise UsageError("shares lie from 0 to 1, the target between them, and one draw or more is needed")
-    values = rounded_scores(strong, "strong scores")
-    codes, count = group_codes(strong_groups, len(values))
-    points: tuple[PowerPoint, ...] = ()
+    if not strong:
+        raise UsageError("no strong scores: there is no power to state")
+    curves: tuple[PowerCurve, ...] = ()
     if not design.blindness:
         used = design.groups[0]
         remembered = sorted({math.ceil(round(share * used, 9)) for share in shares})
-        seen = _seen(design, values, codes, remembered, draws)
-        points = tuple(_point(k / used, int(n), draws) for k, n in zip(remembered, seen.tolist(), strict=True))
-    least = _least(points, target)
-    sentence = _sentence(design, like, points, least, target)
-    return PowerCurve(like, len(values), count, points, least, target, draws, sentence)
+        curves = tuple(_curve(design, each, remembered, target, draws) for each in strong)
+    return ReleasePower(design.level, target, draws, *design.groups, curves, _sentence(design, curves))
+
+
+def _curve(design: ReleaseDesign, strong: Strong, remembered: list[int], target: float, draws: int) -> PowerCurve:
+    values = rounded_scores(strong.scores, "strong scores")
+    codes, count = group_codes(strong.groups, len(values))
+    seen = _seen(design, values, codes, remembered, draws).tolist()
+    points = tuple(
+        PowerPoint(round(k / design.groups[0], 9), n, n / draws, *wilson_interval(n, draws))
+        for k, n in zip(remembered, seen, strict=True)
+    )
+    reached = list(takewhile(lambda point: point.low >= target, reversed(points)))
+    least = reached[-1].share if reached else None
+    sentence = _sentence_of_curve(strong.like, points[-1], least, target)
+    return PowerCurve(strong.like, len(values), count, points, least, sentence)
 
 
 def _seen(design: ReleaseDesign, strong: Float64s, strong_codes: Int64s, remembered: list[int], draws: int) -> Int64s:
@@ -253,35 +286,27 @@ def _drawn(rng: np.random.Generator, codes: Int64s, scores: Float64s, of_donors:
     return drawn
 
 
-def _point(share: float, seen: int, draws: int) -> PowerPoint:
-    return PowerPoint(round(share, 9), seen, seen / draws, *wilson_interval(seen, draws))
-
-
-def _least(points: Sequence[PowerPoint], target: float) -> float | None:
-    least = None
-    for point in reversed(points):
-        if point.low < target:
-            break
-        least = point.share
-    return least
-
-
-def _sentence(
-    design: ReleaseDesign, like: str, points: Sequence[PowerPoint], least: float | None, target: float
-) -> str:
-    if not points:
-        return f"{design.blindness}: the release test would have seen no leak, however many images were remembered."
-    cases = f"in {100 * target:g} % of cases"
+def _sentence_of_curve(like: str, last: PowerPoint, least: float | None, target: float) -> str:
     if least is None:
-        last = points[-1]
         return (
             f"Had all used images been remembered as strongly as {like}, the release test would still not have called "
-            f"it {cases}, but in {100 * last.power:.0f} % ({100 * last.low:.0f} to {100 * last.high:.0f} %)."
+            f"it in {100 * target:g} % of cases, but in {100 * last.power:.0f} % "
+            f"({100 * last.low:.0f} to {100 * last.high:.0f} %)."
         )
     return (
         f"Had {100 * least:.3g} % or more of the used images been remembered as strongly as {like}, the release test "
-        f"would have called it {cases}."
+        f"would have called it in {100 * target:g} % of cases."
     )
+
+
+def _sentence(design: ReleaseDesign, curves: Sequence[PowerCurve]) -> str:
+    if not curves:
+        return f"{design.blindness}: the release test would have seen no leak, however many images were remembered."
+    first, last = curves[0], curves[-1]
+    if len(curves) == 1 or first.least_share == last.least_share:
+        return first.sentence
+    more = "even all would not do" if last.least_share is None else f"it takes {100 * last.least_share:.3g} %"
+    return f"{first.sentence} As strongly as {last.like}: {more}."
 
 
 def _groups(count: int) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from provenance.audit.bench import JudgedCopies
 from provenance.audit.rules.calibrated.judging import calibration_of
 from provenance.audit.scoring import is_local_score, one_thread, score_reals, takes_k, whole_scores
-from provenance.detection import judge_as_generated, judge_as_real, neighborhoods
+from provenance.detection import ReleaseDesign, judge_as_generated, judge_as_real, neighborhoods
 from provenance.detection.scores.local_memory import SINGLE, SPREAD, scores_with_each_plant
 from provenance.detection.scores.membership import REFERENCED
 from provenance.detection.scores.neighborhoods import cosine_blocks, fixed_point
@@ -80,7 +80,20 @@ def plants_beside_real(bench: PlantBench, rule: CalibratedParameters, plants: Pl
         progress=lambda share: bench.on_judged(int(share * len(targets))),
     )
     found = judge_as_real(scores, targets, judged, known, inputs.groups, q=rule.q, on_done=bench.on_judged)
-    return JudgedCopies(found.found, found.outranks, found)
+    design = _release_design(bench, rule, inputs) if claim is Role.USED else None
+    return JudgedCopies(found.found, found.outranks, found, None if design is None else found.scores, design)
+
+
+def _release_design(bench: PlantBench, rule: CalibratedParameters, inputs: ScoringInputs) -> ReleaseDesign:
+    """The release test of the audit; its scores are on record of the judged images alone, and are computed again."""
+    scores = score_reals(rule.score_name, inputs, k=rule.score_k).scores
+    role_of = bench.frozen.role_of
+    rows = [row for row, m in enumerate(bench.frozen.judged_reals) if role_of[m.image_id] is not Role.AGAINST]
+    used = [role_of[bench.frozen.judged_reals[row].image_id] is Role.USED for row in rows]
+    groups = [inputs.groups[row] for row in rows]
+    return ReleaseDesign.of(
+        scores[rows], used, groups, level=rule.level, permutations=rule.permutations, seed=rule.seed
+    )
 
 
 def is_incremental(name: str, k: int) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 
 from provenance.detection.plants.sensitivity import wilson_interval
 from provenance.detection.release.membership_test import auc_test
-from provenance.detection.release.power import PermutedAuc, ReleaseDesign, power_curve
+from provenance.detection.release.power import PermutedAuc, PowerCurve, ReleaseDesign, Strong, release_power
 from provenance.errors import UsageError
 
 
@@ -18,6 +19,10 @@ def design(used: int, others: int, images: int = 1, seed: int = 0, **more: float
     scores = np.repeat(np.random.default_rng(seed).standard_normal(used + others), images)
     codes = np.repeat(np.arange(used + others), images)
     return ReleaseDesign.of(scores, codes < used, [f"g{code:04d}" for code in codes], **more)  # type: ignore[arg-type]
+
+
+def power_curve(of: ReleaseDesign, like: str, scores: Any, groups: Any = None, /, **more: Any) -> PowerCurve:
+    return release_power(of, [Strong(like, scores, groups)], **more).curves[0]
 
 
 @pytest.mark.parametrize(("groups", "permutations", "within"), [(9, 9999, 1e-12), (30, 4999, 0.03)])
@@ -72,7 +77,7 @@ def test_a_loop_over_draws_and_the_audits_own_test_gives_the_same_curve() -> Non
         seen = 0
         for _ in range(200):
             marked = rng.choice(used, remembered, replace=False)
-            drawn = []
+            drawn: list[float] = []
             for group, size in enumerate(sizes):
                 if group in marked:
                     donor = strong[np.array(strong_groups) == rng.integers(4)]
@@ -112,17 +117,26 @@ def test_shares_are_whole_groups_upwards_and_the_least_one_is_rounded_up_to_the_
 
 
 def test_too_few_groups_see_nothing_whatever_is_remembered() -> None:
-    few = power_curve(design(2, 4), "some", [9.0])
-    assert (few.points, few.least_share) == ((), None)
+    few = release_power(design(2, 4), [Strong("some", [9.0])])
+    assert (few.curves, few.used_groups, few.not_used_groups) == ((), 2, 4)
     assert few.sentence == (
         "With 2 groups of used images and 4 of not-used ones the smallest p-value that can come out is 0.0667, above "
         "the level 0.05: the release test would have seen no leak, however many images were remembered."
     )
-    single = power_curve(design(1, 100), "some", [9.0])
+    single = release_power(design(1, 100), [Strong("some", [9.0])])
     assert single.sentence.startswith("With 1 group of used images and 100 of not-used ones there is no test: ")
     weak = power_curve(design(20, 20), "some", [0.0])
     assert weak.least_share is None
     assert "would still not have called it in 95 % of cases, but in" in weak.sentence
+
+
+def test_the_sentence_names_the_first_and_the_last_kind() -> None:
+    kinds = [Strong("these", [9.0]), Strong("those", [1.0]), Strong("the last", [0.0])]
+    both = release_power(design(20, 20), kinds)
+    assert both.sentence == f"{both.curves[0].sentence} As strongly as the last: even all would not do."
+    assert [curve.like for curve in both.curves] == ["these", "those", "the last"]
+    fewer = release_power(design(20, 20), kinds[:2])
+    assert fewer.sentence.endswith(f" As strongly as those: it takes {100 * fewer.curves[1].least_share:.3g} %.")  # type: ignore[operator]
 
 
 def test_groups_of_both_kinds_are_left_out_as_by_the_test() -> None:
@@ -135,10 +149,12 @@ def test_groups_of_both_kinds_are_left_out_as_by_the_test() -> None:
 
 def test_bad_input_is_refused() -> None:
     release = design(5, 5)
-    with pytest.raises(UsageError, match="strong scores"):
-        power_curve(release, "none", [])
-    for wrong in ({"draws": 0}, {"shares": [1.5]}, {"shares": []}, {"target": 1.0}):
+    for none in ([], [Strong("none", [])]):
+        with pytest.raises(UsageError, match="strong scores"):
+            release_power(release, none)
+    wrongs: tuple[dict[str, Any], ...] = ({"draws": 0}, {"shares": [1.5]}, {"shares": []}, {"target": 1.0})
+    for wrong in wrongs:
         with pytest.raises(UsageError, match="shares lie"):
-            power_curve(release, "some", [1.0], **wrong)  # type: ignore[arg-type]
+            power_curve(release, "some", [1.0], **wrong)
     with pytest.raises(UsageError, match="finite"):
         ReleaseDesign.of([1.0, float("nan")], [True, False], None)
