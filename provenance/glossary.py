@@ -43,6 +43,7 @@ class Term:
 
 _CALIBRATED, _SEED, _TEST = "Calibrated verdicts", "The rule mu-alpha-sigma", "Release test"
 _COPIES, _SENSITIVITY, _LOOKS = "", "Sensitivity", "Looking often"
+_POWER = "Power of the release test"
 
 GLOSSARY = (
     # what an audit concludes
@@ -170,6 +171,9 @@ GLOSSARY = (
     Term("sensitivity", "share, 0 to 1",
          "Which share of planted copies of each kind this audit finds.", _SENSITIVITY),
     Term("in all", "", "What the audit would have seen, in a sentence.", _SENSITIVITY),
+    Term("least share", "% of the used images",
+         "So many would have to be remembered as strongly as these, for the release test to call a leak in 95 % of "
+         "cases.", _POWER),
     # how to check it
     Term("verdict digest", "sha256",
          "Over what was judged, by what, and every verdict: the same vectors give the same.", "The verdict digest"),

@@ -78,6 +78,8 @@ def print_recorded(recorded: Sequence[SensitivityRecord]) -> None:
         rows = latest.result["rows"]
         named = ((f"{row['kind']} {row['strength']:g}" if row["strength"] else row["kind"], row) for row in rows)
         found["shares"] = ", ".join(f"{name}: {row['share']:.2f}" for name, row in named)
+        if power := latest.result.get("power"):  # not in older records
+            found["release test"] = power["sentence"]
         print_facts(found, title=f"sensitivity ({len(recorded):,} measured)")
 
 
@@ -102,8 +104,20 @@ def print_sensitivity(found: SensitivityResult) -> None:
             f"{reach.k_min:,} of {reach.subject_groups:,} subject groups, with {reach.calibration_groups:,} "
             f"calibration groups; {reach.sufficient_groups:,} would show a single copy"
         )
+    if report.power is not None:
+        facts["release test"] = report.power.sentence
     print_facts(facts, title="sensitivity")
+    if report.power is not None and report.power.curves:
+        print_table(
+            ("as strongly as", "scores", "groups", "least share"),
+            [(c.like, c.images, c.groups, _least(c.least_share)) for c in report.power.curves],
+            title=f"share of used images with which a leak is called in {report.power.target:.0%} of cases",
+        )
     warn(*report.notes)
+
+
+def _least(share: float | None) -> str:
+    return "not even all" if share is None else f"{100 * share:.3g} %"
 
 
 def _cells(row: dict[str, Any], *, ranked: bool) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from provenance.detection import AdaptiveAlpha, ChanceBand, Estimate, Metrics, Resampling
+from provenance.detection import AdaptiveAlpha, ChanceBand, Estimate, Metrics, ReleasePower, Resampling
 from provenance.detection.metrics.comparison import McNemar
 from provenance.documents.document import Document, Number, at
 from provenance.documents.rows import PlantRow, SweepRow
@@ -140,6 +140,7 @@ class SensitivityFigures(Document):
     unreadable: Number
     unusable: int
     notes: tuple[str, ...]
+    power: ReleasePower | None
 
 
 class UnreadableImage(Document):

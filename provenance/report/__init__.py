@@ -16,7 +16,7 @@ from provenance.report.content import (
 from provenance.report.drawing import Drawing
 from provenance.report.evaluation import Curve, draw_calibration, draw_histogram, draw_roc
 from provenance.report.page import render
-from provenance.report.sensitivity import ShareLine, draw_sensitivity
+from provenance.report.sensitivity import PowerLine, ShareLine, draw_power, draw_sensitivity
 from provenance.report.sweep import SweepCurves, draw_sweep
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "HeatMap",
     "Neighborhood",
     "Picture",
+    "PowerLine",
     "ReportContent",
     "RoleLine",
     "RulePart",
@@ -34,6 +35,7 @@ __all__ = [
     "SweepCurves",
     "draw_calibration",
     "draw_histogram",
+    "draw_power",
     "draw_roc",
     "draw_sensitivity",
     "draw_sweep",

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from provenance.report.figure import histogram
 from provenance.report.heat import edges, heat_cells
 from provenance.report.pvalues import p_value_figure
+from provenance.report.sensitivity import power_figure
 from provenance.vocabulary import Role, Subject
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["p_value_figure"] = lambda series, q: Markup(p_value_figure(series, q))  # noqa: S704 - likewise
+    for draw in (p_value_figure, power_figure):
+        environment.globals[draw.__name__] = lambda *given, draw=draw: Markup(draw(*given))  # noqa: S704 - likewise
     environment.filters |= {
         "edges": edges,
         "heat_cells": heat_cells,

@@ -11,19 +11,20 @@ from provenance.audit.bench import JudgedCopies, PlantBench
 from provenance.audit.evidence import Vectors
 from provenance.audit.inputs import CANDIDATES
 from provenance.audit.plan import planned_again
-from provenance.detection import Plant, plants_needed, sensitivity_of
+from provenance.detection import Plant, Strong, plants_needed, release_power, sensitivity_of
 from provenance.errors import UsageError
 from provenance.ingest import Progress
 from provenance.logs import room, step
 from provenance.sensitivity.planting import EmbeddedPlants, Planting, chosen_originals, release_format
 from provenance.sensitivity.values import SensitivityReport, SensitivityRequest
 from provenance.version import __version__
-from provenance.vocabulary import Label, Role, Subject
+from provenance.vocabulary import Label, Outcome, Role, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from provenance.audit import Policy
+    from provenance.detection import Detected, ReleasePower
     from provenance.embedding import Backbone
     from provenance.ingest import OnProgress
     from provenance.installation import Installation
@@ -76,7 +77,8 @@ def run_sensitivity(
     judged = plan.policy.rule.judge_plants(bench, planted)
     seconds = {"embedding": round(embedded - clock, 3), "scoring": round(time.monotonic() - embedded, 3)}
     report = _report(bench, request, planted, judged, (originals, found_without), form, seconds)
-    report = replace(report, notes=_notes(report, bench, plan.policy, role, others))
+    power = _power(bench, planted, judged, report.rows)
+    report = replace(report, power=power, notes=_notes(report, bench, plan.policy, role, others))
     catalog.record_sensitivity(report.audit_id, {**report.figures(), "software_version": __version__})
     return report
 
@@ -164,6 +166,34 @@ def _plants(planted: EmbeddedPlants, found: Any) -> list[Plant]:
         Plant(kind.name, kind.strength, is_found, similarity, original.group_key)
         for kind, original, similarity, is_found in rows
     ]
+
+
+def _power(
+    bench: PlantBench, planted: EmbeddedPlants, judged: JudgedCopies, rows: Sequence[Detected]
+) -> ReleasePower | None:
+    """Of the release test, where there is one: had images been remembered like those found, or like kinds of plants."""
+    if judged.design is None or judged.scores is None:
+        return None
+    strong = _established(bench)
+    for row in rows:
+        places = [
+            place for place, kind in enumerate(planted.kinds) if (kind.name, kind.strength) == (row.kind, row.strength)
+        ]
+        groups = [planted.originals[place].group_key for place in places]
+        strong.append(Strong(f"a planted copy ({row.name})", judged.scores[places], groups))
+    bench.on_step(f"drawing {len(strong):,} power curves of the release test")
+    return release_power(judged.design, strong)
+
+
+def _established(bench: PlantBench) -> list[Strong]:
+    """Of a leak that is established: the used images that are, or all of them where none is."""
+    if bench.record.findings.outcome is not Outcome.LEAK_ESTABLISHED:
+        return []
+    used = [(bench.verdicts[member.image_key], member.group_key) for member in bench.frozen.reals[Role.USED]]
+    found = [(verdict, group) for verdict, group in used if verdict.label is Label.ESTABLISHED]
+    images = "the 1 image established here" if len(found) == 1 else f"the {len(found):,} images established here"
+    scores, groups = zip(*((verdict.score, group) for verdict, group in found or used), strict=True)
+    return [Strong(images if found else "the images claimed used are here as a whole", scores, groups)]
 
 
 def _notes(report: SensitivityReport, bench: PlantBench, policy: Policy, role: Role, others: int) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from provenance.vocabulary import DEFAULT_PLANTS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from provenance.detection import Detected, Sensitivity
+    from provenance.detection import Detected, ReleasePower, Sensitivity
     from provenance.vocabulary import Rejection
 
 ROW_COLUMNS = tuple(PlantRow.model_fields)
@@ -63,6 +63,7 @@ class SensitivityReport:
             are not what is judged.
         unreadable: Images that could not be read again, each once.
         unusable: Plants for which the backbone gave no vector.
+        power: What the release test would have seen; ``None`` without one.
         notes: What a person should know.
         seconds: ``embedding`` (reading, planting, vectors), ``scoring``.
     """
@@ -85,6 +86,7 @@ class SensitivityReport:
     unusable: int
     notes: tuple[str, ...]
     seconds: dict[str, float]
+    power: ReleasePower | None = None
 
     @property
     def rows(self) -> tuple[Detected, ...]:

@@ -1,11 +1,11 @@
-"""A sensitivity as files: JSON, its rows as CSV, and the figure."""
+"""A sensitivity as files: JSON, its rows as CSV, and the figures."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from provenance import files
-from provenance.report import ShareLine, draw_sensitivity
+from provenance.report import ShareLine, draw_power, draw_sensitivity
 from provenance.sensitivity.values import ROW_COLUMNS
 from provenance.vocabulary import Subject
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from provenance.report import Drawing
     from provenance.sensitivity.values import SensitivityReport
 
-REPORT_FILE, ROWS_FILE, FIGURE = "sensitivity.json", "sensitivity.csv", "sensitivity"
-FILES = (REPORT_FILE, ROWS_FILE, f"{FIGURE}.svg", f"{FIGURE}.png")
+REPORT_FILE, ROWS_FILE, FIGURE, POWER = "sensitivity.json", "sensitivity.csv", "sensitivity", "power"
+FILES = (REPORT_FILE, ROWS_FILE, *(f"{name}.{end}" for name in (FIGURE, POWER) for end in ("svg", "png")))
 
 
 def require_free(folder: Path, *, replace: bool = False) -> None:
@@ -29,7 +29,9 @@ def require_free(folder: Path, *, replace: bool = False) -> None:
 
 
 def write_sensitivity(report: SensitivityReport, folder: Path, *, replace: bool = False) -> tuple[Path, ...]:
-    """Write ``sensitivity.json``, ``sensitivity.csv`` and the figure (SVG and PNG) into a folder, which is made.
+    """Write ``sensitivity.json``, ``sensitivity.csv`` and the figures (SVG and PNG) into a folder, which is made.
+
+    ``power`` is the figure of the release test, where there is one that could have called a leak.
 
     Raises:
         ConflictError: If a file is there and may not be replaced.
@@ -37,8 +39,11 @@ def write_sensitivity(report: SensitivityReport, folder: Path, *, replace: bool 
     """
     drawing = drawn(report)
     rows = files.csv_bytes(ROW_COLUMNS, report.table())
-    contents = (files.json_bytes(report.to_json()), rows, drawing.svg, drawing.png)
-    return files.write_files(folder, dict(zip(FILES, contents, strict=True)), replace=replace)
+    contents = [files.json_bytes(report.to_json()), rows, drawing.svg, drawing.png]
+    if report.power is not None and report.power.curves:
+        power = draw_power(report.power.curves, report.power.level, report.power.target)
+        contents += [power.svg, power.png]
+    return files.write_files(folder, dict(zip(FILES, contents, strict=False)), replace=replace)
 
 
 def drawn(report: SensitivityReport) -> Drawing:

@@ -121,6 +121,43 @@ def test_the_copied_real_image_is_found_by_its_parts(world: Workspace) -> None:
     assert again.report.table() != other.report.table()
 
 
+def test_the_release_test_has_its_power_curves(world: Workspace, tmp_path: Path) -> None:
+    audit = calibrated(world, "real", 0.05)
+    found = world.sensitivity(audit, plants=20, kinds=["exact", "noise:1000"])
+    power = found.report.power
+    assert power is not None
+    assert (power.used_groups, power.not_used_groups, power.level) == (80, 60, 0.05)
+    exact, noise = power.curves
+    assert [(curve.like, curve.images) for curve in power.curves] == [
+        ("a planted copy (exact)", 20),
+        ("a planted copy (noise 1000)", 20),
+    ]
+    assert exact.least_share is not None
+    assert exact.least_share < 0.5
+    assert noise.least_share is None or noise.least_share > 2 * exact.least_share
+    assert power.sentence.startswith(f"Had {100 * exact.least_share:.3g} % or more of the used images been remembered")
+    assert world.catalog.sensitivities(audit.audit.audit_id)[-1].result["power"] == power.to_json()
+    assert [file.name for file in found.write(tmp_path / "out")][4:] == ["power.svg", "power.png"]
+    page = world.report(audit, tmp_path / "report.html").read_text()
+    assert power.sentence in page
+    assert "power-figure-title" in page
+    assert calibrated(world, "generated", 0.2).audit.findings.release_test_json is None
+    assert world.sensitivity(calibrated(world, "generated", 0.2), plants=2, kinds="exact").report.power is None
+
+
+def test_of_a_leak_that_is_established_images_found_come_first(world: Workspace, tmp_path: Path) -> None:
+    world.ingest(save_textures(tmp_path / "leaky", range(40)), release="leaky", generator="l")
+    audit = world.audit("leaky", used="used", not_used="alike", rule="calibrated", subject="real", fdr=0.2)
+    established = audit.audit.counts["established"]
+    assert audit.audit.findings.outcome == "leak_established"
+    assert established > 20
+    power = world.sensitivity(audit, plants=5, kinds="exact").report.power
+    assert power is not None
+    first = power.curves[0]
+    assert (first.like, first.images) == (f"the {established:,} images established here", established)
+    assert first.least_share is not None
+
+
 def tables(workspace: Workspace) -> dict[str, list[tuple[Any, ...]]]:
     engine = create_engine(workspace.catalog_url)
     with engine.connect() as connection:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from provenance.detection import ReleasePower
 from provenance.findings import CalibratedFindings
 from provenance.report import RulePart, Series
 from provenance.vocabulary import Label, Role
@@ -30,6 +31,7 @@ class CalibratedPart:
         established: The first of the established images: those of unknown use, then by q-value.
         names: Of these, by image_key, where they have not been erased.
         sensitivity: What was last measured of what the audit would have seen; ``None`` where it never was.
+        power: Of the release test, likewise.
     """
 
     found: CalibratedFindings
@@ -37,6 +39,7 @@ class CalibratedPart:
     established: Sequence[StoredVerdict]
     names: Mapping[str, str]
     sensitivity: Mapping[str, Any] | None
+    power: ReleasePower | None
 
 
 def drawn(workspace: Installation, audit: AuditRecord, verdicts: Sequence[StoredVerdict]) -> RulePart:
@@ -51,12 +54,14 @@ def drawn(workspace: Installation, audit: AuditRecord, verdicts: Sequence[Stored
         key=lambda v: (v.subject_role is Role.USED, v.q_value, v.p_value, -(v.score or 0), v.image_id or v.image_key),
     )[:MAX_ESTABLISHED]
     dataset_ids = [row.dataset_id for row in workspace.catalog.audit_datasets(audit.audit_id)]
-    measured = workspace.catalog.sensitivities(audit.audit_id)
+    measured = [each.result for each in workspace.catalog.sensitivities(audit.audit_id)]
+    latest: Mapping[str, Any] = measured[-1] if measured else {}
     own = CalibratedPart(
         audit.findings.own_as(CalibratedFindings),
         tuple(series for series in p_values if series.values),
         established,
         workspace.catalog.names_of(dataset_ids, [v.image_key for v in established]),
-        measured[-1].result if measured else None,
+        latest or None,
+        ReleasePower.from_json(latest["power"]) if latest.get("power") else None,
     )
     return RulePart(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"), own)
