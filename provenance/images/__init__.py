@@ -5,6 +5,7 @@ in any process, into pixels and facts, or into the rejection that says what was 
 """
 
 from provenance.images.entries import rejection_of
+from provenance.images.identity import IdentityOrder, identities_of
 from provenance.images.pixels import HASH_BITS, PERCEPTUAL_HASH, perceptual_hash, png_bytes
 from provenance.images.plants import (
     DEFAULT_KINDS,
@@ -35,6 +36,7 @@ __all__ = [
     "HASH_BITS",
     "OTHER_BYTES",
     "PERCEPTUAL_HASH",
+    "IdentityOrder",
     "Outcome",
     "PlantKind",
     "PlantOrder",
@@ -44,6 +46,7 @@ __all__ = [
     "RecordedImage",
     "ReleaseFormat",
     "Reread",
+    "identities_of",
     "items_at",
     "jpeg_tables_of",
     "kinds_named",

@@ -223,12 +223,17 @@ def jpeg_quality(tables: Sequence[Sequence[int]]) -> int | None:
 def jpeg_tables_of(recorded: RecordedImage, settings: PreparationSettings) -> tuple[tuple[tuple[int, ...], ...], int]:
     """Quantisation tables and subsampling of a recorded JPEG file; empty and -1 if no place still holds it."""
     reread = read_again(recorded, settings)
-    if isinstance(reread, Reread):
-        with Image.open(io.BytesIO(reread.data)) as image:
-            if isinstance(image, JpegImagePlugin.JpegImageFile):
-                tables = tuple(tuple(table) for table in image.quantization.values())
-                return tables, JpegImagePlugin.get_sampling(image)
-    return (), -1
+    return jpeg_tables_in(reread.data) if isinstance(reread, Reread) else ((), -1)
+
+
+def jpeg_tables_in(data: bytes) -> tuple[tuple[tuple[int, ...], ...], int]:
+    """Quantisation tables and subsampling of a JPEG file's bytes; empty and -1 of other ones."""
+    if not data.startswith(b"\xff\xd8"):
+        return (), -1
+    with Image.open(io.BytesIO(data)) as image:
+        if not isinstance(image, JpegImagePlugin.JpegImageFile):
+            return (), -1
+        return tuple(tuple(table) for table in image.quantization.values()), JpegImagePlugin.get_sampling(image)
 
 
 @dataclass(frozen=True, slots=True)

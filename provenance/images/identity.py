@@ -1,0 +1,99 @@
+"""Whether a real image gives a generated one, pixel by pixel, once it has its size, channels and file format.
+
+The real image's canonical pixels are made grey where the generated image is grey, brought to its size by each of
+Pillow's filters and, where the generated image is a JPEG file, written and read by its own quantisation tables. If one
+of these differs nowhere by more than one level from the generated image, the two are the same picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from provenance.images.frames import rgb_of
+from provenance.images.plants import ReleaseFormat, jpeg_tables_in, through_format
+from provenance.images.prepare import Reread, read_again
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from provenance.images.frames import Pixels
+    from provenance.images.prepare import PreparationSettings, RecordedImage
+    from provenance.vocabulary import Resolution
+
+TOLERANCE = 1
+"""Levels by which two roundings of one value may differ."""
+
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "Hamming": Image.Resampling.HAMMING,
+    "bicubic": Image.Resampling.BICUBIC,
+    "Lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityOrder:
+    """A generated image, and the real ones that may be it."""
+
+    generated: RecordedImage
+    reals: tuple[RecordedImage, ...]
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.generated.name
+
+
+def identities_of(order: IdentityOrder, *, settings: PreparationSettings) -> dict[str, str]:
+    """The real images that give the generated one, by image_id, and how, in words. Runs in a worker process.
+
+    An image that can't be read again is none of them, and so is one without any structure: all of one level.
+    """
+    generated = read_again(order.generated, settings)
+    if not isinstance(generated, Reread) or not np.ptp(generated.frame.pixels):
+        return {}
+    found = {}
+    for recorded in order.reals:
+        real = read_again(recorded, settings)
+        if isinstance(real, Reread) and (how := same_picture(generated, real)):
+            found[recorded.image_id] = how
+    return found
+
+
+def same_picture(generated: Reread, real: Reread) -> str:
+    """How the real image gives the generated one, in words; '': it doesn't."""
+    shown = generated.frame.pixels
+    grey = shown.ndim == 2 or bool((shown == shown[..., :1]).all())
+    form = _form_of(generated, grey=grey)
+    wanted = shown if not grey or shown.ndim == 2 else shown[..., 0]
+    image = Image.fromarray(real.frame.pixels).convert("L" if grey else "RGB")
+    for size_words, sized in _at_size(image, (form.width, form.height)):
+        for made, format_words in ((sized, ""), (through_format(sized, form), f", written as {form.file_format}")):
+            if _equal(made, wanted):
+                return f"the same pixels{size_words}{format_words}"
+    return ""
+
+
+def _at_size(image: Image.Image, size: Resolution) -> Iterator[tuple[str, Pixels]]:
+    """The image brought to a size by each filter, with what was done in words; where it has that size, as it is."""
+    if image.size == size:
+        yield "", np.asarray(image)
+        return
+    for name, way in FILTERS.items():
+        yield f", brought to {size[0]}x{size[1]} ({name})", np.asarray(image.resize(size, way))
+
+
+def _equal(made: Pixels, wanted: Pixels) -> bool:
+    made, wanted = (made, wanted) if made.ndim == wanted.ndim else (rgb_of(made), rgb_of(wanted))
+    return bool((np.abs(made.astype(np.int16) - wanted) <= TOLERANCE).all())
+
+
+def _form_of(generated: Reread, *, grey: bool) -> ReleaseFormat:
+    height, width = generated.frame.pixels.shape[:2]
+    return ReleaseFormat(width, height, grey, generated.frame.picture.file_format, *jpeg_tables_in(generated.data))
