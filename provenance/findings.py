@@ -421,3 +421,93 @@ class CalibratedFindings(JsonValue):
     reference_release: ReferenceRelease | None = field(default=None, metadata=LEFT_OUT)
     shift: ShiftCheck = ShiftCheck((), 0.05, ())
     sensitivity: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FalseMatchRate(JsonValue):
+    """How often real images of different groups agree as much.
+
+    Attributes:
+        threshold: The agreement: the least of those called copies by it, or what would have been called one.
+        value: Share of the groups.
+        upper: Its one-sided 95 % bound (Clopper and Pearson).
+        groups: How many were held against others.
+        twins: Images beyond the bound of near-twins, which are left out.
+    """
+
+    threshold: float
+    value: float
+    upper: float
+    groups: int
+    twins: int
+
+
+@dataclass(frozen=True, slots=True)
+class TailFigures(JsonValue):
+    """The model of the highest calibration scores, on Fisher's scale (``provenance.detection.copies.tail``).
+
+    Attributes:
+        refused: Why it may not speak; empty: it may.
+        threshold: Above which it speaks; ``None`` where it is refused, like all that follows.
+        excesses: Of the calibration groups above it, ascending.
+        shape: Of the generalised Pareto distribution fitted to them.
+        mean_excess: Of the exponential distribution.
+        fit_p: Of the Anderson-Darling test; small: it doesn't fit.
+    """
+
+    refused: str
+    threshold: float | None = None
+    excesses: tuple[float, ...] = ()
+    shape: float | None = None
+    mean_excess: float | None = None
+    fit_p: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CopyCalibration(JsonValue):
+    """What agreement was held against.
+
+    Attributes:
+        never_used: By images known not to be used; else by real ones against those of other groups (impostors).
+        images: How many were searched.
+        groups: That calibrate.
+        twins_known: Images left out as near-twins of a candidate by hash and embedding.
+        twins_by_score: Others left out because they agree as only a near-twin does.
+        sufficient_groups: With which a single copy among so many images would be established without a model.
+        tail: The model for what lies beyond all of them.
+    """
+
+    never_used: bool
+    images: int
+    groups: int
+    twins_known: int
+    twins_by_score: int
+    sufficient_groups: int
+    tail: TailFigures
+
+
+@dataclass(frozen=True, slots=True)
+class CopiesFindings(JsonValue):
+    """What the rule ``copies`` finds beside labels and outcome.
+
+    Attributes:
+        q: Level of the false discovery rate of copies, and of part copies.
+        established: Images by how they are known to be copies, or part copies.
+        of_not_used: Copies whose source is claimed not to have been used.
+        ambiguous: Copies whose best source of another group agrees nearly as well.
+        whole: How wholes were calibrated; ``None``: by nothing.
+        part: How pieces were; likewise.
+        false_match_rate: ``None`` where there are no impostors.
+        pixels_space: The ``space_id`` of the grey levels that were compared.
+        guarantee: What its statements are worth, in plain language.
+    """
+
+    q: float
+    established: Mapping[str, int] = field(default_factory=dict)
+    of_not_used: int = 0
+    ambiguous: int = 0
+    whole: CopyCalibration | None = None
+    part: CopyCalibration | None = None
+    false_match_rate: FalseMatchRate | None = None
+    pixels_space: str = ""
+    guarantee: str = ""

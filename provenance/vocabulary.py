@@ -124,6 +124,7 @@ class RuleName(StrEnum):
     MU_ALPHA_SIGMA = "mu-alpha-sigma"
     LOGISTIC = "logistic"
     CALIBRATED = "calibrated"
+    COPIES = "copies"
 
 
 class Population(StrEnum):

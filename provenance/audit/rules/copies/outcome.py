@@ -1,0 +1,113 @@
+"""What an audit of copies concludes for its release, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from provenance.vocabulary import Established, Label, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from provenance.findings import CopiesFindings, CopyCalibration
+
+_BY = {
+    Established.IDENTITY: "by identity (the same file or pixels: a fact)",
+    Established.CONFORMAL: "by agreement above what never-used images reach (conformal p-values)",
+    Established.TAIL: "by a model of the highest agreement of never-used images (tail)",
+    Established.VERIFICATION: "by agreement that real images of different groups do not reach (verification)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """Outcome, why in plain words, and what a person should know beside."""
+
+    outcome: Outcome
+    reason: str
+    notes: tuple[str, ...]
+
+
+def concluded(found: CopiesFindings, labels: Mapping[Label, int]) -> Conclusion:
+    """A copy is a leak; what can't be told is inconclusive; else nothing was seen, which is not "no copy"."""
+    copies, parts, unclear = (labels.get(each, 0) for each in (Label.COPY, Label.PART_COPY, Label.INCONCLUSIVE))
+    total = sum(labels.values())
+    if copies or parts:
+        outcome, reason = Outcome.LEAK_ESTABLISHED, _leak(found, copies, parts, total)
+    elif unclear:
+        outcome, reason = Outcome.INCONCLUSIVE, _unclear(found, unclear, total)
+    else:
+        outcome = Outcome.LEAK_NOT_ESTABLISHED
+        reason = f"No copy was seen among {total:,} generated images. That does not show that there is none."
+    return Conclusion(outcome, reason, tuple(_notes(found, unclear if copies or parts else 0)))
+
+
+def _leak(found: CopiesFindings, copies: int, parts: int, total: int) -> str:
+    named = [words for words in (_named(copies, "copy", "copies"), _named(parts, "part copy", "part copies")) if words]
+    are = "is" if copies + parts == 1 else "are"
+    how = [f"{found.established[by.value]:,} {words}" for by, words in _BY.items() if found.established.get(by.value)]
+    first = f"{' and '.join(named)} of real images {are} among {total:,} generated ones"
+    return f"{first[0].upper()}{first[1:]}: {'; '.join(how)}."
+
+
+def _named(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}" if count else ""
+
+
+def _unclear(found: CopiesFindings, unclear: int, total: int) -> str:
+    if found.whole is None or not found.whole.groups:
+        return (
+            f"Nothing calibrates: no image that is known not to be used, and too few groups of real ones. Of {total:,} "
+            "generated images none is identical to a real one; no more can be told."
+        )
+    stand = "1 generated image stands" if unclear == 1 else f"{unclear:,} generated images stand"
+    return (
+        f"{stand} out of all {found.whole.groups:,} calibration groups, which are too few to call that a copy "
+        f"among {total:,}: look at them. {found.whole.sufficient_groups:,} groups would tell without a model."
+    )
+
+
+def guarantee(whole: CopyCalibration | None) -> str:
+    """What statements beyond identity are worth."""
+    if whole is None:
+        return "Identity alone is stated here; it has no error rate."
+    if not whole.never_used:
+        return (
+            "No never-used image calibrates: a verified copy agrees more than real images of different groups do. That "
+            "holds as far as generated images that copy nothing agree no more with real ones than those do."
+        )
+    return (
+        "The error rate holds on average over draws of the never-used images, and as far as generated images that copy "
+        "nothing agree no more with real ones than never-used images do; by the tail, as far as its model holds."
+    )
+
+
+def _notes(found: CopiesFindings, unclear: int) -> list[str]:
+    notes = [] if not unclear else [f"{unclear:,} more stand out of all calibration and can't be told: look at them."]
+    if found.of_not_used:
+        are = "1 copy is" if found.of_not_used == 1 else f"{found.of_not_used:,} copies are"
+        notes.append(f"{are} of an image that is claimed not to have been used: the claim is contradicted.")
+    if found.ambiguous:
+        notes.append(
+            f"{found.ambiguous:,} copies agree nearly as well with an image of another group: either may be the source."
+        )
+    for name, each in (("copies", found.whole), ("part copies", found.part)):
+        if each is not None:
+            notes += _calibration_notes(name, each)
+    if found.whole is not None:
+        notes.append(found.guarantee)
+    return notes
+
+
+def _calibration_notes(name: str, found: CopyCalibration) -> list[str]:
+    notes = []
+    if twins := found.twins_known + found.twins_by_score:
+        kind = "never-used images" if found.never_used else "real images"
+        notes.append(
+            f"Of {name}: {twins:,} of {found.images:,} {kind} are left out of the calibration as near-twins of others "
+            f"({found.twins_known:,} known, {found.twins_by_score:,} by their agreement)."
+        )
+    if found.tail.refused:
+        notes.append(f"Of {name}, no model speaks beyond {found.groups:,} calibration groups: {found.tail.refused}")
+    return notes

@@ -1,0 +1,75 @@
+"""Everything in which the rule ``copies`` differs from others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from provenance.audit.rule import Rule
+from provenance.audit.rules.copies.judging import LABELS, judge_copies
+from provenance.audit.rules.copies.parameters import CopiesParameters
+from provenance.errors import UsageError
+from provenance.findings import CopiesFindings
+from provenance.vocabulary import Established, Label, RuleName, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from provenance.audit.bench import Bench
+    from provenance.audit.evidence import SubjectEvidence
+    from provenance.audit.rule import Judgement
+    from provenance.findings import CopyCalibration
+    from provenance.records import AuditRecord
+
+
+@dataclass(frozen=True, slots=True)
+class CopiesRule(CopiesParameters, Rule):
+    """Copy, part copy, inconclusive or no copy seen, of generated images (docs/method.md)."""
+
+    name: ClassVar[RuleName] = RuleName.COPIES
+    options: ClassVar[Mapping[str, str]] = {"q": "--fdr"}
+    calibrates: ClassVar[bool] = True
+    labels: ClassVar[tuple[Label, ...]] = LABELS
+    score_axis: ClassVar[str] = "agreement with the best source (no unit; 1 = the same structure)"
+
+    def check_subject(self, subject: Subject) -> None:
+        """See ``Rule``."""
+        if subject is not Subject.GENERATED:
+            raise UsageError(
+                "copies are looked for among generated images", hint="leave --subject out, or judge by another rule"
+            )
+
+    def judge(self, bench: Bench, subjects: Sequence[SubjectEvidence]) -> Judgement:
+        """Labels with sources, and the outcome for the release."""
+        return judge_copies(bench, self, subjects)
+
+    @classmethod
+    def symbol(cls, _parameters: Mapping[str, Any]) -> str:
+        """See ``Rule``."""
+        return "agreement"
+
+    @classmethod
+    def facts(cls, audit: AuditRecord) -> dict[str, str]:
+        """See ``Rule``: how copies are known, and what they were held against."""
+        found = audit.findings.own_as(CopiesFindings)
+        by = [f"{found.established[how.value]:,} by {how.value}" for how in Established if found.established.get(how)]
+        facts = {"established": ", ".join(by) or "none"}
+        for name, each in (("calibration", found.whole), ("of parts", found.part)):
+            if each is not None:
+                facts[name] = f"{_calibration(each)}; FDR {found.q:g}"
+        if found.whole is not None:
+            tail = found.whole.tail.refused or f"fits (p = {found.whole.tail.fit_p:.2f}), a model"
+            facts["tail"] = tail
+        if (rate := found.false_match_rate) is not None:
+            facts["false matches"] = (
+                f"{rate.value:.4f} of {rate.groups:,} groups of real images agree by {rate.threshold:.3f} or more "
+                f"(at most {rate.upper:.4f})"
+            )
+        return facts
+
+
+def _calibration(found: CopyCalibration) -> str:
+    kind = "never-used" if found.never_used else "other real"
+    twins = found.twins_known + found.twins_by_score
+    return f"{found.groups:,} groups of {found.images:,} {kind} images, {twins:,} near-twins left out"

@@ -1,0 +1,235 @@
+"""Audits of copies through the command line: identity, altered copies, pieces, never-used images, what is missing."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from provenance import Workspace
+from provenance.vocabulary import Established, Label, Outcome
+from tests.runner import answer, refused, run
+from tests.unit.detection.copies.pictures import moved, slices
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from provenance.records import StoredCopySource, StoredVerdict
+
+WHOLE = "patches-16-16@16"
+USED, FRESH, STRANGERS, EDGE = 60, 80, 24, 96
+BY_IDENTITY = {"bytes": 0, "resaved": 1, "resized": 2, "jpeg": 3, "grey-as-rgb": 9}
+ALTERED = {"flip": 4, "turned": 5, "cropped": 6}
+SETS = {
+    "used": ("--set", "used", "--membership", "used"),
+    "fresh": ("--set", "fresh", "--membership", "not-used"),
+    "release": ("--release", "rel", "--generator", "g"),
+}
+
+
+def save(folder: Path, images: np.ndarray[Any, Any], prefix: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(images):
+        Image.fromarray(image.round().astype(np.uint8)).save(folder / f"{prefix}{number:03d}.png")
+
+
+def release(root: Path, used: np.ndarray[Any, Any]) -> None:
+    """Strangers, and used images again: as files, as pixels, altered, and in pieces."""
+    folder = root / "release"
+    save(folder, slices(STRANGERS, seed=3), "stranger")
+    (folder / "bytes.png").write_bytes((root / "used" / "u000.png").read_bytes())
+    written = used.round().astype(np.uint8)
+    files = {name: Image.fromarray(written[row]) for name, row in (BY_IDENTITY | ALTERED).items()}
+    files["resaved"].save(folder / "resaved.png", compress_level=0)
+    files["resized"].resize((64, 64), Image.Resampling.BICUBIC).save(folder / "resized.png")
+    files["jpeg"].resize((64, 64), Image.Resampling.LANCZOS).save(folder / "jpeg.jpg", quality=70)
+    files["grey-as-rgb"].convert("RGB").save(folder / "grey-as-rgb.png")
+    files["flip"].transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "flip.png")
+    save(folder, moved(used[5], rotation=6)[None], "turned")
+    cropped = files["cropped"].resize((EDGE, EDGE), Image.Resampling.BILINEAR, box=(5, 5, 91, 91))
+    cropped.save(folder / "cropped.png")
+    collage = slices(1, seed=4, edge=EDGE)[0]
+    collage[24:72, 16:48], collage[24:72, 48:80] = used[7, 24:72, 16:48], used[8, 24:72, 48:80]
+    save(folder, collage[None], "collage")
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("copies")
+    used = slices(USED, seed=1, edge=EDGE)
+    save(root / "used", used, "u")
+    save(root / "fresh", slices(FRESH, seed=2, edge=EDGE), "f")
+    release(root, used)
+    return root
+
+
+def made(root: Path, layout: Path, *parts: str) -> Path:
+    workspace = root / "ws"
+    run(workspace, "init")
+    with (workspace / "provenance.toml").open("a") as file:
+        file.write("\nworkers = 0\n")
+    for part in parts or SETS:
+        run(workspace, "ingest", str(layout / part), *SETS[part], "--backbone", WHOLE)
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def workspace(layout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("audited"), layout)
+
+
+Judged = dict[str, tuple["StoredVerdict", "list[StoredCopySource]"]]
+
+
+def judged(workspace: Path, audit_id: str) -> tuple[Judged, Mapping[str, str]]:
+    """Verdict and sources by the generated image's name; and the names of all images by key."""
+    with Workspace.open(workspace) as opened:
+        catalog = opened.catalog
+        verdicts, sources = catalog.verdicts(audit_id), catalog.sources_of(audit_id)
+        keys = [v.image_key for v in verdicts] + [s.image_key for each in sources.values() for s in each]
+        datasets = [row.dataset_id for row in catalog.audit_datasets(audit_id)]
+        release = catalog.audit(audit_id).dataset_id
+        of_release = catalog.names_of([release], [v.image_key for v in verdicts])
+        names = catalog.names_of([each for each in datasets if each != release], keys)
+    found = {of_release[v.image_key].partition(".")[0]: (v, sources.get(v.image_key, [])) for v in verdicts}
+    return {name.rstrip("0"): each for name, each in found.items()}, names
+
+
+@pytest.fixture(scope="module")
+def audited(workspace: Path) -> dict[str, Any]:
+    found: dict[str, Any] = answer(
+        workspace, "audit", "rel", "--rule", "copies", "--used", "used", "--not-used", "fresh"
+    )
+    return found
+
+
+def test_identity_is_a_fact_whatever_the_file(workspace: Path, audited: dict[str, Any]) -> None:
+    found, names = judged(workspace, audited["audit_id"])
+    for name, row in BY_IDENTITY.items():
+        verdict, sources = found[name]
+        assert verdict.label is Label.COPY, name
+        assert (names[sources[0].image_key], sources[0].established_by) == (f"u{row:03d}.png", Established.IDENTITY)
+    words = {name: found[name][1][0].transformation for name in BY_IDENTITY}
+    assert words["bytes"] == "the same file"
+    assert words["resaved"] == words["grey-as-rgb"] == "the same pixels"
+    assert words["resized"] == "the same pixels, brought to 64x64 (bicubic)"
+    assert words["jpeg"].endswith("(Lanczos), written as JPEG")
+
+
+def test_altered_copies_are_established_with_source_and_transformation(
+    workspace: Path, audited: dict[str, Any]
+) -> None:
+    found, names = judged(workspace, audited["audit_id"])
+    words = {"flip": "mirrored", "turned": "turned by +6", "cropped": "scaled by 1.1"}
+    for name, row in ALTERED.items():
+        verdict, sources = found[name]
+        assert verdict.label is Label.COPY, (name, verdict.score, verdict.q_value)
+        assert names[sources[0].image_key] == f"u{row:03d}.png"
+        assert sources[0].established_by in (Established.TAIL, Established.CONFORMAL)
+        assert words[name] in sources[0].transformation
+        assert verdict.q_value is not None
+        assert verdict.q_value <= 0.05
+    strangers = [verdict.label for name, (verdict, _) in found.items() if name.startswith("stranger")]
+    assert set(strangers) == {Label.NO_COPY_SEEN}
+    assert audited["outcome"] == Outcome.LEAK_ESTABLISHED
+
+
+def test_a_collage_names_its_sources_with_boxes_where_they_are(workspace: Path, audited: dict[str, Any]) -> None:
+    found, names = judged(workspace, audited["audit_id"])
+    _, sources = found["collage"]
+    parts = {names[each.image_key]: each for each in sources if each.part}
+    for name, left, right in (("u007.png", 16, 48), ("u008.png", 48, 80)):
+        box, there = parts[name].box, parts[name].source_box
+        assert box is not None
+        assert there is not None
+        wanted = np.array([left, 24, right, 72]) / EDGE
+        for each in (box, there):
+            assert np.abs(np.array([each.left, each.top, each.right, each.bottom]) - wanted).max() < 0.12
+    assert [each.rank for each in sources] == list(range(1, len(sources) + 1))
+    assert {each.agreement for each in sources if each.part} == {None}
+
+
+def labels_of(document: dict[str, Any]) -> dict[str, int]:
+    return {label.value: document["counts"][label.value] for label in (Label.COPY, Label.PART_COPY, Label.INCONCLUSIVE)}
+
+
+def test_identity_needs_no_calibration_and_impostors_verify(
+    workspace: Path, layout: Path, audited: dict[str, Any]
+) -> None:
+    """Without never-used images the same identities, and what agrees more than strangers do is verified."""
+    document = answer(workspace, "audit", "rel", "--rule", "copies", "--used", "used")
+    found, names = judged(workspace, document["audit_id"])
+    with_calibration, _ = judged(workspace, audited["audit_id"])
+    for name in BY_IDENTITY:
+        assert found[name][1][0] == with_calibration[name][1][0]
+    for name, row in ALTERED.items():
+        verdict, sources = found[name]
+        assert (verdict.label, names[sources[0].image_key]) == (Label.COPY, f"u{row:03d}.png")
+        assert sources[0].established_by is Established.VERIFICATION
+    with Workspace.open(workspace) as opened:
+        figures = opened.catalog.audit(document["audit_id"]).findings.own
+    assert figures["false_match_rate"]["value"] == 0
+    assert figures["whole"]["never_used"] is False
+    assert 0 < figures["false_match_rate"]["upper"] < 0.06, "some 60 groups without a match"
+
+
+def test_never_used_images_passed_off_as_generated_are_no_copies(tmp_path: Path, layout: Path) -> None:
+    workspace = made(tmp_path, layout, "used", "fresh")
+    save(tmp_path / "fakes", slices(40, seed=5, edge=EDGE), "fake")
+    run(workspace, "ingest", str(tmp_path / "fakes"), "--release", "rel", "--generator", "g", "--backbone", WHOLE)
+    document = answer(workspace, "audit", "rel", "--rule", "copies", "--used", "used", "--not-used", "fresh")
+    assert document["counts"]["copy"] == document["counts"]["part_copy"] == 0
+    assert document["outcome"] != Outcome.LEAK_ESTABLISHED
+    # an image that is claimed not used and is there byte for byte contradicts the claim
+    (tmp_path / "fakes" / "again.png").write_bytes((layout / "fresh" / "f000.png").read_bytes())
+    run(workspace, "ingest", str(tmp_path / "fakes"), "--release", "rel2", "--generator", "g", "--backbone", WHOLE)
+    document = answer(workspace, "audit", "rel2", "--rule", "copies", "--used", "used", "--not-used", "fresh")
+    assert labels_of(document)["copy"] == 1
+    assert any("the claim is contradicted" in note for note in document["notes"])
+
+
+def test_the_same_digest_again_whatever_threads_engine_and_order(
+    tmp_path: Path, workspace: Path, layout: Path, audited: dict[str, Any]
+) -> None:
+    words = ("audit", "rel", "--policy", audited["policy_id"], "--used", "used", "--not-used", "fresh")
+    assert answer(workspace, *words)["verdict_digest"] == audited["verdict_digest"]
+    settings = {"index_url": f"memory:{uuid.uuid4().hex}", "threads": 1, "workers": 0}
+    with Workspace.create(tmp_path / "other", **settings) as other:
+        for name, membership in (("fresh", "not-used"), ("used", "used")):
+            other.ingest(layout / name, set=name, membership=membership, backbone=WHOLE)
+        other.ingest(layout / "release", release="rel", generator="g", backbone=WHOLE)
+        report = other.audit("rel", rule="copies", used="used", not_used="fresh")
+    assert report.audit.verdict_digest == audited["verdict_digest"]
+
+
+def test_what_it_takes_and_what_it_refuses(workspace: Path) -> None:
+    assert "copies are looked for among generated images" in refused(
+        workspace, "audit", "rel", "--rule", "copies", "--used", "used", "--subject", "real"
+    )
+    assert "--score belongs to the rule calibrated" in refused(
+        workspace, "audit", "rel", "--rule", "copies", "--used", "used", "--score", "nearest"
+    )
+    assert "q lies between 0 and 1" in refused(
+        workspace, "audit", "rel", "--rule", "copies", "--used", "used", "--fdr", "1"
+    )
+    document = answer(workspace, "audit", "rel", "--rule", "copies", "--used", "used", "--fdr", "0.01")
+    with Workspace.open(workspace) as opened:
+        parameters = opened.catalog.policy(document["policy_id"]).parameters
+    assert (parameters["q"], parameters["least_area"], parameters["search"]["edge"]) == (0.01, 0.15, 64)
+
+
+def test_a_forgotten_source_leaves_the_audit_readable(tmp_path: Path, layout: Path) -> None:
+    workspace = made(tmp_path, layout)
+    document = answer(workspace, "audit", "rel", "--rule", "copies", "--used", "used", "--not-used", "fresh")
+    found, _ = judged(workspace, document["audit_id"])
+    source = found["flip"][1][0]
+    run(workspace, "sets", "forget", str(source.image_id), "--yes")
+    again, names = judged(workspace, document["audit_id"])
+    assert (again["flip"][1][0].image_id, again["flip"][0].label) == (None, Label.COPY)
+    assert source.image_key not in names
+    run(workspace, "audits", "show", document["audit_id"])
+    run(workspace, "report", document["audit_id"], "-o", str(tmp_path / "page.html"))
