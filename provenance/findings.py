@@ -204,6 +204,21 @@ class Findings(JsonValue):
 
 
 @dataclass(frozen=True, slots=True)
+class JointFindings(JsonValue):
+    """What an audit of several answers says beside them.
+
+    Attributes:
+        missing: Of answers that there are not, why not, in a sentence.
+        notes: What a reader should know, in plain language.
+        looks: The how manieth audit of the same release and sets it is; audits by the same policy count once.
+    """
+
+    missing: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    looks: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate(JsonValue):
     """A figure with its interval, or the reason why there is none.
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.errors import NotFoundError, SourceError, SpaceMismatchError, UsageError
+from provenance.findings import JointFindings
 from provenance.images import open_source, prepare
 from provenance.index import load_vectors, neighbors_by_engine
 from provenance.ingest import image_ids_digest
 from provenance.records import Drift
 from provenance.spaces import is_plain
-from provenance.vocabulary import TOP_K, DatasetKind, PointState, Rejection, Role, Space, Subject
+from provenance.vocabulary import TOP_K, Answer, DatasetKind, PointState, Rejection, Role, Space, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -122,6 +123,17 @@ class RecordedAudit:
 
     audit: AuditRecord
     datasets: tuple[AuditDataset, ...]
+    answers: Mapping[Answer, RecordedAudit] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know, as it was said when the audit was made."""
+        return self.audit.findings.own_as(JointFindings).notes
+
+    @property
+    def missing(self) -> Mapping[str, str]:
+        """Of answers that there are not, why not."""
+        return self.audit.findings.own_as(JointFindings).missing
 
     @property
     def release_name(self) -> str:
@@ -140,7 +152,15 @@ class AuditInFull(RecordedAudit):
 
 def list_audits(catalog: Catalog) -> list[RecordedAudit]:
     """All audits, the newest first."""
-    return [RecordedAudit(each, tuple(catalog.audit_datasets(each.audit_id))) for each in catalog.audits()]
+    return [_recorded(catalog, each) for each in catalog.audits()]
+
+
+def _recorded(catalog: Catalog, audit: AuditRecord) -> RecordedAudit:
+    return RecordedAudit(audit, tuple(catalog.audit_datasets(audit.audit_id)), answers=_answers(catalog, audit))
+
+
+def _answers(catalog: Catalog, audit: AuditRecord) -> dict[Answer, RecordedAudit]:
+    return {answer: _recorded(catalog, part) for answer, part in catalog.parts_of(audit.audit_id).items()}
 
 
 def show_audit(catalog: Catalog, audit_id: str) -> AuditInFull:
@@ -156,6 +176,7 @@ def show_audit(catalog: Catalog, audit_id: str) -> AuditInFull:
         tuple(catalog.audit_rejects(audit.audit_id)),
         tuple(catalog.sensitivities(audit.audit_id)),
         tuple(drift_of_audit(catalog, audit.audit_id)),
+        answers=_answers(catalog, audit),
     )
 
 
@@ -190,8 +211,8 @@ def _audit_about(
     catalog: Catalog, image: ImageRecord, dataset_ids: set[str], about: Sequence[VerdictAbout], asked: str | None
 ) -> RecordedAudit | None:
     if asked is not None:
-        found = _recorded(catalog, catalog.audit(asked).audit_id)
-        parts = {found.audit.audit_id, *(part.audit_id for part in catalog.parts_of(found.audit.audit_id).values())}
+        found = _recorded(catalog, catalog.audit(asked))
+        parts = {found.audit.audit_id, *(part.audit.audit_id for part in found.answers.values())}
         if dataset_ids.isdisjoint(row.dataset_id for row in found.datasets) and parts.isdisjoint(
             verdict.audit_id for verdict in about
         ):
@@ -202,18 +223,14 @@ def _audit_about(
         return found
     for audit in catalog.audits():  # the newest first
         if audit.subject is Subject.RELEASE:
-            found = _recorded(catalog, audit.audit_id)
+            found = _recorded(catalog, audit)
             if not dataset_ids.isdisjoint(row.dataset_id for row in found.datasets):
                 return found
-    return _recorded(catalog, about[-1].audit_id) if about else None
-
-
-def _recorded(catalog: Catalog, audit_id: str) -> RecordedAudit:
-    return RecordedAudit(catalog.audit(audit_id), tuple(catalog.audit_datasets(audit_id)))
+    return _recorded(catalog, catalog.audit(about[-1].audit_id)) if about else None
 
 
 def _answers_about(catalog: Catalog, found: RecordedAudit, image_key: str) -> Iterator[AnswerAbout]:
-    answers: list[tuple[Answer | None, AuditRecord]] = [*catalog.parts_of(found.audit.audit_id).items()]
+    answers: list[tuple[Answer | None, AuditRecord]] = [(name, part.audit) for name, part in found.answers.items()]
     for answer, audit in answers or [(None, found.audit)]:
         sources = catalog.sources_of(audit.audit_id, image_key).get(image_key, [])
         copies = catalog.copies_of(audit.audit_id, image_key)

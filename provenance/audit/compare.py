@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from provenance.errors import UsageError
+from provenance.vocabulary import Answer, Subject
 
 if TYPE_CHECKING:
     from provenance.catalog import Catalog
-    from provenance.records import StoredVerdict
+    from provenance.records import AuditRecord, StoredVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Change:
 
     Attributes:
         change: ``label`` (another label), ``score`` (same label, another score), ``added`` or ``gone``.
+        answer: To which it belongs, of audits of several; else ``None``.
     """
 
     image_key: str
@@ -27,10 +29,13 @@ class Change:
     label_after: str | None
     score_before: float | None
     score_after: float | None
+    answer: Answer | None = None
 
 
 def compare_audits(catalog: Catalog, before_id: str, after_id: str) -> list[Change]:
     """Every subject whose verdict is another one: changed labels first, then scores, then who came and went.
+
+    Of two audits of several answers, answer by answer, those that both have.
 
     Scores of two rules are different things (a cosine, a probability): between rules only labels are compared.
 
@@ -39,6 +44,8 @@ def compare_audits(catalog: Catalog, before_id: str, after_id: str) -> list[Chan
         UsageError: If one judged generated and the other real images.
     """
     before, after = catalog.audit(before_id), catalog.audit(after_id)
+    if before.subject is Subject.RELEASE is after.subject:
+        return _of_answers(catalog, before, after)
     if before.subject is not after.subject:
         raise UsageError(
             f"audit {before.audit_id[:8]} judged {before.subject.value} images, "
@@ -48,8 +55,21 @@ def compare_audits(catalog: Catalog, before_id: str, after_id: str) -> list[Chan
     new = {verdict.image_key: verdict for verdict in catalog.verdicts(after.audit_id)}
     same_rule = before.rule == after.rule
     changes = [_change(old.get(key), new.get(key), scores=same_rule) for key in old.keys() | new.keys()]
-    order = {"label": 0, "score": 1, "added": 2, "gone": 3}
-    return sorted((c for c in changes if c is not None), key=lambda c: (order[c.change], c.image_id or c.image_key))
+    return sorted((change for change in changes if change is not None), key=_order)
+
+
+def _of_answers(catalog: Catalog, before: AuditRecord, after: AuditRecord) -> list[Change]:
+    old, new = catalog.parts_of(before.audit_id), catalog.parts_of(after.audit_id)
+    return [
+        replace(change, answer=answer)
+        for answer in Answer
+        if answer in old and answer in new
+        for change in compare_audits(catalog, old[answer].audit_id, new[answer].audit_id)
+    ]
+
+
+def _order(change: Change) -> tuple[int, str]:
+    return ("label", "score", "added", "gone").index(change.change), change.image_id or change.image_key
 
 
 def _change(old: StoredVerdict | None, new: StoredVerdict | None, *, scores: bool) -> Change | None:

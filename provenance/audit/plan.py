@@ -6,18 +6,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from provenance.audit.inputs import freeze, parties_of
-from provenance.audit.policy import Policy, PolicyChoice, policy_from_json
+from provenance.audit.policy import JointPolicy, Policy, PolicyChoice, policy_from_json
 from provenance.audit.resolution import matched_space
 from provenance.audit.twins import twins_of, with_twins
 from provenance.duplicates import DuplicateRule
-from provenance.errors import ConflictError, SpaceMismatchError
+from provenance.errors import ConflictError, SourceError, SpaceMismatchError, UsageError
 from provenance.spaces import common_space
-from provenance.vocabulary import Role
+from provenance.vocabulary import Answer, Role, Subject
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from provenance.audit.inputs import FrozenAudit, Parties
     from provenance.audit.rule import OnStep
     from provenance.installation import Installation
@@ -30,7 +32,9 @@ class AuditRequest:
     """What to audit, in the words of ``provenance.Workspace.audit``, which says what each of them means.
 
     Attributes:
-        policy: The rule and its parameters; or what a call says of it, where the sets may have to decide.
+        policy: The rule and its parameters, of one answer or of several; or what a call says of it, where the sets may
+            have to decide.
+        only: The answers wanted, of an audit of several; empty: all.
         twin_rule: What counts as a near-twin.
     """
 
@@ -38,13 +42,14 @@ class AuditRequest:
     used: tuple[str, ...] = ()
     not_used: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
-    policy: Policy | PolicyChoice = field(default_factory=Policy)
+    policy: Policy | JointPolicy | PolicyChoice = field(default_factory=Policy)
     space: str | None = None
     exclude_overlap: bool = False
     exclude_twins: bool = False
     twin_rule: DuplicateRule = field(default_factory=DuplicateRule)
     match_resolution: bool = False
     reference_release: str | None = None
+    only: tuple[Answer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,20 @@ class AuditPlan:
     frozen: FrozenAudit
 
 
-def resolve(workspace: Installation, request: AuditRequest, on_step: OnStep) -> AuditPlan:
+@dataclass(frozen=True, slots=True)
+class JointPlan:
+    """The same of an audit of several answers; of those that there are not, why not, in a sentence."""
+
+    answers: Mapping[Answer, AuditPlan]
+    missing: Mapping[Answer, str]
+
+    @property
+    def policy(self) -> JointPolicy:
+        """Of the answers that there are."""
+        return JointPolicy({answer: plan.policy for answer, plan in self.answers.items()})
+
+
+def resolve(workspace: Installation, request: AuditRequest, on_step: OnStep) -> AuditPlan | JointPlan:
     """Settle everything that an audit judges by, before a vector is read.
 
     1. The policy, as far as the call states it.    2. The datasets, by their names, and the rule that they make the
@@ -69,14 +87,81 @@ def resolve(workspace: Installation, request: AuditRequest, on_step: OnStep) -> 
         SpaceMismatchError: If the datasets share no embedding space that the rule can judge in.
         SourceError: If an image can't be read again for a space that is made.
     """
-    choice = PolicyChoice(request.policy) if isinstance(request.policy, Policy) else request.policy
+    choice = request.policy if isinstance(request.policy, PolicyChoice) else PolicyChoice(request.policy)
     policy = choice.stated(workspace)
     claims = {Role.USED: request.used, Role.NOT_USED: request.not_used, Role.AGAINST: request.against}
     parties = parties_of(workspace.catalog, request.release, claims, request.reference_release)
+    if isinstance(policy, JointPolicy):
+        return _joint(workspace, request, policy, parties, on_step)
+    if request.only:
+        raise UsageError("--only is of audits that answer several questions", hint="leave --rule and --subject out")
     policy = policy or choice.by_sets({role for _, role in parties.sets})
+    return _single(workspace, request, policy, parties, on_step)
+
+
+def _joint(
+    workspace: Installation, request: AuditRequest, policy: JointPolicy, parties: Parties, on_step: OnStep
+) -> JointPlan:
+    stated = policy.answers
+    if strange := [name for name in request.only if name not in stated]:
+        raise UsageError(f"the policy does not answer {', '.join(strange)}")
+    roles = {role for _, role in parties.sets}
+    lacking = {name: policy.rule.lacks(roles) for name, policy in stated.items() if name in (request.only or stated)}
+    missing = {name: reason for name, reason in lacking.items() if reason is not None}
+    if len(missing) == len(lacking):
+        raise UsageError(f"nothing can be answered: {'; '.join(f'{name}: {why}' for name, why in missing.items())}")
+    if parties.reference and Answer.MEMBERSHIP not in lacking.keys() - missing.keys():
+        raise UsageError("a reference release goes with membership, which is not answered here")
+    frozen: dict[tuple[Any, ...], FrozenAudit] = {}
+    plans = {}
+    for name in Answer:
+        if name in lacking and name not in missing:
+            asked, others = _as_asked(workspace, request, stated[name], parties)
+            try:
+                plans[name] = _single(workspace, asked, stated[name], others, on_step, frozen)
+            except SourceError as error:  # the space of one answer is made from the sources; others need them not
+                if name in request.only:
+                    raise
+                missing[name] = f"{error.message} ({error.hint})"
+    return JointPlan(plans, missing)
+
+
+def _as_asked(
+    workspace: Installation, request: AuditRequest, policy: Policy, parties: Parties
+) -> tuple[AuditRequest, Parties]:
+    """What of a request concerns one answer: a local space is for membership, one of whole images for the others."""
+    local = policy.subject is Subject.REAL and not policy.rule.judges_whole_images
+    space = None if request.space is None else workspace.catalog.space(request.space)
+    if space is not None and (space.parts > 1) is not local:
+        request = replace(request, space=None)
+    if policy.subject is Subject.GENERATED:
+        return request, replace(parties, reference=None)
+    return (replace(request, match_resolution=False) if local else request), parties
+
+
+def _single(
+    workspace: Installation,
+    request: AuditRequest,
+    policy: Policy,
+    parties: Parties,
+    on_step: OnStep,
+    known: dict[tuple[Any, ...], FrozenAudit] | None = None,
+) -> AuditPlan:
+    """Steps 3 to 7; ``known`` are audits that were frozen for another answer, by what makes them differ."""
     space = _space(workspace, request, policy, parties, on_step)
+    key = (space.space_id, policy.subject, policy.top_k)
+    if known is not None and key in known:
+        return _completed(policy, known[key])
     asked = (policy.subject, policy.top_k)
     frozen = freeze(workspace.catalog, parties, space, *asked, exclude_overlap=request.exclude_overlap)
+    plan = _completed(policy, frozen)
+    frozen = with_twins(workspace, frozen, request.twin_rule, on_step, exclude=request.exclude_twins)
+    if known is not None:
+        known[key] = frozen
+    return replace(plan, frozen=frozen)
+
+
+def _completed(policy: Policy, frozen: FrozenAudit) -> AuditPlan:
     policy = replace(policy, rule=policy.rule.completed(frozen))
     policy.rule.check(frozen)
     if frozen.space.parts != 1 and not policy.rule.judges_parts:
@@ -85,7 +170,6 @@ def resolve(workspace: Installation, request: AuditRequest, on_step: OnStep) -> 
             "parts",
             hint="choose a whole-image space with --space",
         )
-    frozen = with_twins(workspace, frozen, request.twin_rule, on_step, exclude=request.exclude_twins)
     return AuditPlan(policy, frozen)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from provenance.audit.rules import default_rule, rule_named
 from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
 from provenance.detection.decision import DECIMALS
 from provenance.errors import ConflictError, SourceError, UsageError
-from provenance.vocabulary import POLICY_ID_PREFIX, TOP_K, RuleName, Subject, digest_of_json
+from provenance.vocabulary import JOINT_RULE, POLICY_ID_PREFIX, TOP_K, Answer, RuleName, Subject, digest_of_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -22,9 +23,41 @@ if TYPE_CHECKING:
 
 _HINT = "`provenance fit -o policy.json` writes one"
 
+ANSWERS = {
+    Answer.COPIES: (RuleName.COPIES, Subject.GENERATED),
+    Answer.MEMBERSHIP: (RuleName.CALIBRATED, Subject.REAL),
+    Answer.BASELINE: (RuleName.MU_ALPHA_SIGMA, Subject.GENERATED),
+}
+"""By which rule, and about which images, each question of a release is answered."""
+
+
+class _Identified(ABC):
+    """What is known by its content: a rule's name and its parameters as JSON values."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def rule_name(self) -> str:
+        """As it is recorded."""
+
+    @property
+    @abstractmethod
+    def parameters(self) -> dict[str, Any]:
+        """The parameters as JSON values, in the order in which they are written."""
+
+    @property
+    def policy_id(self) -> str:
+        """``policy:<hex>``, sha256 of rule and parameters."""
+        return POLICY_ID_PREFIX + digest_of_json({"rule": self.rule_name, "parameters": self.parameters})
+
+    def to_json(self) -> dict[str, Any]:
+        """As a policy file has it; ``policy_id`` is the sha256 of the other two."""
+        return {"policy_id": self.policy_id, "rule": self.rule_name, "parameters": self.parameters}
+
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(_Identified):
     """A rule with its parameters. Evidence: recorded with every audit, and known by its ``policy_id``.
 
     ``top_k`` neighbors are kept of each subject, per role; 1 or more.
@@ -42,20 +75,53 @@ class Policy:
         self.rule.check_subject(self.subject)
 
     @property
+    def rule_name(self) -> str:
+        """As it is recorded."""
+        return self.rule.name.value
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """The parameters as JSON values, in the order in which they are written."""
         own = self.rule.to_json()
         found = {"subject": self.subject.value, **own, "top_k": self.top_k, "decimals": DECIMALS}
         return found | {name: found.pop(name) for name in self.rule.behind if name in found}
 
-    @property
-    def policy_id(self) -> str:
-        """``policy:<hex>``, sha256 of rule and parameters."""
-        return POLICY_ID_PREFIX + digest_of_json({"rule": self.rule.name.value, "parameters": self.parameters})
 
-    def to_json(self) -> dict[str, Any]:
-        """As a policy file has it; ``policy_id`` is the sha256 of the other two."""
-        return {"policy_id": self.policy_id, "rule": self.rule.name.value, "parameters": self.parameters}
+@dataclass(frozen=True, slots=True)
+class JointPolicy(_Identified):
+    """What a release is judged by as a whole: a policy for each answer."""
+
+    answers: Mapping[Answer, Policy]
+
+    @property
+    def rule_name(self) -> str:
+        """As it is recorded."""
+        return JOINT_RULE
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Rule and parameters of each answer."""
+        parts = {name.value: self.answers[name].to_json() for name in Answer if name in self.answers}
+        return {"subject": Subject.RELEASE.value, "answers": parts}
+
+
+def any_policy_from_json(rule: Any, parameters: Any) -> Policy | JointPolicy:
+    """A policy of one rule or of several answers; the same content gives the same ``policy_id``.
+
+    Raises:
+        UsageError: If it is none that this version judges by.
+    """
+    if rule != JOINT_RULE:
+        return policy_from_json(rule, parameters)
+    try:
+        parts = {Answer(name): part for name, part in parameters["answers"].items()}
+        policy = JointPolicy({name: policy_from_json(p["rule"], p["parameters"]) for name, p in parts.items()})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"a policy of several answers has one policy an answer: {error}") from error
+    wrong = [name for name, part in policy.answers.items() if (part.rule.name, part.subject) != ANSWERS[name]]
+    if wrong or not parts:
+        raise UsageError(f"a policy of several answers judges by other rules here: {', '.join(wrong) or 'none'}")
+    return policy
 
 
 def policy_from_json(rule: Any, parameters: Any) -> Policy:
@@ -93,11 +159,13 @@ class PolicyChoice:
             policy given they may only repeat what it says.
     """
 
-    given: Policy | str | Path | None = None
+    given: Policy | JointPolicy | str | Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def stated(self, workspace: Installation) -> Policy | None:
+    def stated(self, workspace: Installation) -> Policy | JointPolicy | None:
         """The policy where the call alone says which; ``None`` where the audit's sets decide on the rule.
+
+        Without a policy, a rule and a kind of image it is that of all answers, each by the options that are its own.
 
         Raises:
             UsageError: If an option contradicts the policy or the rule, or the rule needs a fitted model.
@@ -106,10 +174,12 @@ class PolicyChoice:
             NotFoundError: If no such policy is on record.
         """
         if self.given is None:
+            if "rule" not in self._asked and self._asked.get("subject", Subject.RELEASE) is Subject.RELEASE:
+                return JointPolicy({answer: _policy_of_answer(answer, self._asked) for answer in ANSWERS})
             rule = _rule_by_options(self._asked)
             return None if rule is None else _policy_by_options(rule, self._asked)
-        policy = self.given if isinstance(self.given, Policy) else _given(workspace, self.given)
-        stated = {"rule": policy.rule.name, **policy.parameters}
+        policy = self.given if isinstance(self.given, _Identified) else _given(workspace, self.given)
+        stated = _stated(policy)
         for name, value in self._asked.items():
             if stated.get(name) != value:
                 says = f"has {stated[name]}" if name in stated else "has none"
@@ -128,12 +198,19 @@ class PolicyChoice:
         return {name: value for name, value in self.options.items() if value is not None}
 
 
-def _given(workspace: Installation, given: str | Path) -> Policy:
+def _stated(policy: Policy | JointPolicy) -> dict[str, Any]:
+    if isinstance(policy, Policy):
+        return {"rule": policy.rule.name, **policy.parameters}
+    parts = [policy.answers[name].parameters for name in Answer if name in policy.answers]
+    return {name: value for part in parts for name, value in part.items()} | {"subject": Subject.RELEASE}
+
+
+def _given(workspace: Installation, given: str | Path) -> Policy | JointPolicy:
     if str(given).startswith(POLICY_ID_PREFIX) and not Path(given).exists():
         record = workspace.catalog.policy(str(given))
-        return policy_from_json(record.rule, dict(record.parameters))
+        return any_policy_from_json(record.rule, dict(record.parameters))
     document = _read(Path(given))
-    policy = policy_from_json(document["rule"], document["parameters"])
+    policy = any_policy_from_json(document["rule"], document["parameters"])
     if document.get("policy_id", policy.policy_id) != policy.policy_id:
         raise ConflictError(
             f"{given} was changed: its content is {policy.policy_id[:19]}, not {str(document['policy_id'])[:19]}",
@@ -156,6 +233,13 @@ def _rule_by_options(options: Mapping[str, Any]) -> type[Rule] | None:
                 hint=f"leave it out, or judge by --rule {owner.name.value}",
             )
     return rule
+
+
+def _policy_of_answer(answer: Answer, options: Mapping[str, Any]) -> Policy:
+    name, subject = ANSWERS[answer]
+    rule = rule_named(name)
+    wanted = {each: options[each] for each in (*rule.options, "top_k") if each in options}
+    return _policy_by_options(rule, {**wanted, "subject": subject})
 
 
 def _policy_by_options(rule: type[Rule], options: Mapping[str, Any]) -> Policy:

@@ -107,6 +107,11 @@ class Rule(ABC):
         """Refuse parameters that don't go with what is judged (``UsageError``)."""
 
     @property
+    def judges_whole_images(self) -> bool:
+        """Whether it judges by whole images with the parameters it has."""
+        return True
+
+    @property
     def fitted_space(self) -> str | None:
         """The ``space_id`` in which its parameters mean something; ``None``: any."""
         return None
@@ -122,6 +127,11 @@ class Rule(ABC):
     def judged_reals(self, frozen: FrozenAudit) -> tuple[Member, ...]:
         """The real images that it gives verdicts on, by image_id: all of them."""
         return frozen.judged_reals
+
+    @classmethod
+    def lacks(cls, _roles: Collection[Role]) -> str | None:
+        """What it would need beside sets in these roles, in a sentence; ``None``: nothing."""
+        return None
 
     def check(self, _frozen: FrozenAudit) -> None:  # noqa: B027 - a rule may judge whatever there is
         """Refuse what it can't judge, before any vector is read (``UsageError``, ``SpaceMismatchError``)."""

@@ -7,28 +7,30 @@ import time
 import uuid
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from provenance.audit.bench import Bench
 from provenance.audit.evidence import SubjectEvidence, Vectors, gather
+from provenance.audit.joint import joint_counts, joint_digest, joint_findings, joint_outcome, joint_reason
 from provenance.audit.plan import AuditPlan, AuditRequest, resolve
 from provenance.audit.resolution import resolution_notes, resolutions_of
 from provenance.audit.twins import twin_counts, twin_notes, twins_of
 from provenance.detection import same_nearest
-from provenance.findings import Euclidean, Findings
+from provenance.findings import Euclidean, Findings, JointFindings
 from provenance.index import prune
 from provenance.ingest import image_ids_digest
 from provenance.logs import room, run_of, step, steps
 from provenance.records import AuditDataset, AuditRecord, NeighborRecord, NewAudit, VerdictRecord
 from provenance.version import __version__
-from provenance.vocabulary import Label, Role, digest_of_json
+from provenance.vocabulary import JOINT_RULE, Answer, Label, Role, Subject, digest_of_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from provenance.audit.inputs import FrozenAudit
+    from provenance.audit.plan import JointPlan
     from provenance.audit.rule import Judgement, OnStep
     from provenance.detection import Decision
     from provenance.installation import Installation
@@ -39,22 +41,34 @@ _log = room(__name__)
 VERDICT_VERSION = 1
 """Version of the canonical form that ``verdict_digest`` is taken over."""
 
+NO_STATISTICS: dict[str, Any] = dict.fromkeys(("mu", "sigma", "alpha", "population_count", "threshold"))
+
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """A recorded audit: its datasets as they were, a verdict per subject in image_id order, and warnings in words."""
+    """A recorded audit: its datasets as they were, a verdict per subject in image_id order, and warnings in words.
+
+    An audit of several answers has them as ``answers``, each with its own verdicts, and none itself.
+    """
 
     audit: AuditRecord
     datasets: tuple[AuditDataset, ...]
     verdicts: tuple[VerdictRecord, ...]
     notes: tuple[str, ...]
+    answers: Mapping[Answer, AuditReport] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> Mapping[str, str]:
+        """Of answers that there are not, why not."""
+        return self.audit.findings.own_as(JointFindings).missing
 
 
 def run_audit(workspace: Installation, request: AuditRequest, on_step: OnStep | None = None) -> AuditReport:
     """Judge a release, or the real images by it, and record every verdict in one transaction.
 
     1. Resolve names, policy and space, and freeze the members of every dataset.    2. Find the exact neighbors of every
-    subject.    3. Judge by the rule.    4. Make the record.    5. Write it with its verdicts and their evidence.
+    subject.    3. Judge by the rule.    4. Make the record.    5. Write it with its verdicts and their evidence. An
+    audit of several answers goes through 2 to 4 for each, and its own record is made of theirs.
 
     Raises:
         VectorStoreError: If a stored vector is missing or damaged; nothing is recorded then.
@@ -78,17 +92,93 @@ def _collector_paused() -> Iterator[None]:
 
 
 def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on_step: OnStep) -> AuditReport:
-    started_at, clock = datetime.now(UTC), time.monotonic()
+    began = _Began(datetime.now(UTC), time.monotonic())
     # 1.
     plan = resolve(workspace, request, on_step)
-    policy, frozen = plan.policy, plan.frozen
-    # 2.
-    vectors = Vectors(workspace, frozen.space, on_step)
-    subjects = gather(vectors, frozen, policy.rule.judged_reals(frozen))
-    # 3.
-    on_step("deciding")
-    judged = policy.rule.judge(Bench(workspace, frozen, vectors, on_step), subjects)
+    # 2. - 4.
+    work = _Work(workspace, on_step)
+    if isinstance(plan, AuditPlan):
+        report, new = _judged(work, plan, audit_id, began)
+    else:
+        report, new = _joint(work, plan, audit_id, began)
     prune(workspace.vector_folder, workspace.settings.vector_cache_bytes)
+    # 5.
+    for policy in (plan.policy, *(part.policy for part in getattr(plan, "answers", {}).values())):
+        workspace.catalog.ensure_policy(policy.policy_id, policy.rule_name, policy.parameters)
+    workspace.catalog.record_audit(new)
+    return report
+
+
+class _Began(NamedTuple):
+    at: datetime
+    clock: float
+
+
+class _Work:
+    """What the answers of one audit have in common: vectors are read, and neighbors found, once."""
+
+    def __init__(self, workspace: Installation, on_step: OnStep) -> None:
+        self.workspace = workspace
+        self.on_step = on_step
+        self._vectors: dict[str, Vectors] = {}
+        self._gathered: dict[tuple[Any, ...], list[SubjectEvidence]] = {}
+
+    def bench(self, frozen: FrozenAudit) -> Bench:
+        space = frozen.space
+        vectors = self._vectors.setdefault(space.space_id, Vectors(self.workspace, space, self.on_step))
+        return Bench(self.workspace, frozen, vectors, self.on_step)
+
+    def subjects(self, plan: AuditPlan) -> list[SubjectEvidence]:
+        frozen, reals = plan.frozen, plan.policy.rule.judged_reals(plan.frozen)
+        key = (frozen.space.space_id, frozen.subject, frozen.top_k, tuple(member.image_id for member in reals))
+        if key not in self._gathered:
+            self._gathered[key] = gather(self.bench(frozen).vectors, frozen, reals)
+        return self._gathered[key]
+
+
+def _joint(work: _Work, plan: JointPlan, audit_id: str, began: _Began) -> tuple[AuditReport, NewAudit]:
+    reports, parts = {}, {}
+    for answer, part in plan.answers.items():
+        work.on_step(f"answering: {answer}")
+        reports[answer], parts[answer] = _judged(
+            work, part, uuid.uuid4().hex, _Began(datetime.now(UTC), time.monotonic())
+        )
+    answers = {answer: part.audit for answer, part in parts.items()}
+    notes = [note for answer in plan.answers for note in reports[answer].notes]
+    findings, first = joint_findings(plan.missing, notes), next(iter(parts.values()))
+    record = AuditRecord(
+        audit_id=audit_id,
+        dataset_id=first.audit.dataset_id,
+        subject=Subject.RELEASE,
+        rule=JOINT_RULE,
+        policy_id=plan.policy.policy_id,
+        space_id=parts.get(Answer.BASELINE, first).audit.space_id,
+        release_digest=first.audit.release_digest,
+        **NO_STATISTICS,
+        verdict_digest=joint_digest(plan, answers, VERDICT_VERSION),
+        counts=joint_counts(answers),
+        findings=Findings(
+            index=first.audit.findings.index,
+            outcome=joint_outcome(answers),
+            outcome_reason=joint_reason(answers, plan.missing),
+            own=findings.to_json(),
+        ),
+        software_version=__version__,
+        started_at=began.at,
+        finished_at=datetime.now(UTC),
+        duration_seconds=round(time.monotonic() - began.clock, 3),
+    )
+    new = NewAudit(record, first.datasets, first.reject_ids, parts=parts)
+    return AuditReport(record, tuple(first.datasets), (), findings.notes, reports), new
+
+
+def _judged(work: _Work, plan: AuditPlan, audit_id: str, began: _Began) -> tuple[AuditReport, NewAudit]:
+    policy, frozen, workspace = plan.policy, plan.frozen, work.workspace
+    # 2.
+    subjects, bench = work.subjects(plan), work.bench(frozen)
+    # 3.
+    work.on_step("deciding")
+    judged = policy.rule.judge(bench, subjects)
     # 4.
     verdicts = _verdicts(frozen, subjects, judged)
     rejects = [r for f in (frozen.release, *frozen.sets) for r in workspace.catalog.rejects(f.dataset.dataset_id)]
@@ -97,7 +187,7 @@ def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on
         audit_id=audit_id,
         dataset_id=frozen.release.dataset.dataset_id,
         subject=policy.subject,
-        rule=policy.rule.name.value,
+        rule=policy.rule_name,
         policy_id=policy.policy_id,
         space_id=frozen.space.space_id,
         release_digest=frozen.release.digest,
@@ -110,20 +200,17 @@ def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on
         counts={**_counts(frozen, verdicts, policy.rule.labels, len(rejects)), **judged.counts},
         findings=_findings(workspace, frozen, subjects, judged),
         software_version=__version__,
-        started_at=started_at,
+        started_at=began.at,
         finished_at=datetime.now(UTC),
-        duration_seconds=round(time.monotonic() - clock, 3),
+        duration_seconds=round(time.monotonic() - began.clock, 3),
     )
     datasets = [
         AuditDataset(f.dataset.dataset_id, f.role, f.dataset.name, f.digest, len(f.members))
         for f in (frozen.release, *frozen.sets)
     ]
-    # 5.
-    workspace.catalog.ensure_policy(record.policy_id, record.rule, policy.parameters)
-    reject_ids = [reject.reject_id for reject in rejects]
-    workspace.catalog.record_audit(NewAudit(record, datasets, reject_ids, verdicts, judged.calibration))
     notes = [*_notes(frozen, judged, verdicts), *resolution_notes(workspace.catalog, frozen)]
-    return AuditReport(record, tuple(datasets), tuple(verdicts), tuple(notes))
+    new = NewAudit(record, datasets, [reject.reject_id for reject in rejects], verdicts, judged.calibration)
+    return AuditReport(record, tuple(datasets), tuple(verdicts), tuple(notes)), new
 
 
 def verdict_digest(plan: AuditPlan, basis: Mapping[str, Any], leaves: Sequence[str]) -> str:

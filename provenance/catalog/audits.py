@@ -147,6 +147,27 @@ def parts_of(session: Session, audit_id: str) -> dict[Answer, AuditRecord]:
     return {answer: _to_audit(found[answer]) for answer in Answer if answer in found}
 
 
+def answer_of(
+    session: Session, prefix: str, answer: Answer | None = None, otherwise: Sequence[Answer] = ()
+) -> AuditRecord:
+    """The audit whose id starts so, by one rule: itself, or one answer of it.
+
+    Without ``answer``, of several answers it is the first of ``otherwise`` that there is.
+
+    Raises:
+        NotFoundError: If there is no such audit, or more than one, or it has no such answer.
+    """
+    found = audit(session, prefix)
+    parts = parts_of(session, found.audit_id)
+    if not parts and answer is None:
+        return found
+    chosen = answer or next((each for each in otherwise if each in parts), None)
+    if chosen not in parts:
+        has = f"has only {', '.join(parts)}" if parts else "is by one rule alone"
+        raise NotFoundError(f"audit {found.audit_id[:8]} has no answer {chosen}: it {has}", hint="see `audits show`")
+    return parts[chosen]
+
+
 def whole_of(session: Session, audit_id: str) -> tuple[str, Answer] | None:
     """The audit that another is an answer of, and which; ``None``: it is none."""
     query = select(t.AuditPart.audit_id, t.AuditPart.answer).where(t.AuditPart.part_id == audit_id)

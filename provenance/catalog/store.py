@@ -196,6 +196,7 @@ class Catalog(Resource):
     audit = _reads(_audits.audit)
     audits = _reads(_audits.audits)
     parts_of = _reads(_audits.parts_of)
+    answer_of = _reads(_audits.answer_of)
     whole_of = _reads(_audits.whole_of)
     audit_datasets = _reads(_audits.audit_datasets)
     audit_rejects = _reads(_audits.audit_rejects)

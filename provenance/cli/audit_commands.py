@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
-from provenance.cli.output import answer, message, print_facts, print_json, print_table, short, warn
+from provenance.cli.output import answer, message, print_facts, print_json, print_table, print_words, short, warn
 from provenance.cli.sensitivity_command import measured, print_recorded, print_sensitivity
-from provenance.vocabulary import Evidence, Population, RuleName, Subject
+from provenance.vocabulary import Answer, Evidence, Population, RuleName, Subject
 
 if TYPE_CHECKING:
     from provenance.documents.audits import Drift
@@ -94,6 +94,9 @@ def audit(
     match_resolution: Annotated[
         bool, typer.Option("--match-resolution", help="Bring every image to the release's native resolution first.")
     ] = False,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="ANSWERS", help="Of copies,membership,baseline: those wanted.")
+    ] = None,
     compare: Annotated[str | None, typer.Option("--compare", help="List what changed since this audit (id).")] = None,
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Then plant known copies: would it have seen them?")
@@ -143,14 +146,14 @@ def audit(
             twin_hash_distance=twin_hash_distance,
             twin_min_similarity=twin_min_similarity,
             match_resolution=match_resolution,
+            only=[word.strip() for word in (only or "").split(",") if word.strip()],
             on_step=None if json else message,
         )
         more: dict[str, Any] = {}
         if compare is not None:
             more |= {"compared_with": compare, "changes": workspace.find_changes(compare, report)}
         if not json:
-            _print_audit(report)
-            _print_verdicts(workspace, report.audit, rows)
+            print_audit(workspace, report, rows)
             warn(*report.notes)
             message(f"next: provenance export {report.audit.audit_id[:8]} --format csv -o verdicts.csv")
             if compare is not None:
@@ -162,44 +165,75 @@ def audit(
             if not json:
                 print_sensitivity(found)
     if json:
-        print_json(NewAudit.of_record(report.audit, report.datasets, report.notes, **more))
+        print_json(NewAudit.of_record(report, **more))
 
 
-def _print_audit(found: AuditReport | RecordedAudit) -> None:
-    from provenance.service import rule_of
+QUESTIONS = {
+    Answer.COPIES: "which generated images are copies of real ones?",
+    Answer.MEMBERSHIP: "which real images were used, and does the release leak?",
+    Answer.BASELINE: "what the published rule mu + alpha * sigma says; it controls no error",
+}
 
-    audit, counts = found.audit, found.audit.counts
+
+def print_audit(workspace: Workspace, found: AuditReport | RecordedAudit, rows: int) -> None:
+    """The outcome first; then what each answer rests on, with its closest subjects."""
+    audit = found.audit
+    if audit.findings.outcome is not None:
+        print_words(f"{audit.findings.outcome.replace('_', ' ').upper()}: {audit.findings.outcome_reason}")
+    print_facts(
+        {**_about(found), **({} if found.answers else _figures(audit)), **_identity(audit)}, title=_title(audit)
+    )
+    if not found.answers:
+        _print_verdicts(workspace, audit, rows)
+    for name, part in found.answers.items():
+        outcome = part.audit.findings.outcome
+        said = {"outcome": f"{outcome.replace('_', ' ')}: {part.audit.findings.outcome_reason}"} if outcome else {}
+        title = f"{name.upper()}: {QUESTIONS[name]}"
+        print_facts({**said, **_figures(part.audit), **_identity(part.audit)}, title=f"\n{title}")
+        _print_verdicts(workspace, part.audit, rows)
+    for absent, why in found.missing.items():
+        print_words(f"\n{absent.upper()}: not answered: {why}")
+
+
+def _title(audit: AuditRecord) -> str:
+    return f"\naudit {audit.audit_id}" if audit.findings.outcome else f"audit {audit.audit_id}"
+
+
+def _about(found: AuditReport | RecordedAudit) -> dict[str, Any]:
     names: dict[str, list[str]] = {row.role.value: [] for row in found.datasets}
     for row in found.datasets:
         names[row.role.value].append(f"{row.name} ({row.image_count:,})")
+    facts: dict[str, Any] = {role: ", ".join(listed) for role, listed in names.items()}
+    return facts | {"rejected": f"{found.audit.counts['rejected']:,} inputs could not be read"}
+
+
+def _figures(audit: AuditRecord) -> dict[str, Any]:
+    from provenance.service import rule_of
+
     rule = rule_of(audit)
-    facts: dict[str, Any] = {}
-    if audit.findings.outcome is not None:
-        facts["OUTCOME"] = audit.findings.outcome.replace("_", " ").upper()
-        facts["because"] = audit.findings.outcome_reason
-    facts |= {role: ", ".join(listed) for role, listed in names.items()}
-    facts |= {
-        "judged": f"{counts['subjects']:,} {audit.subject.value} images by {audit.rule}",
+    facts: dict[str, Any] = {
+        "judged": f"{audit.counts['subjects']:,} {audit.subject.value} images by {audit.rule}",
         "labels": _labels_text(audit),
         **rule.facts(audit),
-        "rejected": f"{counts['rejected']:,} inputs could not be read",
     }
     if audit.threshold is not None:
         facts["threshold"] = rule.threshold_words(audit)
     if audit.findings.euclidean and audit.findings.euclidean.sentence:
         facts["euclidean"] = audit.findings.euclidean.sentence
-    facts |= {
-        "verdict digest": audit.verdict_digest,
-        "policy": audit.policy_id,
-        "space": audit.space_id,
-        "audited at": audit.audited_at,
-    }
-    print_facts(facts, title=f"audit {audit.audit_id}")
+    return facts
+
+
+def _identity(audit: AuditRecord) -> dict[str, Any]:
+    facts = {"verdict digest": audit.verdict_digest, "policy": audit.policy_id, "space": audit.space_id}
+    return facts | {"audited at": audit.audited_at}
 
 
 def _labels_text(audit: AuditRecord) -> str:
     from provenance.service import rule_of
 
+    if audit.subject is Subject.RELEASE:
+        known = ("copy", "part_copy", "established", "used")
+        return ", ".join(f"{audit.counts[name]:,} {name}" for name in known if name in audit.counts)
     return ", ".join(f"{audit.counts.get(name, 0):,} {name}" for name in rule_of(audit).labels)
 
 
@@ -250,7 +284,7 @@ def audits_list(json: JsonOption = False) -> None:
 
     with open_workspace() as workspace:
         audits = workspace.list_audits()
-    if answer([Audit.of_record(each.audit, each.datasets) for each in audits], json=json):
+    if answer([Audit.of_record(each) for each in audits], json=json):
         return
     columns = ("audit", "audited at", "release", "subject", "rule", "outcome", "labels", "rejected")
     print_table(columns, map(_row, audits))
@@ -281,12 +315,11 @@ def audits_show(
     with open_workspace() as workspace:
         found = workspace.show_audit(audit_id)
         beside = {"rejects": found.rejects, "sensitivities": found.sensitivities, "drift": found.drift}
-        document = AuditInFull.of_record(found.audit, found.datasets, (), **beside)
+        document = AuditInFull.of_record(found, **beside)
         if answer(document, json=json):
             return
-        _print_audit(found)
+        print_audit(workspace, found, rows)
         print_recorded(found.sensitivities)
-        _print_verdicts(workspace, found.audit, rows)
     if found.rejects:
         print_table(
             ("rejected", "reason", "detail"),

@@ -56,7 +56,7 @@ def demo(
     except KeyboardInterrupt:
         end("what was made is kept; the same command goes on with it")
     audit, commands = report.audit, _next_commands(report)
-    told = Audit.of_record(audit.audit, audit.datasets, audit.notes)
+    told = Audit.of_record(audit)
     facts = {"audit": told, "caveat": CAVEAT, "next": commands}
     document = Demo.of(report, patients=patients, seed=seed, **facts)
     if not answer(document, json=json):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Self
 
 from provenance.audit import Change
 from provenance.documents.document import Counts, Document, at
 from provenance.documents.measures import Sensitivity
+from provenance.findings import CopiesFindings, Estimate, FalseMatchRate, JointFindings
 from provenance.records import SensitivityRecord
-from provenance.vocabulary import Outcome, RejectReason, Role, Subject
+from provenance.vocabulary import Answer, Outcome, RejectReason, Role, Subject
 
 
 class Threshold(Document):
@@ -33,8 +33,47 @@ class AuditedDataset(Document):
     image_count: int
 
 
+class AnswerOfAudit(Document):
+    """What the answers of an audit have in common."""
+
+    audit_id: str
+    verdict_digest: str
+    policy_id: str
+    space_id: str
+    outcome: Outcome | None = at("findings", "outcome")
+    outcome_reason: str | None = at("findings", "outcome_reason")
+    subjects: int
+    duration_seconds: float
+    settings: dict[str, Any]
+
+
+class Copies(AnswerOfAudit):
+    """Which generated images copy real ones: images by label."""
+
+    copy_: int = at("copy", serialization_alias="copy")
+    part_copy: int
+    inconclusive: int
+    no_copy_seen: int
+    false_match_rate: FalseMatchRate | None
+
+
+class MembershipAnswer(AnswerOfAudit):
+    """Which real images were used: images by label; the release test's AUC; and the best guess, where there is one."""
+
+    established: int
+    not_established: int
+    inconclusive: int
+    auc: Estimate | None
+    guess: dict[str, Any] | None = None
+    calibration_images: int
+    calibration_groups: int
+
+
 class Audit(Document):
-    """One finished audit; what its rule does not have is null."""
+    """One finished audit; what its rule does not have is null.
+
+    That of a release as a whole has an answer to each question, or null, with the reason under ``missing``.
+    """
 
     audit_id: str
     verdict_digest: str
@@ -55,12 +94,42 @@ class Audit(Document):
     audited_at: datetime
     duration_seconds: float
     notes: tuple[str, ...]
+    looks: int | None = None
+    missing: dict[Answer, str] | None = None
+    copies: Copies | None = None
+    membership: MembershipAnswer | None = None
+    baseline: Audit | None = None
 
     @classmethod
-    def of_record(cls, audit: Any, datasets: Sequence[Any], notes: Sequence[str] = (), **more: Any) -> Self:
-        """The document of a recorded audit and its datasets."""
+    def of_record(cls, found: Any, **more: Any) -> Self:
+        """The document of a recorded audit: of its record, datasets, notes and answers."""
+        audit = found.audit
         threshold = None if audit.threshold is None else audit
-        return cls.of(audit, datasets=datasets, notes=notes, threshold=threshold, **more)
+        more |= {"datasets": found.datasets, "notes": found.notes, "threshold": threshold}
+        if audit.subject is Subject.RELEASE:
+            own = audit.findings.own_as(JointFindings)
+            more |= {"looks": own.looks, "missing": own.missing}
+            more |= {answer.value: None for answer in _ANSWERS}
+            more |= {answer.value: _ANSWERS[answer](part) for answer, part in found.answers.items()}
+        return cls.of(audit, **more)
+
+
+def _copies(part: Any) -> Copies:
+    rate = part.audit.findings.own_as(CopiesFindings).false_match_rate
+    return Copies.of(part.audit, **part.audit.counts, false_match_rate=rate)
+
+
+def _membership(part: Any) -> MembershipAnswer:
+    found = part.audit.findings.calibrated
+    test = None if found is None else found.release_test
+    return MembershipAnswer.of(part.audit, **part.audit.counts, auc=None if test is None else test.auc)
+
+
+_ANSWERS: dict[Answer, Any] = {
+    Answer.COPIES: _copies,
+    Answer.MEMBERSHIP: _membership,
+    Answer.BASELINE: lambda part: Audit.of_record(part),
+}
 
 
 class NewAudit(Audit):

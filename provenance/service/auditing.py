@@ -12,7 +12,7 @@ from provenance.service.words import ANOTHER_FILE, id_of, names_of_call, word_of
 from provenance.vocabulary import DEFAULT_CASES, Answer, Evidence, ExportFormat, Population, Role, RuleName, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import pandas as pd
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from provenance.exports.export import Exported
     from provenance.exports.report import WrittenReport
     from provenance.lookup import AuditInFull, RecordedAudit
+    from provenance.records import AuditRecord
     from provenance.service.words import Audit, Names, Place
 
 
@@ -51,20 +52,25 @@ class Auditing(Installation):
         twin_hash_distance: int | None = None,
         twin_min_similarity: float | None = None,
         match_resolution: bool = False,
+        only: str | Answer | Iterable[str] = (),
         on_step: Callable[[str], None] | None = None,
     ) -> AuditReport:
-        """Judge a release against real sets, and record every verdict with its evidence.
+        """Answer what can be asked of a release against real sets, and record every verdict with its evidence.
+
+        Without ``subject``, ``rule`` and ``policy`` every question is answered that the sets allow, in one record:
+        which generated images are copies, and of which (``copies``); which real images were used, and does the release
+        leak (``membership``); and the published rule beside them (``baseline``). With one of them, one rule judges.
 
         Args:
             release: Name of the release.
             used: Name or names of sets known to have been used for training.
             not_used: Known not to have been used.
             against: Of which it is unknown. Without any set all take part by their own membership.
-            subject: ``generated`` (default) or ``real``: which images are judged.
-            rule: ``calibrated`` (default as soon as a not-used set takes part): p-values against the images known not
-                used, and an outcome for the release; ``mu-alpha-sigma`` (default otherwise): used iff the score is
-                above T = mu + alpha * sigma (docs/method.md, eqs. 2-4); ``logistic``: used iff the probability is above
-                the policy's cutoff.
+            subject: ``release`` (default): every answer; ``generated`` or ``real``: images that one rule judges.
+            rule: Of an audit by one rule alone. ``calibrated`` (default as soon as a not-used set takes part): p-values
+                against the images known not used, and an outcome for the release; ``mu-alpha-sigma`` (default
+                otherwise): used iff the score is above T = mu + alpha * sigma (docs/method.md, eqs. 2-4);
+                ``logistic``: used iff the probability is above the policy's cutoff.
             alpha: Of that threshold; no unit; 0.5 by default.
             population: ``maxima`` (default) or ``pairwise``: what mu and sigma are taken over.
             top_k: Neighbors that are kept per subject and role; 10 by default.
@@ -85,11 +91,12 @@ class Auditing(Installation):
             twin_min_similarity: Least cosine between twins; ``None``: 0.65.
             match_resolution: Judge in the space in which every image is first brought to the release's native
                 resolution; what is missing there is embedded from the recorded sources.
+            only: The answers wanted (``copies``, ``membership``, ``baseline``); all by default.
             on_step: Called with a line of text at each step.
 
         Returns:
-            The recorded audit (``.audit``; of calibrated ones with ``findings.outcome``), its datasets and notes;
-            ``verdicts`` makes a table of it.
+            The recorded audit (``.audit``, with ``findings.outcome``), its ``answers``, datasets and notes;
+            ``verdicts`` makes a table of one.
 
         Raises:
             UsageError: If an option contradicts the policy, or a set that the rule needs is missing.
@@ -102,21 +109,32 @@ class Auditing(Installation):
         from provenance.duplicates import DuplicateRule
 
         words = ((Subject, "subject", subject), (RuleName, "rule", rule), (Population, "population", population))
+        wanted = tuple(word_of(Answer, each) for each in names_of_call(only))
         options = {name: None if given is None else word_of(kind, given) for kind, name, given in words}
         near = DuplicateRule.chosen(word_of(Evidence, twin_evidence), twin_hash_distance, twin_min_similarity)
         sets = (names_of_call(used), names_of_call(not_used), names_of_call(against))
         choice = PolicyChoice(policy, {**options, "alpha": alpha, "top_k": top_k, "score": score, "q": fdr})
         near = twins or near
         request = AuditRequest(
-            release, *sets, choice, space, exclude_overlap, exclude_twins, near, match_resolution, reference_release
+            release,
+            *sets,
+            choice,
+            space,
+            exclude_overlap,
+            exclude_twins,
+            near,
+            match_resolution,
+            reference_release,
+            wanted,
         )
         return run_audit(self, request, on_step)
 
-    def verdicts(self, audit: Audit) -> pd.DataFrame:
+    def verdicts(self, audit: Audit, answer: str | Answer | None = None) -> pd.DataFrame:
         """The verdicts of an audit, one row a subject, in image_id order; from the catalog.
 
         Args:
             audit: Audit id or a unique beginning of it, or what ``audit`` gave.
+            answer: Of an audit of several: ``copies``, ``membership`` or ``baseline``; the first of them by default.
 
         Returns:
             Columns ``subject_id``, ``name``, ``nearest_id``, ``nearest_name`` (string); ``role``, ``label``,
@@ -127,16 +145,24 @@ class Auditing(Installation):
         Raises:
             NotFoundError: If there is no such audit, or more than one.
         """
-        return frames.frame(frames.VERDICTS, self.verdict_rows(audit))
+        return frames.frame(frames.VERDICTS, self.verdict_rows(audit, answer))
 
-    def verdict_rows(self, audit: Audit) -> Iterator[dict[str, Any]]:
+    def verdict_rows(self, audit: Audit, answer: str | Answer | None = None) -> Iterator[dict[str, Any]]:
         """The same as ``verdicts``, one row at a time as plain values; ``None`` where there is none."""
         from provenance.exports import audit_rows
 
-        return audit_rows(self, self.catalog.audit(id_of(audit)))
+        return audit_rows(self, self._by_one_rule(audit, answer))
 
-    def evidence(self, audit: Audit) -> pd.DataFrame:
+    def _by_one_rule(self, audit: Audit, answer: str | Answer | None) -> AuditRecord:
+        wanted = None if answer is None else word_of(Answer, answer)
+        return self.catalog.answer_of(id_of(audit), wanted, tuple(Answer))
+
+    def evidence(self, audit: Audit, answer: str | Answer | None = None) -> pd.DataFrame:
         """The recorded neighbors of every subject of an audit: one row a neighbor, by subject, role and rank.
+
+        Args:
+            audit: As ``verdicts`` takes it.
+            answer: Likewise.
 
         Returns:
             Columns ``subject_id``, ``image_id``, ``name`` (string), ``role`` (category), ``rank`` (int64, 1 is the
@@ -149,7 +175,7 @@ class Auditing(Installation):
 
         rows = (
             {"subject_id": record["subject_id"], **neighbor}
-            for record in audit_records(self, self.catalog.audit(id_of(audit)))
+            for record in audit_records(self, self._by_one_rule(audit, answer))
             for neighbor in record["neighbors"]
         )
         return frames.frame(frames.EVIDENCE, rows)
@@ -235,7 +261,6 @@ class Auditing(Installation):
         format: str | ExportFormat = ExportFormat.CSV,  # noqa: A002 - the command line's word
         set: str | None = None,  # noqa: A002 - likewise
         space: str | None = None,
-        answer: str | Answer | None = None,
         overwrite: bool = False,
     ) -> int:
         """Write an audit, or the embeddings of a set or release, to a file; it is whole or not there.
@@ -247,8 +272,6 @@ class Auditing(Installation):
                 images) for an audit; ``parquet`` for a set or release.
             set: For ``imageclef``: one of the audit's sets, by name or role (against, used, not-used).
             space: For a set or release in several spaces.
-            answer: Of an audit of the release: ``copies`` (a row an image and source), ``membership`` (a row a real
-                image, with those that calibrate) or ``baseline``; ``None``: the one that the form is for.
             overwrite: Replace a file that is there.
 
         Returns:
@@ -260,8 +283,7 @@ class Auditing(Installation):
             ConflictError: If the file is there, or names can't be told apart in a run file.
             SourceError: If the file can't be written.
         """
-        options = {"set": set, "space": space, "answer": answer}
-        return self.write_export(what, file, format=format, **options, overwrite=overwrite).row_count
+        return self.write_export(what, file, format=format, set=set, space=space, overwrite=overwrite).row_count
 
     def write_export(
         self,
@@ -271,7 +293,6 @@ class Auditing(Installation):
         format: str | ExportFormat = ExportFormat.CSV,  # noqa: A002 - the command line's word
         set: str | None = None,  # noqa: A002 - likewise
         space: str | None = None,
-        answer: str | Answer | None = None,
         overwrite: bool = False,
     ) -> Exported:
         """The same as ``export``; gives beside the number of rows what is in a run file, and what is not."""
@@ -279,9 +300,7 @@ class Auditing(Installation):
 
         target = Path(file)
         require_free(target, replace=overwrite, hint=ANOTHER_FILE)
-        wanted = None if answer is None else word_of(Answer, answer)
-        form = word_of(ExportFormat, format)
-        return write_export(self, id_of(what), target, form, set_name=set, space=space, answer=wanted)
+        return write_export(self, id_of(what), target, word_of(ExportFormat, format), set_name=set, space=space)
 
     def report(self, audit: Audit, file: Place, *, cases: int | None = None, overwrite: bool = False) -> Path:
         """Write an audit as one self-contained HTML page; gives the file.

@@ -20,7 +20,7 @@ from provenance.truth.evaluations import (
     EvaluationRequest,
     Sample,
 )
-from provenance.truth.judged import JudgedAudit, JudgedImage, judged_audit
+from provenance.truth.judged import JUDGED, JudgedAudit, JudgedImage, judged_audit
 from provenance.truth.matching import Truth, refuse_unknown, truth_of_claims, truth_of_labels
 from provenance.vocabulary import Label
 
@@ -59,7 +59,7 @@ def run_evaluation(
     """
     catalog, step = workspace.catalog, on_step or (lambda _text: None)
     step("reading verdicts")
-    judged = [judged_audit(workspace, catalog.audit(audit_id)) for audit_id in request.audits]
+    judged = [judged_audit(workspace, catalog.answer_of(audit_id, None, JUDGED)) for audit_id in request.audits]
     _require_one_table(judged)
     truths = _truths(workspace, judged, request)
     known = [_known(audit, truth) for audit, truth in zip(judged, truths, strict=True)]
@@ -71,7 +71,7 @@ def run_evaluation(
     comparison = None
     if request.against is not None:
         step("comparing")
-        other = judged_audit(workspace, catalog.audit(request.against))
+        other = judged_audit(workspace, catalog.answer_of(request.against, None, JUDGED))
         comparison = _compared(judged[0], other, truths[0], evaluator)
     notes = [note for audit in audits for note in _notes_on(audit)]
     notes += [f"Not pooled over audits, whose scores are not comparable: {', '.join(unpooled)}."] if unpooled else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from provenance.vocabulary import Label, Role, Subject
+from provenance.vocabulary import Answer, Label, Role, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from provenance.installation import Installation
     from provenance.records import AuditDataset, AuditRecord, Dataset, StoredVerdict
 
-CALLED_USED = frozenset({Label.USED, Label.ESTABLISHED})
-"""Labels that call an image used; every other one, ``inconclusive`` too, does not."""
+CALLED_USED = frozenset({Label.USED, Label.ESTABLISHED, Label.COPY, Label.PART_COPY})
+"""Labels that call an image used, or a copy; every other one, ``inconclusive`` too, does not."""
+
+JUDGED = (Answer.MEMBERSHIP, Answer.BASELINE, Answer.COPIES)
+"""Of an audit of several answers, whose verdicts are compared with truth: the first that there is."""
+
+SEED = (Answer.BASELINE,)
+"""Likewise, what the seed paper's rules are learnt and swept from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from provenance.audit import features_of
 from provenance.errors import ConflictError, UsageError
-from provenance.truth.judged import judged_audit
+from provenance.truth.judged import SEED, judged_audit
 from provenance.truth.matching import refuse_unknown, truth_of_claims, truth_of_labels
 from provenance.vocabulary import Role, Subject
 
@@ -101,7 +101,7 @@ def known_images(workspace: Installation, audits: Sequence[AuditRecord], truth: 
         NotFoundError: If an audit is unknown, or a label is about no image that the audits know.
         SourceError: If two labels contradict each other.
     """
-    control = tuple(workspace.catalog.audit(audit_id) for audit_id in truth.control)
+    control = tuple(workspace.catalog.answer_of(audit_id, None, SEED) for audit_id in truth.control)
     top_k = _require_alike(workspace, (*audits, *control))
     if truth.labels is not None and control:
         raise UsageError("truth comes from labels or from a control release, not from both", hint="leave one out")

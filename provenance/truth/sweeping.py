@@ -20,6 +20,7 @@ from provenance.detection import (
 from provenance.documents.rows import SweepRow
 from provenance.errors import UsageError
 from provenance.logs import room, step
+from provenance.truth.judged import SEED
 from provenance.truth.known import Known, KnownImage, known_images
 from provenance.vocabulary import Population, Subject
 
@@ -116,7 +117,7 @@ def run_sweep(
         NotFoundError: If an audit or labelled image is unknown.
     """
     alphas = checked_alphas(grid)
-    known = known_images(workspace, [workspace.catalog.audit(audit_id)], truth_from)
+    known = known_images(workspace, [workspace.catalog.answer_of(audit_id, None, SEED)], truth_from)
     population = _population(workspace, known)
     scores, others = _scores(known, known.labelled)
     truth = [image.used is True for image in known.labelled]

@@ -204,7 +204,7 @@ def test_a_policy_is_content_addressed_and_can_be_applied_again(whole: Path) -> 
         ((*REAL, "--score", "referenced:nearest"), "needs a reference release"),
         ((*REAL, "--reference-release", "leaky"), "can't be its own reference"),
         (("--score", "nearest"), "membership scores are of real images"),
-        (("--rule", "calibrated", "--used", "used"), "needs images known not to be used"),
+        (("--rule", "calibrated", "--used", "used"), "needs images known not to have been used"),
         (("--rule", "calibrated", "--not-used", "fresh"), "no used or unknown set"),
         (("--rule", "calibrated", "--alpha", "0.5"), "--alpha belongs to the rule mu-alpha-sigma"),
         (("--rule", "mu-alpha-sigma", "--fdr", "0.1"), "--fdr belongs to the rule calibrated"),

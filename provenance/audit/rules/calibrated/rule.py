@@ -67,6 +67,11 @@ class CalibratedRule(CalibratedParameters, Rule):
                 hint="add --subject real, or leave the score out",
             )
 
+    @property
+    def judges_whole_images(self) -> bool:
+        """See ``Rule``: by a score that is named, and is of whole images."""
+        return self.score is not None and self.score["space_kind"] == "whole"
+
     def own_space(
         self, workspace: Installation, parties: Parties, subject: Subject, on_step: Callable[[str], None]
     ) -> str | None:
@@ -75,7 +80,7 @@ class CalibratedRule(CalibratedParameters, Rule):
         Raises:
             SpaceMismatchError: If there are several local spaces and none was chosen.
         """
-        if subject is Subject.GENERATED or (self.score is not None and self.score["space_kind"] == "whole"):
+        if subject is Subject.GENERATED or self.judges_whole_images:
             return None
         space = _shared_local(workspace.catalog, parties.everyone)
         if space is None:
@@ -99,18 +104,19 @@ class CalibratedRule(CalibratedParameters, Rule):
         """Those that were or may have been used: the others calibrate."""
         return frozen.candidates
 
+    @classmethod
+    def lacks(cls, roles: Collection[Role]) -> str | None:
+        """See ``Rule``: images to calibrate by, and images to judge."""
+        if Role.NOT_USED not in roles:
+            return "it needs images known not to have been used, and there are none (--not-used)"
+        if set(CANDIDATES).isdisjoint(roles):
+            return "it is about images that may have been used, and there is no used or unknown set (--used, --against)"
+        return None
+
     def check(self, frozen: FrozenAudit) -> None:
         """Refuse an audit without images to calibrate by or to judge, or without the reference that it needs."""
-        if Role.NOT_USED not in frozen.reals:
-            raise UsageError(
-                "the rule calibrated needs images known not to be used, and there are none",
-                hint="give a set with --not-used, or judge by --rule mu-alpha-sigma",
-            )
-        if not frozen.candidates:
-            raise UsageError(
-                "there is no used or unknown set: calibrated verdicts are about images that may have been used",
-                hint="give --used or --against",
-            )
+        if lacking := self.lacks(frozen.reals):
+            raise UsageError(f"the rule calibrated can't judge: {lacking}", hint="--rule mu-alpha-sigma needs neither")
         if self.score_name.startswith(REFERENCED) and frozen.reference is None:
             raise UsageError(f"{self.score_name} needs a reference release", hint="name one with --reference-release")
         if frozen.subject is Subject.GENERATED and frozen.reference is not None:

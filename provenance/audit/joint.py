@@ -1,0 +1,96 @@
+"""One audit of several answers: the outcome is the strongest of theirs, in one sentence that names what each found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provenance.findings import JointFindings
+from provenance.vocabulary import Answer, Label, Outcome, Subject, digest_of_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from provenance.audit.plan import JointPlan
+    from provenance.records import AuditRecord
+
+_STRENGTH = (Outcome.LEAK_ESTABLISHED, Outcome.INCONCLUSIVE, Outcome.LEAK_NOT_ESTABLISHED)
+COUNTED = ("rejected", "excluded_overlap", "claimed_otherwise", "not_used_with_twins", "excluded_twins")
+"""Of the counts of an answer, those that all have in common."""
+
+
+def joint_digest(plan: JointPlan, answers: Mapping[Answer, AuditRecord], version: int) -> str:
+    """``sha256:<hex>`` over the verdict digests of all answers."""
+    parts = {answer.value: record.verdict_digest for answer, record in answers.items()}
+    return "sha256:" + digest_of_json({"version": version, "policy_id": plan.policy.policy_id, "answers": parts})
+
+
+def joint_counts(answers: Mapping[Answer, AuditRecord]) -> dict[str, int]:
+    """Counts of the whole: what all answers count alike; and the labels of each under its own words.
+
+    ``used`` and ``not_used`` are labels of the baseline; ``inconclusive`` images are counted by the answers alone.
+    """
+    first = next(iter(answers.values())).counts
+    counts = {name: first.get(name, 0) for name in COUNTED}
+    generated = [record for record in answers.values() if record.subject is Subject.GENERATED]
+    counts["subjects"] = generated[0].counts["subjects"] if generated else 0
+    for name in ("used", "not_used"):
+        counts[name] = answers[Answer.BASELINE].counts[name] if Answer.BASELINE in answers else 0
+    for answer, labels in LABELS.items():
+        counts |= {label.value: answers[answer].counts[label.value] for label in labels if answer in answers}
+    return counts
+
+
+LABELS = {
+    Answer.COPIES: (Label.COPY, Label.PART_COPY, Label.NO_COPY_SEEN),
+    Answer.MEMBERSHIP: (Label.ESTABLISHED, Label.NOT_ESTABLISHED),
+}
+
+
+def joint_findings(missing: Mapping[Answer, str], notes: Sequence[str]) -> JointFindings:
+    """What the whole says beside its answers."""
+    return JointFindings({answer.value: why for answer, why in missing.items()}, tuple(dict.fromkeys(notes)))
+
+
+def joint_outcome(answers: Mapping[Answer, AuditRecord]) -> Outcome | None:
+    """The strongest of the answers: a leak that one of them establishes is one, whatever the others can't see.
+
+    Where none establishes any, one that can't tell keeps the whole from saying more. The baseline concludes nothing.
+    """
+    found = {record.findings.outcome for record in answers.values()}
+    return next((outcome for outcome in _STRENGTH if outcome in found), None)
+
+
+def joint_reason(answers: Mapping[Answer, AuditRecord], missing: Mapping[Answer, str]) -> str:
+    """What was found, answer by answer, and what was too weak to be seen."""
+    said = [SAY[answer](record) for answer, record in answers.items() if answer in SAY]
+    said += [f"{answer.value} is not answered: {why}" for answer, why in missing.items()]
+    weak = "What was too weak to be seen is not measured yet."
+    sentences = [each[:1].upper() + each[1:].rstrip(".") + "." for each in said]
+    return " ".join([*sentences, weak])
+
+
+def _copies(record: AuditRecord) -> str:
+    counts = record.counts
+    total, copies, parts, unclear = (counts.get(each, 0) for each in ("subjects", "copy", "part_copy", "inconclusive"))
+    if not copies and not parts:
+        said = f"no copy is seen among {total:,} generated images"
+    else:
+        are = "is a copy" if copies == 1 else "are copies"
+        said = f"{copies:,} of {total:,} generated images {are} of real ones"
+        if parts:
+            said += f", and {parts:,} {'copies' if parts == 1 else 'copy'} a part of one"
+    return said + (f"; {unclear:,} more can't be told" if unclear else "")
+
+
+def _membership(record: AuditRecord) -> str:
+    found, counts = record.findings.calibrated, record.counts
+    established, total = counts.get("established", 0), counts["subjects"]
+    said = f"{established:,} of {total:,} real images are established as used"
+    test = None if found is None else found.release_test
+    if test is None or test.auc.value is None:
+        return said
+    interval = "" if test.auc.low is None else f" [{test.auc.low:.2f}, {test.auc.high:.2f}]"
+    return f"used images are told from not-used ones with AUC {test.auc.value:.2f}{interval} (0.5 is chance); {said}"
+
+
+SAY = {Answer.COPIES: _copies, Answer.MEMBERSHIP: _membership}
