@@ -19,9 +19,9 @@ from provenance.files import require_free, write_bytes
 from provenance.images import OTHER_BYTES, RecordedImage, Reread, png_bytes, reading_again
 from provenance.logs import room, step
 from provenance.lookup import drift_of_audit
-from provenance.report import Case, HeatMap, Neighborhood, Picture, ReportContent, RoleLine, Series, render
+from provenance.report import Case, HeatMap, Neighborhood, Picture, ReportContent, RoleLine, Series, SourceShown, render
 from provenance.version import __version__
-from provenance.vocabulary import DEFAULT_CASES, DatasetKind, Role, Subject
+from provenance.vocabulary import DEFAULT_CASES, DatasetKind, Label, Role, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,13 +39,14 @@ if TYPE_CHECKING:
         StoredNeighbor,
         StoredVerdict,
     )
-    from provenance.vocabulary import Label, Space
+    from provenance.vocabulary import Space
 
 _log = room(__name__)
 
 THUMBNAIL_SIZE = 224
 _SMALLEST_PERCENT = 4
 _PAIRS = 3
+_REGIONS = 4
 _CANDIDATES = {Subject.GENERATED: (Role.USED, Role.AGAINST), Subject.REAL: (Role.RELEASE,)}
 _FLAGS = {Role.USED: "--used", Role.NOT_USED: "--not-used", Role.AGAINST: "--against"}
 _GENERATOR_FLAGS = {"--generator": "name", "--architecture": "architecture", "--generator-version": "version"}
@@ -115,7 +116,7 @@ def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = D
     played = [each.dataset for each in datasets]
     known = {each.dataset_id: catalog.dataset_by_id(each.dataset_id) for each in played}
     reader = _CaseReader(workspace, audit, played)
-    closest = _closest(verdicts, cases)
+    closest = _closest(verdicts, cases, rule_named(audit.rule).labels)
     heat, not_explained = _heat_maps(workspace, audit, [each.image_key for each in closest], reader)
     rule, symbol = rule_named(audit.rule), rule_named(audit.rule).symbol(parameters)
     return ReportContent(
@@ -248,7 +249,22 @@ class _CaseReader:
             nearest=self._neighborhood(source, image),
             control=self._neighborhood(control, image),
             heat=heat,
+            sources=self._sources(verdict),
         )
+
+    def _sources(self, verdict: StoredVerdict) -> tuple[SourceShown, ...]:
+        """The best source of the whole, and those of regions unless the whole is a copy."""
+        stored = self.workspace.catalog.sources_of(self.audit.audit_id, verdict.image_key).get(verdict.image_key, [])
+        wholes = [source for source in stored if not source.part][:1]
+        parts = [] if verdict.label is Label.COPY else [source for source in stored if source.part][:_REGIONS]
+        return tuple(SourceShown(source, self._real(source.image_key)) for source in (*wholes, *parts))
+
+    def _real(self, image_key: str) -> Picture:
+        """The picture of a real image, in the first role that it has in this audit."""
+        ids = [member.dataset.dataset_id for member in self.workspace.catalog.memberships_of(image_key)]
+        roles = {self.played[each].role for each in ids if each in self.played}
+        role = next((role for role in (Role.USED, Role.AGAINST, Role.NOT_USED) if role in roles), Role.AGAINST)
+        return self._picture(image_key, role, self.workspace.catalog.image(image_key))
 
     def _neighborhood(self, neighbor: StoredNeighbor | None, subject: ImageRecord | None) -> Neighborhood | None:
         if neighbor is None:
@@ -322,10 +338,14 @@ def _heat_maps(
     return found, ""
 
 
-def _closest(verdicts: Sequence[StoredVerdict], count: int) -> list[StoredVerdict]:
-    """The verdicts with the greatest scores, ties in image_id order."""
+def _closest(verdicts: Sequence[StoredVerdict], count: int, labels: Sequence[Label]) -> list[StoredVerdict]:
+    """The verdicts with the greatest scores, ties in image_id order; copies and part copies before all others."""
+    first = [label for label in labels if label in (Label.COPY, Label.PART_COPY)]
+    place: dict[Label, int] = {label: number for number, label in enumerate(first)}
     scored = [verdict for verdict in verdicts if verdict.score is not None]
-    return sorted(scored, key=lambda v: (-(v.score or 0.0), v.image_id or v.image_key))[:count]
+    return sorted(scored, key=lambda v: (place.get(v.label, len(place)), -(v.score or 0.0), v.image_id or v.image_key))[
+        :count
+    ]
 
 
 def _labels_by_role(verdicts: Sequence[StoredVerdict], positive: Label) -> tuple[RoleLine, ...]:

@@ -12,6 +12,7 @@ from provenance.report.content import (
     RoleLine,
     RulePart,
     Series,
+    SourceShown,
 )
 from provenance.report.drawing import Drawing
 from provenance.report.evaluation import Curve, draw_calibration, draw_histogram, draw_roc
@@ -32,6 +33,7 @@ __all__ = [
     "RulePart",
     "Series",
     "ShareLine",
+    "SourceShown",
     "SweepCurves",
     "draw_calibration",
     "draw_histogram",

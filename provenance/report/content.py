@@ -11,7 +11,15 @@ from provenance.vocabulary import Label, Role
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from provenance.records import AuditRecord, AuditReject, Dataset, Drift, Explanation, StoredVerdict
+    from provenance.records import (
+        AuditRecord,
+        AuditReject,
+        Dataset,
+        Drift,
+        Explanation,
+        StoredCopySource,
+        StoredVerdict,
+    )
     from provenance.vocabulary import Space
 
 
@@ -93,12 +101,20 @@ class RulePart:
 
     Attributes:
         template: Jinja macros ``summary``, ``links``, ``decided_by``, ``sections``, without arguments. They see what
-            the page sees, and draw by ``p_value_figure(series, q)``.
+            the page sees, and draw by ``p_value_figure(series, q)`` and ``tail_figure(series, curve, needed)``.
         own: The rule's own values, which they see by this name.
     """
 
     template: str
     own: Any
+
+
+@dataclass(frozen=True, slots=True)
+class SourceShown:
+    """A real image that a generated one agrees with, as a whole or in a region, with its picture."""
+
+    found: StoredCopySource
+    picture: Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +127,7 @@ class Case:
             similarity, but for scores that are none. ``None`` only where no neighbor is on record.
         control: The nearest image known not to be used; ``None`` for real subjects and where there is no such set.
         heat: Which positions speak for its use; ``None`` where scores are not local.
+        sources: Where copies were looked for: what it agrees with best as a whole, and regions; the best first.
     """
 
     rank: int
@@ -119,6 +136,17 @@ class Case:
     nearest: Neighborhood | None
     control: Neighborhood | None
     heat: HeatMap | None = None
+    sources: tuple[SourceShown, ...] = ()
+
+    @property
+    def whole(self) -> SourceShown | None:
+        """The source of the whole, where one is shown."""
+        return next((each for each in self.sources if not each.found.part), None)
+
+    @property
+    def parts(self) -> tuple[SourceShown, ...]:
+        """The sources of regions."""
+        return tuple(each for each in self.sources if each.found.part)
 
 
 @dataclass(frozen=True, slots=True)

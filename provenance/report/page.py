@@ -14,6 +14,7 @@ from provenance.report.figure import histogram
 from provenance.report.heat import edges, heat_cells
 from provenance.report.pvalues import p_value_figure
 from provenance.report.sensitivity import power_figure
+from provenance.report.tails import tail_figure
 from provenance.vocabulary import Role, Subject
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def _environment() -> Environment:
     )
     for draw in (p_value_figure, power_figure):
         environment.globals[draw.__name__] = lambda *given, draw=draw: Markup(draw(*given))  # noqa: S704 - likewise
+    environment.globals["tail_figure"] = lambda *values: Markup(tail_figure(*values))  # noqa: S704 - likewise
     environment.filters |= {
         "edges": edges,
         "heat_cells": heat_cells,

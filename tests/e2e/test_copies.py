@@ -233,3 +233,7 @@ def test_a_forgotten_source_leaves_the_audit_readable(tmp_path: Path, layout: Pa
     assert source.image_key not in names
     run(workspace, "audits", "show", document["audit_id"])
     run(workspace, "report", document["audit_id"], "-o", str(tmp_path / "page.html"))
+    page = (tmp_path / "page.html").read_text()
+    assert "forgotten since" in page
+    assert all(words in page for words in ("What agreement means here", "established by", "the same file", "mirrored"))
+    assert "region of the real image" in page, "the collage, with its boxes"

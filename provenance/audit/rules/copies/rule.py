@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from provenance.audit.evidence import SubjectEvidence
     from provenance.audit.rule import Judgement
     from provenance.findings import CopyCalibration
-    from provenance.records import AuditRecord
+    from provenance.installation import Installation
+    from provenance.records import AuditRecord, StoredVerdict
+    from provenance.report import RulePart
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,13 @@ class CopiesRule(CopiesParameters, Rule):
         return judge_copies(bench, self, subjects)
 
     @classmethod
+    def report_part(cls, workspace: Installation, audit: AuditRecord, verdicts: Sequence[StoredVerdict]) -> RulePart:
+        """See ``Rule``."""
+        from provenance.audit.rules.copies.drawn import drawn
+
+        return drawn(workspace, audit, verdicts)
+
+    @classmethod
     def symbol(cls, _parameters: Mapping[str, Any]) -> str:
         """See ``Rule``."""
         return "agreement"
@@ -54,17 +63,16 @@ class CopiesRule(CopiesParameters, Rule):
         """See ``Rule``: how copies are known, and what they were held against."""
         found = audit.findings.own_as(CopiesFindings)
         by = [f"{found.established[how.value]:,} by {how.value}" for how in Established if found.established.get(how)]
-        facts = {"established": ", ".join(by) or "none"}
-        for name, each in (("calibration", found.whole), ("of parts", found.part)):
-            if each is not None:
-                facts[name] = f"{_calibration(each)}; FDR {found.q:g}"
+        facts = {"established by": ", ".join(by) or "none"}
         if found.whole is not None:
-            tail = found.whole.tail.refused or f"fits (p = {found.whole.tail.fit_p:.2f}), a model"
-            facts["tail"] = tail
+            facts["calibration"] = f"{_calibration(found.whole)}; FDR {found.q:g}"
+            tail = found.whole.tail
+            facts["tail"] = (
+                tail.refused or f"a model of the {len(tail.excesses)} highest; it fits (p = {tail.fit_p:.2f})"
+            )
         if (rate := found.false_match_rate) is not None:
-            facts["false matches"] = (
-                f"{rate.value:.4f} of {rate.groups:,} groups of real images agree by {rate.threshold:.3f} or more "
-                f"(at most {rate.upper:.4f})"
+            facts["false match rate"] = (
+                f"{rate.value:.4f} (at most {rate.upper:.4f}) of {rate.groups:,} groups, agreement {rate.threshold:.3f}"
             )
         return facts
 
