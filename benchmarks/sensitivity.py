@@ -45,7 +45,7 @@ def main() -> None:
         for name in given.backbones:
             for subject in ("real", "generated"):
                 audit = workspace.audit("release", rule="calibrated", subject=subject, space=name)
-                report = workspace.sensitivity(audit, plants=given.plants).report
+                report = workspace.sensitivity(audit, plants=given.plants).report.of_answers[""]
                 plants = sum(row.plants for row in report.rows)
                 embedding, scoring = report.seconds["embedding"], report.seconds["scoring"]
                 ratio = scoring / embedding

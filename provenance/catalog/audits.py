@@ -269,15 +269,22 @@ def record_sensitivity(session: Session, audit_id: str, result: Mapping[str, Any
 
 
 def sensitivities(session: Session, audit_id: str) -> list[SensitivityRecord]:
-    """Every measurement of an audit, oldest first."""
+    """Every measurement of an audit, oldest first; of an answer also those that were made of the whole."""
     query = (
         select(t.Event.at, t.Event.detail)
         .join(t.Audit, t.Audit.dataset_id == t.Event.dataset_id)
         .where(t.Audit.audit_id == audit_id, t.Event.kind == EventKind.SENSITIVITY_MEASURED.value)
         .order_by(t.Event.event_id)
     )
-    rows = session.execute(query).all()
-    return [SensitivityRecord(audit_id, at, d["result"]) for at, d in rows if d["audit_id"] == audit_id]
+    whole = whole_of(session, audit_id)
+    found = []
+    for at, detail in session.execute(query):
+        result = detail["result"] if detail["audit_id"] == audit_id else None
+        if whole is not None and detail["audit_id"] == whole[0]:
+            result = detail["result"]["answers"].get(whole[1].value)
+        if result is not None:
+            found.append(SensitivityRecord(audit_id, at, result))
+    return found
 
 
 def _require_finite(new: NewAudit) -> None:

@@ -10,12 +10,12 @@ import typer
 from provenance.cli.app import BackboneFileOption, JsonOption, WeightsOption, app, workspace_of_call
 from provenance.cli.interrupt import EXIT_CODE, stop_on_interrupt
 from provenance.cli.output import answer, message, print_facts, print_table, progress_bar, warn
-from provenance.vocabulary import DEFAULT_PLANTS
+from provenance.vocabulary import DEFAULT_PLANTS, Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from provenance.service import SensitivityRecord, SensitivityResult, Workspace
+    from provenance.service import SensitivityRecord, SensitivityReport, SensitivityResult, Workspace
 
 
 @app.command()
@@ -31,6 +31,10 @@ def sensitivity(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of originals, blends and noise.")] = 0,
     backbone_file: BackboneFileOption = None,
     weights: WeightsOption = None,
+    answers: Annotated[
+        list[str] | None,
+        typer.Option("--answer", help="Of several: copies, membership, baseline, with commas between (repeatable)."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for table and figure.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are in the folder.")] = False,
     json: JsonOption = False,
@@ -39,7 +43,9 @@ def sensitivity(
 
     Used images are read again from their recorded places, altered (exact, JPEG, resized, cropped, flipped, rotated,
     blurred, noisy, gamma, blended with a generated image), brought to the release's resolution and format, and judged
-    one at a time by the audit's own policy. The planted images are stored nowhere; the figures go with the audit.
+    one at a time by the audit's own policy. Of an audit of several answers, each that can be measured is, and the
+    release test tells what share of the used images it would take. The planted images are stored nowhere; the figures
+    go with the audit.
 
     \b
     Example:
@@ -52,7 +58,8 @@ def sensitivity(
         SensitivityResult.require_free(output, overwrite=force)
     with workspace_of_call() as workspace:
         choice = {"backbone_file": backbone_file, "weights": weights}
-        found = measured(workspace, audit_id, plants=plants, kinds=kinds, seed=seed, **choice, quiet=json)
+        asked = {"plants": plants, "kinds": kinds, "seed": seed, "answers": answers, **choice}
+        found = measured(workspace, audit_id, **asked, quiet=json)
     files = () if output is None else found.write(output, overwrite=force)
     if not answer(found.report.document(files=files), json=json):
         print_sensitivity(found)
@@ -71,27 +78,40 @@ def measured(workspace: Workspace, audit_id: str, *, quiet: bool = False, **aske
 
 
 def print_recorded(recorded: Sequence[SensitivityRecord]) -> None:
-    """What was measured of an audit, the latest one; nothing where it never was."""
-    if recorded:
-        latest = recorded[-1]
-        found = {"measured": latest.measured_at, "in all": latest.result["sentence"]}
-        rows = latest.result["rows"]
-        named = ((f"{row['kind']} {row['strength']:g}" if row["strength"] else row["kind"], row) for row in rows)
-        found["shares"] = ", ".join(f"{name}: {row['share']:.2f}" for name, row in named)
-        if power := latest.result.get("power"):  # not in older records
-            found["release test"] = power["sentence"]
-        print_facts(found, title=f"sensitivity ({len(recorded):,} measured)")
+    """What was measured of an audit, of each answer the latest one; nothing where it never was."""
+    latest: dict[str, tuple[Any, Mapping[str, Any]]] = {}
+    for each in recorded:
+        of_answers = each.result.get("answers", {"": each.result})
+        latest |= {of: (each.measured_at, found) for of, found in of_answers.items()}
+    for of in (of for of in ("", *Answer) if of in latest):
+        measured_at, found = latest[of]
+        rows = (
+            (f"{row['kind']} {row['strength']:g}" if row["strength"] else row["kind"], row) for row in found["rows"]
+        )
+        facts = {
+            "measured": measured_at,
+            "in all": found["sentence"],
+            "shares": ", ".join(f"{name}: {row['share']:.2f}" for name, row in rows),
+        }
+        if power := found.get("power"):  # not in older records
+            facts["release test"] = power["sentence"]
+        print_facts(facts, title=f"sensitivity{f' of {of}' if of else ''} ({len(recorded):,} measured)")
 
 
 def print_sensitivity(found: SensitivityResult) -> None:
-    """Table, sentence and notes."""
-    report = found.report
+    """Tables, sentences and notes, answer by answer."""
+    for of, report in found.report.of_answers.items():
+        _print_one(report, f" ({of})" if of else "")
+    warn(*found.notes)
+
+
+def _print_one(report: SensitivityReport, of: str) -> None:
     ranked = report.outranking is not None
     columns = ("kind", "cosine", "plants", "groups", "found", "share", "95 % interval")
     print_table(
         columns + (("outrank all calibration", "95 % interval") if ranked else ()),
         [_cells(row, ranked=ranked) for row in report.table()],
-        title=f"plants judged alone by audit {report.audit_id[:8]}, closest to their originals first",
+        title=f"plants judged alone by audit {report.audit_id[:8]}{of}, closest to their originals first",
     )
     reach = report.reach
     facts: dict[str, Any] = {
@@ -106,14 +126,13 @@ def print_sensitivity(found: SensitivityResult) -> None:
         )
     if report.power is not None:
         facts["release test"] = report.power.sentence
-    print_facts(facts, title="sensitivity")
+    print_facts(facts, title=f"sensitivity{of}")
     if report.power is not None and report.power.curves:
         print_table(
             ("as strongly as", "scores", "groups", "least share"),
             [(c.like, c.images, c.groups, _least(c.least_share)) for c in report.power.curves],
             title=f"share of used images with which a leak is called in {report.power.target:.0%} of cases",
         )
-    warn(*report.notes)
 
 
 def _least(share: float | None) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from provenance.audit import Change
 from provenance.documents.document import Counts, Document, at
-from provenance.documents.measures import Sensitivity
+from provenance.documents.measures import JointSensitivity, Sensitivity
 from provenance.findings import CopiesFindings, Estimate, FalseMatchRate, JointFindings
 from provenance.records import SensitivityRecord
 from provenance.vocabulary import Answer, Outcome, RejectReason, Role, Subject
@@ -137,7 +137,7 @@ class NewAudit(Audit):
 
     compared_with: str = ""
     changes: tuple[Change, ...] = ()
-    sensitivity: Sensitivity | None = None
+    sensitivity: Sensitivity | JointSensitivity | None = None
 
 
 class RejectedInput(Document):

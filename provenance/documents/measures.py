@@ -11,7 +11,7 @@ from provenance.detection import AdaptiveAlpha, ChanceBand, Estimate, Metrics, R
 from provenance.detection.metrics.comparison import McNemar
 from provenance.documents.document import Document, Number, at
 from provenance.documents.rows import PlantRow, SweepRow
-from provenance.vocabulary import Population, Subject
+from provenance.vocabulary import Answer, Population, Subject
 
 
 class Confusion(Document):
@@ -141,6 +141,7 @@ class SensitivityFigures(Document):
     unusable: int
     notes: tuple[str, ...]
     power: ReleasePower | None
+    seconds: dict[str, float]
 
 
 class UnreadableImage(Document):
@@ -160,7 +161,17 @@ class Sensitivity(SensitivityFigures, _OfAudit):
     """What an audit would have seen of known copies, and the files that were written."""
 
     unreadable_images: tuple[UnreadableImage, ...] = at("unreadable")
-    seconds: dict[str, float]
+    files: tuple[Path, ...] = ()
+
+
+class JointSensitivity(Document):
+    """What an audit of several answers would have seen, answer by answer, and why others were not measured."""
+
+    audit_id: str
+    sentence: str
+    answers: dict[Answer, Sensitivity]
+    missing: dict[Answer, str]
+    notes: tuple[str, ...]
     files: tuple[Path, ...] = ()
 
 
@@ -218,4 +229,4 @@ class Fit(Document):
     file: Path
 
 
-DOCUMENTS = {"evaluate": Evaluation, "sensitivity": Sensitivity, "sweep": Sweep, "fit": Fit}
+DOCUMENTS = {"evaluate": Evaluation, "sensitivity": Sensitivity | JointSensitivity, "sweep": Sweep, "fit": Fit}

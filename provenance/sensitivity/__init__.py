@@ -6,11 +6,13 @@ judges -> figures, recorded as an event -> ``writing`` (files). Plants are never
 
 from provenance.images import DEFAULT_KINDS, kinds_named
 from provenance.sensitivity.run import run_sensitivity
-from provenance.sensitivity.values import SensitivityReport, SensitivityRequest
+from provenance.sensitivity.values import JointSensitivity, Measured, SensitivityReport, SensitivityRequest
 from provenance.sensitivity.writing import require_free, write_sensitivity
 
 __all__ = [
     "DEFAULT_KINDS",
+    "JointSensitivity",
+    "Measured",
     "SensitivityReport",
     "SensitivityRequest",
     "kinds_named",

@@ -1,9 +1,10 @@
-"""One sensitivity from the request to the recorded figures."""
+"""One sensitivity, of one answer or of all, from the request to the recorded figures."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -16,23 +17,24 @@ from provenance.errors import UsageError
 from provenance.ingest import Progress
 from provenance.logs import room, step
 from provenance.sensitivity.planting import EmbeddedPlants, Planting, chosen_originals, release_format
-from provenance.sensitivity.values import SensitivityReport, SensitivityRequest
+from provenance.sensitivity.values import JointSensitivity, SensitivityReport, SensitivityRequest
 from provenance.version import __version__
-from provenance.vocabulary import Label, Outcome, Role, Subject
+from provenance.vocabulary import Answer, Label, Outcome, Role, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from provenance.audit import Policy
     from provenance.detection import Detected, ReleasePower
     from provenance.embedding import Backbone
     from provenance.ingest import OnProgress
     from provenance.installation import Installation
-    from provenance.records import Member
+    from provenance.records import AuditRecord, Member
+    from provenance.sensitivity.values import Measured
 
 _log = room(__name__)
 
-POSITIVE = (Label.ESTABLISHED, Label.USED)
+POSITIVE = (Label.ESTABLISHED, Label.USED, Label.COPY)
 """Labels that count as found."""
 
 
@@ -43,7 +45,7 @@ def run_sensitivity(
     on_progress: OnProgress | None = None,
     on_step: Callable[[str], None] | None = None,
     stop: Event | None = None,
-) -> SensitivityReport | None:
+) -> Measured | None:
     """Plant known copies of used images into an audit, one at a time, and record what share of them it finds.
 
     As ``provenance.Workspace.sensitivity``, which says what is told and raised. Nothing of the plants is stored: what
@@ -52,7 +54,57 @@ def run_sensitivity(
     """
     tell, stop = on_step or (lambda _step: None), stop or Event()
     catalog, record = workspace.catalog, workspace.catalog.audit(request.audit)
-    request = replace(request, audit=record.audit_id)
+    measure = partial(_measured, workspace, request=request, on_progress=on_progress, tell=tell, stop=stop)
+    parts = catalog.parts_of(record.audit_id)
+    if not parts and request.answers:
+        raise UsageError(
+            f"audit {record.audit_id[:8]} is by one rule, and has no answers to choose from", hint="leave --answer out"
+        )
+    report = _of_answers(record, parts, request.answers or tuple(parts), measure, tell) if parts else measure(record)
+    if report is not None:
+        catalog.record_sensitivity(report.audit_id, {**report.figures(), "software_version": __version__})
+    return report
+
+
+def _of_answers(
+    record: AuditRecord,
+    parts: Mapping[Answer, AuditRecord],
+    wanted: Sequence[Answer],
+    measure: Callable[[AuditRecord], SensitivityReport | None],
+    tell: Callable[[str], None],
+) -> JointSensitivity | None:
+    """Of every wanted answer that can be measured, one after the other; why the others can't."""
+    found: dict[Answer, SensitivityReport] = {}
+    missing = {answer: "the audit does not have this answer" for answer in wanted if answer not in parts}
+    for place, answer in enumerate(answer for answer in Answer if answer in wanted and answer in parts):
+        tell(f"measuring {answer.value} ({place + 1} of {len(wanted) - len(missing)})")
+        try:
+            report = measure(parts[answer])
+        except UsageError as error:
+            missing[answer] = error.message
+            continue
+        if report is None:
+            return None
+        found[answer] = report
+    if not found:
+        raise UsageError(
+            f"no answer of audit {record.audit_id[:8]} can be measured: "
+            + "; ".join(f"{answer.value}: {reason}" for answer, reason in missing.items())
+        )
+    return JointSensitivity(record.audit_id, found, missing)
+
+
+def _measured(
+    workspace: Installation,
+    record: AuditRecord,
+    *,
+    request: SensitivityRequest,
+    on_progress: OnProgress | None,
+    tell: Callable[[str], None],
+    stop: Event,
+) -> SensitivityReport | None:
+    """Of an audit by one rule."""
+    catalog, request = workspace.catalog, replace(request, audit=record.audit_id)
     plan = planned_again(workspace, record, tell)
     bench = PlantBench(
         workspace,
@@ -78,9 +130,7 @@ def run_sensitivity(
     seconds = {"embedding": round(embedded - clock, 3), "scoring": round(time.monotonic() - embedded, 3)}
     report = _report(bench, request, planted, judged, (originals, found_without), form, seconds)
     power = _power(bench, planted, judged, report.rows)
-    report = replace(report, power=power, notes=_notes(report, bench, plan.policy, role, others))
-    catalog.record_sensitivity(report.audit_id, {**report.figures(), "software_version": __version__})
-    return report
+    return replace(report, power=power, notes=_notes(report, bench, plan.policy, role, others))
 
 
 def _copied(bench: PlantBench) -> tuple[Sequence[Member], Role, int | None]:

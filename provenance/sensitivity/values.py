@@ -10,15 +10,14 @@ from provenance.documents import measures
 from provenance.documents.rows import PlantRow
 from provenance.errors import UsageError
 from provenance.images import DEFAULT_KINDS, PlantKind
-from provenance.vocabulary import DEFAULT_PLANTS
+from provenance.vocabulary import DEFAULT_PLANTS, Answer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from provenance.detection import Detected, ReleasePower, Sensitivity
     from provenance.vocabulary import Rejection
-
-ROW_COLUMNS = tuple(PlantRow.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +27,7 @@ class SensitivityRequest:
     Attributes:
         plants: Copies of each kind, 1 or more: so many images that were used are copied, or all where there are fewer.
         backbone: ``backbone_file``, ``weights``: where the name of the audit's space does not find it.
+        answers: Which of an audit of several; empty: all that it has.
     """
 
     audit: str
@@ -35,6 +35,7 @@ class SensitivityRequest:
     kinds: tuple[PlantKind, ...] = DEFAULT_KINDS
     seed: int = 0
     backbone: dict[str, Path] = field(default_factory=dict)
+    answers: tuple[Answer, ...] = ()
 
     def __post_init__(self) -> None:
         if self.plants < 1:
@@ -89,6 +90,11 @@ class SensitivityReport:
     power: ReleasePower | None = None
 
     @property
+    def of_answers(self) -> Mapping[str, SensitivityReport]:
+        """Itself, under no name: as in ``JointSensitivity``."""
+        return {"": self}
+
+    @property
     def rows(self) -> tuple[Detected, ...]:
         """One a kind and strength, closest to the originals first."""
         return self.result.rows
@@ -101,14 +107,14 @@ class SensitivityReport:
         return self.result.sentence
 
     def table(self) -> list[dict[str, Any]]:
-        """Rows as JSON values under ``ROW_COLUMNS``."""
+        """Rows as JSON values under the columns of ``PlantRow``."""
         beside = {row.name: row for row in self.outranking.rows} if self.outranking else {}
         found = []
         for row in self.rows:
             same = beside.get(row.name)
             values = (row.kind, row.strength, row.plants, row.groups, row.found, row.share, row.low, row.high)
             more = (None,) * 4 if same is None else (same.found, same.share, same.low, same.high)
-            found.append(dict(zip(ROW_COLUMNS, (*values, row.similarity, *more), strict=True)))
+            found.append(dict(zip(PlantRow.model_fields, (*values, row.similarity, *more), strict=True)))
         return found
 
     def figures(self) -> dict[str, Any]:
@@ -132,3 +138,56 @@ class SensitivityReport:
             "rows": self.table(),
             **reach,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class JointSensitivity:
+    """What an audit of several answers would have seen.
+
+    Attributes:
+        answers: Of each answer that was measured, in the order in which they are said.
+        missing: Why others were not.
+    """
+
+    audit_id: str
+    answers: Mapping[Answer, SensitivityReport]
+    missing: Mapping[Answer, str]
+
+    @property
+    def of_answers(self) -> Mapping[str, SensitivityReport]:
+        """Of each answer by its name."""
+        return {answer.value: each for answer, each in self.answers.items()}
+
+    @property
+    def sentence(self) -> str:
+        """The claims, answer by answer."""
+        return " ".join(f"{answer.value.capitalize()}: {each.sentence}" for answer, each in self.answers.items())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know."""
+        noted = [f"{answer.value}: {note}" for answer, each in self.answers.items() for note in each.notes]
+        return (*noted, *(f"{answer.value}: not measured, as {reason}" for answer, reason in self.missing.items()))
+
+    def table(self) -> list[dict[str, Any]]:
+        """Rows of all answers, each with its ``answer``."""
+        return [{"answer": answer.value, **row} for answer, each in self.answers.items() for row in each.table()]
+
+    def figures(self) -> dict[str, Any]:
+        """As ``SensitivityReport.figures``, by answer."""
+        answers = {answer.value: each.figures() for answer, each in self.answers.items()}
+        missing = {answer.value: reason for answer, reason in self.missing.items()}
+        return {"sentence": self.sentence, "answers": answers, "missing": missing}
+
+    def document(self, **written: Any) -> measures.JointSensitivity:
+        """As ``SensitivityReport.document``, by answer."""
+        answers = {answer: each.document() for answer, each in self.answers.items()}
+        return measures.JointSensitivity.of(self, answers=answers, **written)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return self.document().to_json()
+
+
+Measured = SensitivityReport | JointSensitivity
+"""What an audit would have seen: by its rule, or by each of its answers."""

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from provenance import files
 from provenance.report import ShareLine, draw_power, draw_sensitivity
-from provenance.sensitivity.values import ROW_COLUMNS
-from provenance.vocabulary import Subject
+from provenance.vocabulary import Answer, Subject
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from provenance.report import Drawing
-    from provenance.sensitivity.values import SensitivityReport
+    from provenance.sensitivity.values import Measured, SensitivityReport
 
 REPORT_FILE, ROWS_FILE, FIGURE, POWER = "sensitivity.json", "sensitivity.csv", "sensitivity", "power"
-FILES = (REPORT_FILE, ROWS_FILE, *(f"{name}.{end}" for name in (FIGURE, POWER) for end in ("svg", "png")))
+_FIGURES = (FIGURE, *(f"{FIGURE}-{answer.value}" for answer in Answer), POWER)
+FILES = (REPORT_FILE, ROWS_FILE, *(f"{name}.{end}" for name in _FIGURES for end in ("svg", "png")))
 
 
 def require_free(folder: Path, *, replace: bool = False) -> None:
@@ -28,22 +28,24 @@ def require_free(folder: Path, *, replace: bool = False) -> None:
     files.require_free(*(folder / name for name in FILES), replace=replace, hint=files.ANOTHER_FOLDER)
 
 
-def write_sensitivity(report: SensitivityReport, folder: Path, *, replace: bool = False) -> tuple[Path, ...]:
+def write_sensitivity(report: Measured, folder: Path, *, replace: bool = False) -> tuple[Path, ...]:
     """Write ``sensitivity.json``, ``sensitivity.csv`` and the figures (SVG and PNG) into a folder, which is made.
 
-    ``power`` is the figure of the release test, where there is one that could have called a leak.
+    Of several answers, each has its figure. ``power`` is that of the release test, where it could have called a leak.
 
     Raises:
         ConflictError: If a file is there and may not be replaced.
         SourceError: If the folder or a file can't be written.
     """
-    drawing = drawn(report)
-    rows = files.csv_bytes(ROW_COLUMNS, report.table())
-    contents = [files.json_bytes(report.to_json()), rows, drawing.svg, drawing.png]
-    if report.power is not None and report.power.curves:
-        power = draw_power(report.power.curves, report.power.level, report.power.target)
-        contents += [power.svg, power.png]
-    return files.write_files(folder, dict(zip(FILES, contents, strict=False)), replace=replace)
+    drawings, rows = {}, report.table()
+    for answer, each in report.of_answers.items():
+        drawings[f"{FIGURE}-{answer}" if answer else FIGURE] = drawn(each)
+        if each.power is not None and each.power.curves:
+            drawings[POWER] = draw_power(each.power.curves, each.power.level, each.power.target)
+    contents = {REPORT_FILE: files.json_bytes(report.to_json()), ROWS_FILE: files.csv_bytes(tuple(rows[0]), rows)}
+    for name, drawing in drawings.items():
+        contents |= {f"{name}.svg": drawing.svg, f"{name}.png": drawing.png}
+    return files.write_files(folder, contents, replace=replace)
 
 
 def drawn(report: SensitivityReport) -> Drawing:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # what the verbs give
     from provenance.lookup import RecordedAudit as RecordedAudit
     from provenance.records import AuditRecord as AuditRecord
     from provenance.records import SensitivityRecord as SensitivityRecord
+    from provenance.sensitivity import SensitivityReport as SensitivityReport
     from provenance.service.backbones import BackboneChoice as BackboneChoice
     from provenance.truth import ComparedAudits as ComparedAudits
     from provenance.truth import EvaluatedAudit as EvaluatedAudit

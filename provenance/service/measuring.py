@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from provenance.installation import Installation
 from provenance.service.results import EvaluationResult, FitResult, SensitivityResult, SweepResult
 from provenance.service.words import id_of, ids_of, names_of_call, rows_of, truth_of, word_of
-from provenance.vocabulary import DEFAULT_PLANTS, DEFAULT_RESAMPLES, PAPER_ALPHAS, TOP_K, Subject
+from provenance.vocabulary import DEFAULT_PLANTS, DEFAULT_RESAMPLES, PAPER_ALPHAS, TOP_K, Answer, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -68,6 +68,7 @@ class Measuring(Installation):
         seed: int = 0,
         backbone_file: Place | None = None,
         weights: Place | None = None,
+        answers: Names = (),
         on_progress: OnProgress | None = None,
         on_step: Callable[[str], None] | None = None,
         stop: Event | None = None,
@@ -83,6 +84,7 @@ class Measuring(Installation):
             seed: Which images are copied, what they are blended with, and the noise.
             backbone_file: Of the audit's space, where its name does not find it; likewise ``weights``.
             weights: Weights file.
+            answers: Of an audit of several: ``copies``, ``membership``, ``baseline``; empty: all that it has.
             on_progress: Called with ``Progress(stage, done, total)`` while plants are embedded and judged.
             on_step: Called with a line of text at each step.
             stop: Set by somebody else, it ends the run after the batch in flight.
@@ -104,7 +106,9 @@ class Measuring(Installation):
         choice = {"backbone_file": backbone_file, "weights": weights}
         backbone = {name: Path(place) for name, place in choice.items() if place is not None}
         count = DEFAULT_PLANTS if plants is None else plants
-        request = SensitivityRequest(id_of(audit), count, named, seed, backbone)
+        words = (word.strip() for name in names_of_call(answers) for word in name.split(","))
+        chosen = tuple(word_of(Answer, word) for word in words if word)
+        request = SensitivityRequest(id_of(audit), count, named, seed, backbone, chosen)
         report = run_sensitivity(self, request, on_progress, on_step, stop)
         if report is None:
             raise KeyboardInterrupt

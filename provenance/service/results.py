@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from provenance.audit import Policy
-    from provenance.sensitivity import SensitivityReport
+    from provenance.sensitivity import Measured
     from provenance.service.words import Place
     from provenance.truth import EvaluationReport, FitReport, SweepReport
 
@@ -72,18 +72,20 @@ class EvaluationResult(_Result):
 class SensitivityResult(_Result):
     """What ``Workspace.sensitivity`` gives; ``report`` is everything as values."""
 
-    report: SensitivityReport
+    report: Measured
 
     @property
     def rows(self) -> pd.DataFrame:
-        """One row for each kind and strength, closest to the originals first.
+        """One row for each kind and strength, closest to the originals first; of several answers, one after the other.
 
-        Columns ``kind`` (category), ``strength`` (float64; 0: none), ``plants``, ``groups``, ``found`` (int64),
-        ``share``, ``low``, ``high`` (float64, 95 % Wilson interval), ``similarity`` (float64, median cosine to the
-        originals), ``outranking`` and its share with interval (float64; NaN for rules without p-values): plants with
-        the smallest p-value that there can be.
+        Columns ``answer`` (category; where there are several), ``kind`` (category), ``strength`` (float64; 0: none),
+        ``plants``, ``groups``, ``found`` (int64), ``share``, ``low``, ``high`` (float64, 95 % Wilson interval),
+        ``similarity`` (float64, median cosine to the originals), ``outranking`` and its share with interval (float64;
+        NaN for rules without p-values): plants with the smallest p-value that there can be.
         """
-        return frames.frame(frames.SENSITIVITY, self.report.table())
+        rows = self.report.table()
+        columns = {"answer": frames.SENSITIVITY["kind"]} if "answer" in rows[0] else {}
+        return frames.frame(columns | frames.SENSITIVITY, rows)
 
     @property
     def sentence(self) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +20,15 @@ from provenance.audit.rules.calibrated import CalibratedRule
 from provenance.audit.rules.logistic import LogisticRule
 from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
 from provenance.audit.scoring import score_parameters
+from provenance.cli.sensitivity_command import print_recorded
 from provenance.detection import LogisticModel
 from provenance.errors import ConflictError, NotFoundError, SourceError, UsageError
 from provenance.images import PlantKind
 from provenance.images.plants import altered
 from provenance.keeping.reconcile import reconcile
+from provenance.records import NewAudit
 from provenance.sensitivity import SensitivityRequest, run_sensitivity
-from provenance.vocabulary import Population, Subject
+from provenance.vocabulary import JOINT_RULE, Population, Subject
 from tests.e2e.conftest import picture, save_pictures
 from tests.runner import raising, refused
 
@@ -156,6 +160,56 @@ def test_of_a_leak_that_is_established_images_found_come_first(world: Workspace,
     first = power.curves[0]
     assert (first.like, first.images) == (f"the {established:,} images established here", established)
     assert first.least_share is not None
+
+
+def joint(workspace: Workspace, **parts: AuditReport) -> str:
+    """An audit of several answers, put on record by hand; gives its id."""
+    whole = replace(
+        next(iter(parts.values())).audit, audit_id=uuid.uuid4().hex, subject=Subject.RELEASE, rule=JOINT_RULE
+    )
+    workspace.catalog.record_audit(NewAudit(whole))
+    engine = create_engine(workspace.catalog_url)
+    with engine.begin() as connection:
+        for answer, part in parts.items():
+            values = {"whole": whole.audit_id, "answer": answer, "part": part.audit.audit_id}
+            connection.execute(text("INSERT INTO audit_parts VALUES (:whole, :answer, :part)"), values)
+    engine.dispose()
+    return whole.audit_id
+
+
+def test_every_answer_of_an_audit_is_measured_and_recorded_with_the_whole(
+    world: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    baseline = calibrated(world, "generated", 0.2)  # stands for it here: the seed rule judges no parts
+    whole = joint(world, membership=calibrated(world, "real", 0.1), baseline=baseline)
+    steps: list[str] = []
+    found = world.sensitivity(whole, plants=4, kinds="exact", on_step=steps.append)
+    assert found.rows[["answer", "kind"]].to_numpy().tolist() == [["membership", "exact"], ["baseline", "exact"]]
+    assert [step for step in steps if step.startswith("measuring")] == [
+        "measuring membership (1 of 2)",
+        "measuring baseline (2 of 2)",
+    ]
+    assert found.sentence.startswith("Membership: ")
+    [recorded] = world.catalog.sensitivities(whole)
+    assert set(recorded.result["answers"]) == {"membership", "baseline"}
+    assert recorded.result["answers"]["membership"]["power"]["curves"]
+    assert recorded.result["answers"]["baseline"]["power"] is None
+    assert world.catalog.sensitivities(baseline.audit.audit_id)[-1].result == recorded.result["answers"]["baseline"]
+    names = [file.name for file in found.write(tmp_path / "out")]
+    figures = [
+        f"{name}.{end}"
+        for name in ("sensitivity-membership", "power", "sensitivity-baseline")
+        for end in ("svg", "png")
+    ]
+    assert names == ["sensitivity.json", "sensitivity.csv", *figures]
+    document = json.loads((tmp_path / "out" / "sensitivity.json").read_text())
+    assert document["answers"]["membership"]["power"]["used_groups"] == 80
+    assert (tmp_path / "out" / "sensitivity.csv").read_text().startswith("answer,kind,")
+    one = world.sensitivity(whole, plants=4, kinds="exact", answers="baseline")
+    assert list(one.rows["answer"]) == ["baseline"]
+    print_recorded(world.catalog.sensitivities(whole))
+    shown = capsys.readouterr().out
+    assert shown.index("sensitivity of membership (2 measured)") < shown.index("sensitivity of baseline (2 measured)")
 
 
 def tables(workspace: Workspace) -> dict[str, list[tuple[Any, ...]]]:
@@ -318,6 +372,21 @@ def test_unknown_images_are_copied_where_none_is_known_to_be_used(make_workspace
     found = workspace.sensitivity(audit, kinds="exact")
     assert found.report.originals == 6
     assert "No used images take part: copies are of unknown ones." in found.notes
+
+
+def test_an_answer_that_can_not_be_measured_says_why(make_workspace: MakeWorkspace, cohort: Path) -> None:
+    world = small(make_workspace, cohort)
+    everything = world.audit("gan", used="used", subject="real", rule="mu-alpha-sigma", alpha=-99)
+    whole = joint(world, membership=world.audit("gan", used="used", not_used="not_used"), baseline=everything)
+    found = world.sensitivity(whole, plants=2, kinds="exact")
+    assert list(found.rows["answer"]) == ["membership"]
+    assert any(note.startswith("baseline: not measured, as audit ") for note in found.notes)
+    with pytest.raises(UsageError, match=r"no answer of audit .* can be measured: baseline: "):
+        world.sensitivity(whole, answers="baseline")
+    with pytest.raises(UsageError, match="copies: the audit does not have this answer"):
+        world.sensitivity(whole, answers=["copies"])
+    with pytest.raises(UsageError, match="by one rule, and has no answers"):
+        world.sensitivity(everything, answers="baseline")
 
 
 def run(workspace: Workspace, *words: str) -> str:
