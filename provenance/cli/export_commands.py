@@ -11,7 +11,7 @@ import typer
 from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
 from provenance.cli.output import answer, message, print_table, warn
 from provenance.errors import ConflictError
-from provenance.vocabulary import ExportFormat, Subject
+from provenance.vocabulary import Answer, ExportFormat, Subject
 
 if TYPE_CHECKING:
     from provenance.service import RunFile
@@ -27,18 +27,26 @@ def export(
         typer.Option("--set", help="imageclef: a set of the audit, or a role (against, used, not-used)."),
     ] = None,
     space: SpaceOption = None,
+    which: Annotated[
+        Answer | None,
+        typer.Option("--answer", help="Of an audit of the release.", show_default="the one that the format is for"),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Write an audit or embeddings to a file.
 
-    An audit as CSV, Parquet or JSON Lines; as the challenge's run file (imageclef), with the unknown (--against)
-    images where there are any, or the generated ones if these were judged; or as S_u, S_n and their nearest images
-    (max-similarity, CSV). A set or release, with its embeddings, as Parquet.
+    Of an audit of the release one answer: copies (a row an image and source, the best first; default of csv, parquet
+    and jsonl), membership (a row a real image, with those that calibrate; default of imageclef) or baseline.
+
+    An audit by one rule as CSV, Parquet or JSON Lines; as the challenge's run file (imageclef), with the unknown
+    (--against) images where there are any, or the generated ones if these were judged; or as S_u, S_n and their
+    nearest images (max-similarity, CSV). A set or release, with its embeddings, as Parquet.
 
     \b
     Example:
-      provenance export 1f3c9a2b --format csv -o verdicts.csv
+      provenance export 1f3c9a2b --format csv -o copies.csv
+      provenance export 1f3c9a2b --answer membership --format parquet -o membership.parquet
       provenance export 1f3c9a2b --format imageclef -o run.csv
       provenance export 1f3c9a2b --format max-similarity -o max_similarity.csv
       provenance export cohort-2024 --format parquet -o cohort.parquet
@@ -48,7 +56,11 @@ def export(
 
     require_free(output, replace=force)
     with open_workspace() as workspace:
-        exported = workspace.write_export(what, output, format=fmt, set=set_name, space=space, overwrite=True)
+        options = {"set": set_name, "space": space, "answer": which}
+        exported = workspace.write_export(what, output, format=fmt, **options, overwrite=True)
+    if exported.answer is not None and which is None:
+        others = " or ".join(each for each in Answer if each is not exported.answer)
+        message(f"written: the answer {exported.answer} (others: --answer {others})")
     if exported.run_file is not None:
         _warn_of_ids_left_out(exported.run_file)
     if not answer(Export.of(exported, file=output.resolve(), format=fmt), json=json):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from provenance.documents.document import Document, at
 from provenance.documents.rows import RunFileProblem
-from provenance.vocabulary import ExportFormat
+from provenance.vocabulary import Answer, ExportFormat
 
 
 class Export(Document):
@@ -19,6 +19,7 @@ class Export(Document):
     unjudged: tuple[str, ...] = at("run_file", "unjudged", default=())
     forgotten: int = at("run_file", "forgotten_count", default=0)
     inconclusive: int = at("run_file", "inconclusive_count", default=0)
+    answer: Answer | None = None
 
 
 class Report(Document):

@@ -27,6 +27,36 @@ class VerdictRow(Document):
     q_value: float | None
 
 
+class CopyRow(Document):
+    """A generated image and one real image that it agrees with; without any the source's columns are empty."""
+
+    image_id: str | None
+    name: str | None
+    label: Word
+    established_by: Word | None
+    agreement: float | None
+    p_value: float | None
+    q_value: float | None
+    source_id: str | None
+    source_name: str | None
+    transformation: str | None
+
+
+class MembershipRow(Document):
+    """A real image and whether it was used; those that calibrate have the label ``calibration`` and no p-value."""
+
+    image_id: str | None
+    name: str | None
+    role: Word
+    group: str | None
+    label: Word
+    score: float | None
+    p_value: float | None
+    q_value: float | None
+    probability: float | None
+    best_guess: Word | None
+
+
 class MetricRow(Document):
     """One figure of one part; ``low`` and ``high`` of ``chance_accuracy`` are the chance band."""
 

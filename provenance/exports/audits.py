@@ -7,20 +7,27 @@ import json
 from datetime import UTC
 from typing import IO, TYPE_CHECKING, Any
 
-from provenance.documents.rows import VerdictRow
+from provenance.documents.rows import CopyRow, MembershipRow, VerdictRow
 from provenance.files import replace_file, writable, write_csv
-from provenance.vocabulary import Role
+from provenance.records import StoredVerdict
+from provenance.vocabulary import Answer, ExportFormat, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from provenance.installation import Installation
-    from provenance.records import AuditRecord, StoredNeighbor, StoredVerdict
+    from provenance.records import AuditDataset, AuditRecord, StoredCalibrationScore, StoredNeighbor
+
+    Rows = Callable[[Installation, AuditRecord], Iterator[dict[str, Any]]]
 
     _Acting = tuple[Role, str]
 
 AUDIT_COLUMNS = tuple(VerdictRow.model_fields)
+COPY_COLUMNS = tuple(CopyRow.model_fields)
+MEMBERSHIP_COLUMNS = tuple(MembershipRow.model_fields)
+CALIBRATION = "calibration"
+"""What stands for a label where a real image was not judged: known not used, it calibrates."""
 NEIGHBOR_COLUMNS = ("role", "rank", "image_id", "name", "similarity")
 ROWS_AT_ONCE = 1000
 _ROLES = (Role.USED, Role.NOT_USED, Role.AGAINST, Role.RELEASE)
@@ -68,6 +75,59 @@ def similarity_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dic
         yield row
 
 
+def copy_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
+    """One row an image and source, in image_id order and the best source first, with columns ``COPY_COLUMNS``.
+
+    An image that agrees with none has one row. Images that were forgotten since have neither ids nor names.
+    """
+    catalog = workspace.catalog
+    sources, verdicts = catalog.sources_of(audit.audit_id), catalog.verdicts(audit.audit_id)
+    generated = _names(workspace, audit, {verdict.image_key for verdict in verdicts}, released=True)
+    named = {source.image_key for listed in sources.values() for source in listed}
+    real = _names(workspace, audit, named, released=False)
+    for verdict in verdicts:
+        row = dict.fromkeys(COPY_COLUMNS) | _figures(verdict, generated)
+        for source in sources.get(verdict.image_key, [None]):
+            if source is not None:
+                row |= {name: getattr(source, name) for name in ("agreement", "established_by", "transformation")}
+                row |= {"source_id": source.image_id, "source_name": real.get(source.image_key)}
+            yield dict(row)
+
+
+def membership_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
+    """One row a real image, judged or calibrating, in image_id order, with columns ``MEMBERSHIP_COLUMNS``."""
+    catalog = workspace.catalog
+    judged = {verdict.image_key: verdict for verdict in catalog.verdicts(audit.audit_id)}
+    scores = {one.image_key: one for one in catalog.calibration_scores(audit.audit_id)}
+    names = _names(workspace, audit, judged.keys() | scores.keys(), released=False)
+    dataset_ids = [row.dataset_id for row in _datasets(workspace, audit, released=False)]
+    groups = {placed.image_key: placed.group_key for placed in catalog.placements(dataset_ids) if placed.group_key}
+    everyone: list[StoredVerdict | StoredCalibrationScore] = [*judged.values(), *scores.values()]
+    for each in sorted(everyone, key=lambda one: (one.image_id is None, one.image_id or one.image_key)):
+        row = dict.fromkeys(MEMBERSHIP_COLUMNS) | {"group": groups.get(each.image_key)}
+        if isinstance(each, StoredVerdict):
+            yield row | {"role": each.subject_role.value} | _figures(each, names) | {"score": each.score}
+        else:
+            known = {"image_id": each.image_id, "name": names.get(each.image_key), "score": each.score}
+            yield row | {"role": Role.NOT_USED.value, "label": CALIBRATION} | known
+
+
+def _figures(verdict: StoredVerdict, names: Mapping[str, str]) -> dict[str, Any]:
+    values = {name: getattr(verdict, name) for name in ("image_id", "label", "p_value", "q_value")}
+    return {**values, "label": verdict.label.value, "name": names.get(verdict.image_key)}
+
+
+def _datasets(workspace: Installation, audit: AuditRecord, *, released: bool) -> list[AuditDataset]:
+    played = workspace.catalog.audit_datasets(audit.audit_id)
+    return [row for row in played if (row.role is Role.RELEASE) is released]
+
+
+def _names(workspace: Installation, audit: AuditRecord, keys: Collection[str], *, released: bool) -> dict[str, str]:
+    """Names in the release, or in the real sets, by image_key."""
+    dataset_ids = [row.dataset_id for row in _datasets(workspace, audit, released=released)]
+    return {k: writable(name) for k, name in workspace.catalog.names_of(dataset_ids, sorted(keys)).items()}
+
+
 def export_audit_csv(workspace: Installation, audit: AuditRecord, target: Path) -> int:
     """Write an audit's verdicts as CSV (see ``write_csv``); gives the number of rows."""
     return write_csv(target, AUDIT_COLUMNS, audit_rows(workspace, audit))
@@ -79,11 +139,41 @@ def export_similarities(workspace: Installation, audit: AuditRecord, target: Pat
 
 
 def export_audit_jsonl(workspace: Installation, audit: AuditRecord, target: Path) -> int:
-    """Write ``audit_records`` as JSON Lines (see ``replace_file``), a missing value as ``null``; gives their number."""
+    """Write ``audit_records`` as JSON Lines (see ``write_jsonl``); gives their number."""
+    return write_jsonl(target, audit_records(workspace, audit))
+
+
+def export_audit_parquet(workspace: Installation, audit: AuditRecord, target: Path) -> int:
+    """Write ``audit_records`` as Parquet (see ``write_parquet``), neighbors as a list of structs.
+
+    Similarities, scores and thresholds are float64. The file's metadata holds the audit's own figures as JSON values.
+    """
+    return write_parquet(target, _audit_schema(), workspace, audit, audit_records(workspace, audit))
+
+
+def export_answer(workspace: Installation, audit: AuditRecord, answer: Answer, target: Path, fmt: ExportFormat) -> int:
+    """Write the rows of copies or of membership as CSV, JSON Lines or Parquet; gives their number."""
+    columns, rows = _ANSWERS[answer]
+    found = rows(workspace, audit)
+    if fmt is ExportFormat.CSV:
+        return write_csv(target, columns, found)
+    if fmt is ExportFormat.JSONL:
+        return write_jsonl(target, found)
+    return write_parquet(target, _schema_of(columns), workspace, audit, found)
+
+
+_ANSWERS: dict[Answer, tuple[tuple[str, ...], Rows]] = {
+    Answer.COPIES: (COPY_COLUMNS, copy_rows),
+    Answer.MEMBERSHIP: (MEMBERSHIP_COLUMNS, membership_rows),
+}
+
+
+def write_jsonl(target: Path, rows: Iterator[dict[str, Any]]) -> int:
+    """Write rows as JSON Lines (see ``replace_file``), a missing value as ``null``; gives their number."""
 
     def write(file: IO[bytes]) -> int:
         count = 0
-        for record in audit_records(workspace, audit):
+        for record in rows:
             file.write(json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n")
             count += 1
         return count
@@ -91,21 +181,19 @@ def export_audit_jsonl(workspace: Installation, audit: AuditRecord, target: Path
     return replace_file(target, write)
 
 
-def export_audit_parquet(workspace: Installation, audit: AuditRecord, target: Path) -> int:
-    """Write ``audit_records`` as Parquet (see ``replace_file``), neighbors as a list of structs; gives the row count.
-
-    Similarities, scores and thresholds are float64. The file's metadata holds the audit's own figures as JSON values.
-    """
+def write_parquet(
+    target: Path, schema: Any, workspace: Installation, audit: AuditRecord, rows: Iterator[dict[str, Any]]
+) -> int:
+    """Write rows as Parquet (see ``replace_file``) with the audit's figures as metadata; gives their number."""
 
     def write(file: IO[bytes]) -> int:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        schema = _audit_schema().with_metadata(_audit_metadata(workspace, audit))
-        records, count = audit_records(workspace, audit), 0
-        with pq.ParquetWriter(file, schema) as writer:
-            while chunk := list(itertools.islice(records, ROWS_AT_ONCE)):
-                writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
+        described, count = schema.with_metadata(_audit_metadata(workspace, audit)), 0
+        with pq.ParquetWriter(file, described) as writer:
+            while chunk := list(itertools.islice(rows, ROWS_AT_ONCE)):
+                writer.write_table(pa.Table.from_pylist(chunk, schema=described))
                 count += len(chunk)
         return count
 
@@ -164,15 +252,25 @@ def _closest(neighbors: Sequence[StoredNeighbor]) -> StoredNeighbor | None:
     return min(neighbors, key=lambda n: (-n.similarity, n.image_id or n.image_key), default=None)
 
 
+_FLOATS = {
+    *("score", "s_used", "s_not_used", "s_against", "threshold", "nearest_similarity", "p_value", "q_value"),
+    *("agreement", "probability"),
+}
+
+
+def _schema_of(columns: Sequence[str]) -> Any:
+    import pyarrow as pa
+
+    types = {"near_threshold": pa.bool_(), **dict.fromkeys(_FLOATS, pa.float64())}
+    return pa.schema([pa.field(name, types.get(name, pa.string())) for name in columns])
+
+
 def _audit_schema() -> Any:
     import pyarrow as pa
 
-    floats = {"score", "s_used", "s_not_used", "s_against", "threshold", "nearest_similarity", "p_value", "q_value"}
-    types = {"near_threshold": pa.bool_(), **dict.fromkeys(floats, pa.float64())}
     of_neighbor = (pa.string(), pa.int32(), pa.string(), pa.string(), pa.float64())
     neighbor = pa.struct(list(zip(NEIGHBOR_COLUMNS, of_neighbor, strict=True)))
-    columns = [pa.field(name, types.get(name, pa.string())) for name in ("audit_id", *AUDIT_COLUMNS)]
-    return pa.schema([*columns, pa.field("neighbors", pa.list_(neighbor))])
+    return _schema_of(("audit_id", *AUDIT_COLUMNS)).append(pa.field("neighbors", pa.list_(neighbor)))
 
 
 def _audit_metadata(workspace: Installation, audit: AuditRecord) -> dict[str, str]:

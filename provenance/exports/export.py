@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from provenance.errors import NotFoundError, UsageError
-from provenance.exports.audits import export_audit_csv, export_audit_jsonl, export_audit_parquet, export_similarities
+from provenance.exports.audits import (
+    export_answer,
+    export_audit_csv,
+    export_audit_jsonl,
+    export_audit_parquet,
+    export_similarities,
+)
 from provenance.exports.datasets import export_dataset_parquet
 from provenance.exports.imageclef import RunFile, run_file
 from provenance.files import write_bytes
 from provenance.logs import room, step
 from provenance.records import Dataset
-from provenance.vocabulary import ExportFormat
+from provenance.vocabulary import Answer, ExportFormat, RuleName, Subject
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,10 +33,11 @@ _HEX = frozenset("0123456789abcdef")
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export wrote; ``run_file`` is ``None`` for all forms but ``imageclef``."""
+    """What an export wrote; ``run_file`` is ``None`` for all forms but ``imageclef``, ``answer`` for other audits."""
 
     row_count: int
     run_file: RunFile | None = None
+    answer: Answer | None = None
 
 
 @step(_log, "write export")
@@ -42,10 +49,12 @@ def write_export(
     *,
     set_name: str | None = None,
     space: str | None = None,
+    answer: Answer | None = None,
 ) -> Exported:
     """Write an audit, a set or a release to a file, replacing what is there (see ``Workspace.export``).
 
-    ``what`` is an audit id (prefix), or the exact name of a set or release, which goes first.
+    ``what`` is an audit id (prefix), or the exact name of a set or release, which goes first. Of an audit of several
+    answers one is written; where none is asked for, the one that the form is for.
 
     Raises:
         NotFoundError: If there is no such audit, set or release.
@@ -56,14 +65,69 @@ def write_export(
         raise UsageError(f"--set goes with --format imageclef, not with {fmt}")
     found = _audit_or_dataset(workspace, what)
     if isinstance(found, Dataset):
-        if fmt is ExportFormat.PARQUET:
+        if fmt is ExportFormat.PARQUET and answer is None:
             return Exported(export_dataset_parquet(workspace, found, target, space))
+        flag = f"--format {fmt}" if answer is None else f"--answer {answer}"
         raise UsageError(
-            f"{found.name} is a {found.kind.value}; --format {fmt} takes an audit id",
+            f"{found.name} is a {found.kind.value}; {flag} takes an audit id",
             hint="see `provenance audits list`, or export its embeddings with --format parquet",
         )
     if space is not None:
         raise UsageError("--space goes with a set or release; an audit was made in one space")
+    if found.subject is Subject.RELEASE:
+        answer = answer or _FOR.get(fmt, Answer.COPIES)
+        found = _part(workspace, found, answer)
+    elif answer is not None and (found.rule, found.subject) not in _BY_RULE[answer]:
+        raise UsageError(
+            f"audit {found.audit_id[:8]} judged {found.subject} images by {found.rule}, and does not answer {answer}",
+            hint="leave --answer out, or name an audit of the release",
+        )
+    if answer in _OWN_ROWS:
+        return _answer(workspace, found, answer, target, fmt, set_name)
+    return replace(_verdicts(workspace, found, target, fmt, set_name), answer=answer)
+
+
+_OWN_ROWS = {
+    Answer.COPIES: (ExportFormat.CSV, ExportFormat.JSONL, ExportFormat.PARQUET),
+    Answer.MEMBERSHIP: (ExportFormat.CSV, ExportFormat.JSONL, ExportFormat.PARQUET, ExportFormat.IMAGECLEF),
+}
+"""Answers whose rows are not those of any audit, and the forms in which they are written."""
+_FOR = {ExportFormat.IMAGECLEF: Answer.MEMBERSHIP, ExportFormat.MAX_SIMILARITY: Answer.BASELINE}
+_BY_RULE: dict[Answer, set[tuple[str, Subject]]] = {
+    Answer.COPIES: {(RuleName.COPIES, Subject.GENERATED)},
+    Answer.MEMBERSHIP: {(RuleName.CALIBRATED, Subject.REAL)},
+    Answer.BASELINE: {(RuleName.MU_ALPHA_SIGMA, subject) for subject in Subject},
+}
+
+
+def _part(workspace: Installation, found: AuditRecord, answer: Answer) -> AuditRecord:
+    parts = workspace.catalog.parts_of(found.audit_id)
+    if answer in parts:
+        return parts[answer]
+    missing = dict(found.findings.own.get("missing", {}))
+    why = f": {missing[answer]}" if answer in missing else ""
+    raise UsageError(
+        f"audit {found.audit_id[:8]} does not answer {answer}{why}",
+        hint=f"it has {', '.join(parts)}: choose with --answer",
+    )
+
+
+def _answer(
+    workspace: Installation, found: AuditRecord, answer: Answer, target: Path, fmt: ExportFormat, set_name: str | None
+) -> Exported:
+    if fmt not in _OWN_ROWS[answer]:
+        raise UsageError(
+            f"--format {fmt} does not go with --answer {answer}",
+            hint=f"it is written as {', '.join(_OWN_ROWS[answer])}",
+        )
+    if fmt is ExportFormat.IMAGECLEF:
+        return replace(_verdicts(workspace, found, target, fmt, set_name), answer=answer)
+    return Exported(export_answer(workspace, found, answer, target, fmt), answer=answer)
+
+
+def _verdicts(
+    workspace: Installation, found: AuditRecord, target: Path, fmt: ExportFormat, set_name: str | None
+) -> Exported:
     if fmt is ExportFormat.IMAGECLEF:
         made = run_file(workspace, found, set_name)
         write_bytes(target, made.content)

@@ -261,6 +261,7 @@ class Auditing(Installation):
         format: str | ExportFormat = ExportFormat.CSV,  # noqa: A002 - the command line's word
         set: str | None = None,  # noqa: A002 - likewise
         space: str | None = None,
+        answer: str | Answer | None = None,
         overwrite: bool = False,
     ) -> int:
         """Write an audit, or the embeddings of a set or release, to a file; it is whole or not there.
@@ -272,6 +273,8 @@ class Auditing(Installation):
                 images) for an audit; ``parquet`` for a set or release.
             set: For ``imageclef``: one of the audit's sets, by name or role (against, used, not-used).
             space: For a set or release in several spaces.
+            answer: Of an audit of the release: ``copies`` (a row an image and source), ``membership`` (a row a real
+                image, with those that calibrate) or ``baseline``; ``None``: the one that the form is for.
             overwrite: Replace a file that is there.
 
         Returns:
@@ -283,7 +286,8 @@ class Auditing(Installation):
             ConflictError: If the file is there, or names can't be told apart in a run file.
             SourceError: If the file can't be written.
         """
-        return self.write_export(what, file, format=format, set=set, space=space, overwrite=overwrite).row_count
+        options = {"set": set, "space": space, "answer": answer}
+        return self.write_export(what, file, format=format, **options, overwrite=overwrite).row_count
 
     def write_export(
         self,
@@ -293,6 +297,7 @@ class Auditing(Installation):
         format: str | ExportFormat = ExportFormat.CSV,  # noqa: A002 - the command line's word
         set: str | None = None,  # noqa: A002 - likewise
         space: str | None = None,
+        answer: str | Answer | None = None,
         overwrite: bool = False,
     ) -> Exported:
         """The same as ``export``; gives beside the number of rows what is in a run file, and what is not."""
@@ -300,7 +305,9 @@ class Auditing(Installation):
 
         target = Path(file)
         require_free(target, replace=overwrite, hint=ANOTHER_FILE)
-        return write_export(self, id_of(what), target, word_of(ExportFormat, format), set_name=set, space=space)
+        wanted = None if answer is None else word_of(Answer, answer)
+        form = word_of(ExportFormat, format)
+        return write_export(self, id_of(what), target, form, set_name=set, space=space, answer=wanted)
 
     def report(self, audit: Audit, file: Place, *, cases: int | None = None, overwrite: bool = False) -> Path:
         """Write an audit as one self-contained HTML page; gives the file.
