@@ -37,11 +37,15 @@ class PlantVectors:
         originals: The image that each copies.
         vectors: float32 (p, parts, dim).
         similarities: Cosine of each to its original, over all parts, float64 (p,).
+        identical: Which are their originals in the release's size and format, pixel by pixel; bool (p,).
+        further: Vectors in the further spaces that the rule asked for, by ``space_id``.
     """
 
     originals: tuple[Member, ...]
     vectors: Float32s
     similarities: Float64s
+    identical: Flags
+    further: Mapping[str, Float32s]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from provenance.installation import Installation
     from provenance.records import AuditRecord, CalibrationScore, CopySource, Member, StoredVerdict
     from provenance.report import RulePart
-    from provenance.vocabulary import Outcome, Role, RuleName, Subject
+    from provenance.vocabulary import Outcome, Role, RuleName, Space, Subject
 
     OnStep = Callable[[str], None]
 
@@ -139,6 +139,10 @@ class Rule(ABC):
     @abstractmethod
     def judge(self, bench: Bench, subjects: Sequence[SubjectEvidence]) -> Judgement:
         """Say of every subject what it is."""
+
+    def further_spaces(self, _bench: Bench) -> tuple[Space, ...]:
+        """Spaces, beside the audit's own, in which it needs the vectors of plants."""
+        return ()
 
     def judge_plants(self, _bench: PlantBench, _plants: PlantVectors) -> JudgedCopies:
         """Judge every plant alone, as one more generated image; what the audit has on record is not judged again.

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from provenance.images.frames import rgb_of
-from provenance.images.plants import ReleaseFormat, jpeg_tables_in, through_format
+from provenance.images.plants import TOLERANCE, ReleaseFormat, jpeg_tables_in, through_format, within
 from provenance.images.prepare import Reread, read_again
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from provenance.images.frames import Pixels
     from provenance.images.prepare import PreparationSettings, RecordedImage
     from provenance.vocabulary import Resolution
-
-TOLERANCE = 1
-"""Levels by which two roundings of one value may differ."""
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -91,7 +88,7 @@ def _at_size(image: Image.Image, size: Resolution) -> Iterator[tuple[str, Pixels
 
 def _equal(made: Pixels, wanted: Pixels) -> bool:
     made, wanted = (made, wanted) if made.ndim == wanted.ndim else (rgb_of(made), rgb_of(wanted))
-    return bool((np.abs(made.astype(np.int16) - wanted) <= TOLERANCE).all())
+    return within(made, wanted, TOLERANCE)
 
 
 def _form_of(generated: Reread, *, grey: bool) -> ReleaseFormat:

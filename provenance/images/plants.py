@@ -13,6 +13,8 @@ and read in the release's file format. All strengths are therefore in the releas
     blur S       Gaussian, sigma S pixels (Pillow's three box blurs)
     noise S      plus normal noise of standard deviation S grey levels, every pixel and channel by itself
     gamma G      255 (v / 255)^G
+    contrast F   F (v - 128) + 128
+    shift F      moved right and down by F of width and height (whole pixels), what is uncovered black
     blend W      W v + (1 - W) g with g a generated image of the release
 
 Results are rounded half to even and cut to 0..255. Noise comes from the generator of random numbers that is given.
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 
     from provenance.images.frames import Pixels
     from provenance.images.prepare import PreparationSettings
+
+TOLERANCE = 1
+"""Levels by which two roundings of one value may differ."""
 
 UNKNOWN_QUALITY = 90
 """JPEG quality where the release's own quantisation tables can't be read."""
@@ -153,6 +158,12 @@ def _crop(pixels: Pixels, share: float, _rng: Generator) -> Pixels:
     return np.asarray(image.resize(image.size, _BILINEAR, box=(left, top, image.width - left, image.height - top)))
 
 
+def _shift(pixels: Pixels, share: float) -> Pixels:
+    down, right = (round(share * edge) for edge in pixels.shape[:2])
+    image = Image.fromarray(pixels)
+    return np.asarray(image.transform(image.size, Image.Transform.AFFINE, (1, 0, -right, 0, 1, -down)))
+
+
 def _rounded(values: NDArray[np.floating]) -> Pixels:
     rounded: Pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return rounded
@@ -184,6 +195,8 @@ _KINDS = {
         (10, 25), (0.01, 1000), lambda image, sigma, rng: _rounded(image + sigma * rng.standard_normal(image.shape))
     ),
     "gamma": _Kind((1.3,), (0.01, 100), lambda image, gamma, _: _rounded(255 * (np.arange(256) / 255) ** gamma)[image]),
+    "contrast": _Kind((0.7,), (0.01, 100), lambda image, factor, _: _rounded(factor * (image - 128.0) + 128)),
+    "shift": _Kind((0.1,), (-0.9, 0.9), lambda image, share, _: _shift(image, share)),
     "blend": _Kind((0.9, 0.7, 0.5, 0.3), (0.001, 1), None),  # it takes another image
 }
 DEFAULT_KINDS = tuple(PlantKind(name, strength) for name, kind in _KINDS.items() for strength in kind.defaults)
@@ -251,42 +264,62 @@ class PlantOrder:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plants:
-    """Every plant of one original (its image_id), prepared for the backbone: uint8 (size, size, 3) each.
+    """Every plant of one original (its image_id).
 
-    ``kinds`` is what was made, in the order asked for: without blends if no partner could be read. ``unreadable`` are
-    the partners that could not be.
+    Attributes:
+        kinds: What was made, in the order asked for: without blends if no partner could be read.
+        pixels: Of each, prepared for every backbone: uint8 (size, size, 3).
+        identical: Which differ nowhere by more than one level from the original in the release's size and format.
+        unreadable: The partners that could not be read.
     """
 
     original: str
     kinds: tuple[PlantKind, ...]
-    pixels: tuple[Pixels, ...]
+    pixels: tuple[tuple[Pixels, ...], ...]
+    identical: tuple[bool, ...]
     unreadable: tuple[Rejection, ...] = ()
 
 
 def plants_of(
-    order: PlantOrder, *, kinds: tuple[PlantKind, ...], form: ReleaseFormat, seed: int, settings: PreparationSettings
+    order: PlantOrder,
+    *,
+    kinds: tuple[PlantKind, ...],
+    form: ReleaseFormat,
+    seed: int,
+    settings: tuple[PreparationSettings, ...],
 ) -> Plants | Rejection:
     """Makes the plants of an original; a rejection if no recorded place holds its bytes. Runs in a worker process.
 
-    Noise depends on seed, original and kind alone: not on what else is planted.
+    Noise depends on seed, original and kind alone: not on what else is planted. ``settings`` are those of every
+    backbone that is to see them.
     """
-    original = read_again(order.original, settings)
+    original = read_again(order.original, settings[0])
     if isinstance(original, Rejection):
         return original
     base = in_release_size(original.frame.pixels, form)
     partner, unreadable = None, []
     for recorded in order.partners if any(kind.name == "blend" for kind in kinds) else ():
-        read = read_again(recorded, settings)
+        read = read_again(recorded, settings[0])
         if isinstance(read, Reread):
             partner = in_release_size(read.frame.pixels, form)
             break
         unreadable.append(read)
     made = tuple(kind for kind in kinds if kind.name != "blend" or partner is not None)
-    pixels = []
-    for kind in made:
-        plant = altered(base, kind, _noise_of(seed, order.original.image_id, kind), partner)
-        pixels.append(resized(through_format(plant, form), settings.size, settings.match_resolution))
-    return Plants(order.original.image_id, made, tuple(pixels), tuple(unreadable))
+    rows = (altered(base, kind, _noise_of(seed, order.original.image_id, kind), partner) for kind in made)
+    plants = [through_format(plant, form) for plant in rows]
+    same = (base, through_format(base, form))
+    return Plants(
+        order.original.image_id,
+        made,
+        tuple(tuple(resized(plant, each.size, each.match_resolution) for each in settings) for plant in plants),
+        tuple(any(within(plant, each, TOLERANCE) for each in same) for plant in plants),
+        tuple(unreadable),
+    )
+
+
+def within(one: Pixels, other: Pixels, levels: int) -> bool:
+    """Whether two images of one shape differ nowhere by more than so many levels, and are not of one level alone."""
+    return bool(np.ptp(one)) and bool((np.abs(one.astype(np.int16) - other) <= levels).all())
 
 
 def _noise_of(seed: int, image_id: str, kind: PlantKind) -> Generator:

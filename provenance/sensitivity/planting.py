@@ -108,6 +108,7 @@ class Planting:
 
     workspace: Installation
     backbone: Backbone
+    further: tuple[Backbone, ...]
     request: SensitivityRequest
     form: ReleaseFormat
     release: Sequence[Member]
@@ -126,19 +127,19 @@ class Planting:
         """
         by_id = {member.image_id: member for member in originals}
         wanted = min(self.request.plants, len(originals))
-        kinds, members, vectors, unusable = [], [], [], 0
+        kept: list[_Plant] = []
+        vectors, unusable = [], 0
         plants = self._plants(originals, wanted)
-        with closing(self.workspace.executor.embedded(plants, self.backbone, lambda plant: plant.pixels)) as batches:
+        with closing(self.workspace.executor.embedded(plants, self.backbone, lambda plant: plant.pixels[0])) as batches:
             for batch in batches:
                 for plant, vector in batch:
                     if vector is None or not np.isfinite(vector).all():
                         unusable += 1
                         continue
-                    kinds.append(plant.kind)
-                    members.append(by_id[plant.original])
+                    kept.append(plant._replace(pixels=plant.pixels[1:]))
                     vectors.append(vector)
                 if self.on_progress is not None:
-                    done, total = len(kinds) + unusable, wanted * len(self.request.kinds)
+                    done, total = len(kept) + unusable, wanted * len(self.request.kinds)
                     self.on_progress(Progress("plant", done, total))
                 if self.stop.is_set():
                     return None
@@ -152,9 +153,26 @@ class Planting:
                 hint="if the files were moved: provenance relocate OLD NEW",
             )
         array = np.stack(vectors)
-        own = np.stack([vector_of[member.image_id] for member in members])
+        own = np.stack([vector_of[plant.original] for plant in kept])
         to_own = similarities(*(concatenated(each)[:, 0] for each in (array, own)))
-        return EmbeddedPlants(tuple(members), array, to_own, tuple(kinds), tuple(self.unreadable.values()), unusable)
+        return EmbeddedPlants(
+            originals=tuple(by_id[plant.original] for plant in kept),
+            vectors=array,
+            similarities=to_own,
+            identical=np.array([plant.identical for plant in kept]),
+            further=self._further(kept),
+            kinds=tuple(plant.kind for plant in kept),
+            unreadable=tuple(self.unreadable.values()),
+            unusable=unusable,
+        )
+
+    def _further(self, plants: Sequence[_Plant]) -> dict[str, Float32s]:
+        found = {}
+        for place, backbone in enumerate(self.further):
+            step, pixels = backbone.batch_size, [plant.pixels[place] for plant in plants]
+            blocks = (np.stack(pixels[at : at + step]) for at in range(0, len(pixels), step))
+            found[backbone.space.space_id] = np.concatenate([backbone.embed(block) for block in blocks])
+        return found
 
     def _plants(self, originals: Sequence[Member], wanted: int) -> Generator[_Plant, None, None]:
         task = partial(
@@ -162,7 +180,7 @@ class Planting:
             kinds=self.request.kinds,
             form=self.form,
             seed=self.request.seed,
-            settings=self.workspace.preparation(self.backbone),
+            settings=tuple(map(self.workspace.preparation, (self.backbone, *self.further))),
         )
         orders = self._orders(originals, wanted)
         with closing(self.workspace.executor.prepared(orders, task, look_ahead=LOOK_AHEAD)) as stream:
@@ -171,8 +189,8 @@ class Planting:
                     self.unreadable[outcome.name] = outcome
                     continue
                 self.unreadable |= {each.name: each for each in outcome.unreadable}
-                for kind, pixels in zip(outcome.kinds, outcome.pixels, strict=True):
-                    yield _Plant(outcome.original, kind, pixels)
+                for each in zip(outcome.kinds, outcome.pixels, outcome.identical, strict=True):
+                    yield _Plant(outcome.original, *each)
                 self.planted += 1
                 if self.planted >= wanted:
                     return
@@ -201,4 +219,5 @@ def _recorded(catalog: Catalog, member: Member) -> RecordedImage:
 class _Plant(NamedTuple):
     original: str
     kind: PlantKind
-    pixels: Uint8s
+    pixels: tuple[Uint8s, ...]
+    identical: bool

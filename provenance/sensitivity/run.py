@@ -118,7 +118,8 @@ def _measured(
     originals, role, found_without = _copied(bench)
     backbone = workspace.backbone_of(plan.frozen.space, **request.backbone)
     clock = time.monotonic()
-    planted, form, others = _plant(bench, originals, backbone, request, on_progress, stop)
+    further = tuple(map(workspace.backbone_of, plan.policy.rule.further_spaces(bench)))
+    planted, form, others = _plant(bench, originals, (backbone, *further), request, on_progress, stop)
     if planted is None:
         return None
     embedded = time.monotonic()
@@ -161,18 +162,18 @@ def _copied(bench: PlantBench) -> tuple[Sequence[Member], Role, int | None]:
 def _plant(
     bench: PlantBench,
     originals: Sequence[Member],
-    backbone: Backbone,
+    backbones: tuple[Backbone, ...],
     request: SensitivityRequest,
     on_progress: OnProgress | None,
     stop: Event,
 ) -> tuple[EmbeddedPlants | None, str, int]:
-    workspace, frozen = bench.workspace, bench.frozen
+    workspace, frozen, (backbone, *further) = bench.workspace, bench.frozen, backbones
     form, others = release_format(workspace.catalog, frozen.release, workspace.preparation(backbone))
     count = min(request.plants, len(originals))
     bench.on_step(f"planting {len(request.kinds)} kinds of copies of {count:,} images, as {form.words}")
     order = chosen_originals(originals, request.seed)
     vector_of = {m.image_id: vector for m, vector in zip(originals, bench.vectors.of(originals), strict=True)}
-    planting = Planting(workspace, backbone, request, form, frozen.release.members, stop, on_progress)
+    planting = Planting(workspace, backbone, tuple(further), request, form, frozen.release.members, stop, on_progress)
     return planting.run(order, vector_of), form.words, others
 
 

@@ -140,7 +140,8 @@ def test_altered_copies_are_established_with_source_and_transformation(
 
 def test_a_collage_names_its_sources_with_boxes_where_they_are(workspace: Path, audited: dict[str, Any]) -> None:
     found, names = judged(workspace, audited["audit_id"])
-    _, sources = found["collage"]
+    verdict, sources = found["collage"]
+    assert sources[0].part is (verdict.label is not Label.COPY), "regions first, where they say more than the whole"
     parts = {names[each.image_key]: each for each in sources if each.part}
     for name, left, right in (("u007.png", 16, 48), ("u008.png", 48, 80)):
         box, there = parts[name].box, parts[name].source_box
@@ -204,6 +205,14 @@ def test_the_same_digest_again_whatever_threads_engine_and_order(
         other.ingest(layout / "release", release="rel", generator="g", backbone=WHOLE)
         report = other.audit("rel", rule="copies", used="used", not_used="fresh")
     assert report.audit.verdict_digest == audited["verdict_digest"]
+
+
+def test_planted_copies_say_what_it_would_have_found(workspace: Path, audited: dict[str, Any]) -> None:
+    words = ("--plants", "6", "--kinds", "exact,flip,contrast,shift,blend:0.1")
+    found = answer(workspace, "sensitivity", audited["audit_id"], *words)
+    shares = {row["kind"]: row["share"] for row in found["rows"]}
+    assert [shares[kind] for kind in ("exact", "flip", "contrast", "shift")] == [1, 1, 1, 1]
+    assert shares["blend"] == 0, "a tenth of an image is nothing to be seen"
 
 
 def test_what_it_takes_and_what_it_refuses(workspace: Path) -> None:

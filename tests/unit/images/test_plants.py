@@ -72,6 +72,16 @@ def test_blur_is_gaussian_and_rotation_and_crop_are_bilinear() -> None:
     assert np.abs(made("crop", 0.8) - sampled)[2:-2, 2:-2].max() <= 2
 
 
+def test_shift_moves_whole_pixels_and_contrast_turns_about_the_middle() -> None:
+    moved = made("shift", 0.1)  # 48 x 60 pixels: 5 down, 6 right
+    assert np.array_equal(moved[5:, 6:], GREY[:-5, :-6])
+    assert not moved[:5].any()
+    assert not moved[:, :6].any()
+    assert np.array_equal(made("shift", -0.1)[:-5, :-6], GREY[5:, 6:])
+    assert np.abs(made("contrast", 0.5) - (GREY / 2 + 64)).max() <= 0.5
+    assert np.array_equal(made("contrast", 1), GREY)
+
+
 def test_resize_goes_to_half_and_back_and_jpeg_loses_more_at_lower_quality() -> None:
     half = Image.fromarray(GREY).resize((30, 24), Image.Resampling.BILINEAR)
     assert np.array_equal(made("resize", 0.5), np.asarray(half.resize((60, 48), Image.Resampling.BILINEAR)))
@@ -139,18 +149,20 @@ def test_plants_of_a_file_depend_on_seed_and_image_alone(tmp_path: Path) -> None
 
     def plants(original: RecordedImage, kinds: tuple[PlantKind, ...], seed: int = 0) -> Plants:
         order = PlantOrder(original, (partner,))
-        found = plants_of(order, kinds=kinds, form=form, seed=seed, settings=settings)
+        found = plants_of(order, kinds=kinds, form=form, seed=seed, settings=(settings,))
         assert isinstance(found, Plants)
         return found
 
     both = kinds_named(["noise:10", "blend:0.5"])
     first = plants(a, both)
-    assert [pixels.shape for pixels in first.pixels] == [(32, 32, 3)] * 2
+    assert [pixels.shape for (pixels,) in first.pixels] == [(32, 32, 3)] * 2
     assert np.array_equal(first.pixels[0], plants(a, both[:1]).pixels[0])  # whatever else is planted
     assert not np.array_equal(first.pixels[0], plants(a, both, seed=1).pixels[0])
-    exact = plants(a, (PlantKind("exact"),)).pixels[0]
+    assert first.identical == (False, False)
+    assert plants(a, (PlantKind("exact"), PlantKind("flip"))).identical == (True, False)
+    exact = plants(a, (PlantKind("exact"),)).pixels[0][0]
     assert np.array_equal(exact, prepare(a.places[0], settings).pixels)  # type: ignore[union-attr]
-    noises = [plants(each, both).pixels[0].astype(int) for each in (a, b)]
+    noises = [plants(each, both).pixels[0][0].astype(int) for each in (a, b)]
     assert not np.array_equal(noises[0], 255 - noises[1])  # every image has noise of its own
 
 
@@ -160,14 +172,14 @@ def test_lost_files_are_named_and_a_lost_partner_costs_the_blends_only(tmp_path:
     there = recorded(tmp_path / "a.png", settings)
     gone = RecordedImage("sha256:00", (SourceItem("gone.png", str(tmp_path / "gone.png"), None, 0, 0, 0, 0),))
     form, kinds = Form(60, 48, True, "PNG"), kinds_named(["exact", "blend:0.5"])
-    lost = plants_of(PlantOrder(gone), kinds=kinds, form=form, seed=0, settings=settings)
+    lost = plants_of(PlantOrder(gone), kinds=kinds, form=form, seed=0, settings=(settings,))
     assert isinstance(lost, Rejection)
     assert lost.name == "gone.png"
-    half = plants_of(PlantOrder(there, (gone,)), kinds=kinds, form=form, seed=0, settings=settings)
+    half = plants_of(PlantOrder(there, (gone,)), kinds=kinds, form=form, seed=0, settings=(settings,))
     assert isinstance(half, Plants)
     assert half.kinds == (PlantKind("exact"),)
     assert [each.name for each in half.unreadable] == ["gone.png"]
     swapped = RecordedImage("sha256:11", there.places)
-    other = plants_of(PlantOrder(swapped), kinds=kinds, form=form, seed=0, settings=settings)
+    other = plants_of(PlantOrder(swapped), kinds=kinds, form=form, seed=0, settings=(settings,))
     assert isinstance(other, Rejection)
     assert "other bytes" in other.detail

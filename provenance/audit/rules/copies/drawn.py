@@ -50,9 +50,10 @@ def drawn(workspace: Installation, audit: AuditRecord, verdicts: Sequence[Stored
     """What the report draws of an audit, from the catalog."""
     found = audit.findings.own_as(CopiesFindings)
     known = tuple(each.score for each in workspace.catalog.calibration_scores(audit.audit_id))
+    kind = "never-used images" if found.whole is None or found.whole.never_used else "real images and other groups"
     series = (
         Series("agreement", "generated images", tuple(v.score for v in verdicts if v.score is not None)),
-        Series("agreement", "never-used images, near-twins among them", known),
+        Series("agreement", f"{kind}, near-twins among them", known),
     )
     beyond = any(found.established.get(how.value) for how in Established if how is not Established.IDENTITY)
     rate = found.false_match_rate

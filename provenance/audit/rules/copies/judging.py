@@ -5,7 +5,8 @@
     inconclusive   stands out of all calibration, and so few groups, or the model of their tail, can't tell
     no_copy_seen   all others; that is not "no copy"
 
-Sources are named whatever the label: what agrees as a whole, then regions, each by falling agreement or share.
+Sources are named whatever the label: what is identical; what agrees as a whole, by falling agreement; and regions, by
+falling share, which go first where the whole is no copy: put together from several images, it agrees with none.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def judge_copies(bench: Bench, rule: CopiesParameters, subjects: Sequence[Subjec
         own=figures,
         counts=_counts(figures),
         sources=tuple(row.sources(all_found.gallery, rule) for row in rows),
-        calibration=_calibration(all_found.known),
+        calibration=_calibration(all_found.strangers),
     )
 
 
@@ -137,55 +138,37 @@ class Row:
         of_part = label is Label.PART_COPY or (label is Label.INCONCLUSIVE and not self.whole.doubtful)
         test = self.part if of_part else self.whole
         near = not self.same and (self.whole.near or self.part.near)
-        return Decision(label, self.found.agreement, near, test.p_value, test.q_value)
+        return Decision(label, 1.0 if self.same else self.found.agreement, near, test.p_value, test.q_value)
 
     def sources(self, gallery: Gallery, rule: CopiesParameters) -> tuple[CopySource, ...]:
-        """Identical images, wholes, then regions; each real image once as a whole."""
+        """Identical images; then wholes and regions, regions first where the whole is no copy."""
         keys = [member.image_key for member in gallery.candidates]
-        agreement = {keys[match.source]: match.agreement for match in self.found.matches}
-        named = [
-            CopySource(
-                0,
-                same.member.image_key,
-                False,
-                agreement.get(same.member.image_key),
-                1.0,
-                transformation=same.how,
-                established_by=Established.IDENTITY,
-            )
-            for same in self.same
+        same = [
+            CopySource(0, each.member.image_key, False, 1.0, 1.0, None, None, each.how, Established.IDENTITY)
+            for each in self.same
         ]
-        known = {each.image_key for each in named}
-        wholes = [match for match in self.found.matches if keys[match.source] not in known][:WHOLES]
-        for place, match in enumerate(wholes):
-            by = self.whole.by if place == 0 and not self.same else None
-            named.append(
-                CopySource(
-                    0,
-                    keys[match.source],
-                    False,
-                    match.agreement,
-                    match.overlap,
-                    transformation=str(match.transformation),
-                    established_by=by,
-                )
-            )
-        for place, piece in enumerate(self.found.pieces[:PARTS]):
-            is_it = place == 0 and self.label(rule) is Label.PART_COPY
-            named.append(
-                CopySource(
-                    0,
-                    keys[piece.source],
-                    True,
-                    None,
-                    piece.area,
-                    _box(piece.box),
-                    _box(piece.source_box),
-                    str(piece.transformation),
-                    self.part.by if is_it else None,
-                )
-            )
+        wholes, parts = self._wholes(keys), self._parts(keys, rule)
+        named = same + (wholes + parts if self.label(rule) is Label.COPY else parts + wholes)
         return tuple(replace(each, rank=rank) for rank, each in enumerate(named, start=1))
+
+    def _wholes(self, keys: Sequence[str]) -> list[CopySource]:
+        known = {each.member.image_key for each in self.same}
+        found = [match for match in self.found.matches if keys[match.source] not in known][:WHOLES]
+        by = [None if self.same else self.whole.by, *(None,) * len(found)]
+        return [
+            CopySource(0, keys[m.source], False, m.agreement, m.overlap, None, None, str(m.transformation), how)
+            for m, how in zip(found, by, strict=False)
+        ]
+
+    def _parts(self, keys: Sequence[str], rule: CopiesParameters) -> list[CopySource]:
+        found = self.found.pieces[:PARTS]
+        by = [self.part.by if self.label(rule) is Label.PART_COPY else None, *(None,) * len(found)]
+        return [
+            CopySource(
+                0, keys[p.source], True, None, p.area, _box(p.box), _box(p.source_box), str(p.transformation), how
+            )
+            for p, how in zip(found, by, strict=False)
+        ]
 
     def _has_area(self, rule: CopiesParameters) -> bool:
         return bool(self.found.pieces) and self.found.pieces[0].area >= rule.least_area
@@ -250,10 +233,10 @@ def _counts(figures: CopiesFindings) -> dict[str, int]:
     }
 
 
-def _calibration(known: Strangers | None) -> tuple[CalibrationScore, ...]:
-    if known is None:
+def _calibration(strangers: Strangers | None) -> tuple[CalibrationScore, ...]:
+    if strangers is None:
         return ()
     return tuple(
         CalibrationScore(member.image_key, each.agreement)
-        for member, each in zip(known.members, known.found, strict=True)
+        for member, each in zip(strangers.members, strangers.found, strict=True)
     )

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from provenance.audit.rule import Rule
+from provenance.audit.rules.copies.gallery import Gallery
 from provenance.audit.rules.copies.judging import LABELS, judge_copies
 from provenance.audit.rules.copies.parameters import CopiesParameters
+from provenance.audit.rules.copies.plants import plants_as_copies
 from provenance.errors import UsageError
 from provenance.findings import CopiesFindings
-from provenance.vocabulary import Established, Label, RuleName, Subject
+from provenance.vocabulary import Established, Label, RuleName, Space, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from provenance.audit.bench import Bench
+    from provenance.audit.bench import Bench, JudgedCopies, PlantBench, PlantVectors
     from provenance.audit.evidence import SubjectEvidence
     from provenance.audit.rule import Judgement
     from provenance.findings import CopyCalibration
@@ -45,6 +47,14 @@ class CopiesRule(CopiesParameters, Rule):
     def judge(self, bench: Bench, subjects: Sequence[SubjectEvidence]) -> Judgement:
         """Labels with sources, and the outcome for the release."""
         return judge_copies(bench, self, subjects)
+
+    def further_spaces(self, bench: Bench) -> tuple[Space, ...]:
+        """See ``Rule``: grey levels."""
+        return (Gallery(bench).space,)
+
+    def judge_plants(self, bench: PlantBench, plants: PlantVectors) -> JudgedCopies:
+        """See ``Rule``."""
+        return plants_as_copies(bench, self, plants)
 
     @classmethod
     def report_part(cls, workspace: Installation, audit: AuditRecord, verdicts: Sequence[StoredVerdict]) -> RulePart:
