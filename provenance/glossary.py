@@ -42,7 +42,7 @@ class Term:
 
 
 _CALIBRATED, _SEED, _TEST = "Calibrated verdicts", "The rule mu-alpha-sigma", "Release test"
-_COPIES, _SENSITIVITY, _LOOKS = "", "Sensitivity", "Looking often"
+_COPIES, _SENSITIVITY, _LOOKS = "Copies", "Sensitivity", "Looking often"
 _POWER = "Power of the release test"
 
 GLOSSARY = (

@@ -20,7 +20,8 @@ def common_space(catalog: Catalog, datasets: Sequence[Dataset], wanted: str | No
     """The space in which all the datasets (one at least) are embedded.
 
     ``wanted`` is a backbone's name or a ``space_id`` (prefix) where they share several. Without it, the one whole-image
-    space of images as they are goes before local spaces, those of a matched resolution and that of pixels.
+    space of images as they are goes before local spaces and those of a matched resolution; that of grey levels before
+    local ones alone.
 
     Raises:
         SpaceMismatchError: If they share none, not the wanted one, or several such and none was chosen.
@@ -50,6 +51,10 @@ def common_space(catalog: Catalog, datasets: Sequence[Dataset], wanted: str | No
         )
     if len(common) > 1:
         common = {i for i in common if is_plain(known[i])} or common
+    if len(common) > 1:  # grey levels, which audits of copies make, are the choice where all others are of parts
+        pixels = {i for i in common if known[i].is_of_pixels}
+        whole = any(known[i].parts == 1 for i in common - pixels)
+        common = common - pixels if whole else pixels or common
     if len(common) > 1:
         raise SpaceMismatchError(
             f"they share several embedding spaces: {_named(known, common)}", hint="choose one with --space"

@@ -42,10 +42,10 @@ def sensitivity(
     """Plant known copies, and see what an audit finds of them.
 
     Used images are read again from their recorded places, altered (exact, JPEG, resized, cropped, flipped, rotated,
-    blurred, noisy, gamma, blended with a generated image), brought to the release's resolution and format, and judged
-    one at a time by the audit's own policy. Of an audit of several answers, each that can be measured is, and the
-    release test tells what share of the used images it would take. The planted images are stored nowhere; the figures
-    go with the audit.
+    blurred, noisy, gamma, contrast, shifted, blended with a generated image), brought to the release's resolution
+    and format, and judged one at a time by the audit's own policy. Of an audit of several answers, each that can be
+    measured is, and the release test tells what share of the used images it would take. The planted images are
+    stored nowhere; the figures go with the audit.
 
     \b
     Example:

@@ -215,6 +215,22 @@ def test_planted_copies_say_what_it_would_have_found(workspace: Path, audited: d
     assert shares["blend"] == 0, "a tenth of an image is nothing to be seen"
 
 
+def test_grey_levels_are_no_choice_of_a_space(workspace: Path, layout: Path, tmp_path: Path) -> None:
+    """After an audit of copies every other command judges in the space that it judged in before."""
+    answer(workspace, "audit", "rel", "--rule", "copies", "--used", "used")
+    document = answer(workspace, "audit", "rel", "--rule", "mu-alpha-sigma", "--used", "used")
+    with Workspace.open(workspace) as opened:
+        assert opened.catalog.space(document["space_id"]).backbone == WHOLE
+    both = tmp_path / "both"
+    run(both, "init")
+    for name in ("used", "release"):
+        for backbone in ("patches-16-8@32", "pixels"):
+            run(both, "ingest", str(layout / name), *SETS[name], "--backbone", backbone)
+    document = answer(both, "audit", "rel", "--rule", "mu-alpha-sigma", "--used", "used")
+    with Workspace.open(both) as opened:
+        assert opened.catalog.space(document["space_id"]).backbone == "pixels", "parts are no whole images"
+
+
 def test_what_it_takes_and_what_it_refuses(workspace: Path) -> None:
     assert "copies are looked for among generated images" in refused(
         workspace, "audit", "rel", "--rule", "copies", "--used", "used", "--subject", "real"
