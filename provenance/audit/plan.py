@@ -174,6 +174,7 @@ def _completed(policy: Policy, frozen: FrozenAudit) -> AuditPlan:
 
 
 def _space(workspace: Installation, request: AuditRequest, policy: Policy, parties: Parties, on_step: OnStep) -> Space:
+    policy.rule.make_spaces(workspace, parties, on_step)
     wanted = request.space or policy.rule.fitted_space
     if request.match_resolution:
         return matched_space(workspace, parties.everyone, wanted, on_step)

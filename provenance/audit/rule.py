@@ -120,6 +120,9 @@ class Rule(ABC):
         """The ``space_id`` that it judges in where none is asked for; ``None``: the one that all have in common."""
         return None
 
+    def make_spaces(self, _workspace: Installation, _parties: Parties, _on_step: OnStep) -> None:  # noqa: B027
+        """Make the spaces that it needs beside the audit's own (``SourceError`` where an image can't be read again)."""
+
     def completed(self, _frozen: FrozenAudit) -> Self:
         """The rule with what the audit's space decides filled in."""
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -229,6 +230,18 @@ def test_grey_levels_are_no_choice_of_a_space(workspace: Path, layout: Path, tmp
     document = answer(both, "audit", "rel", "--rule", "mu-alpha-sigma", "--used", "used")
     with Workspace.open(both) as opened:
         assert opened.catalog.space(document["space_id"]).backbone == "pixels", "parts are no whole images"
+
+
+def test_sources_that_are_gone_cost_this_answer_alone(tmp_path: Path, layout: Path) -> None:
+    shutil.copytree(layout / "used", tmp_path / "used")
+    workspace = made(tmp_path, layout, "release")
+    run(workspace, "ingest", str(tmp_path / "used"), *SETS["used"], "--backbone", WHOLE)
+    shutil.rmtree(tmp_path / "used")
+    message = refused(workspace, "audit", "rel", "--rule", "copies", "--used", "used", code=3)
+    assert "can't be read again" in message
+    document = answer(workspace, "audit", "rel", "--used", "used", "--space", WHOLE)
+    assert document["copies"] is None
+    assert document["baseline"] is not None
 
 
 def test_what_it_takes_and_what_it_refuses(workspace: Path) -> None:

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from provenance.arrays import Float32s
     from provenance.audit.bench import Bench
     from provenance.audit.evidence import SubjectEvidence
+    from provenance.audit.rule import OnStep
     from provenance.detection.copies.retrieval import Sources
     from provenance.detection.copies.search import Found
-    from provenance.records import Member
+    from provenance.installation import Installation
+    from provenance.records import Dataset, Member
     from provenance.vocabulary import Space
 
 _SECONDS_OF_SILENCE = 8.0
@@ -45,29 +47,37 @@ def group_of(member: Member) -> str:
     return member.group_key or member.image_id
 
 
-@dataclass(frozen=True, eq=False)
-class Gallery:
-    """An audit's images in the space of grey levels, which are made of the recorded sources where they are missing.
+def space_of(workspace: Installation, release: Dataset) -> Space:
+    """Grey levels; of images brought to the release's native size first, where that is smaller."""
+    size = native_resolution(workspace.catalog, release).resolution
+    return workspace.load_backbone(name=PIXELS).space.matched_to(size if min(size) < EDGE else None)
+
+
+def make_pixels(workspace: Installation, datasets: Sequence[Dataset], space: Space, on_step: OnStep) -> None:
+    """Give every image of some datasets its grey levels, from the recorded sources where they are missing.
 
     Raises:
         SourceError: If an image can't be read again.
     """
+    embed_missing(workspace, datasets, space, "leave copies out: --only membership,baseline", on_step)
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """An audit's images in the space of grey levels."""
 
     bench: Bench
 
     @cached_property
     def space(self) -> Space:
-        """Grey levels; of images brought to the release's native size first, where that is smaller."""
-        workspace, release = self.bench.workspace, self.bench.frozen.release.dataset
-        base = workspace.load_backbone(name=PIXELS).space
-        size = native_resolution(workspace.catalog, release).resolution
-        return base.matched_to(size if min(size) < EDGE else None)
+        """See ``space_of``."""
+        return space_of(self.bench.workspace, self.bench.frozen.release.dataset)
 
     @cached_property
     def _members(self) -> dict[str, Member]:
         frozen, workspace = self.bench.frozen, self.bench.workspace
         datasets = [each.dataset for each in (frozen.release, *frozen.sets)]
-        embed_missing(workspace, datasets, self.space, "leave the question of copies out", self.bench.on_step)
+        make_pixels(workspace, datasets, self.space, self.bench.on_step)
         found: dict[str, Member] = {}
         for dataset in datasets:
             for member in members_in(workspace.catalog, dataset, self.space)[1]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from provenance.audit.rule import Rule
-from provenance.audit.rules.copies.gallery import Gallery
+from provenance.audit.rules.copies.gallery import Gallery, make_pixels, space_of
 from provenance.audit.rules.copies.judging import LABELS, judge_copies
 from provenance.audit.rules.copies.parameters import CopiesParameters
 from provenance.audit.rules.copies.plants import plants_as_copies
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from provenance.audit.bench import Bench, JudgedCopies, PlantBench, PlantVectors
     from provenance.audit.evidence import SubjectEvidence
-    from provenance.audit.rule import Judgement
+    from provenance.audit.inputs import Parties
+    from provenance.audit.rule import Judgement, OnStep
     from provenance.findings import CopyCalibration
     from provenance.installation import Installation
     from provenance.records import AuditRecord, StoredVerdict
@@ -43,6 +44,11 @@ class CopiesRule(CopiesParameters, Rule):
             raise UsageError(
                 "copies are looked for among generated images", hint="leave --subject out, or judge by another rule"
             )
+
+    def make_spaces(self, workspace: Installation, parties: Parties, on_step: OnStep) -> None:
+        """See ``Rule``: grey levels of release and sets."""
+        datasets = [parties.release, *(dataset for dataset, _ in parties.sets)]
+        make_pixels(workspace, datasets, space_of(workspace, parties.release), on_step)
 
     def judge(self, bench: Bench, subjects: Sequence[SubjectEvidence]) -> Judgement:
         """Labels with sources, and the outcome for the release."""
