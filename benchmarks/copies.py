@@ -18,7 +18,7 @@ import csv
 import io
 import resource
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,22 +27,19 @@ from PIL import Image
 from scipy.ndimage import affine_transform, gaussian_filter
 from threadpoolctl import threadpool_limits
 
-from provenance.detection.copies.calibration import (
-    agreement_scores,
-    calibrated_copies,
-    false_match_rate,
-    matching_threshold,
-    share_scores,
-)
+from provenance.detection.copies.judging import Strangers, judge_copies
 from provenance.detection.copies.retrieval import sources_of
 from provenance.detection.copies.search import search
+from provenance.vocabulary import Established, Label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from provenance.detection.copies.search import Found
+    from provenance.detection.copies.found import Found
+    from provenance.detection.copies.judging import CopyVerdicts
+    from provenance.detection.copies.tail import Tail
 
     Images = NDArray[np.float32]
 
@@ -95,10 +92,6 @@ def kinds(rng: np.random.Generator, generated: Images) -> dict[str, Callable[[Im
     }
 
 
-def agreement_of(found: Sequence[Found]) -> NDArray[np.float64]:
-    return agreement_scores([each.agreement for each in found])
-
-
 def plants_report(folder: Path, given: argparse.Namespace) -> None:
     truth = {row["name"]: row["used"] == "1" for row in csv.DictReader((folder / "real_unknown_truth.csv").open())}
     (used, names), (known, _), (unknown, unknown_names) = (
@@ -108,45 +101,73 @@ def plants_report(folder: Path, given: argparse.Namespace) -> None:
     used = np.concatenate([used, unknown[mine]])
     names += [name for name, each in zip(unknown_names, mine, strict=True) if each]
     sources, rng = sources_of(used), np.random.default_rng(given.seed)
-
-    def found(images: Images) -> tuple[Found, ...]:
-        return search(images, sources, threads=given.threads)
-
     release, _ = load(folder / "generated")
-    calibration, passed_off = found(known), found(unknown[~mine])
-    generated = np.resize(agreement_of(found(release[: given.generated])), given.release)
-    scores, test = agreement_of(calibration), agreement_of(passed_off)
-    judged = calibrated_copies(np.concatenate([generated, test]), scores)
-    model, kept = judged.model, scores[~judged.twins]
-    threshold = matching_threshold(kept, 1 / 300)
-    rate = false_match_rate(kept, threshold)
-    print(f"{folder.name}: {len(used)} used, {len(known)} calibration, {judged.twins.sum()} near-twins left out")
-    shape = f"{len(model.excesses)} excesses, shape {model.shape:+.2f}, mean {model.mean_excess:.3f}"
-    print(f"tail: {model.refused or 'fits'}; {shape}, fit p {model.fit_p:.2f}")
-    print(f"threshold {np.tanh(threshold):.3f}: false matches {rate.value:.4f}, at most {rate.upper:.4f}")
-    strangers = test <= judged.twin_bound
-    for name, q in (("conformal", judged.conformal_q), ("tail", judged.tail_q)):
-        of_test = q[given.release :] <= 0.05
-        counts = (
-            f"{(of_test & strangers).sum()} strangers, {(of_test & ~strangers).sum()} beyond the bound of near-twins"
-        )
-        print(f"never-used reals passed off, {len(test)}: copies by {name}: {counts}")
-    copies = (judged.tail_q[: given.release] <= 0.05).sum()
-    print(f"generated images: {copies} copies; highest {np.tanh(generated.max()):.3f}")
-    print(f"{'kind':14} {'source':>7} {'matches':>8} {'tail':>6} {'conformal':>10} {'agreement 5 % / median':>23}")
+
+    def found(images: Images, left_out: list[list[int]] | None = None) -> tuple[Found, ...]:
+        return search(images, sources, left_out=left_out, threads=given.threads)
+
+    rows = np.sort(rng.permutation(len(used))[: given.impostors]).tolist()
+    impostors = Strangers(found(used[rows], [[row] for row in rows]))
+    never_used = Strangers(found(known[: given.calibration]))
+    generated, passed_off = found(release[: given.generated]), found(unknown[~mine])
+    repeated = [generated[row % len(generated)] for row in range(given.release)]
+
+    def judged(subjects: Sequence[Found], calibrated: bool = True) -> CopyVerdicts:
+        return judge_copies(subjects, sources, impostors=impostors, never_used=never_used if calibrated else None)
+
+    print(f"{folder.name}: {len(used)} used, {len(known)} calibration, {len(rows)} impostors, seed {given.seed}")
+    for calibrated in (True, False):
+        print("by never-used images" if calibrated else "by impostors alone")
+        strangers_report(judged(repeated, calibrated), judged(passed_off, calibrated))
+    columns = f"{'source':>7} {'copy':>6} {'conformal':>10} {'part':>6} {'verified':>9}"
+    print(f"{'kind':14} {columns} {'evidence 5 %, 50 %':>18}")
     for kind, make in kinds(rng, release).items():
-        rows = rng.permutation(len(used))[: given.plants]
-        made = np.stack([np.round(np.clip(make(used[row]), 0, 255)) for row in rows]).astype(np.float32)
-        plants = found(made)
-        values = agreement_of(plants)
-        right = np.mean([each.matches[0].source == row for each, row in zip(plants, rows, strict=True)])
-        among = calibrated_copies(np.concatenate([generated, values]), scores)
-        by = [(q[given.release :] <= 0.05).mean() for q in (among.tail_q, among.conformal_q)]
-        low, middle = np.tanh(np.quantile(values, [0.05, 0.5]))
-        above = (values >= threshold).mean()
-        print(f"{kind:14} {right:7.3f} {above:8.2f} {by[0]:6.2f} {by[1]:10.2f} {low:14.3f} / {middle:.3f}", flush=True)
+        chosen = rng.permutation(len(used))[: given.plants]
+        made = np.stack([np.round(np.clip(make(used[row]), 0, 255)) for row in chosen]).astype(np.float32)
+        plants_of_kind(kind, chosen.tolist(), [judged([*repeated, *found(made)], each) for each in (True, False)])
     if given.parts:
-        parts_report(folder, given.parts, names, found, calibration, passed_off, given.every)
+        parts_report(folder, given.parts, names, found, judged, passed_off, given.every)
+
+
+def strangers_report(generated: CopyVerdicts, passed_off: CopyVerdicts) -> None:
+    for name, family in (("wholes", generated.whole_family), ("pieces", generated.part_family)):
+        twins = f"{family.twins_by_whole} and {family.twins_by_score} near-twins as wholes and by score"
+        model = family.model
+        print(
+            f"  {name}: {family.groups} groups, without {twins}; {model.refused or 'the tail fits'}, {shape_of(model)}"
+        )
+    matches = generated.false_matches
+    rate = f"{matches.rate.value:.4f}, at most {matches.rate.upper:.4f} of {matches.rate.groups}"
+    print(f"  false matches from {matches.threshold:.2f} on: {rate}; {matches.twins} near-twins left out")
+    print(f"  generated, {len(generated.labels)}: {labels_of(generated)}; highest {max(highest(generated)):.2f}")
+    print(f"  never-used passed off, {len(passed_off.labels)}: {labels_of(passed_off)}")
+
+
+def shape_of(model: Tail) -> str:
+    return f"{len(model.excesses)} excesses, shape {model.shape:+.2f}, fit p {model.fit_p:.2f}"
+
+
+def labels_of(judged: CopyVerdicts) -> str:
+    counts = Counter(f"{label}{f' ({by})' if by else ''}" for label, by in zip(judged.labels, judged.by, strict=True))
+    return ", ".join(f"{count} {label}" for label, count in sorted(counts.items()))
+
+
+def highest(judged: CopyVerdicts) -> list[float]:
+    return [each.evidence for each in judged.found]
+
+
+def plants_of_kind(kind: str, rows: list[int], judged: list[CopyVerdicts]) -> None:
+    calibrated, verified = judged
+    count = len(rows)
+    labels, by = calibrated.labels[-count:], calibrated.by[-count:]
+    found = calibrated.found[-count:]
+    right = np.mean([each.matches[0].source == row for each, row in zip(found, rows, strict=True)])
+    copy, part = (np.mean([label == each for label in labels]) for each in (Label.COPY, Label.PART_COPY))
+    conformal = np.mean([each == Established.CONFORMAL for each in by])
+    alone = np.mean([label == Label.COPY for label in verified.labels[-count:]])
+    low, middle = np.quantile([each.evidence for each in found], [0.05, 0.5])
+    shares = f"{right:7.3f} {copy:6.2f} {conformal:10.2f} {part:6.2f} {alone:9.2f}"
+    print(f"{kind:14} {shares} {low:12.2f} {middle:5.2f}", flush=True)
 
 
 def parts_report(
@@ -154,7 +175,7 @@ def parts_report(
     name: str,
     names: list[str],
     found: Callable[[Images], tuple[Found, ...]],
-    calibration: Sequence[Found],
+    judged: Callable[[Sequence[Found]], CopyVerdicts],
     passed_off: Sequence[Found],
     every: int,
 ) -> None:
@@ -176,13 +197,13 @@ def parts_report(
     print(
         f"{len(large)} images with a source on 25 % or more: the largest named first {first:.3f}, a true one {true:.3f}"
     )
-    scores = [share_scores([each.share for each in group]) for group in (results, passed_off, calibration)]
-    judged = calibrated_copies(np.concatenate(scores[:2]), scores[2])
-    part = judged.conformal[: len(results)] <= 0.05
-    print(
-        f"share of the largest piece beyond 95 % of never-used reals: {part.mean():.3f} of the release, "
-        f"{(judged.conformal[len(results) :] <= 0.05).mean():.3f} of never-used reals passed off"
-    )
+    verdicts = judged(results)
+    print(f"of the release: {labels_of(verdicts)}")
+    largest = [max(shares[image_names[row]].values(), default=0.0) for row in rows]
+    for label in sorted(set(verdicts.labels)):
+        true_shares = [share for share, each in zip(largest, verdicts.labels, strict=True) if each == label]
+        print(f"  {label}: median of the largest true share {np.median(true_shares):.2f}")
+    print(f"of never-used passed off: {labels_of(judged(passed_off))}")
 
 
 def speed_report(reals: int, queries: int, threads: int) -> None:
@@ -207,6 +228,8 @@ def main() -> None:
     parser.add_argument("--plants", type=int, default=40)
     parser.add_argument("--release", type=int, default=960)
     parser.add_argument("--generated", type=int, default=960)
+    parser.add_argument("--calibration", type=int, default=300)
+    parser.add_argument("--impostors", type=int, default=300)
     parser.add_argument("--parts", default="", help="a release with a .parts.csv")
     parser.add_argument("--every", type=int, default=1, help="take every nth image of it")
     parser.add_argument("--seed", type=int, default=0)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 WHOLE_WINDOW, WHOLE_STRUCTURE, WHOLE_SIGMA = 5, 0.15, 1.0
 PIECE_WINDOW, PIECE_STRUCTURE, AGREES = 11, 0.18, 0.9
+FOLLOWS = 0.5
 LEAST_OVERLAP, LEAST_FRAGMENT, FEWEST = 0.5, 0.02, 50
 
 
@@ -46,8 +47,10 @@ class Box:
     bottom: float
 
 
-def agreements(query: Images, moved: Images, inside: Masks) -> tuple[Floats, Floats]:
-    """``(n,)`` agreement of the whole, and the share of the query's structure that was compared.
+def agreements(query: Images, moved: Images, inside: Masks) -> tuple[Floats, Floats, Floats]:
+    """``(n,)`` agreement of the whole; the query's structure that was compared, as a share; and of that, what follows.
+
+    What follows the source has a local correlation of 0.5 or more.
 
     Args:
         query: ``(1, edge, edge)`` standardised.
@@ -55,29 +58,34 @@ def agreements(query: Images, moved: Images, inside: Masks) -> tuple[Floats, Flo
         inside: Likewise, which of its pixels lie in the source.
     """
     sigma = WHOLE_SIGMA * query.shape[1] / REFERENCE_EDGE
-    window, floor = _window(WHOLE_WINDOW, query.shape[1]), WHOLE_STRUCTURE**2
+    window, floor = window_of(WHOLE_WINDOW, query.shape[1]), WHOLE_STRUCTURE**2
     correlation, variance, larger = _correlation(smoothed(query, sigma), smoothed(moved, sigma), window)
-    compared = (larger > floor) & _within(inside, window)
+    compared = (larger > floor) & within(inside, window)
     total = np.where(compared, np.clip(correlation, -1, 1), 0).sum(axis=(1, 2), dtype=np.float64)
     here = int((variance > floor).sum())
     fewest = max(LEAST_OVERLAP * here, FEWEST)
     whole = total / np.maximum(compared.sum(axis=(1, 2)), fewest)
-    return whole, (compared & (variance > floor)).sum(axis=(1, 2)) / max(here, 1)
+    own = compared & (variance > floor)
+    overlap = own.sum(axis=(1, 2))
+    following = (own & (correlation >= FOLLOWS)).sum(axis=(1, 2)) / np.maximum(overlap, 1)
+    return whole, overlap / max(here, 1), following
 
 
 def agreeing(query: Images, moved: Images, inside: Masks) -> tuple[Masks, int]:
     """``(n, edge, edge)`` pixels that agree, as ``agreements`` takes them; and the query's pixels with structure."""
-    window, floor = _window(PIECE_WINDOW, query.shape[1]), PIECE_STRUCTURE**2
+    window, floor = window_of(PIECE_WINDOW, query.shape[1]), PIECE_STRUCTURE**2
     correlation, variance, _ = _correlation(query, moved, window)
     structured = variance > floor
-    return structured & (correlation >= AGREES) & _within(inside, window), int(structured.sum())
+    return structured & (correlation >= AGREES) & within(inside, window), int(structured.sum())
 
 
-def _window(length: int, edge: int) -> int:
+def window_of(length: int, edge: int) -> int:
+    """An odd window of a length given for 64 pixels."""
     return 2 * round((length - 1) / 2 * edge / REFERENCE_EDGE) + 1
 
 
-def _within(inside: Masks, window: int) -> Masks:
+def within(inside: Masks, window: int) -> Masks:
+    """Pixels whose whole window lies inside."""
     return box_mean(inside.astype(np.float32), window) > 0.999
 
 

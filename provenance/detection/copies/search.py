@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from provenance.detection.copies.evidence import features_of
+from provenance.detection.copies.found import DECIMALS, Found, Match, Piece
 from provenance.detection.copies.geometry import Transformation, described, sampled
-from provenance.detection.copies.pieces import Box, agreeing, agreements, box_of, joined_piece, main_region
+from provenance.detection.copies.pieces import agreeing, agreements, box_of, joined_piece, main_region
 from provenance.detection.copies.registration import piece_starts, polished, refined, whole_starts
 from provenance.detection.copies.retrieval import QUERY_BLOCK, Prepared, prepared, votes
 from provenance.detection.copies.structure import checked_images
@@ -39,85 +41,6 @@ if TYPE_CHECKING:
 
 CANDIDATES, WHOLES, PIECES, POLISHED = 24, 5, 8, 4
 LEAST_SHARE = 0.05
-DECIMALS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """One source registered with the query as a whole.
-
-    Attributes:
-        source: Row among the sources given.
-        agreement: In [-1, 1], 6 decimals (pieces.py).
-        overlap: Share of the query's structure that was compared.
-        transformation: From source to query.
-    """
-
-    source: int
-    agreement: float
-    overlap: float
-    transformation: Transformation
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A region of the query that agrees with a region of one source.
-
-    Attributes:
-        source: Row among the sources given.
-        share: Of the query's structured pixels.
-        area: Of the query's pixels.
-        new_share: Of the query's structured pixels, without those of pieces named before it.
-        box: Around its largest connected region, in the query.
-        source_box: Around the same region, in the source.
-        transformation: From source to query.
-    """
-
-    source: int
-    share: float
-    area: float
-    new_share: float
-    box: Box
-    source_box: Box
-    transformation: Transformation
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What was found for one query.
-
-    Attributes:
-        matches: A source each, best first; empty without candidates.
-        pieces: A source each, largest first, of 5 % of the structure or more.
-        structure: Share of the query's pixels that have structure.
-    """
-
-    matches: tuple[Match, ...]
-    pieces: tuple[Piece, ...]
-    structure: float
-
-    @property
-    def agreement(self) -> float:
-        """Of the best match; -1 without any."""
-        return self.matches[0].agreement if self.matches else -1.0
-
-    @property
-    def share(self) -> float:
-        """Of the largest piece; 0 without any."""
-        return self.pieces[0].share if self.pieces else 0.0
-
-    def margin(self, groups: Sequence[Hashable | None] | None = None) -> float | None:
-        """Agreement of the best match less that of the best of another group; ``None``: no other was registered.
-
-        Args:
-            groups: Of all sources; a source without one is a group of its own.
-        """
-        if not self.matches:
-            return None
-        best = self.matches[0]
-        mine = None if groups is None else groups[best.source]
-        others = [m for m in self.matches[1:] if groups is None or mine is None or groups[m.source] != mine]
-        return round(best.agreement - others[0].agreement, DECIMALS) if others else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,14 +180,25 @@ def _chosen(voted: Floats32, own: Rows, added: Rows) -> Rows:
 
 
 def _matches(query: Prepared, sources: Sources, maps: Maps) -> tuple[Match, ...]:
-    whole, overlap = agreements(query.standard, *maps.moved(sources))
-    whole, overlap = np.round(whole, DECIMALS), np.round(overlap, DECIMALS)
-    best: dict[int, Match] = {}
+    measured = agreements(query.standard, *maps.moved(sources))
+    whole, overlap, following = (np.round(each, DECIMALS) for each in measured)
+    chosen: dict[int, int] = {}
     for at in np.lexsort((maps.sources, -whole)).tolist():
-        row = int(sources.rows[maps.sources[at]])
-        if row not in best:
-            best[row] = Match(row, float(whole[at]), float(overlap[at]), maps.described(at, sources.edge))
-    return tuple(best.values())
+        chosen.setdefault(int(sources.rows[maps.sources[at]]), at)
+    places = np.array(list(chosen.values()), dtype=np.int64)
+    best = maps.rows(places)
+    features = features_of(query, sources, best.sources, best.matrices, best.shifts).tolist()
+    return tuple(
+        Match(
+            source=row,
+            agreement=float(whole[at]),
+            overlap=float(overlap[at]),
+            following=float(following[at]),
+            transformation=maps.described(at, sources.edge),
+            features=tuple(of),
+        )
+        for (row, at), of in zip(chosen.items(), features, strict=True)
+    )
 
 
 def _pieces(sources: Sources, found: list[tuple[Maps, Masks]], structured: int) -> tuple[Piece, ...]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from provenance.arrays import Float64s
     from provenance.audit.rules.copies.gallery import Gallery
     from provenance.detection.copies.calibration import CalibratedCopies
-    from provenance.detection.copies.search import Found
+    from provenance.detection.copies.found import Found
     from provenance.records import Member
 
 DOUBT = 4

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from provenance.audit.bench import Bench
     from provenance.audit.evidence import SubjectEvidence
     from provenance.audit.rule import OnStep
+    from provenance.detection.copies.found import Found
     from provenance.detection.copies.retrieval import Sources
-    from provenance.detection.copies.search import Found
     from provenance.installation import Installation
     from provenance.records import Dataset, Member
     from provenance.vocabulary import Space

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from provenance.arrays import Float32s
     from provenance.audit.evidence import SubjectEvidence
     from provenance.audit.rules.copies.gallery import Gallery
-    from provenance.detection.copies.search import Found
+    from provenance.detection.copies.found import Found
     from provenance.records import Member
 
 AGREES, CORRELATES = 0.9, 0.98

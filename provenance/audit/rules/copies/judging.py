@@ -21,7 +21,7 @@ from provenance.audit.rules.copies.gallery import Gallery, group_of
 from provenance.audit.rules.copies.identity import identities
 from provenance.audit.rules.copies.outcome import concluded, guarantee
 from provenance.detection import Decision
-from provenance.detection.copies.search import Found
+from provenance.detection.copies.found import Found
 from provenance.findings import CopiesFindings
 from provenance.records import CalibrationScore, CopySource
 from provenance.vocabulary import Box, Established, Label, Role, digest_of_json

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from provenance.detection.copies.found import Found
 from provenance.detection.copies.retrieval import sources_of
-from provenance.detection.copies.search import Found, rows_of_own_group, search
+from provenance.detection.copies.search import rows_of_own_group, search
 from provenance.errors import UsageError
 from tests.unit.detection.copies.pictures import moved, slices
 

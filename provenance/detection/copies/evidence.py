@@ -1,0 +1,276 @@
+"""How much a registered source speaks for a copy: agreement by frequency, weighed by what strangers share. Pure.
+
+One agreement can't serve all copies: noise drowns fine texture, blur removes it, a blend leaves little but texture.
+Of a source brought onto the query, both standardised and within the overlap (Fisher's scale, artanh, up to 0.995):
+
+    coherence   Re sum F conj(G) / sqrt(sum |F|^2 sum |G|^2)   of their spectra in 11 rings, 1 ... 32 cycles an edge;
+                as they are, and contrast-normalised
+    rigidity    in windows of 13 (64 pixels), high-passed: the mean correlation; the share of windows that agree best
+                without a shift of a pixel; what the best such shift gains; how lopsided the gain is. Anatomy of the
+                same place in somebody else, or in the next slice, is displaced here and there: a copy is not.
+
+Filters: strangers are real images against those of other groups (impostors): mean mu, covariance C (Ledoit & Wolf
+2004). Six kinds of copies are simulated of the sources themselves, in place: as it is, noise, blur, a tone curve, a
+blend with another source, and with another one smoothed. For a kind of median features m the best linear filter
+against strangers is Fisher's
+
+    w = C^-1 (m - mu)      raw(f) = w . (f - mu)
+
+where a feature with a negative weight counts as no lower than half a deviation below mu: an image does not come near to
+a copy by what it lacks. The evidence of a source is the highest of the six, each with the median of impostors as 0 and
+their 95th percentile as 1. Below 20 impostors nothing can be learnt: the mean coherence stands in.
+
+Nothing of this has seen a generated or a never-used image, so that both are still exchangeable where they copy nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from provenance.detection.checks import same_length
+from provenance.detection.copies.calibration import twin_bound
+from provenance.detection.copies.geometry import sampled
+from provenance.detection.copies.pieces import window_of, within
+from provenance.detection.copies.structure import (
+    REFERENCE_EDGE,
+    box_mean,
+    contrast_normalised,
+    smoothed,
+    standardised,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from provenance.detection.checks import Groups
+    from provenance.detection.copies.found import Found, Match
+    from provenance.detection.copies.pieces import Masks
+    from provenance.detection.copies.retrieval import Prepared, Sources
+    from provenance.detection.copies.structure import Images, Rows
+
+    Floats = NDArray[np.float64]
+
+RINGS = (1, 2, 3, 4.5, 6, 8, 10.5, 13.5, 17, 21, 26, 32)
+MARGIN, TAPER, HIGHEST = 5, 0.3, 0.995
+RIGID_WINDOW, RIGID_SIGMA, RIGID_STRUCTURE = 13, 2.5, 0.05
+LEAST_IMPOSTORS, MOST_SIMULATED, SEED = 20, 200, 0
+LACKING = 0.5
+DECIMALS = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verifier:
+    """Turns features into evidence (module docstring).
+
+    Attributes:
+        weights: ``(features, filters)``, so scaled that impostors have the 95th percentile 1.
+        centre: ``(features,)`` mu.
+        floor: ``(features,)`` below which a feature with a negative weight does not count.
+        offset: ``(filters,)`` the medians of impostors.
+        impostors: By how many it was fitted; 0: by none.
+    """
+
+    weights: Floats
+    centre: Floats
+    floor: Floats
+    offset: Floats
+    impostors: int
+
+    def filtered(self, features: Floats) -> Floats:
+        """``(n, filters)`` of features ``(n, features)``."""
+        positive, negative = np.maximum(self.weights, 0), np.minimum(self.weights, 0)
+        lifted = np.maximum(features, self.floor)
+        found: Floats = (features - self.centre) @ positive + (lifted - self.centre) @ negative - self.offset
+        return found
+
+    def verified(self, found: Sequence[Found]) -> tuple[Found, ...]:
+        """The same with the evidence of every match, the strongest first."""
+        return tuple(self._verified(each) for each in found)
+
+    def _verified(self, found: Found) -> Found:
+        if not found.matches:
+            return found
+        features = np.array([match.features for match in found.matches])
+        evidence = np.round(self.filtered(features).max(axis=1), DECIMALS)
+        order = np.argsort(-evidence, kind="stable").tolist()
+        return replace(found, matches=tuple(replace(found.matches[at], evidence=float(evidence[at])) for at in order))
+
+
+def fitted_verifier(copies: Floats, impostors: Sequence[Found], groups: Groups | None = None) -> Verifier:
+    """The filters for one collection of real images.
+
+    Args:
+        copies: ``simulated_copies`` of them.
+        impostors: What was found for some of them, their own group left out.
+        groups: Of the impostors; ``None`` in a place: a group of its own.
+
+    Raises:
+        UsageError: If groups are not one for each impostor.
+    """
+    same_length(groups or impostors, len(impostors), "groups of impostors")
+    kept = [row for row, each in enumerate(impostors) if each.matches]
+    best = np.array([_most_coherent(impostors[row].matches) for row in kept])
+    if len(best):
+        coherence = best[:, : len(RINGS) - 1].mean(axis=1)
+        bound = twin_bound(coherence, None if groups is None else [groups[row] for row in kept])
+        best, kept = best[coherence <= bound], [row for row, at in zip(kept, coherence, strict=True) if at <= bound]
+    if len(best) < LEAST_IMPOSTORS:
+        return _plain()
+    centre, deviation = best.mean(axis=0), np.maximum(best.std(axis=0), 1e-3)
+    weights = _filters(best, centre, deviation, copies)
+    raw = Verifier(weights, centre, centre - LACKING * deviation, np.zeros(weights.shape[1]), len(best))
+    return _scaled(raw, [impostors[row] for row in kept])
+
+
+def _plain() -> Verifier:
+    rings, features = len(RINGS) - 1, 2 * (len(RINGS) - 1) + 4
+    weights = (np.arange(features) < rings)[:, None] / rings
+    return Verifier(weights, np.zeros(features), np.zeros(features), np.zeros(1), 0)
+
+
+def _most_coherent(matches: Sequence[Match]) -> Floats:
+    features = np.array([match.features for match in matches])
+    found: Floats = features[features[:, : len(RINGS) - 1].mean(axis=1).argmax()]
+    return found
+
+
+def _filters(strangers: Floats, centre: Floats, deviation: Floats, copies: Floats) -> Floats:
+    from sklearn.covariance import LedoitWolf
+
+    unit = (strangers - centre) / deviation
+    covariance = LedoitWolf(assume_centered=True).fit(unit).covariance_
+    weights: Floats = np.linalg.solve(covariance, ((copies - centre) / deviation).T) / deviation[:, None]
+    return weights
+
+
+def _scaled(raw: Verifier, impostors: Sequence[Found]) -> Verifier:
+    # The best source of each impostor by each filter: median 0, 95th percentile 1.
+    features = [np.array([match.features for match in found.matches]) for found in impostors]
+    best = np.array([raw.filtered(of).max(axis=0) for of in features])
+    median, high = np.quantile(best, [0.5, 0.95], axis=0)
+    spread = np.maximum(high - median, 1e-6)
+    return replace(raw, weights=raw.weights / spread, offset=median / spread)
+
+
+def simulated_copies(sources: Sources) -> Floats:
+    """``(kinds, 26)`` medians of features of copies made of at most 200 of the real images."""
+    real = sources.images.standard[:MOST_SIMULATED]
+    normalised = sources.images.normalised[:MOST_SIMULATED]
+    rng, inside = np.random.default_rng(SEED), np.ones(real.shape, dtype=np.bool_)
+    unit = real.shape[1] / REFERENCE_EDGE
+    other = np.roll(real, 1, axis=0)
+    noise = rng.standard_normal(real.shape).astype(np.float32)
+    kinds = (
+        real + 0.01 * noise,
+        real + 0.15 * noise,
+        smoothed(real, unit) + 0.005 * noise,
+        _brightened(real),
+        0.65 * real + 0.35 * other,
+        0.65 * real + 0.35 * smoothed(other, 0.8 * unit),
+    )
+    features = (
+        _features(made, contrast_normalised(made), real, normalised, inside) for made in map(standardised, kinds)
+    )
+    return np.array([np.median(of, axis=0) for of in features])
+
+
+def _brightened(images: Images) -> Images:
+    low, high = images.min(axis=(1, 2), keepdims=True), images.max(axis=(1, 2), keepdims=True)
+    found: Images = ((images - low) / np.maximum(high - low, 1e-6)) ** np.float32(0.7)
+    return found
+
+
+def features_of(query: Prepared, sources: Sources, rows: Rows, matrices: Floats, shifts: Floats) -> Floats:
+    """``(n, 26)`` features of sources brought onto one query by their maps (geometry.py), 6 decimals."""
+    moved, inside = sampled(sources.images.standard[rows], matrices, shifts)
+    normalised, _ = sampled(sources.images.normalised[rows], matrices, shifts)
+    found: Floats = np.round(_features(query.standard, query.normalised, moved, normalised, inside), DECIMALS)
+    return found
+
+
+def _features(query: Images, query_normalised: Images, moved: Images, normalised: Images, inside: Masks) -> Floats:
+    weight = _overlap(inside)
+    rigid = _rigidity(query, moved, inside)
+    correlations = [_coherence(query, moved, weight), _coherence(query_normalised, normalised, weight), rigid[:, :2]]
+    fisher = np.arctanh(np.clip(np.concatenate(correlations, axis=1), -HIGHEST, HIGHEST))
+    return np.concatenate([fisher, rigid[:, 2:]], axis=1).astype(np.float64)
+
+
+def _overlap(inside: Masks) -> Images:
+    # 1 well within the overlap, falling to 0 at its rim and towards the edge of the image.
+    from scipy.signal.windows import tukey
+
+    edge = inside.shape[1]
+    taper = tukey(edge, TAPER).astype(np.float32)
+    return box_mean(within(inside, MARGIN).astype(np.float32), MARGIN) * taper[:, None] * taper
+
+
+@cache
+def _rings(edge: int) -> Images:
+    down, right = np.meshgrid(np.fft.fftfreq(edge) * edge, np.fft.rfftfreq(edge) * edge, indexing="ij")
+    frequency = np.hypot(down, right).ravel()
+    twice = np.where((right.ravel() == 0) | (right.ravel() == edge / 2), 1, 2)
+    rings = [(frequency >= low) * (frequency < high) * twice for low, high in pairwise(RINGS)]
+    return np.stack(rings, axis=1).astype(np.float32)
+
+
+def _coherence(query: Images, moved: Images, weight: Images) -> Images:
+    first, second = _spectrum(query, weight), _spectrum(moved, weight)
+    rings = _rings(query.shape[1])
+
+    def over_rings(values: Images) -> Images:
+        return values.reshape(len(values), -1) @ rings
+
+    common = over_rings(first.real * second.real + first.imag * second.imag)
+    energy = over_rings(first.real**2 + first.imag**2) * over_rings(second.real**2 + second.imag**2)
+    found: Images = common / np.sqrt(energy + 1e-9)
+    return found
+
+
+def _spectrum(images: Images, weight: Images) -> NDArray[np.complex64]:
+    from scipy.fft import rfft2
+
+    total = weight.sum(axis=(1, 2), keepdims=True) + np.float32(1e-6)
+    mean = (images * weight).sum(axis=(1, 2), keepdims=True) / total
+    found: NDArray[np.complex64] = rfft2((images - mean) * weight)
+    return found
+
+
+def _whole_windows(edge: int, window: int) -> NDArray[np.bool_]:
+    # Those that lie in the image with a pixel to spare.
+    place = np.arange(edge)
+    whole = np.minimum(place, edge - 1 - place) > window // 2
+    return whole[:, None] & whole
+
+
+def _rigidity(query: Images, moved: Images, inside: Masks) -> Images:
+    edge = query.shape[1]
+    window, sigma = window_of(RIGID_WINDOW, edge), RIGID_SIGMA * edge / REFERENCE_EDGE
+    here, there = query - smoothed(query, sigma), moved - smoothed(moved, sigma)
+    energy, energy_there = (np.maximum(box_mean(each * each, window), 1e-4) for each in (here, there))
+    counted = (energy > RIGID_STRUCTURE**2) & within(inside, window) & _whole_windows(edge, window)
+    fewest = np.maximum(counted.sum(axis=(1, 2)), 1)
+
+    def shifted(down: int, right: int) -> Images:
+        common = box_mean(here * np.roll(there, (down, right), (1, 2)), window)
+        found: Images = common / np.sqrt(energy * np.roll(energy_there, (down, right), (1, 2)))
+        return found
+
+    def mean(values: NDArray[Any]) -> NDArray[Any]:
+        found: NDArray[Any] = (values * counted).sum(axis=(1, 2)) / fewest
+        return found
+
+    around = {(down, right): shifted(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)}
+    middle, highest = around[0, 0], np.maximum.reduce(list(around.values()))
+    lopsided = abs(around[-1, 0] - around[1, 0]) + abs(around[0, -1] - around[0, 1])
+    unmoved = 1.96 * mean(middle >= highest - 1e-5) - 0.98
+    gains = [-np.log(mean(value) + 0.003) for value in (highest - middle, lopsided / 2)]
+    found: Images = np.stack([mean(middle), unmoved, *gains], axis=1).astype(np.float32)
+    return found
