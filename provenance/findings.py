@@ -147,6 +147,7 @@ class Findings(JsonValue):
         outcome_reason: Why, in a sentence or two; ``None`` likewise.
         own: What its rule found beside, as JSON values: read by ``own_as``.
         twins: ``None`` where there was nothing to look for.
+        notes: What a reader should know, in plain language; ``None`` in records of before they were kept.
         recorded: The JSON that it was read from.
     """
 
@@ -158,6 +159,7 @@ class Findings(JsonValue):
     own: Mapping[str, Any] = field(default_factory=dict)
     twins: Twins | None = field(default=None, metadata=LEFT_OUT)
     resolution: Resolutions | None = field(default=None, metadata=LEFT_OUT)
+    notes: tuple[str, ...] | None = field(default=None, metadata=LEFT_OUT)
     recorded: Mapping[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
@@ -209,12 +211,10 @@ class JointFindings(JsonValue):
 
     Attributes:
         missing: Of answers that there are not, why not, in a sentence.
-        notes: What a reader should know, in plain language.
         looks: The how manieth audit of the same release and sets it is; audits by the same policy count once.
     """
 
     missing: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
     looks: int = 1
 
 

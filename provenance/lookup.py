@@ -128,7 +128,7 @@ class RecordedAudit:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know, as it was said when the audit was made."""
-        return self.audit.findings.own_as(JointFindings).notes
+        return self.audit.findings.notes or ()
 
     @property
     def missing(self) -> Mapping[str, str]:

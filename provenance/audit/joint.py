@@ -8,7 +8,7 @@ from provenance.findings import JointFindings
 from provenance.vocabulary import Answer, Label, Outcome, Subject, digest_of_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from provenance.audit.plan import JointPlan
     from provenance.records import AuditRecord
@@ -46,9 +46,9 @@ LABELS = {
 }
 
 
-def joint_findings(missing: Mapping[Answer, str], notes: Sequence[str]) -> JointFindings:
+def joint_findings(missing: Mapping[Answer, str]) -> JointFindings:
     """What the whole says beside its answers."""
-    return JointFindings({answer.value: why for answer, why in missing.items()}, tuple(dict.fromkeys(notes)))
+    return JointFindings({answer.value: why for answer, why in missing.items()})
 
 
 def joint_outcome(answers: Mapping[Answer, AuditRecord]) -> Outcome | None:

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -144,8 +144,8 @@ def _joint(work: _Work, plan: JointPlan, audit_id: str, began: _Began) -> tuple[
             work, part, uuid.uuid4().hex, _Began(datetime.now(UTC), time.monotonic())
         )
     answers = {answer: part.audit for answer, part in parts.items()}
-    notes = [note for answer in plan.answers for note in reports[answer].notes]
-    findings, first = joint_findings(plan.missing, notes), next(iter(parts.values()))
+    notes = tuple(dict.fromkeys(note for answer in plan.answers for note in reports[answer].notes))
+    first = next(iter(parts.values()))
     record = AuditRecord(
         audit_id=audit_id,
         dataset_id=first.audit.dataset_id,
@@ -161,7 +161,8 @@ def _joint(work: _Work, plan: JointPlan, audit_id: str, began: _Began) -> tuple[
             index=first.audit.findings.index,
             outcome=joint_outcome(answers),
             outcome_reason=joint_reason(answers, plan.missing),
-            own=findings.to_json(),
+            own=joint_findings(plan.missing).to_json(),
+            notes=notes,
         ),
         software_version=__version__,
         started_at=began.at,
@@ -169,7 +170,7 @@ def _joint(work: _Work, plan: JointPlan, audit_id: str, began: _Began) -> tuple[
         duration_seconds=round(time.monotonic() - began.clock, 3),
     )
     new = NewAudit(record, first.datasets, first.reject_ids, parts=parts)
-    return AuditReport(record, tuple(first.datasets), (), findings.notes, reports), new
+    return AuditReport(record, tuple(first.datasets), (), notes, reports), new
 
 
 def _judged(work: _Work, plan: AuditPlan, audit_id: str, began: _Began) -> tuple[AuditReport, NewAudit]:
@@ -181,6 +182,7 @@ def _judged(work: _Work, plan: AuditPlan, audit_id: str, began: _Began) -> tuple
     judged = policy.rule.judge(bench, subjects)
     # 4.
     verdicts = _verdicts(frozen, subjects, judged)
+    notes = (*_notes(frozen, judged, verdicts), *resolution_notes(workspace.catalog, frozen))
     rejects = [r for f in (frozen.release, *frozen.sets) for r in workspace.catalog.rejects(f.dataset.dataset_id)]
     moments = judged.moments
     record = AuditRecord(
@@ -198,7 +200,7 @@ def _judged(work: _Work, plan: AuditPlan, audit_id: str, began: _Began) -> tuple
         threshold=judged.threshold,
         verdict_digest=verdict_digest(plan, judged.basis, [v.verdict_sha256 for v in verdicts]),
         counts={**_counts(frozen, verdicts, policy.rule.labels, len(rejects)), **judged.counts},
-        findings=_findings(workspace, frozen, subjects, judged),
+        findings=replace(_findings(workspace, frozen, subjects, judged), notes=notes),
         software_version=__version__,
         started_at=began.at,
         finished_at=datetime.now(UTC),
@@ -208,9 +210,8 @@ def _judged(work: _Work, plan: AuditPlan, audit_id: str, began: _Began) -> tuple
         AuditDataset(f.dataset.dataset_id, f.role, f.dataset.name, f.digest, len(f.members))
         for f in (frozen.release, *frozen.sets)
     ]
-    notes = [*_notes(frozen, judged, verdicts), *resolution_notes(workspace.catalog, frozen)]
     new = NewAudit(record, datasets, [reject.reject_id for reject in rejects], verdicts, judged.calibration)
-    return AuditReport(record, tuple(datasets), tuple(verdicts), tuple(notes)), new
+    return AuditReport(record, tuple(datasets), tuple(verdicts), notes), new
 
 
 def verdict_digest(plan: AuditPlan, basis: Mapping[str, Any], leaves: Sequence[str]) -> str:

@@ -122,7 +122,7 @@ def _copies(part: Any) -> Copies:
 def _membership(part: Any) -> MembershipAnswer:
     found = part.audit.findings.calibrated
     test = None if found is None else found.release_test
-    return MembershipAnswer.of(part.audit, **part.audit.counts, auc=None if test is None else test.auc)
+    return MembershipAnswer.of(part.audit, **part.audit.counts, auc=None if test is None else test.auc, guess=None)
 
 
 _ANSWERS: dict[Answer, Any] = {

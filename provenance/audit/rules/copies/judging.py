@@ -133,12 +133,14 @@ class Row:
         return Label.INCONCLUSIVE if self.whole.doubtful or self._doubtful_part(rule) else Label.NO_COPY_SEEN
 
     def decision(self, rule: CopiesParameters) -> Decision:
-        """With the p-value of what decided."""
+        """With the p-value of what decided; identity is a fact and has none."""
         label = self.label(rule)
+        if self.same:
+            return Decision(label, 1.0, near_threshold=False)
         of_part = label is Label.PART_COPY or (label is Label.INCONCLUSIVE and not self.whole.doubtful)
         test = self.part if of_part else self.whole
-        near = not self.same and (self.whole.near or self.part.near)
-        return Decision(label, 1.0 if self.same else self.found.agreement, near, test.p_value, test.q_value)
+        near = self.whole.near or self.part.near
+        return Decision(label, self.found.agreement, near, test.p_value, test.q_value)
 
     def sources(self, gallery: Gallery, rule: CopiesParameters) -> tuple[CopySource, ...]:
         """Identical images; then wholes and regions, regions first where the whole is no copy."""
