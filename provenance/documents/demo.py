@@ -8,49 +8,65 @@ from pathlib import Path
 from provenance.documents.audits import Audit
 from provenance.documents.document import Document, Seconds, at
 from provenance.documents.ingests import Ingest
+from provenance.documents.measures import EvaluatedPart
+from provenance.vocabulary import Answer
 
 
 @dataclass(frozen=True, slots=True)
 class KindResult:
-    """Truth against verdicts for one kind of image.
+    """Truth against the first answer for one kind of generated image.
 
     Attributes:
-        total: Images of this kind in the release.
-        labelled_used: How many of them the rule labelled ``used``.
-        source_named: For how many the nearest real image is the one that was copied; ``None`` for fresh phantoms.
-        median_score: Median of their greatest similarity to a used image.
+        kind: A kind of planted copy; the generator's images by the share of the largest used image in their body; or
+            ``control``, phantoms of nobody.
+        images: Of this kind in the release.
+        copy: How many of them the audit called so; likewise the other labels.
+        largest_source_first: For how many the real image named first is the one with the largest share; ``None``:
+            there is no source.
+        true_source_first: For how many it is any that the image came from.
     """
 
     kind: str
-    total: int
-    labelled_used: int
-    source_named: int | None
-    median_score: float
+    images: int
+    copy: int
+    part_copy: int
+    inconclusive: int
+    no_copy_seen: int
+    largest_source_first: int | None
+    true_source_first: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """How well the labels tell copies from fresh phantoms, beside what guessing would give.
+class CopyTotals:
+    """The first answer against truth, over all kinds.
 
     Attributes:
-        total: Images judged.
-        correct: Copies labelled ``used`` and fresh phantoms labelled ``not_used``.
-        accuracy: correct / total.
-        chance_low: Lower end of the accuracies that a coin gives in 95 of 100 cases (exact binomial, share 1/2).
-        chance_high: Upper end.
-        p_value: Probability that a coin is right at least as often.
-        precision: Copies among the images labelled ``used``; ``None`` where there are none.
-        recall: Share of the copies that are labelled ``used``.
+        planted: Copies that were planted.
+        planted_found: Of these, how many the audit called ``copy``.
+        copied_by_generator: Images that the generator itself made of one used image (90 % of the body or more).
+        called_copy: Images that the audit called ``copy``.
+        called_copy_rightly: Of these, planted ones and ones that the generator copied.
+        called_copy_mostly: Of these, other ones with half of the body or more from one used image.
+        called_copy_wrongly: Of these, all others.
+        source_right: Of these, how many have a true source named first.
+        established_by: How they are known, and how many so.
+        controls: Phantoms of nobody in the release.
+        controls_called_copy: Of these, how many the audit called ``copy``: each one is an error.
+        controls_called_part_copy: Likewise ``part_copy``.
     """
 
-    total: int
-    correct: int
-    accuracy: float
-    chance_low: float
-    chance_high: float
-    p_value: float
-    precision: float | None
-    recall: float
+    planted: int
+    planted_found: int
+    copied_by_generator: int
+    called_copy: int
+    called_copy_rightly: int
+    called_copy_mostly: int
+    called_copy_wrongly: int
+    source_right: int
+    established_by: dict[str, int]
+    controls: int
+    controls_called_copy: int
+    controls_called_part_copy: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +86,31 @@ class ChosenBackbone:
     is_default: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How many images were made of each sort.
+
+    Attributes:
+        reals: Real images: ``used``, ``not_used`` and ``unknown`` ones.
+        unknown_used: How many of the unknown ones were used, which the audit is not told.
+        training: What the generator was trained on: the used ones, known and unknown.
+        generated: Images of the release: ``by_generator``, ``planted`` copies and ``controls``.
+    """
+
+    reals: int
+    used: int
+    not_used: int
+    unknown: int
+    unknown_used: int
+    training: int
+    generated: int
+    by_generator: int
+    planted: int
+    controls: int
+
+
 class Demo(Document):
-    """Everything the demo made and found."""
+    """Everything the demo made and found: the answers (their audits' ids), and the truth against each of them."""
 
     folder: Path
     workspace: Path
@@ -79,9 +118,13 @@ class Demo(Document):
     seed: int
     backbone: ChosenBackbone
     ingests: tuple[Ingest, ...]
+    made: Made
     audit: Audit
-    truth: tuple[KindResult, ...] = at("kinds")
-    figures: Figures
+    answers: dict[Answer, str] = at("found", "answers")
+    copies: tuple[KindResult, ...] = at("found", "kinds")
+    copies_in_all: CopyTotals | None = at("found", "totals")
+    membership: EvaluatedPart | None = at("found", "membership")
+    baseline: EvaluatedPart | None = at("found", "baseline")
     caveat: str
     next: tuple[str, ...]
     report: Path = at("page")
