@@ -12,7 +12,7 @@ from provenance.findings import JointFindings
 from provenance.images import open_source, prepare
 from provenance.index import load_vectors, neighbors_by_engine
 from provenance.ingest import image_ids_digest
-from provenance.records import Drift
+from provenance.records import Drift, latest_by_answer
 from provenance.spaces import is_plain
 from provenance.vocabulary import TOP_K, Answer, DatasetKind, PointState, Rejection, Role, Space, Subject
 
@@ -148,6 +148,11 @@ class AuditInFull(RecordedAudit):
     rejects: tuple[AuditReject, ...]
     sensitivities: tuple[SensitivityRecord, ...]
     drift: tuple[Drift, ...]
+
+    @property
+    def latest_sensitivities(self) -> Mapping[str, SensitivityRecord]:
+        """The latest measurement of each answer; of an audit by one rule under ''."""
+        return latest_by_answer(self.sensitivities)
 
 
 def list_audits(catalog: Catalog) -> list[RecordedAudit]:

@@ -7,7 +7,7 @@ verdicts and events after the image's digests, names and paths were erased.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -260,6 +260,15 @@ class SensitivityRecord:
     audit_id: str
     measured_at: datetime
     result: Mapping[str, Any]
+
+
+def latest_by_answer(recorded: Sequence[SensitivityRecord]) -> dict[str, SensitivityRecord]:
+    """Of measurements, oldest first, the latest of each answer, in their order; of an audit by one rule under ''."""
+    latest: dict[str, SensitivityRecord] = {}
+    for each in recorded:
+        answers = each.result.get("answers", {"": each.result})
+        latest |= {name: replace(each, result=result) for name, result in answers.items()}
+    return {name: latest[name] for name in ("", *Answer) if name in latest}
 
 
 @dataclass(frozen=True, slots=True)

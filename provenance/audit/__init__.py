@@ -15,6 +15,7 @@ from provenance.audit.plan import AuditRequest
 from provenance.audit.policy import Policy, PolicyChoice, policy_from_json
 from provenance.audit.run import AuditReport, run_audit
 from provenance.audit.scoring import score_names
+from provenance.audit.seen import outcome_words
 
 __all__ = [
     "FEATURES",
@@ -29,6 +30,7 @@ __all__ = [
     "explain",
     "explain_image",
     "features_of",
+    "outcome_words",
     "policy_from_json",
     "run_audit",
     "score_names",

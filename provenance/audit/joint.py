@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from provenance.audit.plan import JointPlan
     from provenance.records import AuditRecord
 
+NOT_MEASURED = "What was too weak to be seen is not measured yet."
 _STRENGTH = (Outcome.LEAK_ESTABLISHED, Outcome.INCONCLUSIVE, Outcome.LEAK_NOT_ESTABLISHED)
 COUNTED = ("rejected", "excluded_overlap", "claimed_otherwise", "not_used_with_twins", "excluded_twins")
 """Of the counts of an answer, those that all have in common."""
@@ -64,9 +65,8 @@ def joint_reason(answers: Mapping[Answer, AuditRecord], missing: Mapping[Answer,
     """What was found, answer by answer, and what was too weak to be seen."""
     said = [SAY[answer](record) for answer, record in answers.items() if answer in SAY]
     said += [f"{answer.value} is not answered: {why}" for answer, why in missing.items()]
-    weak = "What was too weak to be seen is not measured yet."
     sentences = [each[:1].upper() + each[1:].rstrip(".") + "." for each in said]
-    return " ".join([*sentences, weak])
+    return " ".join([*sentences, NOT_MEASURED])
 
 
 def _copies(record: AuditRecord) -> str:

@@ -179,7 +179,7 @@ def print_audit(workspace: Workspace, found: AuditReport | RecordedAudit, rows: 
     """The outcome first; then what each answer rests on, with its closest subjects."""
     audit = found.audit
     if audit.findings.outcome is not None:
-        print_words(f"{audit.findings.outcome.replace('_', ' ').upper()}: {audit.findings.outcome_reason}")
+        print_words(f"{audit.findings.outcome.replace('_', ' ').upper()}: {workspace.outcome_of(audit.audit_id)}")
     print_facts(
         {**_about(found), **({} if found.answers else _figures(audit)), **_identity(audit)}, title=_title(audit)
     )
@@ -187,7 +187,8 @@ def print_audit(workspace: Workspace, found: AuditReport | RecordedAudit, rows: 
         _print_verdicts(workspace, audit, rows)
     for name, part in found.answers.items():
         outcome = part.audit.findings.outcome
-        said = {"outcome": f"{outcome.replace('_', ' ')}: {part.audit.findings.outcome_reason}"} if outcome else {}
+        words = workspace.outcome_of(part.audit.audit_id)
+        said = {"outcome": f"{outcome.replace('_', ' ')}: {words}"} if outcome else {}
         title = f"{name.upper()}: {QUESTIONS[name]}"
         print_facts({**said, **_figures(part.audit), **_identity(part.audit)}, title=f"\n{title}")
         _print_verdicts(workspace, part.audit, rows)
@@ -319,7 +320,7 @@ def audits_show(
         if answer(document, json=json):
             return
         print_audit(workspace, found, rows)
-        print_recorded(found.sensitivities)
+        print_recorded(found.latest_sensitivities, len(found.sensitivities))
     if found.rejects:
         print_table(
             ("rejected", "reason", "detail"),

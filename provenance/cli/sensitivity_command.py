@@ -10,10 +10,10 @@ import typer
 from provenance.cli.app import BackboneFileOption, JsonOption, WeightsOption, app, workspace_of_call
 from provenance.cli.interrupt import EXIT_CODE, stop_on_interrupt
 from provenance.cli.output import answer, message, print_facts, print_table, progress_bar, warn
-from provenance.vocabulary import DEFAULT_PLANTS, Answer
+from provenance.vocabulary import DEFAULT_PLANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from provenance.service import SensitivityRecord, SensitivityReport, SensitivityResult, Workspace
 
@@ -77,25 +77,22 @@ def measured(workspace: Workspace, audit_id: str, *, quiet: bool = False, **aske
         raise typer.Exit(EXIT_CODE) from None
 
 
-def print_recorded(recorded: Sequence[SensitivityRecord]) -> None:
-    """What was measured of an audit, of each answer the latest one; nothing where it never was."""
-    latest: dict[str, tuple[Any, Mapping[str, Any]]] = {}
-    for each in recorded:
-        of_answers = each.result.get("answers", {"": each.result})
-        latest |= {of: (each.measured_at, found) for of, found in of_answers.items()}
-    for of in (of for of in ("", *Answer) if of in latest):
-        measured_at, found = latest[of]
+def print_recorded(recorded: Mapping[str, SensitivityRecord], times: int) -> None:
+    """What was measured of an audit, of each answer the latest measurement of so many; nothing where it never was."""
+    for answered, latest in recorded.items():
+        found = latest.result
         rows = (
             (f"{row['kind']} {row['strength']:g}" if row["strength"] else row["kind"], row) for row in found["rows"]
         )
         facts = {
-            "measured": measured_at,
+            "measured": latest.measured_at,
             "in all": found["sentence"],
             "shares": ", ".join(f"{name}: {row['share']:.2f}" for name, row in rows),
         }
         if power := found.get("power"):  # not in older records
             facts["release test"] = power["sentence"]
-        print_facts(facts, title=f"sensitivity{f' of {of}' if of else ''} ({len(recorded):,} measured)")
+        of = f" of {answered}" if answered else ""
+        print_facts(facts, title=f"sensitivity{of} ({times:,} measured)")
 
 
 def print_sensitivity(found: SensitivityResult) -> None:

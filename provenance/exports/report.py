@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from provenance.audit import can_be_explained, explain
+from provenance.audit import can_be_explained, explain, outcome_words
 from provenance.audit.rules import rule_named
 from provenance.errors import ConflictError, NotFoundError, SourceError, SpaceMismatchError, UsageError
 from provenance.files import require_free, write_bytes
@@ -139,6 +139,7 @@ def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = D
         by_probability=rule.by_model,
         symbol=symbol,
         part=rule.report_part(workspace, audit, verdicts),
+        outcome_words=outcome_words(workspace.catalog, audit),
         not_explained=not_explained,
     )
 

@@ -169,6 +169,7 @@ class ReportContent:
         labels: Those of the rule; the first is that of an image that it holds for used, or for a copy.
         symbol: What scores are called; '' where they are greatest similarities.
         part: What the rule says for itself; ``None`` where labels are all.
+        outcome_words: Why the outcome is what it is, with what was measured since; '' where there is none.
         not_explained: Why there are no heat maps, where there could be some.
     """
 
@@ -191,6 +192,7 @@ class ReportContent:
     labels: tuple[Label, ...] = (Label.USED, Label.NOT_USED)
     symbol: str = ""
     part: RulePart | None = None
+    outcome_words: str = ""
     not_explained: str = ""
 
     @property

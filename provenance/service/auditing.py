@@ -227,6 +227,18 @@ class Auditing(Installation):
 
         return show_audit(self.catalog, id_of(audit))
 
+    def outcome_of(self, audit: Audit) -> str:
+        """Why the outcome of an audit is what it is, with what was measured since of what it would have seen.
+
+        Where no leak is established and that was never measured: how to measure it, and about how long that takes.
+
+        Raises:
+            NotFoundError: If there is no such audit, or more than one.
+        """
+        from provenance.audit import outcome_words
+
+        return outcome_words(self.catalog, self.catalog.audit(id_of(audit)))
+
     def explain(
         self, image: str, on_step: Callable[[str], None] | None = None, *, audit: Audit | None = None
     ) -> ExplainedImage | None:

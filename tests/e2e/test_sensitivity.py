@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import uuid
 from collections.abc import Callable
@@ -23,10 +24,10 @@ from provenance.audit.scoring import score_parameters
 from provenance.cli.sensitivity_command import print_recorded
 from provenance.detection import LogisticModel
 from provenance.errors import ConflictError, NotFoundError, SourceError, UsageError
-from provenance.images import PlantKind
+from provenance.images import DEFAULT_KINDS, PlantKind
 from provenance.images.plants import altered
 from provenance.keeping.reconcile import reconcile
-from provenance.records import NewAudit
+from provenance.records import NewAudit, latest_by_answer
 from provenance.sensitivity import SensitivityRequest, run_sensitivity
 from provenance.vocabulary import JOINT_RULE, Population, Subject
 from tests.e2e.conftest import picture, save_pictures
@@ -207,7 +208,7 @@ def test_every_answer_of_an_audit_is_measured_and_recorded_with_the_whole(
     assert (tmp_path / "out" / "sensitivity.csv").read_text().startswith("answer,kind,")
     one = world.sensitivity(whole, plants=4, kinds="exact", answers="baseline")
     assert list(one.rows["answer"]) == ["baseline"]
-    print_recorded(world.catalog.sensitivities(whole))
+    print_recorded(latest_by_answer(world.catalog.sensitivities(whole)), 2)
     shown = capsys.readouterr().out
     assert shown.index("sensitivity of membership (2 measured)") < shown.index("sensitivity of baseline (2 measured)")
 
@@ -343,7 +344,7 @@ def test_lost_sources_are_named_or_refused(make_workspace: MakeWorkspace, cohort
 
 def test_what_can_not_be_measured_is_refused(make_workspace: MakeWorkspace, cohort: Path) -> None:
     workspace = small(make_workspace, cohort)
-    audit = workspace.audit("gan", used="used", not_used="not_used")
+    audit = workspace.audit("gan", used="used", not_used="not_used", rule="calibrated")
     with pytest.raises(NotFoundError):
         workspace.sensitivity("f00d")
     with pytest.raises(UsageError, match="no kind of plant"):
@@ -368,7 +369,7 @@ def test_what_can_not_be_measured_is_refused(make_workspace: MakeWorkspace, coho
 def test_unknown_images_are_copied_where_none_is_known_to_be_used(make_workspace: MakeWorkspace, cohort: Path) -> None:
     workspace = small(make_workspace, cohort)
     workspace.ingest(cohort / "real_unknown", set="unknown", membership="unknown")
-    audit = workspace.audit("gan", against="unknown", not_used="not_used")
+    audit = workspace.audit("gan", against="unknown", not_used="not_used", rule="calibrated")
     found = workspace.sensitivity(audit, kinds="exact")
     assert found.report.originals == 6
     assert "No used images take part: copies are of unknown ones." in found.notes
@@ -377,7 +378,9 @@ def test_unknown_images_are_copied_where_none_is_known_to_be_used(make_workspace
 def test_an_answer_that_can_not_be_measured_says_why(make_workspace: MakeWorkspace, cohort: Path) -> None:
     world = small(make_workspace, cohort)
     everything = world.audit("gan", used="used", subject="real", rule="mu-alpha-sigma", alpha=-99)
-    whole = joint(world, membership=world.audit("gan", used="used", not_used="not_used"), baseline=everything)
+    whole = joint(
+        world, membership=world.audit("gan", used="used", not_used="not_used", rule="calibrated"), baseline=everything
+    )
     found = world.sensitivity(whole, plants=2, kinds="exact")
     assert list(found.rows["answer"]) == ["membership"]
     assert any(note.startswith("baseline: not measured, as audit ") for note in found.notes)
@@ -393,10 +396,46 @@ def run(workspace: Workspace, *words: str) -> str:
     return str(raising(workspace.root, *words).stdout)
 
 
+def test_an_outcome_says_what_is_not_measured_and_then_what_was(world: Workspace) -> None:
+    audit = calibrated(world, "real", 0.051)
+    assert audit.audit.findings.outcome == "leak_not_established"
+    before = world.outcome_of(audit)
+    plants = 80 * len(DEFAULT_KINDS)
+    command = f"`provenance sensitivity {audit.audit.audit_id[:8]}`"
+    assert re.search(
+        rf"{command} measures it in some \d+ (seconds|minutes) \(an estimate: {plants:,} planted copies, ",
+        before,
+    )
+    found = world.sensitivity(audit, plants=3, kinds="exact")
+    after = world.outcome_of(audit)
+    assert found.report.power is not None
+    assert after.endswith(f" {found.sentence} {found.report.power.sentence}")
+    assert after.startswith(before.split(" How small")[0])
+    again = calibrated(world, "real", 0.052)
+    assert "as long as each took here before" in world.outcome_of(again)
+
+
+def test_several_answers_are_measured_from_the_command_line(make_workspace: MakeWorkspace, cohort: Path) -> None:
+    workspace = small(make_workspace, cohort)
+    workspace.close()
+    words = ("--used", "used", "--not-used", "not_used", "--only", "membership,baseline", "--rows", "0")
+    found = json.loads(run(workspace, "audit", "gan", *words, "--json"))
+    measured = json.loads(
+        run(workspace, "sensitivity", found["audit_id"], "--plants", "2", "--kinds", "exact", "--json")
+    )
+    assert list(measured["answers"]) == ["membership", "baseline"]
+    assert measured["answers"]["membership"]["audit_id"] == found["membership"]["audit_id"]
+    assert "measured yet" in found["outcome_reason"]
+    shown = run(workspace, "audits", "show", found["audit_id"])
+    assert "measured yet" not in shown
+    assert "Baseline: " in shown
+    assert "sensitivity of membership (1 measured)" in shown
+
+
 def test_the_command_line_measures_and_shows(make_workspace: MakeWorkspace, cohort: Path, tmp_path: Path) -> None:
     workspace = small(make_workspace, cohort)
     workspace.close()
-    words = ("--used", "used", "--not-used", "not_used", "--rows", "0")
+    words = ("--used", "used", "--not-used", "not_used", "--rows", "0", "--rule", "calibrated")
     audited = json.loads(run(workspace, "audit", "gan", *words, "--sensitivity", "--json"))
     assert audited["sensitivity"]["audit_id"] == audited["audit_id"]
     assert [row["kind"] for row in audited["sensitivity"]["rows"]].count("blend") == 4

@@ -105,6 +105,7 @@ def test_public_workspace_is_the_workspace_and_has_the_verbs() -> None:
         "list_audits",
         "list_datasets",
         "neighbors",
+        "outcome_of",
         "reconcile",
         "rejects",
         "releases",

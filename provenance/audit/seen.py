@@ -1,0 +1,85 @@
+"""An audit's outcome in words as they stand now: with what was measured since of what it would have seen.
+
+Where no leak is established and nothing was measured, that is no finding: so it says, and how to measure it, and how
+long that takes. The time is an estimate: planted copies times seconds for each, those of the latest measurement in this
+workspace of an audit by the same rule in the same space, else a rule of thumb.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provenance.audit.joint import NOT_MEASURED
+from provenance.detection.release.membership_test import NO_SENSITIVITY
+from provenance.images import DEFAULT_KINDS
+from provenance.records import latest_by_answer
+from provenance.vocabulary import DEFAULT_PLANTS, Outcome, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provenance.catalog import Catalog
+    from provenance.records import AuditRecord, SensitivityRecord
+
+SECONDS_A_PLANT = 0.1
+"""To alter, embed and judge one on two cores: from 0.01 (patches of pixels) to 0.3 (a large network)."""
+
+
+def outcome_words(catalog: Catalog, audit: AuditRecord) -> str:
+    """Why the outcome is what it is, and what was too weak to be seen; of an answer without its whole's words."""
+    reason, measured = audit.findings.outcome_reason or "", catalog.sensitivities(audit.audit_id)
+    said = ""
+    if measured:
+        said = _seen(measured)
+    elif audit.findings.outcome is Outcome.LEAK_NOT_ESTABLISHED and catalog.whole_of(audit.audit_id) is None:
+        said = _unmeasured(catalog, audit)
+    if not said:
+        return reason
+    for before in (NO_SENSITIVITY, NOT_MEASURED):
+        reason = reason.replace(before, "")
+    return f"{reason.strip()} {said}"
+
+
+def _seen(recorded: Sequence[SensitivityRecord]) -> str:
+    said = []
+    for answer, each in latest_by_answer(recorded).items():
+        power = each.result.get("power") or {}  # not in older records
+        said += [f"{answer.capitalize()}:" if answer else "", each.result["sentence"], power.get("sentence", "")]
+    return " ".join(filter(None, said))
+
+
+def _unmeasured(catalog: Catalog, audit: AuditRecord) -> str:
+    answers = list(catalog.parts_of(audit.audit_id).values()) or [audit]
+    rates = [_seconds_a_plant(catalog, answer) for answer in answers]
+    plants = _plants(catalog, audit)
+    seconds = plants * sum(SECONDS_A_PLANT if rate is None else rate for rate in rates)
+    basis = f"by a rule of thumb {SECONDS_A_PLANT:g} s each" if None in rates else "as long as each took here before"
+    of = " for each answer" if len(answers) > 1 else ""
+    return (
+        "How small a leak it would have seen is not measured, so this is no finding that there is none: `provenance "
+        f"sensitivity {audit.audit_id[:8]}` measures it in some {_duration(seconds)} (an estimate: {plants:,} planted "
+        f"copies{of}, {basis})."
+    )
+
+
+def _plants(catalog: Catalog, audit: AuditRecord) -> int:
+    played = catalog.audit_datasets(audit.audit_id)
+    counts = (sum(row.image_count for row in played if row.role is role) for role in (Role.USED, Role.AGAINST))
+    return min(DEFAULT_PLANTS, next((count for count in counts if count), 0)) * len(DEFAULT_KINDS)
+
+
+def _seconds_a_plant(catalog: Catalog, audit: AuditRecord) -> float | None:
+    kind = (audit.rule, audit.subject, audit.space_id)
+    for other in catalog.audits(parts=True):
+        if (other.rule, other.subject, other.space_id) == kind:
+            for measured in reversed(catalog.sensitivities(other.audit_id)):
+                result = measured.result
+                if "seconds" in result:  # not in older records
+                    return float(sum(result["seconds"].values()) / sum(row["plants"] for row in result["rows"]))
+    return None
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds)):,} seconds"
+    return f"{round(seconds / 60):,} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
