@@ -12,7 +12,7 @@
     +-- NotFoundError          7   no such name or id, or more than one
     +-- ConflictError          8   it contradicts what is on record
 
-A bad input image is no error: it is a ``Rejection``. Exit code 10 is kept for gates.
+A bad input image is no error: it is a ``Rejection``. Exit codes 10 and 11 are those of ``audit --fail-on``.
 Standard library only.
 """
 

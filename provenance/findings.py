@@ -200,6 +200,11 @@ class Findings(JsonValue):
         return self.own.get("release_test")
 
     @property
+    def joint(self) -> JointFindings | None:
+        """What an audit of several answers says beside them; ``None`` in others."""
+        return self.own_as(JointFindings) if "looks" in self.own else None
+
+    @property
     def calibrated(self) -> CalibratedFindings | None:
         """What the rule ``calibrated`` found; ``None`` in audits by another one."""
         return self.own_as(CalibratedFindings) if "calibrated" in self.own else None
@@ -211,11 +216,13 @@ class JointFindings(JsonValue):
 
     Attributes:
         missing: Of answers that there are not, why not, in a sentence.
-        looks: The how manieth audit of the same release and sets it is; audits by the same policy count once.
+        looks: How many looks at the same release and sets there were, this one included; the same audit again is none.
+        predeclared: Whether its policy was on record before any of them.
     """
 
     missing: Mapping[str, str] = field(default_factory=dict)
     looks: int = 1
+    predeclared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,8 +49,8 @@ GLOSSARY = (
     # what an audit concludes
     Term("OUTCOME", "",
          "The conclusion for the whole release: a leak is established, it is not established (which is no proof "
-         "that there is none), or the data can't tell.", _TEST, ("outcome",)),
-    Term("because", "", "Why the outcome is what it is."),
+         "that there is none), or the data can't tell.",
+         _TEST, ("outcome", "LEAK ESTABLISHED", "LEAK NOT ESTABLISHED", "INCONCLUSIVE", "NO OUTCOME")),
     Term("looks", "audits",
          "How many audits with different options there have been of the same release and sets, this one included. "
          "Each is one more chance to find something that is not there.", _LOOKS, ("look",)),
@@ -102,7 +102,7 @@ GLOSSARY = (
          "What was done to the real image on its way to the generated one: mirrored, turned (degrees), scaled "
          "(times), shifted (share of the edge).", _COPIES),
     Term("established by", "",
-         "How a copy is known: identity, conformal, tail or verification.", _COPIES, ("established_by",)),
+         "How a copy is known: identity, conformal, tail or verification.", _COPIES, ("established_by", "by")),
     Term("identity", "",
          "The same bytes or the same pixels, also after the release's resolution and format: a fact, no statistics.",
          _COPIES),
@@ -141,6 +141,7 @@ GLOSSARY = (
          "What verdicts rest on, higher is more suspicious: a membership score without unit, or a cosine.",
          "Membership scores"),
     Term("of used", "groups", "The verdicts on images claimed used, a family of their own.", _CALIBRATED),
+    Term("of judged", "groups", "The verdicts on the generated images, all in one family.", _CALIBRATED),
     Term("release test", "", "Do images claimed used score higher than images known not used, as a whole?", _TEST),
     Term("AUC", "probability, 0 to 1",
          "The chance that an image claimed used scores higher than one known not used; 0.5 is no difference. In "
@@ -173,7 +174,11 @@ GLOSSARY = (
     Term("in all", "", "What the audit would have seen, in a sentence.", _SENSITIVITY),
     Term("least share", "% of the used images",
          "So many would have to be remembered as strongly as these, for the release test to call a leak in 95 % of "
-         "cases.", _POWER),
+         "cases.", _POWER, ("as strongly as", "scores")),
+    Term("plants", "images", "Copies that were made of known images and judged one at a time.", _SENSITIVITY,
+         ("planted", "kind", "found")),
+    Term("95 % interval", "share, 0 to 1", "Where the share lies, by Wilson's interval.", _SENSITIVITY),
+    Term("outrank all calibration", "plants", "How many have the smallest p-value there can be.", _SENSITIVITY),
     # how to check it
     Term("verdict digest", "sha256",
          "Over what was judged, by what, and every verdict: the same vectors give the same.", "The verdict digest"),

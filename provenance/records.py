@@ -16,9 +16,11 @@ from provenance.vocabulary import (
     Box,
     DatasetKind,
     Established,
+    Gate,
     ImageFacts,
     Label,
     Membership,
+    Outcome,
     PointState,
     Rejection,
     RejectReason,
@@ -238,6 +240,13 @@ class AuditRecord:
         """The time of the audit: when it was finished."""
         return self.finished_at
 
+    def trips(self, gate: Gate) -> bool:
+        """Whether it concludes what somebody fails on."""
+        if gate is Gate.COPY:
+            return any(self.counts.get(label, 0) for label in (Label.COPY, Label.PART_COPY))
+        wanted = Outcome.LEAK_ESTABLISHED if gate is Gate.LEAK else Outcome.INCONCLUSIVE
+        return self.findings.outcome is wanted
+
     @property
     def settings(self) -> dict[str, Any]:
         """The findings as JSON values."""
@@ -246,11 +255,12 @@ class AuditRecord:
 
 @dataclass(frozen=True, slots=True)
 class PolicyRecord:
-    """A rule with its parameters, as audits were made by it."""
+    """A rule with its parameters, as audits were made by it; ``created_at``: when it came on record."""
 
     policy_id: str
     rule: str
     parameters: Mapping[str, Any]
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

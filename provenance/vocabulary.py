@@ -71,6 +71,14 @@ class Answer(StrEnum):
     BASELINE = "baseline"
 
 
+class Gate(StrEnum):
+    """What a caller may want an audit to fail on."""
+
+    LEAK = "leak"
+    INCONCLUSIVE = "inconclusive"
+    COPY = "copy"
+
+
 JOINT_RULE = "joint"
 """What stands for a rule in an audit of several answers."""
 

@@ -9,6 +9,7 @@ spread over sets.
 """
 
 from provenance.audit.compare import Change, compare_audits
+from provenance.audit.declaring import DeclaredPolicy, declare
 from provenance.audit.explanation import ExplainedImage, can_be_explained, explain, explain_image
 from provenance.audit.features import FEATURES, features_of
 from provenance.audit.plan import AuditRequest
@@ -22,11 +23,13 @@ __all__ = [
     "AuditReport",
     "AuditRequest",
     "Change",
+    "DeclaredPolicy",
     "ExplainedImage",
     "Policy",
     "PolicyChoice",
     "can_be_explained",
     "compare_audits",
+    "declare",
     "explain",
     "explain_image",
     "features_of",

@@ -10,6 +10,7 @@ from provenance.vocabulary import Answer, Label, Outcome, Subject, digest_of_jso
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from provenance.audit.looks import Looks
     from provenance.audit.plan import JointPlan
     from provenance.records import AuditRecord
 
@@ -47,9 +48,10 @@ LABELS = {
 }
 
 
-def joint_findings(missing: Mapping[Answer, str]) -> JointFindings:
+def joint_findings(missing: Mapping[Answer, str], looks: Looks) -> JointFindings:
     """What the whole says beside its answers."""
-    return JointFindings({answer.value: why for answer, why in missing.items()})
+    reasons = {answer.value: why for answer, why in missing.items()}
+    return JointFindings(reasons, looks.number, looks.predeclared)
 
 
 def joint_outcome(answers: Mapping[Answer, AuditRecord]) -> Outcome | None:

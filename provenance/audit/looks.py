@@ -41,6 +41,11 @@ class Looks:
         """Whether the policy was on record before anybody looked."""
         return self.policy_since is not None and self.before_policy == 0
 
+    def notes(self, level: float | None) -> list[str]:
+        """``sentences`` where there is anything to know: nothing of a first look that declares nothing."""
+        first = self.number == 1 and not self.repeats and self.policy_since is None
+        return [] if first else self.sentences(level)
+
     def sentences(self, level: float | None) -> list[str]:
         """What a person should know of it; ``level``: of the error rate of one look, ``None`` where it has none."""
         return [self._which(level), *self._policy(level)]

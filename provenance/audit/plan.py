@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from provenance.audit.gates import require_gates
 from provenance.audit.inputs import freeze, parties_of
 from provenance.audit.policy import JointPolicy, Policy, PolicyChoice, policy_from_json
 from provenance.audit.resolution import matched_space
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from provenance.audit.rule import OnStep
     from provenance.installation import Installation
     from provenance.records import AuditDataset, AuditRecord
-    from provenance.vocabulary import Space
+    from provenance.vocabulary import Gate, Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class AuditRequest:
         policy: The rule and its parameters, of one answer or of several; or what a call says of it, where the sets may
             have to decide.
         only: The answers wanted, of an audit of several; empty: all.
+        predeclared: Whether the policy is said to have been declared beforehand; it must be on record then.
+        gates: What its caller fails on: refused where the audit can't conclude it.
         twin_rule: What counts as a near-twin.
     """
 
@@ -50,6 +53,8 @@ class AuditRequest:
     match_resolution: bool = False
     reference_release: str | None = None
     only: tuple[Answer, ...] = ()
+    predeclared: bool = False
+    gates: tuple[Gate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,7 @@ def resolve(workspace: Installation, request: AuditRequest, on_step: OnStep) -> 
     if request.only:
         raise UsageError("--only is of audits that answer several questions", hint="leave --rule and --subject out")
     policy = policy or choice.by_sets({role for _, role in parties.sets})
+    require_gates(request.gates, [policy.rule])
     return _single(workspace, request, policy, parties, on_step)
 
 
@@ -112,6 +118,7 @@ def _joint(
         raise UsageError(f"nothing can be answered: {'; '.join(f'{name}: {why}' for name, why in missing.items())}")
     if parties.reference and Answer.MEMBERSHIP not in lacking.keys() - missing.keys():
         raise UsageError("a reference release goes with membership, which is not answered here")
+    require_gates(request.gates, [stated[name].rule for name in lacking if name not in missing])
     frozen: dict[tuple[Any, ...], FrozenAudit] = {}
     plans = {}
     for name in Answer:

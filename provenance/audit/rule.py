@@ -136,6 +136,11 @@ class Rule(ABC):
         """What it would need beside sets in these roles, in a sentence; ``None``: nothing."""
         return None
 
+    @property
+    def error_level(self) -> float | None:
+        """How often one audit may find something where there is nothing; ``None``: it states no error rate."""
+        return None
+
     def check(self, _frozen: FrozenAudit) -> None:  # noqa: B027 - a rule may judge whatever there is
         """Refuse what it can't judge, before any vector is read (``UsageError``, ``SpaceMismatchError``)."""
 

@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from provenance.audit.bench import Bench
+from provenance.audit.declaring import declared_since, put_on_record
 from provenance.audit.evidence import SubjectEvidence, Vectors, gather
 from provenance.audit.joint import joint_counts, joint_digest, joint_findings, joint_outcome, joint_reason
+from provenance.audit.looks import looks_at
 from provenance.audit.plan import AuditPlan, AuditRequest, resolve
 from provenance.audit.resolution import resolution_notes, resolutions_of
 from provenance.audit.twins import twin_counts, twin_notes, twins_of
@@ -94,17 +96,21 @@ def _collector_paused() -> Iterator[None]:
 def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on_step: OnStep) -> AuditReport:
     began = _Began(datetime.now(UTC), time.monotonic())
     # 1.
+    since = declared_since(workspace, request)
     plan = resolve(workspace, request, on_step)
     # 2. - 4.
     work = _Work(workspace, on_step)
     if isinstance(plan, AuditPlan):
         report, new = _judged(work, plan, audit_id, began)
+        looks = looks_at(workspace.catalog, new.datasets, [new.audit.verdict_digest], since)
+        notes = (*report.notes, *looks.notes(plan.policy.rule.error_level))
+        record = replace(new.audit, findings=replace(new.audit.findings, notes=notes))
+        report, new = replace(report, audit=record, notes=notes), replace(new, audit=record)
     else:
-        report, new = _joint(work, plan, audit_id, began)
+        report, new = _joint(work, plan, audit_id, began, since)
     prune(workspace.vector_folder, workspace.settings.vector_cache_bytes)
     # 5.
-    for policy in (plan.policy, *(part.policy for part in getattr(plan, "answers", {}).values())):
-        workspace.catalog.ensure_policy(policy.policy_id, policy.rule_name, policy.parameters)
+    put_on_record(workspace, plan)
     workspace.catalog.record_audit(new)
     return report
 
@@ -136,7 +142,9 @@ class _Work:
         return self._gathered[key]
 
 
-def _joint(work: _Work, plan: JointPlan, audit_id: str, began: _Began) -> tuple[AuditReport, NewAudit]:
+def _joint(
+    work: _Work, plan: JointPlan, audit_id: str, began: _Began, since: datetime | None
+) -> tuple[AuditReport, NewAudit]:
     reports, parts = {}, {}
     for answer, part in plan.answers.items():
         work.on_step(f"answering: {answer}")
@@ -144,8 +152,11 @@ def _joint(work: _Work, plan: JointPlan, audit_id: str, began: _Began) -> tuple[
             work, part, uuid.uuid4().hex, _Began(datetime.now(UTC), time.monotonic())
         )
     answers = {answer: part.audit for answer, part in parts.items()}
-    notes = tuple(dict.fromkeys(note for answer in plan.answers for note in reports[answer].notes))
     first = next(iter(parts.values()))
+    looks = looks_at(work.workspace.catalog, first.datasets, [each.verdict_digest for each in answers.values()], since)
+    levels = [each.policy.rule.error_level for each in plan.answers.values()]
+    said = looks.notes(sum(each for each in levels if each is not None) or None)
+    notes = tuple(dict.fromkeys([*said, *(note for answer in plan.answers for note in reports[answer].notes)]))
     record = AuditRecord(
         audit_id=audit_id,
         dataset_id=first.audit.dataset_id,
@@ -161,7 +172,7 @@ def _joint(work: _Work, plan: JointPlan, audit_id: str, began: _Began) -> tuple[
             index=first.audit.findings.index,
             outcome=joint_outcome(answers),
             outcome_reason=joint_reason(answers, plan.missing),
-            own=joint_findings(plan.missing).to_json(),
+            own=joint_findings(plan.missing, looks).to_json(),
             notes=notes,
         ),
         software_version=__version__,

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
-from provenance.cli.output import answer, message, print_facts, print_json, print_table, print_words, short, warn
+from provenance.cli.output import (
+    answer,
+    explaining,
+    message,
+    print_facts,
+    print_json,
+    print_table,
+    print_words,
+    short,
+    warn,
+)
 from provenance.cli.sensitivity_command import measured, print_recorded, print_sensitivity
-from provenance.vocabulary import Answer, Evidence, Population, RuleName, Subject
+from provenance.vocabulary import Answer, Evidence, Gate, Label, Population, RuleName, Subject
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from provenance.documents.audits import Drift
     from provenance.service import AuditRecord, AuditReport, Change, RecordedAudit, Workspace
 
@@ -19,6 +33,7 @@ audits_app = typer.Typer(help="Look at recorded audits.", no_args_is_help=True, 
 app.add_typer(audits_app, name="audits")
 
 RowsOption = Annotated[int, typer.Option("--rows", min=0, help="How many verdicts to print.")]
+ExplainOption = Annotated[bool, typer.Option("--explain", help="Then what every printed name means, with its unit.")]
 UsedOption = Annotated[list[str] | None, typer.Option("--used", help="Set known to have been used (repeatable).")]
 NotUsedOption = Annotated[
     list[str] | None, typer.Option("--not-used", help="Set known not to have been used (repeatable).")
@@ -97,16 +112,31 @@ def audit(
     only: Annotated[
         str | None, typer.Option("--only", metavar="ANSWERS", help="Of copies,membership,baseline: those wanted.")
     ] = None,
+    predeclared: Annotated[
+        str | None,
+        typer.Option("--predeclared", metavar="FILE|ID", help="As --policy, of one that was put on record beforehand."),
+    ] = None,
+    declare: Annotated[
+        Path | None,
+        typer.Option("--declare", metavar="FILE", help="Write the policy, put it on record, and judge nothing."),
+    ] = None,
+    fail_on: Annotated[
+        list[Gate] | None,
+        typer.Option("--fail-on", help="Exit with 10 on a leak or a copy, 11 where inconclusive (repeatable)."),
+    ] = None,
     compare: Annotated[str | None, typer.Option("--compare", help="List what changed since this audit (id).")] = None,
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Then plant known copies: would it have seen them?")
     ] = False,
     rows: RowsOption = 10,
+    explain: ExplainOption = False,
     json: JsonOption = False,
 ) -> None:
     """Judge a release against real sets.
 
-    Every verdict is recorded with its evidence.
+    Every verdict is recorded with its evidence. --fail-on ends with exit code 10 where a leak is established (leak) or
+    an image is a copy or holds a part of one (copy), and with 11 where the audit can't tell (inconclusive); everything
+    is printed and recorded first.
 
     Without --used, --not-used and --against every set takes part by its own membership. --match-resolution embeds
     what is missing at the release's resolution from the recorded sources.
@@ -122,33 +152,38 @@ def audit(
     """
     from provenance.documents.audits import NewAudit
 
-    with open_workspace() as workspace:
+    asked: dict[str, Any] = {
+        "used": used,
+        "not_used": not_used,
+        "against": against,
+        "subject": subject,
+        "rule": rule,
+        "alpha": alpha,
+        "population": population,
+        "top_k": top_k,
+        "score": score,
+        "fdr": fdr,
+        "reference_release": reference_release,
+        "policy": policy,
+        "space": space,
+        "exclude_overlap": exclude_overlap,
+        "exclude_twins": exclude_twins,
+        "twin_evidence": twin_evidence,
+        "twin_hash_distance": twin_hash_distance,
+        "twin_min_similarity": twin_min_similarity,
+        "match_resolution": match_resolution,
+        "only": [word.strip() for word in (only or "").split(",") if word.strip()],
+        "predeclared": predeclared,
+        "fail_on": fail_on or (),
+        "on_step": None if json else message,
+    }
+    if declare is not None:
+        _declare(release, declare, asked, json=json)
+        return
+    with open_workspace() as workspace, explaining(wanted=explain and not json):
         if compare is not None:
             compare = workspace.catalog.audit(compare).audit_id
-        report = workspace.audit(
-            release,
-            used=used,
-            not_used=not_used,
-            against=against,
-            subject=subject,
-            rule=rule,
-            alpha=alpha,
-            population=population,
-            top_k=top_k,
-            score=score,
-            fdr=fdr,
-            reference_release=reference_release,
-            policy=policy,
-            space=space,
-            exclude_overlap=exclude_overlap,
-            exclude_twins=exclude_twins,
-            twin_evidence=twin_evidence,
-            twin_hash_distance=twin_hash_distance,
-            twin_min_similarity=twin_min_similarity,
-            match_resolution=match_resolution,
-            only=[word.strip() for word in (only or "").split(",") if word.strip()],
-            on_step=None if json else message,
-        )
+        report = workspace.audit(release, **asked)
         more: dict[str, Any] = {}
         if compare is not None:
             more |= {"compared_with": compare, "changes": workspace.find_changes(compare, report)}
@@ -166,6 +201,27 @@ def audit(
                 print_sensitivity(found)
     if json:
         print_json(NewAudit.of_record(report, **more))
+    _fail(report.audit, fail_on or ())
+
+
+def _declare(release: str, file: Path, asked: dict[str, Any], *, json: bool) -> None:
+    from provenance.documents.audits import DeclaredPolicy
+
+    with open_workspace() as workspace:
+        found = workspace.declare(release, file, **asked)
+    if not answer(DeclaredPolicy.of(found), json=json):
+        message(
+            f"{file}: {found.policy_id[:19]}, on record since {found.on_record_since:%Y-%m-%d %H:%M:%SZ}",
+            f"next: provenance audit {shlex.quote(release)} --predeclared {shlex.quote(str(file))}",
+        )
+
+
+def _fail(audit: AuditRecord, gates: Sequence[Gate]) -> None:
+    """The exit codes of gates: 10 for a finding, 11 for none; a finding goes before."""
+    tripped = [gate for gate in Gate if gate in gates and audit.trips(gate)]
+    if tripped:
+        message(f"--fail-on: {', '.join(tripped)}")
+        raise typer.Exit(11 if tripped == [Gate.INCONCLUSIVE] else 10)
 
 
 QUESTIONS = {
@@ -178,8 +234,7 @@ QUESTIONS = {
 def print_audit(workspace: Workspace, found: AuditReport | RecordedAudit, rows: int) -> None:
     """The outcome first; then what each answer rests on, with its closest subjects."""
     audit = found.audit
-    if audit.findings.outcome is not None:
-        print_words(f"{audit.findings.outcome.replace('_', ' ').upper()}: {workspace.outcome_of(audit.audit_id)}")
+    print_words(_first_line(workspace, audit))
     print_facts(
         {**_about(found), **({} if found.answers else _figures(audit)), **_identity(audit)}, title=_title(audit)
     )
@@ -196,8 +251,25 @@ def print_audit(workspace: Workspace, found: AuditReport | RecordedAudit, rows: 
         print_words(f"\n{absent.upper()}: not answered: {why}")
 
 
+def _first_line(workspace: Workspace, audit: AuditRecord) -> str:
+    """What was found, in plain language."""
+    from provenance.service import rule_of
+
+    if audit.findings.outcome is not None:
+        return f"{audit.findings.outcome.replace('_', ' ').upper()}: {workspace.outcome_of(audit.audit_id)}"
+    if audit.subject is Subject.RELEASE:
+        return (
+            "NO OUTCOME: the baseline alone was asked, which states no error rate: its labels are leads, not findings."
+        )
+    label, total = rule_of(audit).labels[0], audit.counts["subjects"]
+    return (
+        f"NO OUTCOME: {audit.counts.get(label, 0):,} of {total:,} {audit.subject} images are labelled {label} by "
+        f"the rule {audit.rule}, which states no error rate: leads, not findings."
+    )
+
+
 def _title(audit: AuditRecord) -> str:
-    return f"\naudit {audit.audit_id}" if audit.findings.outcome else f"audit {audit.audit_id}"
+    return f"\naudit {audit.audit_id}"
 
 
 def _about(found: AuditReport | RecordedAudit) -> dict[str, Any]:
@@ -205,6 +277,9 @@ def _about(found: AuditReport | RecordedAudit) -> dict[str, Any]:
     for row in found.datasets:
         names[row.role.value].append(f"{row.name} ({row.image_count:,})")
     facts: dict[str, Any] = {role: ", ".join(listed) for role, listed in names.items()}
+    if (own := found.audit.findings.joint) is not None:
+        told = "; the policy was declared before the first" if own.predeclared else ""
+        facts["looks"] = f"{own.looks:,} at this release and these sets, with this one{told}"
     return facts | {"rejected": f"{found.audit.counts['rejected']:,} inputs could not be read"}
 
 
@@ -239,26 +314,64 @@ def _labels_text(audit: AuditRecord) -> str:
 
 
 def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None:
+    """The most suspicious subjects, in columns that a screen has room for."""
     if rows == 0:
         return
+    if audit.rule == RuleName.COPIES:
+        what, columns, ranked = _copies_table(workspace.copy_rows(audit))
+    else:
+        what, columns, ranked = _verdicts_table(audit, workspace.verdict_rows(audit))
+    ranked = ranked[:rows]
+    known = {title: name for title, name in columns.items() if any(row[name] is not None for row in ranked)}
+    print_table(
+        tuple(known),
+        [[_figure(row[name]) if title in ("p", "q") else row[name] for title, name in known.items()] for row in ranked],
+        title=f"{what} {len(ranked)} of {audit.counts['subjects']:,}",
+        names=("image", "nearest", "source"),
+    )
+
+
+_Table = tuple[str, dict[str, str], list[dict[str, Any]]]
+_LABELS = (Label.COPY, Label.PART_COPY, Label.INCONCLUSIVE, Label.NO_COPY_SEEN)
+
+
+def _copies_table(rows: Iterable[dict[str, Any]]) -> _Table:
+    """Each image with its best source: copies first, then what agrees most."""
+    best: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        row |= {
+            "image": row["name"] or short(row["image_id"]),
+            "source": row["source_name"] or _short(row["source_id"]),
+        }
+        best.setdefault(row["image_id"] or str(len(best)), row)
+    ranked = sorted(best.values(), key=lambda row: (_LABELS.index(row["label"]), -(row["agreement"] or 0)))
+    columns = {"image": "image", "label": "label", "by": "established_by", "agreement": "agreement"}
+    return "copies first, then by agreement:", columns | {"p": "p_value", "q": "q_value", "source": "source"}, ranked
+
+
+def _verdicts_table(audit: AuditRecord, rows: Iterable[dict[str, Any]]) -> _Table:
     generated, calibrated = audit.subject is Subject.GENERATED, audit.findings.outcome is not None
     # calibrated verdicts: images of unknown use first, as of the others it is claimed already
-    ranked = sorted(
-        workspace.verdict_rows(audit), key=lambda row: (calibrated and row["role"] == "used", -(row["score"] or 0))
-    )[:rows]
-    columns = {"subject": "subject_id", "name": "name", "label": "label", "score": "score"}
-    columns |= {"p": "p_value", "q": "q_value"} if calibrated else {}
-    columns |= {"S_u": "s_used", "S_n": "s_not_used", "S_unknown": "s_against"} if generated else {"claimed": "role"}
-    columns |= {"nearest": "nearest_id", "nearest name": "nearest_name"}
-    what = "greatest scores, unknown use first:" if calibrated else "closest"
+    ranked = sorted(rows, key=lambda row: (calibrated and row["role"] == "used", -(row["score"] or 0)))
     for row in ranked:
-        row |= {name: short(row[name]) for name in ("subject_id", "nearest_id")}
-        row |= {name: row[name] or "" for name in ("name", "nearest_name")}
-    print_table(
-        tuple(columns),
-        [[row[name] for name in columns.values()] for row in ranked],
-        title=f"{what} {len(ranked)} of {audit.counts['subjects']:,}",
-    )
+        row["image"] = row["name"] or short(row["subject_id"])
+        row["nearest"] = row["nearest_name"] or _short(row["nearest_id"])
+    columns = {"image": "image", "label": "label", "score": "score"}
+    columns |= {"p": "p_value", "q": "q_value"} if calibrated else {}
+    # of a calibrated generated image the score is S_u
+    similarities = {} if calibrated else {"S_u": "s_used"}
+    columns |= similarities | {"S_n": "s_not_used", "S_unknown": "s_against"} if generated else {"claimed": "role"}
+    what = "greatest scores, unknown use first:" if calibrated else "closest"
+    return what, columns | {"nearest": "nearest"}, ranked
+
+
+def _short(identity: str | None) -> str | None:
+    return None if identity is None else short(identity)
+
+
+def _figure(value: float | None) -> str | None:
+    """A p- or q-value: three digits, however small it is."""
+    return None if value is None else f"{value:.3g}"
 
 
 def _print_changes(before: str, changes: list[Change]) -> None:
@@ -301,6 +414,7 @@ def _row(found: RecordedAudit) -> tuple[Any, ...]:
 def audits_show(
     audit_id: Annotated[str, typer.Argument(help="Audit id (prefix).")],
     rows: RowsOption = 10,
+    explain: ExplainOption = False,
     json: JsonOption = False,
 ) -> None:
     """One audit, and whether its sets changed since.
@@ -313,7 +427,7 @@ def audits_show(
     """
     from provenance.documents.audits import AuditInFull
 
-    with open_workspace() as workspace:
+    with open_workspace() as workspace, explaining(wanted=explain and not json):
         found = workspace.show_audit(audit_id)
         beside = {"rejects": found.rejects, "sensitivities": found.sensitivities, "drift": found.drift}
         document = AuditInFull.of_record(found, **beside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Self
 
 from provenance.audit import Change
@@ -95,6 +96,7 @@ class Audit(Document):
     duration_seconds: float
     notes: tuple[str, ...]
     looks: int | None = None
+    predeclared: bool | None = None
     missing: dict[Answer, str] | None = None
     copies: Copies | None = None
     membership: MembershipAnswer | None = None
@@ -108,7 +110,7 @@ class Audit(Document):
         more |= {"datasets": found.datasets, "notes": found.notes, "threshold": threshold}
         if audit.subject is Subject.RELEASE:
             own = audit.findings.own_as(JointFindings)
-            more |= {"looks": own.looks, "missing": own.missing}
+            more |= {"looks": own.looks, "predeclared": own.predeclared, "missing": own.missing}
             more |= {answer.value: None for answer in _ANSWERS}
             more |= {answer.value: _ANSWERS[answer](part) for answer, part in found.answers.items()}
         return cls.of(audit, **more)
@@ -140,6 +142,16 @@ class NewAudit(Audit):
     sensitivity: Sensitivity | JointSensitivity | None = None
 
 
+class DeclaredPolicy(Document):
+    """A policy that was put on record before anybody judged by it, and the file that states it."""
+
+    policy_id: str
+    rule: str
+    parameters: dict[str, Any]
+    file: Path
+    on_record_since: datetime
+
+
 class RejectedInput(Document):
     """An input that was rejected when the audit was made; null where its name was erased since."""
 
@@ -165,4 +177,9 @@ class AuditInFull(Audit):
     drift: tuple[Drift, ...]
 
 
-DOCUMENTS = {"audit": NewAudit, "audits list": tuple[Audit, ...], "audits show": AuditInFull}
+DOCUMENTS = {
+    "audit": NewAudit,
+    "audit --declare": DeclaredPolicy,
+    "audits list": tuple[Audit, ...],
+    "audits show": AuditInFull,
+}

@@ -3,7 +3,7 @@
 Every file is written beside its target and renamed over it, so that it is whole or not there.
 """
 
-from provenance.exports.audits import AUDIT_COLUMNS, audit_records, audit_rows, export_audit_csv
+from provenance.exports.audits import AUDIT_COLUMNS, audit_records, audit_rows, copy_rows, export_audit_csv
 from provenance.exports.datasets import export_dataset_parquet, open_embeddings, read_embeddings_parquet
 from provenance.exports.duplicates import DUPLICATE_COLUMNS, export_duplicates_csv
 from provenance.exports.export import write_export
@@ -19,6 +19,7 @@ __all__ = [
     "audit_rows",
     "check_run",
     "check_run_file",
+    "copy_rows",
     "export_audit_csv",
     "export_dataset_parquet",
     "export_duplicates_csv",

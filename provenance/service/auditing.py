@@ -5,18 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from provenance.errors import UsageError
 from provenance.files import require_free
 from provenance.installation import Installation
 from provenance.service import frames
 from provenance.service.words import ANOTHER_FILE, id_of, names_of_call, word_of
-from provenance.vocabulary import DEFAULT_CASES, Answer, Evidence, ExportFormat, Population, Role, RuleName, Subject
+from provenance.vocabulary import (
+    DEFAULT_CASES,
+    Answer,
+    Evidence,
+    ExportFormat,
+    Gate,
+    Population,
+    Role,
+    RuleName,
+    Subject,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import pandas as pd
 
-    from provenance.audit import AuditReport, Change, ExplainedImage, Policy
+    from provenance.audit import AuditReport, AuditRequest, Change, DeclaredPolicy, ExplainedImage, Policy
     from provenance.duplicates import DuplicateRule
     from provenance.exports.export import Exported
     from provenance.exports.report import WrittenReport
@@ -53,6 +64,8 @@ class Auditing(Installation):
         twin_min_similarity: float | None = None,
         match_resolution: bool = False,
         only: str | Answer | Iterable[str] = (),
+        predeclared: Place | Policy | None = None,
+        fail_on: str | Gate | Iterable[str] = (),
         on_step: Callable[[str], None] | None = None,
     ) -> AuditReport:
         """Answer what can be asked of a release against real sets, and record every verdict with its evidence.
@@ -92,6 +105,10 @@ class Auditing(Installation):
             match_resolution: Judge in the space in which every image is first brought to the release's native
                 resolution; what is missing there is embedded from the recorded sources.
             only: The answers wanted (``copies``, ``membership``, ``baseline``); all by default.
+            predeclared: As ``policy``, of one that was put on record beforehand (``declare``): the audit says since
+                when, and whether anybody had looked at these images by then.
+            fail_on: What the caller means to act on (``leak``, ``inconclusive``, ``copy``; ``.audit.trips`` says which
+                holds): refused before anything runs where the audit can't conclude it.
             on_step: Called with a line of text at each step.
 
         Returns:
@@ -105,29 +122,39 @@ class Auditing(Installation):
             SpaceMismatchError: If the datasets share no embedding space, or several and none was chosen.
             VectorStoreError: If a stored vector is missing or damaged; nothing is recorded then.
         """
-        from provenance.audit import AuditRequest, PolicyChoice, run_audit
-        from provenance.duplicates import DuplicateRule
+        asked = {name: value for name, value in locals().items() if name not in ("self", "release", "on_step")}
+        from provenance.audit import run_audit
 
-        words = ((Subject, "subject", subject), (RuleName, "rule", rule), (Population, "population", population))
-        wanted = tuple(word_of(Answer, each) for each in names_of_call(only))
-        options = {name: None if given is None else word_of(kind, given) for kind, name, given in words}
-        near = DuplicateRule.chosen(word_of(Evidence, twin_evidence), twin_hash_distance, twin_min_similarity)
-        sets = (names_of_call(used), names_of_call(not_used), names_of_call(against))
-        choice = PolicyChoice(policy, {**options, "alpha": alpha, "top_k": top_k, "score": score, "q": fdr})
-        near = twins or near
-        request = AuditRequest(
-            release,
-            *sets,
-            choice,
-            space,
-            exclude_overlap,
-            exclude_twins,
-            near,
-            match_resolution,
-            reference_release,
-            wanted,
-        )
-        return run_audit(self, request, on_step)
+        return run_audit(self, _request(release, asked), on_step)
+
+    def declare(
+        self,
+        release: str,
+        file: Place,
+        *,
+        overwrite: bool = False,
+        on_step: Callable[[str], None] | None = None,
+        **asked: Any,
+    ) -> DeclaredPolicy:
+        """Write the policy that ``audit`` would judge by with these options, and put it on record; judge nothing.
+
+        Args:
+            release: As of ``audit``.
+            **asked: Likewise.
+            file: Where to write; ``audit(release, predeclared=file)`` judges by it.
+            overwrite: Replace a file that is there.
+            on_step: Called with a line of text at each step.
+
+        Returns:
+            ``.policy_id``, and since when it is ``.on_record_since``: longer, where it was there.
+
+        Raises:
+            ProvenanceError: As of ``audit``; ``ConflictError`` also where the file is there.
+        """
+        from provenance.audit import declare
+
+        require_free(Path(file), replace=overwrite, hint=ANOTHER_FILE)
+        return declare(self, _request(release, asked), Path(file), on_step or (lambda _step: None))
 
     def verdicts(self, audit: Audit, answer: str | Answer | None = None) -> pd.DataFrame:
         """The verdicts of an audit, one row a subject, in image_id order; from the catalog.
@@ -156,6 +183,12 @@ class Auditing(Installation):
     def _by_one_rule(self, audit: Audit, answer: str | Answer | None) -> AuditRecord:
         wanted = None if answer is None else word_of(Answer, answer)
         return self.catalog.answer_of(id_of(audit), wanted, tuple(Answer))
+
+    def copy_rows(self, audit: Audit) -> Iterator[dict[str, Any]]:
+        """The copies of an audit, one row an image and source, the best source first, as ``export`` writes them."""
+        from provenance.exports import copy_rows
+
+        return copy_rows(self, self.catalog.audit(id_of(audit)))
 
     def evidence(self, audit: Audit, answer: str | Answer | None = None) -> pd.DataFrame:
         """The recorded neighbors of every subject of an audit: one row a neighbor, by subject, role and rank.
@@ -356,3 +389,35 @@ def _audit_row(found: RecordedAudit) -> dict[str, Any]:
     }
     known = {**frames.fields_of(audit, frames.AUDITS), "release": found.release_name}
     return {**known, **sets, **counts, "subject_count": audit.counts["subjects"]}
+
+
+def _request(release: str, asked: Mapping[str, Any]) -> AuditRequest:
+    """The request of a call of ``Auditing.audit``, by the names of its arguments."""
+    from provenance.audit import AuditRequest, PolicyChoice
+    from provenance.duplicates import DuplicateRule
+
+    ask = asked.get
+    words = {"subject": Subject, "rule": RuleName, "population": Population}
+    options = {name: None if ask(name) is None else word_of(kind, asked[name]) for name, kind in words.items()}
+    options |= {"alpha": ask("alpha"), "top_k": ask("top_k"), "score": ask("score"), "q": ask("fdr")}
+    policy, predeclared = ask("policy"), ask("predeclared")
+    if policy is not None and predeclared is not None:
+        raise UsageError("a policy is given twice", hint="--predeclared POLICY judges by it, too")
+    evidence = word_of(Evidence, ask("twin_evidence", Evidence.BOTH))
+    near = DuplicateRule.chosen(evidence, ask("twin_hash_distance"), ask("twin_min_similarity"))
+    return AuditRequest(
+        release,
+        names_of_call(ask("used", ())),
+        names_of_call(ask("not_used", ())),
+        names_of_call(ask("against", ())),
+        PolicyChoice(policy if predeclared is None else predeclared, options),
+        ask("space"),
+        ask("exclude_overlap", False),
+        ask("exclude_twins", False),
+        ask("twins") or near,
+        ask("match_resolution", False),
+        ask("reference_release"),
+        tuple(word_of(Answer, each) for each in names_of_call(ask("only", ()))),
+        predeclared is not None,
+        tuple(word_of(Gate, each) for each in names_of_call(ask("fail_on", ()))),
+    )

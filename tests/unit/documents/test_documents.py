@@ -83,7 +83,7 @@ def commands_with_json(group: typer.Typer, path: tuple[str, ...] = ()) -> Iterat
 
 
 def test_every_command_with_json_has_a_document() -> None:
-    assert set(commands_with_json(app)) == set(DOCUMENTS)
+    assert set(commands_with_json(app)) == {command.partition(" --")[0] for command in DOCUMENTS}
 
 
 def test_the_schemas_on_file_are_those_of_the_code() -> None:

@@ -113,6 +113,11 @@ class CalibratedRule(CalibratedParameters, Rule):
             return "it is about images that may have been used, and there is no used or unknown set (--used, --against)"
         return None
 
+    @property
+    def error_level(self) -> float:
+        """See ``Rule``: of the release test, or of an image established where none was used."""
+        return max(self.q, self.level)
+
     def check(self, frozen: FrozenAudit) -> None:
         """Refuse an audit without images to calibrate by or to judge, or without the reference that it needs."""
         if lacking := self.lacks(frozen.reals):

@@ -50,6 +50,11 @@ class CopiesRule(CopiesParameters, Rule):
         datasets = [parties.release, *(dataset for dataset, _ in parties.sets)]
         make_pixels(workspace, datasets, space_of(workspace, parties.release), on_step)
 
+    @property
+    def error_level(self) -> float:
+        """See ``Rule``: if nothing is copied, so often a copy is established."""
+        return self.q
+
     def judge(self, bench: Bench, subjects: Sequence[SubjectEvidence]) -> Judgement:
         """Labels with sources, and the outcome for the release."""
         return judge_copies(bench, self, subjects)
