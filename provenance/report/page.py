@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
+from provenance import glossary
 from provenance.report.figure import histogram
 from provenance.report.heat import edges, heat_cells
 from provenance.report.pvalues import p_value_figure
@@ -56,7 +58,20 @@ def render(content: ReportContent) -> str:
         model=content.parameters.get("model") if content.by_probability else None,
         Role=Role,
     )
-    return page.rstrip() + "\n"
+    return with_meanings(page).rstrip() + "\n"
+
+
+def with_meanings(page: str) -> str:
+    """The page with what the glossary says of each title of a fact or column, on hover."""
+
+    def titled(found: re.Match[str]) -> str:
+        term = glossary.term(found["text"].strip())
+        if term is None:
+            return found[0]
+        said = escape(f"{term.meaning} [{term.unit}]" if term.unit else term.meaning)
+        return f'<{found["tag"]}{found["attributes"]} title="{said}">{found["text"]}</{found["tag"]}>'
+
+    return re.sub(r'<(?P<tag>dt|th)(?P<attributes>(?: [a-z]+="[^"]*")*)>(?P<text>[^<]+)</(?P=tag)>', titled, page)
 
 
 @cache

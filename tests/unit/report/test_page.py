@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from provenance.records import (
     StoredVerdict,
 )
 from provenance.report import Case, Neighborhood, Picture, ReportContent, RulePart, Series, render
+from provenance.report.page import with_meanings
 from provenance.vocabulary import DatasetKind, Label, RejectReason, Role, Space, Subject
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}\u202e\ud800\x1b[31m.png"
@@ -293,3 +295,14 @@ def test_a_rule_says_for_itself_what_it_found() -> None:
     page = render(content(part=RulePart(template, EVIL), labels=(Label.ESTABLISHED,), symbol="score x"))
     assert all(f"{word} of &lt;script&gt;" in page for word in words)
     assert "What these labels mean" not in page
+
+
+def test_titles_of_facts_and_columns_say_what_they_mean() -> None:
+    page = '<dl><dt>p</dt><dt>what?</dt></dl><th scope="col" class="number">AUC</th><th scope="row"><bdi>p</bdi></th>'
+    told = with_meanings(page)
+    assert '<dt title="How often an image' in told
+    assert "[probability, 0 to 1]" in told
+    assert '<th scope="col" class="number" title="The chance that' in told
+    assert "<dt>what?</dt>" in told
+    assert '<th scope="row"><bdi>p</bdi></th>' in told
+    assert re.sub(r' title="[^"]*"', "", told) == page
