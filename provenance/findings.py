@@ -447,10 +447,10 @@ class CalibratedFindings(JsonValue):
 
 @dataclass(frozen=True, slots=True)
 class FalseMatchRate(JsonValue):
-    """How often real images of different groups agree as much.
+    """How often real images of different groups have as much evidence for one another.
 
     Attributes:
-        threshold: The agreement: the least of those called copies by it, or what would have been called one.
+        threshold: The evidence: the least of those called copies by it, or what would have been called one.
         value: Share of the groups.
         upper: Its one-sided 95 % bound (Clopper and Pearson).
         groups: How many were held against others.
@@ -466,7 +466,7 @@ class FalseMatchRate(JsonValue):
 
 @dataclass(frozen=True, slots=True)
 class TailFigures(JsonValue):
-    """The model of the highest calibration scores, on Fisher's scale (``provenance.detection.copies.tail``).
+    """The model of the highest calibration scores (``provenance.detection.copies.tail``).
 
     Attributes:
         refused: Why it may not speak; empty: it may.

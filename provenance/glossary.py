@@ -91,6 +91,9 @@ GLOSSARY = (
     Term("agreement", "correlation, -1 to 1",
          "How well the structure of two images agrees where they overlap, once the one is brought onto the other; "
          "brightness and contrast are free. 1: the same.", _COPIES),
+    Term("evidence", "no unit",
+         "How much a source speaks for a copy, by frequency and rigidity, learnt from real images of different groups: "
+         "0 is their median, 1 their 95th percentile.", _COPIES),
     Term("overlap", "share, 0 to 1",
          "How much of the generated image's structure lies within the real image once that is brought onto it.",
          _COPIES),

@@ -1,4 +1,4 @@
-"""How many images agree so much with a real one, as SVG: never-used and generated ones, and the model of the tail."""
+"""How much evidence images have for a source, as SVG: never-used and generated ones, and the model of the tail."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _LOWEST = 1e-5
 
 
 def tail_figure(series: Sequence[Series], curve: Sequence[tuple[float, float]], needed: float | None) -> str:
-    """Shares of images at or above each agreement, on a scale of powers of ten.
+    """Shares of images at or above each evidence, on a scale of powers of ten.
 
     Args:
-        series: Agreements of each kind, one or more.
-        curve: Agreement and p-value by the model, from where it speaks; empty: it is refused.
-        needed: The least agreement that was called a copy by it; ``None``: none was.
+        series: Evidence of each kind, one or more.
+        curve: Evidence and p-value by the model, from where it speaks; empty: it is refused.
+        needed: The least evidence that was called a copy by it; ``None``: none was.
     """
 
     def draw(figure: Figure) -> None:
@@ -37,9 +37,14 @@ def tail_figure(series: Sequence[Series], curve: Sequence[tuple[float, float]], 
             places, p_values = zip(*curve, strict=True)
             axes.plot(places, p_values, color=PAGE_MARK, linestyle="--", linewidth=1.6, label="model of the tail")
         if needed is not None:
-            axes.axvline(needed, color=PAGE_MARK, linestyle=":", linewidth=1.4, label="least copy known by agreement")
+            axes.axvline(needed, color=PAGE_MARK, linestyle=":", linewidth=1.4, label="least copy known by it")
         axes.set(yscale="log", ylim=(_LOWEST, 1.3))
-        dress(axes, "agreement (no unit; 1 = the same structure)", "share at or above", colour=PAGE_GRID)
+        dress(
+            axes,
+            "evidence (no unit; 1: as 5 % of strangers among the real images)",
+            "share at or above",
+            colour=PAGE_GRID,
+        )
         legend_above(axes)
 
     return for_page(draw, "tail-figure-title")

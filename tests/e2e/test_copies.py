@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +18,10 @@ from tests.unit.detection.copies.pictures import moved, slices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from provenance.records import StoredCopySource, StoredVerdict
 
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 WHOLE = "patches-16-16@16"
 USED, FRESH, STRANGERS, EDGE = 60, 80, 24, 96
 BY_IDENTITY = {"bytes": 0, "resaved": 1, "resized": 2, "jpeg": 3, "grey-as-rgb": 9}
@@ -273,5 +274,35 @@ def test_a_forgotten_source_leaves_the_audit_readable(tmp_path: Path, layout: Pa
     run(workspace, "report", document["audit_id"], "-o", str(tmp_path / "page.html"))
     page = (tmp_path / "page.html").read_text()
     assert "forgotten since" in page
-    assert all(words in page for words in ("What agreement means here", "established by", "the same file", "mirrored"))
+    assert all(words in page for words in ("What evidence means here", "established by", "the same file", "mirrored"))
     assert "region of the real image" in page, "the collage, with its boxes"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (SHARED / "brain-mri").is_dir(), reason="the shared data are not here")
+def test_copies_of_real_slices_are_named_with_their_source(tmp_path: Path) -> None:
+    data, release = SHARED / "brain-mri", tmp_path / "release"
+    used = sorted((data / "real_used").iterdir())
+    release.mkdir()
+    for path in sorted((data / "generated").iterdir())[:40]:
+        shutil.copy(path, release / path.name)
+    for row, change in enumerate((None, Image.Transpose.FLIP_LEFT_RIGHT, 8.0), start=1):
+        with Image.open(used[row]) as image:
+            small = image.convert("L").resize((64, 64), Image.Resampling.BILINEAR)
+        if isinstance(change, float):
+            small = small.rotate(change, Image.Resampling.BILINEAR)
+        elif change is not None:
+            small = small.transpose(change)
+        small.save(release / f"plant{row}.png")
+    workspace = tmp_path / "ws"
+    run(workspace, "init")
+    for folder, words in ((data / "real_used", SETS["used"]), (data / "real_not_used", SETS["fresh"])):
+        run(workspace, "ingest", str(folder), *words, "--backbone", WHOLE)
+    run(workspace, "ingest", str(release), *SETS["release"], "--backbone", WHOLE)
+    document = answer(workspace, "audit", "rel", "--rule", "copies", "--used", "used", "--not-used", "fresh")
+    found, names = judged(workspace, document["audit_id"])
+    for row, by in enumerate((Established.IDENTITY, Established.TAIL, Established.TAIL), start=1):
+        verdict, sources = found[f"plant{row}"]
+        assert (verdict.label, sources[0].established_by) == (Label.COPY, by)
+        assert names[sources[0].image_key] == used[row].name
+    assert document["counts"]["copy"] == 3, "no generated image is called a copy"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.detection.copies.calibration import HIGHEST
 from provenance.findings import CopiesFindings
 from provenance.report import RulePart, Series
 from provenance.vocabulary import Established, Label
@@ -32,9 +31,9 @@ class CopiesPart:
     Attributes:
         found: The audit's findings.
         by: How many are known how, in words.
-        series: Agreements of generated and of never-used images.
-        curve: Agreement and p-value by the model of the tail.
-        needed: The least agreement of a copy that is known by it.
+        series: Evidence of generated and of never-used images.
+        curve: Evidence and p-value by the model of the tail.
+        needed: The least evidence of a copy that is known by it.
         sensitivity: What was last measured of what the audit would have seen; ``None`` where it never was.
     """
 
@@ -50,10 +49,9 @@ def drawn(workspace: Installation, audit: AuditRecord, verdicts: Sequence[Stored
     """What the report draws of an audit, from the catalog."""
     found = audit.findings.own_as(CopiesFindings)
     known = tuple(each.score for each in workspace.catalog.calibration_scores(audit.audit_id))
-    kind = "never-used images" if found.whole is None or found.whole.never_used else "real images and other groups"
     series = (
-        Series("agreement", "generated images", tuple(v.score for v in verdicts if v.score is not None)),
-        Series("agreement", f"{kind}, near-twins among them", known),
+        Series("evidence", "generated images", tuple(v.score for v in verdicts if v.score is not None)),
+        Series("evidence", "never-used images, near-twins among them", known),
     )
     beyond = any(found.established.get(how.value) for how in Established if how is not Established.IDENTITY)
     rate = found.false_match_rate
@@ -62,19 +60,19 @@ def drawn(workspace: Installation, audit: AuditRecord, verdicts: Sequence[Stored
         found=found,
         by=tuple((how.value, found.established[how.value]) for how in Established if found.established.get(how.value)),
         series=tuple(each for each in series if each.values),
-        curve=_curve(found.whole),
+        curve=_curve(found.whole, max((v.score for v in verdicts if v.score is not None), default=0.0)),
         needed=rate.threshold if rate and beyond and audit.counts.get(Label.COPY.value) else None,
         sensitivity=measured[-1].result if measured else None,
     )
     return RulePart(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"), own)
 
 
-def _curve(whole: CopyCalibration | None) -> tuple[tuple[float, float], ...]:
-    # As Tail.p_values, on the scale of agreements.
-    if whole is None or whole.tail.threshold is None or not whole.tail.excesses:
+def _curve(whole: CopyCalibration | None, highest: float) -> tuple[tuple[float, float], ...]:
+    # As Tail.p_values.
+    if whole is None or whole.tail.threshold is None or highest <= whole.tail.threshold:
         return ()
     threshold, excesses = whole.tail.threshold, whole.tail.excesses
     k, total = len(excesses), math.fsum(excesses)
-    scores = np.linspace(threshold, math.atanh(HIGHEST), _PLACES)
+    scores = np.linspace(threshold, highest, _PLACES)
     p_values = (k + 1) / (whole.groups + 1) * np.exp(-k * np.log1p((scores - threshold) / total))
-    return tuple(zip(np.tanh(scores).tolist(), p_values.tolist(), strict=True))
+    return tuple(zip(scores.tolist(), p_values.tolist(), strict=True))

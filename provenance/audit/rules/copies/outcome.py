@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 _BY = {
     Established.IDENTITY: "by identity (the same file or pixels: a fact)",
-    Established.CONFORMAL: "by agreement above what never-used images reach (conformal p-values)",
-    Established.TAIL: "by a model of the highest agreement of never-used images (tail)",
-    Established.VERIFICATION: "by agreement that real images of different groups do not reach (verification)",
+    Established.CONFORMAL: "by evidence above what never-used images reach (conformal p-values)",
+    Established.TAIL: "by a model of the highest evidence of never-used images (tail)",
+    Established.VERIFICATION: "by evidence that real images of different groups do not reach (verification)",
 }
 
 
@@ -90,7 +90,8 @@ def _notes(found: CopiesFindings, unclear: int) -> list[str]:
         notes.append(f"{are} of an image that is claimed not to have been used: the claim is contradicted.")
     if found.ambiguous:
         notes.append(
-            f"{found.ambiguous:,} copies agree nearly as well with an image of another group: either may be the source."
+            f"{found.ambiguous:,} copies have nearly as much evidence for an image of another group: either may be the "
+            "source."
         )
     for name, each in (("copies", found.whole), ("part copies", found.part)):
         if each is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
-from provenance.detection.copies import calibration, pieces, search, tail
+from provenance.detection.copies import calibration, evidence, judging, pieces, search, tail
 from provenance.embedding.grey import EDGE
 from provenance.errors import UsageError
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SEARCH = {
-    "version": 1,
+    "version": 2,
     "edge": EDGE,
     "candidates": search.CANDIDATES,
     "wholes": search.WHOLES,
@@ -21,6 +21,8 @@ SEARCH = {
     "agrees": pieces.AGREES,
     "twin_deviations": calibration.TWIN_DEVIATIONS,
     "tail_groups": tail.FEWEST_GROUPS,
+    "filters_from": evidence.LEAST_IMPOSTORS,
+    "wholly": round(judging.WHOLLY, 6),
 }
 """The search as it is; a policy of another one is refused."""
 

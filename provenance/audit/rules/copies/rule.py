@@ -36,7 +36,7 @@ class CopiesRule(CopiesParameters, Rule):
     options: ClassVar[Mapping[str, str]] = {"q": "--fdr"}
     calibrates: ClassVar[bool] = True
     labels: ClassVar[tuple[Label, ...]] = LABELS
-    score_axis: ClassVar[str] = "agreement with the best source (no unit; 1 = the same structure)"
+    score_axis: ClassVar[str] = "evidence for the best source (no unit; 1: as 5 % of strangers among the real images)"
 
     def check_subject(self, subject: Subject) -> None:
         """See ``Rule``."""
@@ -77,7 +77,7 @@ class CopiesRule(CopiesParameters, Rule):
     @classmethod
     def symbol(cls, _parameters: Mapping[str, Any]) -> str:
         """See ``Rule``."""
-        return "agreement"
+        return "evidence"
 
     @classmethod
     def facts(cls, audit: AuditRecord) -> dict[str, str]:
@@ -93,7 +93,7 @@ class CopiesRule(CopiesParameters, Rule):
             )
         if (rate := found.false_match_rate) is not None:
             facts["false match rate"] = (
-                f"{rate.value:.4f} (at most {rate.upper:.4f}) of {rate.groups:,} groups, agreement {rate.threshold:.3f}"
+                f"{rate.value:.4f} (at most {rate.upper:.4f}) of {rate.groups:,} groups, evidence {rate.threshold:.2f}"
             )
         return facts
 
