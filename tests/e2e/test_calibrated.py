@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 WHOLE, LOCAL = "patches-16-16@16", "patches-8-4@16"
 REAL = ("--subject", "real")
+GENERATED = ("--subject", "generated")
 RELATIVE = ("--score", "relative")
 
 
@@ -155,11 +156,11 @@ def test_nothing_is_established_where_nothing_was_used(whole: Path) -> None:
 
 
 def test_generated_copies_are_established(whole: Path) -> None:
-    found = answer(whole, "audit", "leaky", "--fdr", "0.2")
+    found = answer(whole, "audit", "leaky", *GENERATED, "--fdr", "0.2")
     assert (found["subject"], found["outcome"]) == ("generated", "leak_established")
     assert 20 <= found["counts"]["established"] <= 30
     assert found["settings"]["calibrated"]["control"]["established_groups"] == 0
-    clean = answer(whole, "audit", "clean", "--fdr", "0.2")
+    clean = answer(whole, "audit", "clean", *GENERATED, "--fdr", "0.2")
     assert (clean["counts"]["established"], clean["outcome"]) == (0, "inconclusive")
 
 
@@ -177,8 +178,8 @@ def test_the_seed_rule_stays_one_flag_away(whole: Path) -> None:
     found = answer(whole, "audit", "leaky", "--rule", "mu-alpha-sigma")
     assert (found["rule"], found["outcome"]) == ("mu-alpha-sigma", None)
     assert found["counts"]["used"] + found["counts"]["not_used"] == 50
-    assert answer(whole, "audit", "leaky", "--against", "asked")["rule"] == "mu-alpha-sigma"
-    assert answer(whole, "audit", "leaky", "--alpha", "0.3")["rule"] == "mu-alpha-sigma"
+    assert answer(whole, "audit", "leaky", *GENERATED, "--against", "asked")["rule"] == "mu-alpha-sigma"
+    assert answer(whole, "audit", "leaky", *GENERATED, "--alpha", "0.3")["rule"] == "mu-alpha-sigma"
 
 
 def test_it_says_how_many_audits_a_calibration_set_has_served(whole: Path) -> None:
@@ -204,7 +205,7 @@ def test_a_policy_is_content_addressed_and_can_be_applied_again(whole: Path) -> 
         ((*REAL, "--score", "guess"), "no membership score is called guess"),
         ((*REAL, "--score", "referenced:nearest"), "needs a reference release"),
         ((*REAL, "--reference-release", "leaky"), "can't be its own reference"),
-        (("--score", "nearest"), "membership scores are of real images"),
+        ((*GENERATED, "--score", "nearest"), "membership scores are of real images"),
         (("--rule", "calibrated", "--used", "used"), "needs images known not to have been used"),
         (("--rule", "calibrated", "--not-used", "fresh"), "no used or unknown set"),
         (("--rule", "calibrated", "--alpha", "0.5"), "--alpha belongs to the rule mu-alpha-sigma"),
@@ -244,7 +245,7 @@ def test_images_that_are_all_alike_tell_nothing_apart(tmp_path: Path) -> None:
     found = answer(workspace, "audit", "leaky", *REAL, *RELATIVE)
     assert (found["counts"]["inconclusive"], found["outcome"]) == (6, "inconclusive")
     assert "all scores are equal" in found["outcome_reason"]
-    assert answer(workspace, "audit", "leaky")["outcome"] == "inconclusive"
+    assert answer(workspace, "audit", "leaky", *GENERATED)["outcome"] == "inconclusive"
     for name in parts:
         run(workspace, "embed", name, "--backbone", LOCAL)
     assert "all similarities are equal" in refused(workspace, "audit", "leaky", *REAL)
@@ -259,7 +260,7 @@ def test_the_local_score_is_the_default_in_a_local_space(local: Path, tmp_path: 
     for row in (row for row in rows if row["label"] == "established" and int(row["name"][1:5]) < 20):
         assert row["nearest_name"] == row["name"]
     assert answer(local, "audit", "clean", *REAL)["counts"]["established"] == 0
-    assert answer(local, "audit", "leaky", "--fdr", "0.2")["counts"]["established"] >= 15
+    assert answer(local, "audit", "leaky", *GENERATED, "--fdr", "0.2")["counts"]["established"] >= 15
 
 
 def test_the_seed_rule_refuses_a_local_space(local: Path) -> None:
@@ -288,7 +289,7 @@ def test_the_digest_does_not_depend_on_order_batches_or_threads(layout: Path, tm
         for name, words in parts.items():
             run(root / "ws", "ingest", str(layout / name), *words, "--backbone", backbone)
         words = (*REAL, "--reference-release", "clean")
-        digests |= {answer(root / "ws", "audit", "leaky", *words)["verdict_digest"] for _ in range(2)}
+        digests |= {answer(root / "ws", "audit", "leaky", *GENERATED, *words)["verdict_digest"] for _ in range(2)}
     assert len(digests) == 1
 
 
@@ -346,7 +347,7 @@ def test_the_report_opens_with_the_outcome(kind: str, tmp_path: Path, request: p
     assert ('class="heat-picture"' in page) == (kind == "local")
     assert not re.search(r"\bnan\b", page, re.IGNORECASE)
     assert "--fdr 0.1" in page
-    generated = answer(workspace, "audit", "leaky")["audit_id"]
+    generated = answer(workspace, "audit", "leaky", *GENERATED)["audit_id"]
     run(workspace, "report", generated, "-o", str(tmp_path / "g.html"), "--cases", "1")
     assert "negative control" in (tmp_path / "g.html").read_text()
 

@@ -402,7 +402,18 @@ def test_command_lists_exports_and_audits(filled: Workspace, tmp_path: Path) -> 
     assert "5 of 13 not-used images" in shown.stderr
     refused = process(tmp_path, *workspace, "duplicates", "used", "--min-similarity", "2")
     assert (refused.returncode, refused.stdout) == (2, "")
-    words = ("audit", "release", "--used", "used", "--not-used", "not_used", "--exclude-overlap", "--exclude-twins")
+    words = (
+        "audit",
+        "release",
+        "--subject",
+        "generated",
+        "--used",
+        "used",
+        "--not-used",
+        "not_used",
+        "--exclude-overlap",
+        "--exclude-twins",
+    )
     audited = json.loads(process(tmp_path, *workspace, *words, "--twin-hash-distance", "2", "--json").stdout)
     assert audited["settings"]["twins"]["hash_distance"] == 2
     assert audited["counts"]["excluded_twins"] == audited["counts"]["not_used_with_twins"] > 0

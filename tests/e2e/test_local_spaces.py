@@ -59,14 +59,14 @@ def test_embed_gives_the_bytes_of_an_ingest_and_copies_what_another_set_has(work
     assert reconcile(workspace).is_clean
     # the rule that judges whole images takes the whole-image space by itself
     workspace.embed("gan", backbone=workspace.load_backbone())
-    report = workspace.audit("gan", against="again")
+    report = workspace.audit("gan", subject="generated", against="again")
     assert workspace.catalog.space(report.audit.space_id).parts == 1
 
 
 def test_what_compares_whole_images_refuses_parts(workspace: Workspace) -> None:
     for call in (
-        lambda: workspace.audit("gan", used="used"),
-        lambda: workspace.audit("gan", used="used", match_resolution=True),
+        lambda: workspace.audit("gan", subject="generated", used="used"),
+        lambda: workspace.audit("gan", subject="generated", used="used", match_resolution=True),
         lambda: workspace.neighbors("img_0001.png"),
         lambda: workspace.duplicates("used"),
     ):

@@ -42,11 +42,11 @@ def note_with(words: str, notes: tuple[str, ...]) -> str:
 
 
 def test_an_audit_notices_other_sizes_and_judges_at_the_releases(workspace: Workspace) -> None:
-    plain = workspace.audit("gan", used="used", not_used="not-used")
+    plain = workspace.audit("gan", subject="generated", used="used", not_used="not-used")
     note = note_with("--match-resolution", plain.notes)
     assert "20x16 pixels (12 of 13)" in note
     assert "22 of 22 real ones are not (most frequent: 40x40)" in note
-    matched = workspace.audit("gan", used="used", not_used="not-used", match_resolution=True)
+    matched = workspace.audit("gan", subject="generated", used="used", not_used="not-used", match_resolution=True)
     assert not note_with("--match-resolution", matched.notes)
     assert "20x16" in note_with("first brought to", matched.notes)
     assert "1 of 13" in note_with("not 20x16", matched.notes)
@@ -58,9 +58,11 @@ def test_an_audit_notices_other_sizes_and_judges_at_the_releases(workspace: Work
     assert workspace.verdicts(plain).set_index("name")["s_used"].drop("larger.png").max() < 0.99999
     assert reconcile(workspace).is_clean
     # the matched space is there now, and what is said without --space still means images as they are
-    assert workspace.audit("gan", used="used").audit.space_id == plain.audit.space_id
+    assert workspace.audit("gan", subject="generated", used="used").audit.space_id == plain.audit.space_id
     assert len(workspace.neighbors("img_0100.png", within="used", top_k=2)) == 2
-    by_name = workspace.audit("gan", used="used", not_used="not-used", space=str(matched_name(workspace)))
+    by_name = workspace.audit(
+        "gan", subject="generated", used="used", not_used="not-used", space=str(matched_name(workspace))
+    )
     assert by_name.audit.verdict_digest == matched.audit.verdict_digest
 
 
@@ -88,12 +90,12 @@ def test_vectors_are_those_of_images_resized_beforehand(workspace: Workspace, co
 def test_sources_that_are_gone_are_a_clear_error_unless_nothing_is_missing(workspace: Workspace, cohort: Path) -> None:
     (cohort / "real_used" / "img_0004.png").rename(cohort / "away.png")
     with pytest.raises(SourceError, match=r"1 images of used can't be read again.*img_0004\.png") as raised:
-        workspace.audit("gan", used="used", match_resolution=True)
+        workspace.audit("gan", subject="generated", used="used", match_resolution=True)
     assert "relocate" in raised.value.hint
     (cohort / "away.png").rename(cohort / "real_used" / "img_0004.png")
-    first = workspace.audit("gan", used="used", match_resolution=True)
+    first = workspace.audit("gan", subject="generated", used="used", match_resolution=True)
     (cohort / "real_used").rename(cohort / "elsewhere")
-    again = workspace.audit("gan", used="used", match_resolution=True)
+    again = workspace.audit("gan", subject="generated", used="used", match_resolution=True)
     assert again.audit.verdict_digest == first.audit.verdict_digest
 
 

@@ -50,7 +50,7 @@ def test_verbs_and_tables(
     has(rejects, frames.REJECTS)
     assert list(rejects["name"]) == ["broken.png"]
 
-    report = ws.audit("c-generated", used="c-used", not_used=["c-not-used"], alpha=0.4)
+    report = ws.audit("c-generated", used="c-used", not_used=["c-not-used"], subject="generated", alpha=0.4)
     verdicts = ws.verdicts(report)
     has(verdicts, frames.VERDICTS)
     pd.testing.assert_frame_equal(verdicts, ws.verdicts(report.audit.audit_id[:8]))
@@ -64,7 +64,7 @@ def test_verbs_and_tables(
     best = evidence[evidence["rank"] == 1].groupby("subject_id")["similarity"].max()
     assert np.array_equal(best.loc[verdicts["subject_id"]], verdicts["nearest_similarity"])
 
-    again = ws.audit("c-generated", used="c-used", not_used="c-not-used", alpha=-3)
+    again = ws.audit("c-generated", used="c-used", not_used="c-not-used", subject="generated", alpha=-3)
     changes = ws.changes(report, again)
     has(changes, frames.CHANGES)
     assert set(changes["change"]) <= {"label"}
@@ -108,7 +108,7 @@ def test_verbs_and_tables(
 
 
 def test_run_file_of_the_judged_unknown_images(ws: Workspace, cohort: Path, tmp_path: Path) -> None:
-    generated = ws.audit("c-generated", used="c-used")
+    generated = ws.audit("c-generated", used="c-used", subject="generated")
     real = ws.audit(
         "c-generated", used="c-used", not_used="c-not-used", against="c-unknown", subject="real", rule="mu-alpha-sigma"
     )

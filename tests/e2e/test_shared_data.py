@@ -53,9 +53,22 @@ def test_challenge_layout_audited_both_ways(shared: Path, tmp_path: Path) -> Non
         "small-generated": 24,
     }
     flags = ("--used", "small-used", "--not-used", "small-not-used", "--rule", "mu-alpha-sigma")
-    generated = answer(tmp_path, "audit", "small-generated", *flags)
-    real = answer(tmp_path, "audit", "small-generated", *flags, "--against", "small-unknown", "--subject", "real")
-    pairwise = answer(tmp_path, "audit", "small-generated", *flags, "--population", "pairwise")
+    generated = answer(tmp_path, "audit", "small-generated", "--subject", "generated", *flags)
+    real = answer(
+        tmp_path,
+        "audit",
+        "small-generated",
+        "--subject",
+        "generated",
+        *flags,
+        "--against",
+        "small-unknown",
+        "--subject",
+        "real",
+    )
+    pairwise = answer(
+        tmp_path, "audit", "small-generated", "--subject", "generated", *flags, "--population", "pairwise"
+    )
     assert [a["threshold"]["n"] for a in (generated, real, pairwise)] == [48, 48, 24 * 32]
     vectors = {}
     for name in ("small-generated", "small-used", "small-not-used", "small-unknown"):

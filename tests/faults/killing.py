@@ -93,10 +93,10 @@ def undisturbed(children: Children, folder: Path, backbone: Path, images: Path) 
         for name, arguments, start in (
             ("ingest of a set", used, before_used),
             ("ingest of a release", release, before_release),
-            ("audit", ("audit", "release", "--json"), before_audit),
+            ("audit", ("audit", "release", "--subject", "generated", "--json"), before_audit),
         )
     ]
-    audit = json.loads(_done(children, whole, "audit", "release", "--json"))
+    audit = json.loads(_done(children, whole, "audit", "release", "--subject", "generated", "--json"))
     assert faults_in(whole) == []
     return Undisturbed(tuple(commands), kept_in(whole), audit)
 
@@ -170,7 +170,7 @@ def _audit_problems(
 ) -> list[str]:
     """The audit of the resumed workspace against the undisturbed one; also one that was recorded before the kill."""
     if command.name != "audit":
-        printed = _done(children, workspace, "audit", "release", "--json")
+        printed = _done(children, workspace, "audit", "release", "--subject", "generated", "--json")
     audit = json.loads(printed)
     problems = [
         f"audit's {name}: {audit[name]} in place of {peace.audit[name]}"

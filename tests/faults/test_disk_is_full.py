@@ -103,16 +103,16 @@ def test_full_disk_under_the_vector_files(children: Children, filled: Path, smal
     disk = small_disk("4k")
     (disk / "filling").write_bytes(b"\0" * 4096)
     (filled / "vectors").symlink_to(disk)
-    refused(children.run("-w", filled, "audit", "release"), STORE, "vector file", "room")
+    refused(children.run("-w", filled, "audit", "release", "--subject", "generated"), STORE, "vector file", "room")
     assert rows(filled, "SELECT 1 FROM audits") == []
     (disk / "filling").unlink()
     (filled / "vectors").unlink()
-    assert children.run("-w", filled, "audit", "release").code == 0
+    assert children.run("-w", filled, "audit", "release", "--subject", "generated").code == 0
 
 
 def test_full_disk_under_the_moments(children: Children, filled: Path, small_disk: Callable[[str], Path]) -> None:
     (filled / "moments").symlink_to(small_disk("8k"))
-    words = ("-w", filled, "audit", "release", "--population", "pairwise")
+    words = ("-w", filled, "audit", "release", "--subject", "generated", "--population", "pairwise")
     refused(children.run(*words), STORE, "moments", "room")
     assert rows(filled, "SELECT 1 FROM audits") == []
     (filled / "moments").unlink()
@@ -123,7 +123,7 @@ def test_full_disk_under_the_moments(children: Children, filled: Path, small_dis
 def test_full_disk_under_an_export_leaves_the_file_that_was_there(
     children: Children, filled: Path, small_disk: Callable[[str], Path], what: str
 ) -> None:
-    audit = children.run("-w", filled, "audit", "release", "--json").json()["audit_id"]
+    audit = children.run("-w", filled, "audit", "release", "--subject", "generated", "--json").json()["audit_id"]
     disk = small_disk("8k")
     target = disk / f"export.{what}"
     target.write_text("what was there")

@@ -44,20 +44,20 @@ def test_locked_index_names_its_holder_and_nothing_is_touched(children: Children
     before = kept_in(filled)
     briefly = {"PROVENANCE_LOCK_TIMEOUT_SECONDS": "0.1"}
     with open_index(f"local:{filled / 'index'}"):
-        for words in (("ingest", cohort / "not_used", *OTHER), ("audit", "release")):
+        for words in (("ingest", cohort / "not_used", *OTHER), ("audit", "release", "--subject", "generated")):
             ended = children.run("-w", filled, *words, environment=briefly)
             refused(ended, STORE, "held by process", str(os.getpid()))
     assert kept_in(filled) == before
     assert children.run("-w", filled, "ingest", cohort / "not_used", *OTHER).code == 0
-    assert children.run("-w", filled, "audit", "release").code == 0
+    assert children.run("-w", filled, "audit", "release", "--subject", "generated").code == 0
     assert faults_in(filled) == []
 
 
 def test_audited_again_while_the_index_is_locked(children: Children, filled: Path) -> None:
     """The vectors were copied by the first audit; the second one needs no index."""
-    first = children.run("-w", filled, "audit", "release", "--json").json()
+    first = children.run("-w", filled, "audit", "release", "--subject", "generated", "--json").json()
     with open_index(f"local:{filled / 'index'}"):
-        again = children.run("-w", filled, "audit", "release", "--json")
+        again = children.run("-w", filled, "audit", "release", "--subject", "generated", "--json")
     assert again.json()["verdict_digest"] == first["verdict_digest"]
 
 
@@ -65,7 +65,7 @@ def test_deleted_index_is_noticed_and_goes_on_where_it_is_put_back(
     children: Children, filled: Path, cohort: Path
 ) -> None:
     (filled / "index").rename(filled.parent / "away")
-    for words in (("ingest", cohort / "not_used", *OTHER), ("audit", "release")):
+    for words in (("ingest", cohort / "not_used", *OTHER), ("audit", "release", "--subject", "generated")):
         refused(children.run("-w", filled, *words), CONFLICT, "index", "reconcile")
     shutil.rmtree(filled / "index")
     (filled.parent / "away").rename(filled / "index")
@@ -74,14 +74,14 @@ def test_deleted_index_is_noticed_and_goes_on_where_it_is_put_back(
 
 
 def test_lost_index_is_made_again_by_reconcile(children: Children, filled: Path, cohort: Path) -> None:
-    before = children.run("-w", filled, "audit", "release", "--json").json()
+    before = children.run("-w", filled, "audit", "release", "--subject", "generated", "--json").json()
     shutil.rmtree(filled / "index")
     refused(children.run("-w", filled, "reconcile", "--check-only"), CONFLICT, "reconcile")
     report = children.run("-w", filled, "reconcile", "--json").json()
     assert (report["clean"], report["left"]) == (True, 0)
     assert faults_in(filled) == []
     shutil.rmtree(filled / "vectors")
-    after = children.run("-w", filled, "audit", "release", "--json").json()
+    after = children.run("-w", filled, "audit", "release", "--subject", "generated", "--json").json()
     assert after["verdict_digest"] == before["verdict_digest"]
     assert children.run("-w", filled, "ingest", cohort / "not_used", *OTHER).code == 0
 
@@ -90,15 +90,20 @@ def test_empty_index_at_a_url_is_adopted_only_when_told_so(
     children: Children, filled: Path, cohort: Path, tmp_path: Path
 ) -> None:
     """The URL may be mistyped: nothing is embedded again there, and the catalog keeps its index."""
-    before = children.run("-w", filled, "audit", "release", "--json").json()
+    before = children.run("-w", filled, "audit", "release", "--subject", "generated", "--json").json()
     mistyped = {"PROVENANCE_INDEX_URL": f"local:{tmp_path / 'mistyped'}"}
     refused(children.run("-w", filled, "reconcile", environment=mistyped), CONFLICT, "--adopt-index")
-    assert children.run("-w", filled, "audit", "release", "--json").json()["verdict_digest"] == before["verdict_digest"]
+    assert (
+        children.run("-w", filled, "audit", "release", "--subject", "generated", "--json").json()["verdict_digest"]
+        == before["verdict_digest"]
+    )
     adopted = children.run("-w", filled, "reconcile", "--adopt-index", "--json", environment=mistyped).json()
     assert (adopted["clean"], adopted["left"]) == (True, 0)
     refused(children.run("-w", filled, "ingest", cohort / "not_used", *OTHER), CONFLICT, "index")
     shutil.rmtree(filled / "vectors")  # cached vectors are read without the index
-    after = children.run("-w", filled, "audit", "release", "--json", environment=mistyped).json()
+    after = children.run(
+        "-w", filled, "audit", "release", "--subject", "generated", "--json", environment=mistyped
+    ).json()
     assert after["verdict_digest"] == before["verdict_digest"]
 
 
@@ -108,7 +113,7 @@ def test_index_of_another_catalog_is_refused_and_left_as_it_is(
     stranger = copied(empty_workspace, tmp_path / "stranger")
     assert children.run("-w", stranger, "ingest", cohort / "not_used", *OTHER).code == 0
     foreign = {"PROVENANCE_INDEX_URL": f"local:{stranger / 'index'}"}
-    for words in (("ingest", cohort / "not_used", *OTHER), ("audit", "release")):
+    for words in (("ingest", cohort / "not_used", *OTHER), ("audit", "release", "--subject", "generated")):
         refused(children.run("-w", filled, *words, environment=foreign), CONFLICT, "belongs to")
     assert faults_in(stranger) == []
     assert children.run("-w", filled, "ingest", cohort / "not_used", *OTHER).code == 0
@@ -129,7 +134,10 @@ def test_new_catalog_does_not_take_over_an_index_that_holds_something(
 
 @pytest.mark.parametrize("command", ["ingest", "audit"])
 def test_read_only_workspace_is_an_error(children: Children, filled: Path, cohort: Path, command: str) -> None:
-    words = {"ingest": ("ingest", cohort / "not_used", *OTHER), "audit": ("audit", "release")}[command]
+    words = {
+        "ingest": ("ingest", cohort / "not_used", *OTHER),
+        "audit": ("audit", "release", "--subject", "generated"),
+    }[command]
     folders = [filled, *(path for path in filled.rglob("*") if path.is_dir())]
     files = [path for path in filled.rglob("*") if path.is_file()]
     for path in (*files, *folders):
@@ -181,7 +189,11 @@ def test_damaged_catalog_is_an_error_that_names_it_and_the_backup_goes_on(
         "text": b"this is no database\n" * 500,
     }[damage]
     file.write_bytes(broken)
-    for words in (("ingest", cohort / "not_used", *OTHER), ("audit", "release"), ("sets", "list")):
+    for words in (
+        ("ingest", cohort / "not_used", *OTHER),
+        ("audit", "release", "--subject", "generated"),
+        ("sets", "list"),
+    ):
         ended = children.run("-w", filled, *words)
         refused(ended, CATALOG, "catalog", "backup")
     assert file.read_bytes() == broken
@@ -197,7 +209,11 @@ def test_damaged_index_is_an_error_that_names_it(children: Children, filled: Pat
     found = sorted((filled / "index").rglob(file))
     for path in found:
         path.write_text(path.read_text()[:-5])
-    refused(children.run("-w", filled, "audit", "release"), STORE, "index" if file == "store.json" else "collection")
+    refused(
+        children.run("-w", filled, "audit", "release", "--subject", "generated"),
+        STORE,
+        "index" if file == "store.json" else "collection",
+    )
 
 
 def test_vector_that_was_changed_on_disk_is_found_before_it_is_evidence(children: Children, filled: Path) -> None:
@@ -214,5 +230,5 @@ def test_vector_that_was_changed_on_disk_is_found_before_it_is_evidence(children
         content = path.read_bytes()
         if vectors[sha] in content:
             path.write_bytes(content.replace(vectors[sha], vectors[sha][:-1] + bytes([vectors[sha][-1] ^ 1])))
-    refused(children.run("-w", filled, "audit", "release"), STORE, "damaged", "reconcile")
+    refused(children.run("-w", filled, "audit", "release", "--subject", "generated"), STORE, "damaged", "reconcile")
     assert json.loads(children.run("-w", filled, "audits", "list", "--json").stdout) == []

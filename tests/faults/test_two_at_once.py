@@ -84,7 +84,7 @@ def test_audit_during_an_ingest_sees_what_was_there_or_waits(
     release = ("ingest", cohort / "generated", "--release", "release", "--generator", "toy")
     for words in (ingest(cohort / "used", "used"), release):
         assert children.run("-w", workspace, *words).code == 0
-    audit = ("-w", workspace, "audit", "release", "--used", "used", "--json")
+    audit = ("-w", workspace, "audit", "release", "--subject", "generated", "--used", "used", "--json")
     before = children.run(*audit).json()
     shutil.rmtree(workspace / "vectors")
     child = children.start("-w", workspace, *ingest(many, "many"), environment=SLOW)
@@ -104,7 +104,10 @@ def test_audit_of_a_set_that_grows_meanwhile_sees_one_state_of_it_or_refuses(
     for words in (ingest(cohort / "not_used", "growing"), release):
         assert children.run("-w", workspace, *words).code == 0
     growing = children.start("-w", workspace, *ingest(many, "growing"))
-    audits = [children.start("-w", workspace, "audit", "release", "--json", environment=PATIENT) for _ in range(2)]
+    audits = [
+        children.start("-w", workspace, "audit", "release", "--subject", "generated", "--json", environment=PATIENT)
+        for _ in range(2)
+    ]
     ended = [child.ended() for child in audits]
     assert growing.ended().code == 0
     done = [each for each in ended if each.code == 0]
@@ -117,4 +120,4 @@ def test_audit_of_a_set_that_grows_meanwhile_sees_one_state_of_it_or_refuses(
         assert found["digest"] == image_ids_digest(in_order[: found["image_count"]])
     assert len(rows(workspace, "SELECT 1 FROM audits")) == len(done)
     assert faults_in(workspace) == []
-    assert children.run("-w", workspace, "audit", "release").code == 0
+    assert children.run("-w", workspace, "audit", "release", "--subject", "generated").code == 0
