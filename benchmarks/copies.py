@@ -4,6 +4,7 @@ On real data, with plants of known origin.
 
     python benchmarks/copies.py ../shared/data/brain-mri                  # plants, false copies
     python benchmarks/copies.py ../shared/data/chest-ct --parts generated-diffusion
+    python benchmarks/copies.py --null 200                                # releases without copies
     python benchmarks/copies.py --speed 2000 --queries 128                # time and memory on made-up images
 
 FOLDER has the ImageCLEF layout with real_unknown_truth.csv. Used: real_used and the used half of real_unknown.
@@ -27,6 +28,7 @@ from PIL import Image
 from scipy.ndimage import affine_transform, gaussian_filter
 from threadpoolctl import threadpool_limits
 
+from provenance.detection.copies.calibration import calibrated_copies
 from provenance.detection.copies.judging import Strangers, judge_copies
 from provenance.detection.copies.retrieval import sources_of
 from provenance.detection.copies.search import search
@@ -122,6 +124,8 @@ def plants_report(folder: Path, given: argparse.Namespace) -> None:
     columns = f"{'source':>7} {'copy':>6} {'conformal':>10} {'part':>6} {'verified':>9}"
     print(f"{'kind':14} {columns} {'evidence 5 %, 50 %':>18}")
     for kind, make in kinds(rng, release).items():
+        if given.kinds and kind not in given.kinds:
+            continue
         chosen = rng.permutation(len(used))[: given.plants]
         made = np.stack([np.round(np.clip(make(used[row]), 0, 255)) for row in chosen]).astype(np.float32)
         plants_of_kind(kind, chosen.tolist(), [judged([*repeated, *found(made)], each) for each in (True, False)])
@@ -206,6 +210,32 @@ def parts_report(
     print(f"of never-used passed off: {labels_of(judged(passed_off))}")
 
 
+def null_report(releases: int, subjects: int, groups: int) -> None:
+    """How many simulated releases without copies have one, by the shape of what strangers score."""
+    shapes: dict[str, Callable[[np.random.Generator, int], NDArray[np.float64]]] = {
+        "beta agreement": lambda rng, n: np.arctanh(rng.beta(30, 12, n)),
+        "normal": lambda rng, n: rng.normal(size=n),
+        "highest of 6 normals": lambda rng, n: rng.normal(size=(n, 6)).max(axis=1),
+        "logistic": lambda rng, n: rng.logistic(size=n),
+        "exponential": lambda rng, n: rng.exponential(size=n),
+        "lognormal": lambda rng, n: rng.lognormal(sigma=0.75, size=n),
+        "Student's t, 4": lambda rng, n: rng.standard_t(4, size=n),
+        "mixture, 1 in 10 thrice as wide": lambda rng, n: rng.normal(size=n) * np.where(rng.random(n) < 0.1, 3, 1),
+    }
+    for name, draw in shapes.items():
+        conformal = tail = refused = 0
+        for seed in range(releases):
+            rng = np.random.default_rng(seed)
+            judged = calibrated_copies(draw(rng, subjects), draw(rng, groups))
+            conformal += int((judged.conformal_q <= 0.05).any())
+            refused += bool(judged.model.refused)
+            tail += int((judged.tail_q <= 0.05).any())
+        print(
+            f"{name:32} copies by conformal {conformal}, by the tail {tail} of {releases}; refused {refused}",
+            flush=True,
+        )
+
+
 def speed_report(reals: int, queries: int, threads: int) -> None:
     rng = np.random.default_rng(0)
     made = gaussian_filter(rng.normal(size=(reals + queries, EDGE, EDGE)), (0, 1.5, 1.5)).astype(np.float32) * 200 + 100
@@ -232,14 +262,18 @@ def main() -> None:
     parser.add_argument("--impostors", type=int, default=300)
     parser.add_argument("--parts", default="", help="a release with a .parts.csv")
     parser.add_argument("--every", type=int, default=1, help="take every nth image of it")
+    parser.add_argument("--kinds", nargs="*", help="of plants; all of them without")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--speed", type=int, default=0, help="so many reals, made up")
     parser.add_argument("--queries", type=int, default=128)
+    parser.add_argument("--null", type=int, default=0, help="so many simulated releases without copies")
     given = parser.parse_args()
     with threadpool_limits(1):
         if given.speed:
             speed_report(given.speed, given.queries, given.threads)
+        if given.null:
+            null_report(given.null, 1000, 200)
         if given.folder:
             plants_report(given.folder, given)
 

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 RINGS = (1, 2, 3, 4.5, 6, 8, 10.5, 13.5, 17, 21, 26, 32)
 MARGIN, TAPER, HIGHEST = 5, 0.3, 0.995
 RIGID_WINDOW, RIGID_SIGMA, RIGID_STRUCTURE = 13, 2.5, 0.05
-LEAST_IMPOSTORS, MOST_SIMULATED, SEED = 20, 200, 0
+LEAST_IMPOSTORS, MOST_SIMULATED, SEED = 20, 100, 0
 LACKING = 0.5
 DECIMALS = 6
 
@@ -160,7 +160,7 @@ def _scaled(raw: Verifier, impostors: Sequence[Found]) -> Verifier:
 
 
 def simulated_copies(sources: Sources) -> Floats:
-    """``(kinds, 26)`` medians of features of copies made of at most 200 of the real images."""
+    """``(kinds, 26)`` medians of features of copies made of at most 100 of the real images."""
     real = sources.images.standard[:MOST_SIMULATED]
     normalised = sources.images.normalised[:MOST_SIMULATED]
     rng, inside = np.random.default_rng(SEED), np.ones(real.shape, dtype=np.bool_)

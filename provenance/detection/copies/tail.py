@@ -5,9 +5,11 @@ next one, u, by y_1 ... y_k. Scores are on Fisher's scale, artanh of an agreemen
 have a regular end at 1 (the generalised Pareto distribution with a negative shape, the only one but for its limit that
 a bounded score can have), the excess on this scale is exponential. Two p-values for a score s above u, y = s - u:
 
-    predictive   (k + 1) / (G + 1) * (1 + y / (y_1 + ... + y_k))^-k
-                 exact for exponential excesses, whatever their scale: y over their mean has the F distribution (2, 2k);
-                 too large for lighter tails. It counts the uncertainty of scale in full.
+    predictive   (k + 1) / (G + 1) * the greater of (1 + y / (y_1 + ... + y_k))^-k
+                 and (1 + c y / ((1 - c) mean y))^(-1/c), c = shape + (1 + shape) / sqrt k, where c > 0
+                 The first is exact for exponential excesses, whatever their scale: y over their mean has the F
+                 distribution (2, 2k); it is too large for lighter tails. The second is a generalised Pareto tail one
+                 standard error heavier than the fitted one, with the mean of the excesses
     safe         the least p such that an upper confidence bound of level 1 - p/2 on P(S > s) is at most p/2, by profile
                  likelihood of the generalised Pareto distribution (shape -0.5 ... 0.5, scale and P(S > u) free), after
                  Pasche, Lam & Engelke (2025), "Extreme Conformal Prediction", with their even split of the error
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 FEWEST_GROUPS, FEWEST_EXCEEDANCES, SHARE = 50, 10, 0.1
 LEVEL, DRAWS, SEED = 0.05, 999, 0
+HEAVIER = 1.0
 SHAPES = np.linspace(-0.5, 0.5, 21)
 SCORE_DECIMALS = 9
 TABLE = 16
@@ -73,9 +76,18 @@ class Tail:
         found = np.full(len(values), np.nan)
         if not self.refused:
             above, k = values > self.threshold, len(self.excesses)
-            ratio = (values[above] - self.threshold) / math.fsum(self.excesses)
-            found[above] = (k + 1) / (self.groups + 1) * np.exp(-k * np.log1p(ratio))
+            beyond = values[above] - self.threshold
+            exponential = np.exp(-k * np.log1p(beyond / math.fsum(self.excesses)))
+            found[above] = (k + 1) / (self.groups + 1) * np.maximum(exponential, self._heavier(beyond))
         return found
+
+    def _heavier(self, beyond: Floats) -> Floats:
+        shape = self.shape + HEAVIER * (1 + self.shape) / math.sqrt(len(self.excesses))
+        if shape <= 0:
+            return np.zeros(len(beyond))
+        scale = (1 - shape) * self.mean_excess
+        heavier: Floats = np.exp(-np.log1p(shape * beyond / scale) / shape)
+        return heavier
 
     def safe_p_values(self, scores: Numbers) -> Floats:
         """Safe p-values; NaN as ``p_values``. Never below what was computed for the next lower of 16 places."""

@@ -76,3 +76,15 @@ def test_the_level_is_kept_for_exponential_and_lighter_tails() -> None:
 def test_scores_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(UsageError, match="not finite"):
         fitted_tail([np.nan] * 60)
+
+
+def test_a_tail_that_may_be_heavier_is_taken_for_one() -> None:
+    heavy = np.random.default_rng(11).standard_t(4, 200)
+    tail = fitted_tail(heavy)
+    assert tail.refused == ""
+    assert tail.shape > 0
+    shape = tail.shape + (1 + tail.shape) / np.sqrt(20)
+    far = 10 * tail.mean_excess
+    expected = 21 / 201 * (1 + shape * far / ((1 - shape) * tail.mean_excess)) ** (-1 / shape)
+    assert tail.p_values([tail.threshold + far])[0] == pytest.approx(expected, rel=1e-6)
+    assert expected > 21 / 201 * (1 + far / sum(tail.excesses)) ** -20
