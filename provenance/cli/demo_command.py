@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from provenance.cli.app import BackboneOption, JsonOption, app
-from provenance.cli.data_commands import print_report
 from provenance.cli.interrupt import end
 from provenance.cli.output import answer, message, print_facts, print_table, progress_bar, warn
 
@@ -69,8 +68,6 @@ def demo(
 
 
 def _print_demo(report: DemoReport, document: Demo) -> None:
-    for ingest in document.ingests:
-        print_report(ingest)
     findings = report.audit.audit.findings
     outcome = "none" if findings.outcome is None else findings.outcome.value.replace("_", " ")
     print_facts({"OUTCOME": outcome, "because": findings.outcome_reason or "-"})
@@ -117,6 +114,7 @@ def _print_copies(kinds: tuple[KindResult, ...], total: CopyTotals) -> None:
         sum(getattr(kind, name) for kind in large)
         for name in ("largest_source_first", "true_source_first", "part_copy", "images")
     )
+    parts += sum(kind.copy for kind in large)
     facts = {
         "planted copies": f"{total.planted_found:,} of {total.planted:,} found (called copy), "
         f"{total.planted - total.planted_found:,} missed",
@@ -127,10 +125,11 @@ def _print_copies(kinds: tuple[KindResult, ...], total: CopyTotals) -> None:
         "controls": f"{total.controls_called_copy:,} of {total.controls:,} called copy, "
         f"{total.controls_called_part_copy:,} called part_copy: each is an error",
         "pieces": f"of {images:,} generated images with one used image on 25 % of the body or more, that one is named "
-        f"first for {first:,}, one that it came from for {true:,}; {parts:,} are called part_copy",
+        f"first for {first:,}, one that it came from for {true:,}; {parts:,} are called "
+        "part_copy or copy with an error rate, the others are leads",
     }
     print_facts(facts, title="\n1. Copies: which generated image shows a real one again?")
-    columns = ("kind of image", "images", "copy", "part_copy", "inconclusive", "no_copy_seen", "first source true")
+    columns = ("kind of image", "images", "copy", "part_copy", "inconclusive", "no_copy_seen", "source true")
     rows = [
         (each.kind, each.images, each.copy, each.part_copy, each.inconclusive, each.no_copy_seen, _true_source(each))
         for each in kinds

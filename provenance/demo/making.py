@@ -66,7 +66,7 @@ _USED, _NOT_USED = 0.3, 0.5
 # Every fifth patient has two slices, the others one.
 _TWO_SLICES = 5
 # For each patient; copies are so many of each kind.
-_IMAGES, _CONTROLS, _COPIES = 0.5, 0.125, 1 / 130
+_IMAGES, _CONTROLS, _COPIES = 0.4, 0.1, 1 / 130
 # First words of the seeds of this module's own choices; phantoms have their own.
 _ROLES, _SAMPLES, _PLANTING = 11, 12, 13
 

@@ -77,9 +77,9 @@ def test_sources_are_used_images_and_controls_have_none(made):
         assert sum(source.share for source in each.sources) <= 1 + 1e-9
         assert [source.share for source in each.sources] == sorted((s.share for s in each.sources), reverse=True)
     kinds = Counter(each.kind for each in made.generated)
-    assert kinds == {GENERATOR: 10, CONTROL: 2, **dict.fromkeys(PLANTED, 1)}
-    assert made.counts.generated == 22
-    assert made.counts.by_generator == 10
+    assert kinds == {GENERATOR: 8, CONTROL: 2, **dict.fromkeys(PLANTED, 1)}
+    assert made.counts.generated == 20
+    assert made.counts.by_generator == 8
     assert made.counts.planted == len(PLANTED)
     assert made.counts.training == len(used)
     assert made.counts.unknown_used == sum(made.unknown.values())
