@@ -10,7 +10,7 @@ import typer
 
 from provenance.cli.app import BackboneOption, JsonOption, app
 from provenance.cli.interrupt import end
-from provenance.cli.output import answer, message, print_facts, print_table, progress_bar, warn
+from provenance.cli.output import answer, message, print_facts, print_table, print_words, progress_bar, warn
 
 if TYPE_CHECKING:
     from provenance.demo import DemoReport
@@ -68,9 +68,8 @@ def demo(
 
 
 def _print_demo(report: DemoReport, document: Demo) -> None:
-    findings = report.audit.audit.findings
-    outcome = "none" if findings.outcome is None else findings.outcome.value.replace("_", " ")
-    print_facts({"OUTCOME": outcome, "because": findings.outcome_reason or "-"})
+    outcome = report.audit.audit.findings.outcome or "no outcome"
+    print_words(f"{outcome.replace('_', ' ').upper()}: {report.outcome_words}")
     _print_made(document)
     if document.copies_in_all is not None:
         _print_copies(document.copies, document.copies_in_all)
@@ -128,7 +127,7 @@ def _print_copies(kinds: tuple[KindResult, ...], total: CopyTotals) -> None:
         f"first for {first:,}, one that it came from for {true:,}; {parts:,} are called "
         "part_copy or copy with an error rate, the others are leads",
     }
-    print_facts(facts, title="\n1. Copies: which generated image shows a real one again?")
+    print_facts(facts, title="\nCOPIES: which generated image shows a real one again?")
     columns = ("kind of image", "images", "copy", "part_copy", "inconclusive", "no_copy_seen", "source true")
     rows = [
         (each.kind, each.images, each.copy, each.part_copy, each.inconclusive, each.no_copy_seen, _true_source(each))
@@ -150,7 +149,7 @@ def _print_membership(part: EvaluatedPart) -> None:
     }
     if part.inconclusive:
         facts["inconclusive"] = f"{part.inconclusive:,} images: the audit could not have shown it"
-    print_facts(facts, title="\n2. Membership: which real images of unknown use were used?")
+    print_facts(facts, title="\nMEMBERSHIP: which real images of unknown use were used?")
 
 
 def _print_baseline(part: EvaluatedPart) -> None:
@@ -161,7 +160,7 @@ def _print_baseline(part: EvaluatedPart) -> None:
         f"{part.confusion.false_positives:,}",
         **_figures(part, "an image made of used ones scores higher than a control"),
     }
-    print_facts(facts, title="\n3. The published baseline (mu-alpha-sigma), beside: leads, no findings")
+    print_facts(facts, title="\nBASELINE: the published rule mu-alpha-sigma, leads and no findings")
 
 
 def _figures(part: EvaluatedPart, meaning: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ WHOLE, HALF, LARGE = 0.9, 0.5, 0.25
 """Least share of a generated image's body that comes from one used image: a copy, most of a copy, a large piece."""
 
 WHOLE_KIND, HALF_KIND, LARGE_KIND, SMALL_KIND = (
-    f"generated, {share} one image" for share in ("90-100 %", "50-90 %", "25-50 %", "0-25 %")
+    f"{share} of one image" for share in ("90-100 %", "50-90 %", "25-50 %", "0-25 %")
 )
 LARGE_KINDS = (WHOLE_KIND, HALF_KIND, LARGE_KIND)
 """The generator's images with a large piece of one used image, or more."""

@@ -89,7 +89,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class DemoReport:
-    """Everything the demo made and found; ``page`` is the report as an HTML file."""
+    """Everything the demo made and found; ``outcome_words`` says why it concludes so, ``page`` is the HTML report."""
 
     folder: Path
     workspace: Path
@@ -97,6 +97,7 @@ class DemoReport:
     ingests: tuple[IngestReport, ...]
     made: Made
     audit: AuditReport
+    outcome_words: str
     found: Comparison
     page: Path
     duration_seconds: float
@@ -138,10 +139,11 @@ def run_demo(
         )
         on_step("setting the answers against the truth")
         found = _against_truth(workspace, audit, made)
+        words = workspace.outcome_of(audit.audit.audit_id)
         on_step("writing the report")
         page = workspace.report(found.answers[Answer.COPIES], folder / REPORT_FILE, overwrite=True)
     seconds = time.monotonic() - started
-    return DemoReport(folder, root, chosen, tuple(ingests), made.counts, audit, found, page, seconds)
+    return DemoReport(folder, root, chosen, tuple(ingests), made.counts, audit, words, found, page, seconds)
 
 
 def choose_backbone(workspace: Workspace, asked_for: str | None, on_step: OnStep) -> tuple[Backbone, ChosenBackbone]:
