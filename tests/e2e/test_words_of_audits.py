@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +15,7 @@ from tests.runner import answer, refused, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 BASELINE = ("--rule", "mu-alpha-sigma", "--subject", "generated")
 REAL = ("--subject", "real", "--rule", "calibrated", "--score", "relative")
@@ -43,8 +43,15 @@ def ingested(layout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def audited(ingested: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(ingested, tmp_path / "workspace"))
+def audited(ingested: Path) -> Path:
+    """The same with the catalog as it was: audits write nothing else (a copy of the index would be dense, and huge)."""
+    catalog, kept = ingested / "catalog.sqlite3", ingested.parent / "catalog.sqlite3"
+    if not kept.exists():
+        shutil.copy2(catalog, kept)
+    for stale in ingested.glob("catalog.sqlite3*"):
+        stale.unlink()
+    shutil.copy2(kept, catalog)
+    return ingested
 
 
 def test_the_same_audit_again_is_no_look_and_another_one_is(audited: Path) -> None:
