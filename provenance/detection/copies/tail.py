@@ -6,9 +6,9 @@ have a regular end at 1 (the generalised Pareto distribution with a negative sha
 a bounded score can have), the excess on this scale is exponential. Two p-values for a score s above u, y = s - u:
 
     predictive   (k + 1) / (G + 1) * the greater of (1 + y / (y_1 + ... + y_k))^-k
-                 and (1 + c y / ((1 - c) mean y))^(-1/c), c = shape + (1 + shape) / sqrt k, where c > 0
+                 and (1 + c y / ((1 - c) mean y))^(-1/c), c = shape + (1 + shape) / (2 sqrt k), where c > 0
                  The first is exact for exponential excesses, whatever their scale: y over their mean has the F
-                 distribution (2, 2k); it is too large for lighter tails. The second is a generalised Pareto tail one
+                 distribution (2, 2k); it is too large for lighter tails. The second is a generalised Pareto tail half a
                  standard error heavier than the fitted one, with the mean of the excesses
     safe         the least p such that an upper confidence bound of level 1 - p/2 on P(S > s) is at most p/2, by profile
                  likelihood of the generalised Pareto distribution (shape -0.5 ... 0.5, scale and P(S > u) free), after
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 FEWEST_GROUPS, FEWEST_EXCEEDANCES, SHARE = 50, 10, 0.1
 LEVEL, DRAWS, SEED = 0.05, 999, 0
-HEAVIER = 1.0
+HEAVIER = 0.5
 SHAPES = np.linspace(-0.5, 0.5, 21)
 SCORE_DECIMALS = 9
 TABLE = 16

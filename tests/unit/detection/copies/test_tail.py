@@ -83,7 +83,7 @@ def test_a_tail_that_may_be_heavier_is_taken_for_one() -> None:
     tail = fitted_tail(heavy)
     assert tail.refused == ""
     assert tail.shape > 0
-    shape = tail.shape + (1 + tail.shape) / np.sqrt(20)
+    shape = tail.shape + (1 + tail.shape) / (2 * np.sqrt(20))
     far = 10 * tail.mean_excess
     expected = 21 / 201 * (1 + shape * far / ((1 - shape) * tail.mean_excess)) ** (-1 / shape)
     assert tail.p_values([tail.threshold + far])[0] == pytest.approx(expected, rel=1e-6)
