@@ -7,7 +7,7 @@ again as it was read: keys that it lacks stay out, and keys that are not known h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -147,7 +147,9 @@ class Findings(JsonValue):
         outcome_reason: Why, in a sentence or two; ``None`` likewise.
         own: What its rule found beside, as JSON values: read by ``own_as``.
         twins: ``None`` where there was nothing to look for.
-        notes: What a reader should know, in plain language; ``None`` in records of before they were kept.
+        notes: What a reader should know, in plain language: first what weakens a finding; ``None`` in records of before
+            they were kept.
+        weakening: How many of the notes weaken a finding; ``None`` likewise.
         recorded: The JSON that it was read from.
     """
 
@@ -160,6 +162,7 @@ class Findings(JsonValue):
     twins: Twins | None = field(default=None, metadata=LEFT_OUT)
     resolution: Resolutions | None = field(default=None, metadata=LEFT_OUT)
     notes: tuple[str, ...] | None = field(default=None, metadata=LEFT_OUT)
+    weakening: int | None = field(default=None, metadata=LEFT_OUT)
     recorded: Mapping[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
@@ -208,6 +211,34 @@ class Findings(JsonValue):
     def calibrated(self) -> CalibratedFindings | None:
         """What the rule ``calibrated`` found; ``None`` in audits by another one."""
         return self.own_as(CalibratedFindings) if "calibrated" in self.own else None
+
+
+class Weakness(str):
+    """A note that weakens a finding: it stands before the others."""
+
+    __slots__ = ()
+
+
+def weakest_first(notes: Iterable[str]) -> tuple[tuple[str, ...], int]:
+    """The notes, each once, those first that weaken a finding; and how many these are."""
+    distinct = tuple(dict.fromkeys(notes))
+    weak = tuple(note for note in distinct if isinstance(note, Weakness))
+    return (*weak, *(note for note in distinct if not isinstance(note, Weakness))), len(weak)
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """What an audit by one rule says, in sentences, apart by what they are worth.
+
+    Attributes:
+        known: Facts, and findings with a stated error rate.
+        guessed: What rests on a model, or has no error rate.
+        unknown: What it could not tell.
+    """
+
+    known: tuple[str, ...] = ()
+    guessed: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,9 @@ GLOSSARY = (
     Term("false match rate", "share of groups, 0 to 1",
          "How often real images of different patients agree as much as is asked of a copy; with its upper 95 % "
          "bound.", _COPIES, ("false_match_rate",)),
+    Term("wholes", "groups, images",
+         "What whole images are held against: never-used images (or strangers) through the same search.", _COPIES),
+    Term("regions", "groups, images", "What parts are held against, likewise.", _COPIES, ("region",)),
     # membership
     Term("membership", "images", "Second answer: was this real image used for training?", _CALIBRATED),
     Term("established", "label", "It holds, at a false discovery rate of at most q on average.", _CALIBRATED),
@@ -136,7 +139,7 @@ GLOSSARY = (
          _CALIBRATED, ("q_value", "q-value", "q-values")),
     Term("FDR", "share, 0 to 1",
          "False discovery rate: the share of wrong ones among the established that is allowed, on average over "
-         "draws of the calibration set.", _CALIBRATED),
+         "draws of the calibration set.", _CALIBRATED, ("false discovery rate",)),
     Term("k_min", "groups",
          "How many judged groups must outrank all calibration before any can be established. Where it is above 1, a "
          "single copied image can't be.", _CALIBRATED),
@@ -152,6 +155,22 @@ GLOSSARY = (
     Term("control", "",
          "The same test where nothing can be found: against images, or a release, without a common past.", _TEST),
     Term("probability", "probability, 0 to 1", "That a real image was used, as far as it can be told."),
+    Term("families", "",
+         "Images of each claim (used, unknown) are judged by themselves, with an error rate of their own.",
+         _CALIBRATED),
+    Term("shift check", "probability, 0 to 1",
+         "Whether calibration and judged images look alike in what is on record of them; p by permutation.",
+         _CALIBRATED),
+    Term("statistic", "", "What is computed of the release as a whole; p says how often chance alone gives as much.",
+         _TEST),
+    Term("attribution share", "share, 0 to 1",
+         "Of the generated images: those whose nearest real image is a used one.", _TEST),
+    Term("C_T", "standard deviations",
+         "A rank statistic of data-copying: far below 0 where generated images lie closer to used ones than fresh real "
+         "images do.", _TEST),
+    Term("AuthPct", "share, 0 to 1",
+         "Of the generated images: those farther from their nearest used image than that one is from its own nearest "
+         "used image.", _TEST),
     Term("guess", "used or not used",
          "The better bet for a real image, without a claim that it is right.", "", ("best guess", "best_guess")),
     # baseline

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from provenance.findings import Weakness
 from provenance.vocabulary import Role
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Looks:
         if level is None or self.predeclared:
             return said
         most, independent = at_most(self.number, level), if_independent(self.number, level)
-        return (
+        return Weakness(
             f"{said} At a level of {level:g} each, the chance that at least one of {self.number:,} looks finds a leak "
             f"where there is none is at most {most:.1%} ({independent:.1%} were they independent), not {level:.1%}."
         )

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from provenance.errors import SourceError, SpaceMismatchError
-from provenance.findings import Resolutions
+from provenance.findings import Resolutions, Weakness
 from provenance.ingest import run_embed
 from provenance.pace import throttled
 from provenance.spaces import common_space, lacking_in, native_resolution
@@ -94,27 +94,30 @@ def resolution_notes(catalog: Catalog, frozen: FrozenAudit) -> list[str]:
     if frozen.space.parts > 1:
         return []
     native = native_resolution(catalog, frozen.release.dataset)
-    size, notes = _pixels(native.resolution), []
+    size = _pixels(native.resolution)
+    notes: list[str] = []
     if frozen.space.matched_resolution is not None:
         notes.append(
             f"Every image was first brought to {_pixels(frozen.space.matched_resolution)} pixels, so that all are "
             "compared at one resolution."
         )
         if native.others:
-            notes.append(
+            said = (
                 f"{native.others:,} of {native.total:,} generated images are not {size}, the release's most frequent "
                 "size."
             )
+            notes.append(Weakness(said))
         return notes
     reals = _sizes_of_reals(catalog, frozen)
     other = sum(reals.values()) - reals[native.resolution]
     if other:
         most = _pixels(min(reals, key=lambda each: (-reals[each], each)))
-        notes.append(
+        said = (
             f"The generated images are {size} pixels ({native.total - native.others:,} of {native.total:,}), and "
             f"{other:,} of {sum(reals.values()):,} real ones are not (most frequent: {most}): whole-image features "
             f"partly measure resolution. --match-resolution brings every image to {size} first, in a space of its own."
         )
+        notes.append(Weakness(said))
     return notes
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from provenance.errors import UsageError
+from provenance.findings import Statements
 from provenance.vocabulary import Label
 
 if TYPE_CHECKING:
@@ -166,6 +167,11 @@ class Rule(ABC):
     def facts(cls, _audit: AuditRecord) -> dict[str, str]:
         """What is printed of an audit by it, beside what every audit has: facts in words, by their titles."""
         return {}
+
+    @classmethod
+    def statements(cls, _audit: AuditRecord) -> Statements:
+        """What an audit by it says, for people who don't know the rule: known, guessed, not known."""
+        return Statements()
 
     @classmethod
     def report_part(

@@ -20,7 +20,7 @@ from provenance.audit.plan import AuditPlan, AuditRequest, resolve
 from provenance.audit.resolution import resolution_notes, resolutions_of
 from provenance.audit.twins import twin_counts, twin_notes, twins_of
 from provenance.detection import same_nearest
-from provenance.findings import Euclidean, Findings, JointFindings
+from provenance.findings import Euclidean, Findings, JointFindings, Weakness, weakest_first
 from provenance.index import prune
 from provenance.ingest import image_ids_digest
 from provenance.logs import room, run_of, step, steps
@@ -156,7 +156,7 @@ def _joint(
     looks = looks_at(work.workspace.catalog, first.datasets, [each.verdict_digest for each in answers.values()], since)
     levels = [each.policy.rule.error_level for each in plan.answers.values()]
     said = looks.notes(sum(each for each in levels if each is not None) or None)
-    notes = tuple(dict.fromkeys([*said, *(note for answer in plan.answers for note in reports[answer].notes)]))
+    notes, weakening = weakest_first([*said, *(note for answer in plan.answers for note in reports[answer].notes)])
     record = AuditRecord(
         audit_id=audit_id,
         dataset_id=first.audit.dataset_id,
@@ -174,6 +174,7 @@ def _joint(
             outcome_reason=joint_reason(answers, plan.missing),
             own=joint_findings(plan.missing, looks).to_json(),
             notes=notes,
+            weakening=weakening,
         ),
         software_version=__version__,
         started_at=began.at,
@@ -346,5 +347,5 @@ def _notes(frozen: FrozenAudit, judged: Judgement, verdicts: Sequence[VerdictRec
     near = sum(verdict.near_threshold for verdict in verdicts)
     if near:
         are = "1 verdict is" if near == 1 else f"{near:,} verdicts are"
-        notes.append(f"{are} so close to a threshold that another machine could decide otherwise.")
+        notes.append(Weakness(f"{are} so close to a threshold that another machine could decide otherwise."))
     return notes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from provenance.duplicates import find_twins
 from provenance.errors import ConflictError, SpaceMismatchError
-from provenance.findings import Twins
+from provenance.findings import Twins, Weakness
 from provenance.ingest import image_ids_digest
 from provenance.spaces import common_space, members_in
 from provenance.vocabulary import Role
@@ -99,19 +99,23 @@ def twin_notes(frozen: FrozenAudit) -> list[str]:
     """What a person should know of it."""
     if frozen.twins is None:
         return []
-    notes = []
+    notes: list[str] = []
     count = len(frozen.twins.twins)
     have = "1 not-used image has a near-twin" if count == 1 else f"{count:,} not-used images have near-twins"
     if count and frozen.twins_excluded:
         notes.append(f"{have} among the used ones, and {'was' if count == 1 else 'were'} left out.")
     elif count:
         notes.append(
-            f"{have} among the used ones: nothing can tell used from not used by them. `provenance duplicates` "
-            "lists them, --exclude-twins leaves them out."
+            Weakness(
+                f"{have} among the used ones: nothing can tell used from not used by them. `provenance duplicates` "
+                "lists them, --exclude-twins leaves them out."
+            )
         )
     if frozen.twins.unhashed:
         notes.append(
-            f"{frozen.twins.unhashed:,} used or not-used images could not be read from their sources: near-twins of "
-            "theirs, other than by the same pixels, were not looked for."
+            Weakness(
+                f"{frozen.twins.unhashed:,} used or not-used images could not be read from their sources: near-twins "
+                "of theirs, other than by the same pixels, were not looked for."
+            )
         )
     return notes

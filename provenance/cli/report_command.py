@@ -24,8 +24,10 @@ def report(
 ) -> None:
     """Write an audit as one HTML page.
 
-    Sets and policy, mu, sigma and T, the histogram of scores, the closest pairs side by side, rejected inputs, and
-    how to reproduce it. The page loads nothing and runs nothing. It shows real images: --cases 0 leaves them out.
+    It opens with the outcome: what is known, what is guessed, what is not known. Then copies beside their sources,
+    membership with its figures, and the published baseline; notes, rejected inputs, how to reproduce it, and what each
+    name means. An audit by one rule has that rule's figures and closest pairs. The page loads nothing and runs nothing.
+    It shows real images: --cases 0 leaves them out.
 
     \b
     Example:

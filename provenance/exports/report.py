@@ -1,4 +1,4 @@
-"""The report of an audit: gathers what is on record and what the sources still show, and writes the page.
+"""The report of an audit, by one rule or of several answers: gathers what is known of it, and writes the page.
 
 Verdicts come from the catalog. Thumbnails are read again from the recorded sources and checked by their digest: an
 image that is gone, changed or forgotten is shown as such. Vectors are read for the heat maps of local scores alone.
@@ -16,12 +16,25 @@ from provenance.audit import can_be_explained, explain, outcome_words
 from provenance.audit.rules import rule_named
 from provenance.errors import ConflictError, NotFoundError, SourceError, SpaceMismatchError, UsageError
 from provenance.files import require_free, write_bytes
+from provenance.findings import JointFindings, Statements
 from provenance.images import OTHER_BYTES, RecordedImage, Reread, png_bytes, reading_again
 from provenance.logs import room, step
 from provenance.lookup import drift_of_audit
-from provenance.report import Case, HeatMap, Neighborhood, Picture, ReportContent, RoleLine, Series, SourceShown, render
+from provenance.report import (
+    Case,
+    HeatMap,
+    JointContent,
+    Neighborhood,
+    Picture,
+    ReportContent,
+    RoleLine,
+    Series,
+    SourceShown,
+    render,
+    render_joint,
+)
 from provenance.version import __version__
-from provenance.vocabulary import DEFAULT_CASES, DatasetKind, Label, Role, Subject
+from provenance.vocabulary import DEFAULT_CASES, Answer, DatasetKind, Label, Role, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,6 +59,7 @@ _log = room(__name__)
 THUMBNAIL_SIZE = 224
 _SMALLEST_PERCENT = 4
 _PAIRS = 3
+_FEWER = {Answer.COPIES: 1, Answer.MEMBERSHIP: 3}
 _REGIONS = 4
 _CANDIDATES = {Subject.GENERATED: (Role.USED, Role.AGAINST), Subject.REAL: (Role.RELEASE,)}
 _FLAGS = {Role.USED: "--used", Role.NOT_USED: "--not-used", Role.AGAINST: "--against"}
@@ -90,12 +104,79 @@ def write_report(
     if target.is_dir():
         raise SourceError(f"{target} is a folder, not a file", hint="give -o the name of a file")
     require_free(target, replace=replace)
-    content = gather_report(workspace, audit, cases=cases)
-    data = render(content).encode("utf-8")
+    if parts := workspace.catalog.parts_of(audit.audit_id):
+        joint = gather_joint(workspace, audit, parts, cases=cases)
+        page, shown = render_joint(joint), [case for each in joint.answers.values() for case in each.cases]
+    else:
+        content = gather_report(workspace, audit, cases=cases)
+        page, shown = render(content), list(content.cases)
+    data = page.encode("utf-8")
     write_bytes(target, data)
-    near = [place.picture for case in content.cases for place in (case.nearest, case.control) if place is not None]
-    missing = sum(picture.png is None for picture in (*near, *(case.subject for case in content.cases)))
-    return WrittenReport(target, audit.audit_id, len(data), len(content.cases), missing)
+    near = [place.picture for case in shown for place in (case.nearest, case.control) if place is not None]
+    missing = sum(picture.png is None for picture in (*near, *(case.subject for case in shown)))
+    return WrittenReport(target, audit.audit_id, len(data), len(shown), missing)
+
+
+def gather_joint(
+    workspace: Installation, audit: AuditRecord, parts: Mapping[Answer, AuditRecord], *, cases: int = DEFAULT_CASES
+) -> JointContent:
+    """Everything that the report of an audit of several answers says.
+
+    Of copies it has so many cases, of membership a third, of the baseline none.
+
+    Raises:
+        UsageError: If ``cases`` is negative.
+    """
+    catalog, found = workspace.catalog, audit.findings.own_as(JointFindings)
+    notes, weakening = audit.findings.notes or (), audit.findings.weakening or 0
+    answers = {
+        answer: gather_report(workspace, part, cases=cases // _FEWER[answer] if answer in _FEWER else 0)
+        for answer, part in parts.items()
+    }
+    first = next(iter(answers.values()))
+    played = [row.dataset for row in first.datasets]
+    measured = {answer: catalog.sensitivities(part.audit_id) for answer, part in parts.items()}
+    latest = {answer: each[-1].result for answer, each in measured.items() if each}
+    missing = {Answer(name): reason for name, reason in found.missing.items()}
+    return JointContent(
+        audit=audit,
+        reason=outcome_words(workspace.catalog, audit),
+        answers=answers,
+        missing=missing,
+        statements=_statements(audit, parts, missing, latest),
+        weakening=notes[:weakening],
+        notes=notes[weakening:],
+        looks=found.looks,
+        measured={answer: str(each["sentence"]) for answer, each in latest.items()},
+        compare_command=joint_command(audit, parts, played, compare=True),
+        audit_command=joint_command(audit, parts, played),
+        ingest_commands=tuple(dict.fromkeys(each for content in answers.values() for each in content.ingest_commands)),
+        policy_file=_policy_file(audit, catalog.policy(audit.policy_id).parameters),
+    )
+
+
+def _statements(
+    audit: AuditRecord,
+    parts: Mapping[Answer, AuditRecord],
+    missing: Mapping[Answer, str],
+    measured: Mapping[Answer, Mapping[str, Any]],
+) -> Statements:
+    """Those of all answers, then what was measured, and what was not."""
+    said = [rule_named(part.rule).statements(part) for part in parts.values()]
+    known, guessed, unknown = (
+        [each for one in said for each in getattr(one, kind)] for kind in ("known", "guessed", "unknown")
+    )
+    for answer, result in measured.items():
+        if answer is not Answer.BASELINE:
+            said_of = known if result.get("claimed") else unknown
+            said_of.append(f"Sensitivity, {answer.value}: {result['sentence']}")
+    unknown += [f"{answer.value.capitalize()} is not answered: {reason}." for answer, reason in missing.items()]
+    if weak := [answer.value for answer in parts if answer not in measured and answer is not Answer.BASELINE]:
+        unknown.append(
+            f"What was too weak to be seen ({' and '.join(weak)}): it is not measured. `provenance sensitivity "
+            f"{audit.audit_id[:8]}` plants known copies and measures it."
+        )
+    return Statements(tuple(known), tuple(guessed), tuple(unknown))
 
 
 def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = DEFAULT_CASES) -> ReportContent:
@@ -119,6 +200,7 @@ def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = D
     closest = _closest(verdicts, cases, rule_named(audit.rule).labels)
     heat, not_explained = _heat_maps(workspace, audit, [each.image_key for each in closest], reader)
     rule, symbol = rule_named(audit.rule), rule_named(audit.rule).symbol(parameters)
+    part = rule.report_part(workspace, audit, verdicts)
     return ReportContent(
         audit=audit,
         parameters=parameters,
@@ -126,7 +208,7 @@ def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = D
         catalog_uuid=catalog.catalog_uuid,
         datasets=tuple(datasets),
         known=known,
-        series=score_series(audit.subject, verdicts, symbol),
+        series=(*score_series(audit.subject, verdicts, symbol), *(part.series if part else ())),
         labels=rule.labels,
         by_role=_labels_by_role(verdicts, rule.labels[0]) if audit.subject is Subject.REAL else (),
         cases=tuple(reader.case(rank, each, heat.get(each.image_key)) for rank, each in enumerate(closest, start=1)),
@@ -138,7 +220,7 @@ def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = D
         policy_file=_policy_file(audit, parameters) if rule.by_model else "",
         by_probability=rule.by_model,
         symbol=symbol,
-        part=rule.report_part(workspace, audit, verdicts),
+        part=part,
         outcome_words=outcome_words(workspace.catalog, audit),
         not_explained=not_explained,
     )
@@ -176,11 +258,7 @@ def audit_command(
     audit: AuditRecord, parameters: Mapping[str, Any], datasets: Sequence[AuditDataset], *, compare: bool = False
 ) -> str:
     """The call that makes an audit again, with every parameter; ``compare`` lists the verdicts that differ from it."""
-    words = ["provenance", "audit"]
-    for row in datasets:
-        if row.role in _FLAGS:
-            words += _option(_FLAGS[row.role], row.name)
-    words += ["--subject", audit.subject.value, "--rule", audit.rule]
+    words = [*_of_sets(datasets), "--subject", audit.subject.value, "--rule", audit.rule]
     rule = rule_named(audit.rule)
     if rule.by_model:
         words += ["--policy", audit.policy_id if compare else "policy.json"]
@@ -189,13 +267,42 @@ def audit_command(
             words += _option(flag, f"{parameters[name]}")
     if reference := audit.findings.reference_release:
         words += _option("--reference-release", reference.name)
-    words += ["--space", audit.space_id]
+    return _shell([*words, *_judged_by(audit, audit.findings.twins, datasets, compare=compare)])
+
+
+def joint_command(
+    audit: AuditRecord,
+    parts: Mapping[Answer, AuditRecord],
+    datasets: Sequence[AuditDataset],
+    *,
+    compare: bool = False,
+) -> str:
+    """The same for an audit of several answers, whose policy says all but what it was made of."""
+    words = [*_of_sets(datasets), "--policy", audit.policy_id if compare else "policy.json"]
+    references = (part.findings.reference_release for part in parts.values())
+    if reference := next(filter(None, references), None):
+        words += _option("--reference-release", reference.name)
+    twins = next((part.findings.twins for part in parts.values() if part.findings.twins), None)
+    return _shell([*words, *_judged_by(audit, twins, datasets, compare=compare)])
+
+
+def _of_sets(datasets: Sequence[AuditDataset]) -> list[str]:
+    words = ["provenance", "audit"]
+    for row in datasets:
+        if row.role in _FLAGS:
+            words += _option(_FLAGS[row.role], row.name)
+    return words
+
+
+def _judged_by(
+    audit: AuditRecord, twins: Twins | None, datasets: Sequence[AuditDataset], *, compare: bool
+) -> list[str]:
+    words = ["--space", audit.space_id]
     if audit.counts.get("excluded_overlap"):
         words.append("--exclude-overlap")
-    words += _twin_options(audit.findings.twins)
+    words += [*_twin_options(twins), *(["--compare", audit.audit_id] if compare else [])]
     release = next(row.name for row in datasets if row.role is Role.RELEASE)
-    words += ["--compare", audit.audit_id] if compare else []
-    return _shell([*words, *(["--"] if release.startswith("-") else []), release])
+    return [*words, *(["--"] if release.startswith("-") else []), release]
 
 
 def _twin_options(twins: Twins | None) -> list[str]:

@@ -6,6 +6,7 @@ The page is one self-contained file. It needs no script, and its content securit
 from provenance.report.content import (
     Case,
     HeatMap,
+    JointContent,
     Neighborhood,
     Picture,
     ReportContent,
@@ -16,6 +17,7 @@ from provenance.report.content import (
 )
 from provenance.report.drawing import Drawing
 from provenance.report.evaluation import Curve, draw_calibration, draw_histogram, draw_roc
+from provenance.report.joint import render_joint
 from provenance.report.page import render
 from provenance.report.sensitivity import PowerLine, ShareLine, draw_power, draw_sensitivity
 from provenance.report.sweep import SweepCurves, draw_sweep
@@ -25,6 +27,7 @@ __all__ = [
     "Curve",
     "Drawing",
     "HeatMap",
+    "JointContent",
     "Neighborhood",
     "Picture",
     "PowerLine",
@@ -42,4 +45,5 @@ __all__ = [
     "draw_sensitivity",
     "draw_sweep",
     "render",
+    "render_joint",
 ]

@@ -6,11 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provenance.vocabulary import Label, Role
+from provenance.vocabulary import Answer, Label, Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from provenance.findings import Statements
     from provenance.records import (
         AuditRecord,
         AuditReject,
@@ -101,12 +102,14 @@ class RulePart:
 
     Attributes:
         template: Jinja macros ``summary``, ``links``, ``decided_by``, ``sections``, without arguments. They see what
-            the page sees, and draw by ``p_value_figure(series, q)`` and ``tail_figure(series, curve, needed)``.
+            the page sees, and draw by ``p_value_figure``, ``tail_figure``, ``roc_figure`` and ``power_figure``.
         own: The rule's own values, which they see by this name.
+        series: Scores that stand beside those of judged images in the histogram.
     """
 
     template: str
     own: Any
+    series: tuple[Series, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,3 +207,39 @@ class ReportContent:
     def reject_reasons(self) -> Mapping[str, int]:
         """How many inputs were rejected for each reason."""
         return dict(sorted(Counter(reject.reason.value for reject in self.rejects).items()))
+
+
+@dataclass(frozen=True, slots=True)
+class JointContent:
+    """Everything that stands in the report of an audit of several answers.
+
+    Attributes:
+        reason: Why the outcome is what it is, in plain language.
+        answers: Each as its own page would have it, in the order in which they are said.
+        missing: Of answers that there are not, why not.
+        statements: What all of them say, apart by what it is worth.
+        weakening: Notes that weaken a finding.
+        notes: The others.
+        looks: How many looks at the same release and sets there were, this one included.
+        measured: Of answers whose sensitivity was measured, what it says in a sentence.
+        compare_command: As in ``ReportContent``; likewise the others.
+    """
+
+    audit: AuditRecord
+    reason: str
+    answers: Mapping[Answer, ReportContent]
+    missing: Mapping[Answer, str]
+    statements: Statements
+    weakening: tuple[str, ...]
+    notes: tuple[str, ...]
+    looks: int
+    measured: Mapping[Answer, str]
+    compare_command: str
+    audit_command: str
+    ingest_commands: tuple[str, ...]
+    policy_file: str
+
+    @property
+    def first(self) -> ReportContent:
+        """Any of them, for what all have in common: sets, rejected inputs, the catalog."""
+        return next(iter(self.answers.values()))

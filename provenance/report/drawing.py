@@ -27,7 +27,8 @@ PAGE_SERIES = ("#010206", "#010207", "#010208")
 _NAMES = ("--fig-text", "--fig-grid", "--fig-mark", "--fig-a", "--fig-b", "--fig-c")
 _VARIABLES = dict(zip((PAGE_TEXT, PAGE_GRID, PAGE_MARK, *PAGE_SERIES), _NAMES, strict=True))
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Type", "Format"))
-_PAGE_INCHES, _DPI = (9.2, 3.9), 200
+_DPI = 200
+_PAGE_INCHES, _NARROW_INCHES = (9.2, 3.9), (4.4, 3.6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,18 @@ def in_formats(draw: Draw, inches: tuple[float, float], formats: Sequence[str], 
     return [file.getvalue() for file in files]
 
 
-def for_page(draw: Draw, title_id: str) -> str:
-    """What ``draw`` draws, as an SVG element for the page; ``title_id`` is the element that says what it is."""
+def for_page(draw: Draw, title_id: str, *, narrow: bool = False, panels: int = 1) -> str:
+    """What ``draw`` draws, as an SVG element for the page.
+
+    Args:
+        draw: Draws on a figure.
+        title_id: The element that says what it is.
+        narrow: Whether it is for a narrow screen, where ``panels`` stand below each other.
+        panels: How many it has.
+    """
     buffer = io.StringIO()
-    with _figure(draw, _PAGE_INCHES, _style(PAGE_TEXT, 11) | {"svg.fonttype": "none"}) as figure:
+    inches = (_NARROW_INCHES[0], _NARROW_INCHES[1] * panels) if narrow else _PAGE_INCHES
+    with _figure(draw, inches, _style(PAGE_TEXT, 11) | {"svg.fonttype": "none"}) as figure:
         figure.savefig(buffer, format="svg", transparent=True, metadata=_NO_METADATA)
     return _bare(buffer.getvalue(), title_id)
 
@@ -83,17 +92,31 @@ def _style(text: str, size: float) -> dict[Any, Any]:
     return {"svg.hashsalt": "provenance", "font.size": size, **dict.fromkeys(coloured, text)}
 
 
+def side_by_side(figure: Figure, count: int) -> Any:
+    """The axes of several panels; below each other on a narrow figure."""
+    return figure.subplots(count, 1) if _is_narrow(figure) else figure.subplots(1, count)
+
+
+def _is_narrow(figure: Any) -> bool:
+    return bool(figure.get_figwidth() <= _NARROW_INCHES[0])
+
+
 def dress(
     axes: Axes, x_name: str, y_name: str, *, grid: Any = "y", colour: str = GRID, width: float = 0.8, left: bool = True
 ) -> None:
     """Names of the axes (with their units), a quiet grid behind what is drawn, and no box around it."""
     axes.set(xlabel=x_name, ylabel=y_name, axisbelow=True)
+    if _is_narrow(axes.get_figure()):
+        axes.xaxis.label.set_fontsize(8.5)
+        axes.yaxis.label.set_fontsize(8.5)
     axes.grid(axis=grid, color=colour, linewidth=width)
     axes.spines[["top", "right"] if left else ["top", "right", "left"]].set_visible(False)
 
 
 def legend_above(axes: Axes, columns: int = 2, size: float = 9, **looks: Any) -> None:
-    """A legend above the axes, without a frame."""
+    """A legend above the axes, without a frame; on a narrow figure in one column."""
+    if _is_narrow(axes.get_figure()):
+        columns, size = 1, 8
     place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "borderaxespad": 0.2}
     axes.legend(**place, ncols=columns, frameon=False, fontsize=size, **looks)
 

@@ -6,6 +6,7 @@ What is told apart by colour is told apart by filling and line as well.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from provenance.report.drawing import PAGE_GRID, PAGE_MARK, PAGE_SERIES, dress, for_page, legend_above, whole_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -38,9 +39,9 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """A drawing and its numbers. The last bin holds its upper end too."""
+    """A drawing, also for a narrow screen, and its numbers. The last bin holds its upper end too."""
 
-    svg: str
+    draw: Callable[..., str]
     bins: tuple[Bin, ...]
 
 
@@ -55,6 +56,7 @@ def histogram(
     *,
     probabilities: bool = False,
     score: str = "",
+    title_id: str = "figure-title",
 ) -> Histogram:
     """The scores of each series over shared bins, with mu and T (or the cutoff) marked where they are given.
 
@@ -64,6 +66,7 @@ def histogram(
         mu: Mean, likewise.
         probabilities: Whether the scores are probabilities and the threshold their cutoff.
         score: Name of the membership score, where they are one; else ''.
+        title_id: The element that says what is drawn.
     """
     edges = bin_edges([value for each in series for value in each.values])
     counts = [np.histogram(each.values, edges)[0] for each in series]
@@ -73,7 +76,8 @@ def histogram(
     )
     axis, mark = (PROBABILITY_AXIS, "cutoff") if probabilities else (SIMILARITY_AXIS, "T")
     axis = f"membership score {score} (higher = more likely used)" if score else axis
-    return Histogram(_svg(series, edges, counts, axis, _marks(threshold, mu, mark)), bins)
+    draw = partial(_svg, series, edges, counts, axis, _marks(threshold, mu, mark), title_id)
+    return Histogram(draw, bins)
 
 
 def _marks(threshold: float | None, mu: float | None, name: str) -> list[tuple[float, dict[str, Any]]]:
@@ -100,7 +104,14 @@ def bin_edges(values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def _svg(
-    series: Sequence[Series], edges: Any, counts: Sequence[Any], axis: str, marks: list[tuple[float, dict[str, Any]]]
+    series: Sequence[Series],
+    edges: Any,
+    counts: Sequence[Any],
+    axis: str,
+    marks: list[tuple[float, dict[str, Any]]],
+    title_id: str,
+    *,
+    narrow: bool = False,
 ) -> str:
     def draw(figure: Figure) -> None:
         from matplotlib.ticker import MaxNLocator
@@ -111,12 +122,12 @@ def _svg(
             axes.axvline(place, color=PAGE_MARK, **look)
         dress(axes, axis, "images (count per bin)", colour=PAGE_GRID, left=False)
         whole_counts(axes)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=9))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4 if narrow else 9))
         axes.tick_params(axis="y", length=0)
         if axes.get_legend_handles_labels()[0]:
             legend_above(axes, size=10)
 
-    return for_page(draw, "figure-title")
+    return for_page(draw, title_id, narrow=narrow)
 
 
 def _draw_series(axes: Axes, series: Sequence[Series], edges: Any, counts: Sequence[Any]) -> None:

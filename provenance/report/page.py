@@ -15,11 +15,13 @@ from provenance import glossary
 from provenance.report.figure import histogram
 from provenance.report.heat import edges, heat_cells
 from provenance.report.pvalues import p_value_figure
+from provenance.report.roc import roc_figure
 from provenance.report.sensitivity import power_figure
 from provenance.report.tails import tail_figure
 from provenance.vocabulary import Role, Subject
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from provenance.report.content import ReportContent
@@ -33,32 +35,54 @@ def render(content: ReportContent) -> str:
     Every name that comes from outside is escaped; the page's content security policy forbids scripts and any
     request beside that.
     """
+    page = environment().get_template("report.html.j2").render(values(content))
+    return with_meanings(page).rstrip() + "\n"
+
+
+def values(content: ReportContent, at: str = "") -> dict[str, Any]:
+    """What the templates see of one audit.
+
+    Args:
+        content: Of the audit.
+        at: What its ids begin with, where other audits stand on the same page; headings are one level lower there.
+    """
     audit, euclidean, part = content.audit, content.audit.findings.euclidean, content.part
-    figure = histogram(
+    drawn = histogram(
         content.series,
         audit.threshold,
         audit.mu,
         probabilities=content.by_probability,
         score=str(content.parameters.get("score", "")),
+        title_id=f"{at}figure-title",
     )
-    environment = _environment()
-    page = environment.get_template("report.html.j2").render(
-        report=content,
-        audit=audit,
-        part=environment.from_string(part.template) if part else None,
-        own=part.own if part else None,
-        counts=Counter(audit.counts),  # 0 of what an older audit did not count
-        generator=content.known[audit.dataset_id].generator,
-        euclidean=euclidean.sentence if euclidean else "",
-        figure=Markup(figure.svg),  # noqa: S704 - drawn from numbers and our own words
-        bins=figure.bins,
-        above=_above(content),
-        scale=_scale(content),
-        generated=audit.subject is Subject.GENERATED,
-        model=content.parameters.get("model") if content.by_probability else None,
-        Role=Role,
-    )
-    return with_meanings(page).rstrip() + "\n"
+    return {
+        "report": content,
+        "audit": audit,
+        "part": environment().from_string(part.template) if part else None,
+        "own": part.own if part else None,
+        "counts": Counter(audit.counts),  # 0 of what an older audit did not count
+        "generator": content.known[audit.dataset_id].generator,
+        "euclidean": euclidean.sentence if euclidean else "",
+        "histogram_figure": on_page(drawn.draw),
+        "bins": drawn.bins,
+        "above": _above(content),
+        "scale": _scale(content),
+        "generated": audit.subject is Subject.GENERATED,
+        "model": content.parameters.get("model") if content.by_probability else None,
+        "Role": Role,
+        "at": at,
+        "h": "h3" if at else "h2",
+        "whole": None,
+        **{draw.__name__: on_page(draw) for draw in FIGURES},
+    }
+
+
+FIGURES: tuple[Callable[..., str], ...] = (p_value_figure, power_figure, roc_figure, tail_figure)
+
+
+def on_page(draw: Callable[..., str]) -> Callable[..., Markup]:
+    """A figure as templates take it."""
+    return lambda *given, **how: Markup(draw(*given, **how))  # noqa: S704 - drawn from numbers and our own words
 
 
 def with_meanings(page: str) -> str:
@@ -75,23 +99,23 @@ def with_meanings(page: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Templates with the filters of all pages."""
+    made = Environment(
         loader=PackageLoader("provenance.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for draw in (p_value_figure, power_figure):
-        environment.globals[draw.__name__] = lambda *given, draw=draw: Markup(draw(*given))  # noqa: S704 - likewise
-    environment.globals["tail_figure"] = lambda *values: Markup(tail_figure(*values))  # noqa: S704 - likewise
-    environment.filters |= {
+    made.filters |= {
         "edges": edges,
         "heat_cells": heat_cells,
+        "coded": _coded,
         "printable": printable,
         "printable_lines": lambda text: "\n".join(map(printable, text.split("\n"))),
         "score": _data,
+        "rounded": lambda value: _data(value, 3),
         "exactly": lambda value: _data(value, 9),  # decimals: those that decisions are made with
         "percent": lambda part, whole: f"{100 * part / whole:.1f} %" if whole else "-",
         "moment": _moment,
@@ -101,12 +125,18 @@ def _environment() -> Environment:
         "count": lambda number: f"{number:,}",
         "figure": lambda number: "-" if number is None else f"{number:.3g}",
     }
-    return environment
+    return made
 
 
 def printable(text: str) -> str:
     """The text with what has no glyph (control and direction marks, lone surrogates) shown as U+FFFD."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def _coded(text: str) -> Markup:
+    """A sentence whose commands stand between backticks."""
+    pieces = printable(text).split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(each) if n % 2 else each for n, each in enumerate(pieces))
 
 
 def _data(value: float | None, decimals: int = 6) -> Markup:

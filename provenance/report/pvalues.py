@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.report.drawing import PAGE_GRID, PAGE_MARK, PAGE_SERIES, PAGE_TEXT, dress, for_page, legend_above
+from provenance.report.drawing import (
+    PAGE_GRID,
+    PAGE_MARK,
+    PAGE_SERIES,
+    PAGE_TEXT,
+    dress,
+    for_page,
+    legend_above,
+    side_by_side,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +28,7 @@ if TYPE_CHECKING:
 _BINS = 20
 
 
-def p_value_figure(series: Sequence[Series], q: float) -> str:
+def p_value_figure(series: Sequence[Series], q: float, *, narrow: bool = False) -> str:
     """Two panels; without any effect, both follow the uniform law (dashed).
 
     Left: images in twenty bins. Right: claim by claim the share of images at or below each p, and the line p / q of
@@ -28,14 +37,15 @@ def p_value_figure(series: Sequence[Series], q: float) -> str:
     Args:
         series: P-values in (0, 1], one or more of each claim; at most three claims.
         q: Level of the false discovery rate.
+        narrow: Whether it is for a narrow screen.
     """
 
     def draw(figure: Figure) -> None:
-        left, right = figure.subplots(1, 2)
+        left, right = side_by_side(figure, 2)
         _histogram(left, np.concatenate([np.asarray(each.values) for each in series]))
         _shares(right, series, q)
 
-    return for_page(draw, "p-figure-title")
+    return for_page(draw, "p-figure-title", narrow=narrow, panels=2)
 
 
 def _histogram(axes: Axes, values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:

@@ -116,9 +116,11 @@ def draw_power(lines: Sequence[PowerLine], level: float, target: float) -> Drawi
     return for_print(lambda figure: _draw_power(figure, lines, level, target, _PRINTED), (_WIDTH, 4.2))
 
 
-def power_figure(lines: Sequence[PowerLine], level: float, target: float) -> str:
+def power_figure(lines: Sequence[PowerLine], level: float, target: float, *, narrow: bool = False) -> str:
     """The same for the page."""
-    return for_page(lambda figure: _draw_power(figure, lines, level, target, _PAGE), "power-figure-title")
+    return for_page(
+        lambda figure: _draw_power(figure, lines, level, target, _PAGE), "power-figure-title", narrow=narrow
+    )
 
 
 _PRINTED, _PAGE = ((_FOUND, _OUTRANKING, "#5b6670"), "black", GRID), (PAGE_SERIES, PAGE_MARK, PAGE_GRID)

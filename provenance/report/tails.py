@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 _LOWEST = 1e-5
 
 
-def tail_figure(series: Sequence[Series], curve: Sequence[tuple[float, float]], needed: float | None) -> str:
+def tail_figure(
+    series: Sequence[Series], curve: Sequence[tuple[float, float]], needed: float | None, *, narrow: bool = False
+) -> str:
     """Shares of images at or above each evidence, on a scale of powers of ten.
 
     Args:
         series: Evidence of each kind, one or more.
         curve: Evidence and p-value by the model, from where it speaks; empty: it is refused.
         needed: The least evidence that was called a copy by it; ``None``: none was.
+        narrow: Whether it is for a narrow screen.
     """
 
     def draw(figure: Figure) -> None:
@@ -42,9 +45,9 @@ def tail_figure(series: Sequence[Series], curve: Sequence[tuple[float, float]], 
         dress(
             axes,
             "evidence (no unit; 1: as 5 % of strangers among the real images)",
-            "share at or above",
+            "share of images at or above (no unit)",
             colour=PAGE_GRID,
         )
         legend_above(axes)
 
-    return for_page(draw, "tail-figure-title")
+    return for_page(draw, "tail-figure-title", narrow=narrow)

@@ -22,6 +22,7 @@ from provenance.detection import (
     threshold_of_scores,
 )
 from provenance.errors import UsageError
+from provenance.findings import Statements
 from provenance.index import direct_pairwise, needs_direct, pairwise
 from provenance.vocabulary import Label, Population, Role, RuleName, Subject
 
@@ -89,6 +90,13 @@ class MuAlphaSigmaRule(Rule):
         return Judgement(
             tuple(decisions), threshold.value, asdict(threshold), threshold, by_distance, notes=tuple(notes)
         )
+
+    @classmethod
+    def statements(cls, audit: AuditRecord) -> Statements:
+        """See ``Rule``: leads, and no more."""
+        found, total = audit.counts["used"], audit.counts["subjects"]
+        said = f"The published baseline labels {found:,} of {total:,} {audit.subject.value} images used."
+        return Statements(guessed=(f"{said} It has no error rate: these are leads to look at.",))
 
     @classmethod
     def threshold_words(cls, audit: AuditRecord) -> str:

@@ -37,7 +37,7 @@ def test_bins_hold_what_stands_in_them() -> None:
 
 
 def test_the_drawing_is_one_element_without_colours_of_its_own() -> None:
-    svg = histogram([Series("S_u", "used", (0.1, 0.7)), Series("S_n", "not used", (0.3,))], 0.6, 0.4).svg
+    svg = histogram([Series("S_u", "used", (0.1, 0.7)), Series("S_n", "not used", (0.3,))], 0.6, 0.4).draw()
     ET.fromstring(svg)
     assert not re.search(r"#[0-9a-f]{6}", svg)
     assert "://" not in svg
@@ -48,7 +48,7 @@ def test_the_drawing_is_one_element_without_colours_of_its_own() -> None:
 
 def test_the_drawing_is_the_same_every_time() -> None:
     series = [Series("S_u", "used", tuple(np.linspace(0.2, 0.9, 50)))]
-    assert histogram(series, 0.6, 0.4).svg == histogram(series, 0.6, 0.4).svg
+    assert histogram(series, 0.6, 0.4).draw() == histogram(series, 0.6, 0.4).draw()
 
 
 @pytest.mark.parametrize("values", [(), (0.5,), (0.5, 0.5, 0.5), (1.0, 1.0 - 1e-12)])

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from provenance.detection import ReleasePower
+from provenance.detection import ReleasePower, roc_points
 from provenance.findings import CalibratedFindings
-from provenance.report import RulePart, Series
-from provenance.vocabulary import Label, Role
+from provenance.report import Curve, RulePart, Series
+from provenance.vocabulary import Label, Role, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +32,7 @@ class CalibratedPart:
         names: Of these, by image_key, where they have not been erased.
         sensitivity: What was last measured of what the audit would have seen; ``None`` where it never was.
         power: Of the release test, likewise.
+        roc: Of images claimed used against those known not used; ``None`` where their scores are not on record.
     """
 
     found: CalibratedFindings
@@ -40,6 +41,7 @@ class CalibratedPart:
     names: Mapping[str, str]
     sensitivity: Mapping[str, Any] | None
     power: ReleasePower | None
+    roc: Curve | None = None
 
 
 def drawn(workspace: Installation, audit: AuditRecord, verdicts: Sequence[StoredVerdict]) -> RulePart:
@@ -56,12 +58,35 @@ def drawn(workspace: Installation, audit: AuditRecord, verdicts: Sequence[Stored
     dataset_ids = [row.dataset_id for row in workspace.catalog.audit_datasets(audit.audit_id)]
     measured = [each.result for each in workspace.catalog.sensitivities(audit.audit_id)]
     latest: Mapping[str, Any] = measured[-1] if measured else {}
+    found = audit.findings.own_as(CalibratedFindings)
+    never_used = _never_used(workspace, audit)
     own = CalibratedPart(
-        audit.findings.own_as(CalibratedFindings),
+        found,
         tuple(series for series in p_values if series.values),
         established,
         workspace.catalog.names_of(dataset_ids, [v.image_key for v in established]),
         latest or None,
         ReleasePower.from_json(latest["power"]) if latest.get("power") else None,
+        _roc(found, verdicts, never_used),
     )
-    return RulePart(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"), own)
+    series = Series(f"score {found.calibration.score}", "of real images known not used", never_used)
+    template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
+    return RulePart(template, own, (series,) if never_used else ())
+
+
+def _never_used(workspace: Installation, audit: AuditRecord) -> tuple[float, ...]:
+    if audit.subject is not Subject.REAL:
+        return ()
+    return tuple(each.score for each in workspace.catalog.calibration_scores(audit.audit_id))
+
+
+def _roc(found: CalibratedFindings, verdicts: Sequence[StoredVerdict], never_used: tuple[float, ...]) -> Curve | None:
+    used = [v.score for v in verdicts if v.subject_role is Role.USED and v.score is not None]
+    if not used or not never_used:
+        return None
+    points = roc_points([True] * len(used) + [False] * len(never_used), [*used, *never_used])
+    label = f"used (n = {len(used):,}) against not used (n = {len(never_used):,})"
+    if (test := found.release_test) is not None and test.auc.value is not None:
+        interval = "" if test.auc.low is None else f" [{test.auc.low:.3f}, {test.auc.high:.3f}]"
+        label += f"\nAUC {test.auc.value:.3f}{interval}"
+    return Curve(label, points.fpr, points.tpr)

@@ -26,7 +26,7 @@ from provenance.audit.scoring import score_reals
 from provenance.detection import SIMILARITY_TOLERANCE, Decision, calibrate_generated
 from provenance.detection.checks import group_codes
 from provenance.errors import UsageError
-from provenance.findings import CalibratedFindings, ReferenceRelease
+from provenance.findings import CalibratedFindings, ReferenceRelease, Weakness
 from provenance.pace import throttled
 from provenance.records import CalibrationScore
 from provenance.vocabulary import Label, Outcome, Role, Subject, digest_of_json
@@ -170,7 +170,7 @@ def _judgement(
     if (other := frozen.reference) is not None:
         basis["reference_release"] = other.digest
         reference = ReferenceRelease(other.dataset.name, other.dataset.dataset_id, other.digest, len(other.members))
-    notes = [figures.reason, *figures.warnings, *shift.warnings, figures.guarantee]
+    notes = [*map(Weakness, (*figures.warnings, *shift.warnings)), figures.reason, figures.guarantee]
     if figures.control and conclusion.outcome is Outcome.INCONCLUSIVE:
         notes.append(
             "--subject real asks which real images were used: a question that fewer calibration images can answer."

@@ -16,15 +16,18 @@ from provenance.audit.nearest import rounded_neighbors
 from provenance.detection import NearestLists, ReleaseTest, Resampling, data_copying, judge_release
 from provenance.detection.checks import group_codes
 from provenance.detection.release.membership_test import NO_SENSITIVITY
-from provenance.findings import DataCopying, NotComputed
-from provenance.vocabulary import Label, Outcome
+from provenance.findings import DataCopying, NotComputed, Statements
+from provenance.vocabulary import Label, Outcome, Subject
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from provenance.arrays import Flags, Int64s
     from provenance.audit.rules.calibrated.families import Families
     from provenance.audit.rules.calibrated.parameters import CalibratedParameters
     from provenance.audit.scoring import ScoredReals, ScoringInputs
     from provenance.detection import ControlledVerdicts
+    from provenance.findings import CalibratedFindings
 
 NEAREST_REALS = 50
 """Places of the lists over which labels are permuted: none of them holds a member once in 2^50 permutations."""
@@ -116,3 +119,34 @@ def conclude_by_established(verdicts: Families | ControlledVerdicts, subjects: s
     if set(verdicts.labels) <= {Label.INCONCLUSIVE}:
         return Conclusion(Outcome.INCONCLUSIVE, verdicts.reason)
     return Conclusion(Outcome.LEAK_NOT_ESTABLISHED, f"{verdicts.reason} {NO_SENSITIVITY}")
+
+
+def stated(found: CalibratedFindings, counts: Mapping[str, int], subject: Subject) -> Statements:
+    """What is known of the use of images, and what could not be told."""
+    what, was = ("real images", "used") if subject is Subject.REAL else ("generated images", "copied from used ones")
+    known, test = [], found.release_test
+    if test is not None and test.auc.value is not None and test.outcome is Outcome.LEAK_ESTABLISHED:
+        known.append(
+            "Images claimed used score higher than images known not used, more than chance allows (AUC "
+            f"{test.auc.value:.2f}, where 0.5 is chance; p = {test.permutation.p_value:.2g}), if the two sets are "
+            "alike but for their use."
+        )
+    if established := counts["established"]:
+        known.append(
+            f"{established:,} of {counts['subjects']:,} {what} {'was' if established == 1 else 'were'} {was}, at a "
+            f"false discovery rate of {found.calibration.q:g}: on average at most that share of them is wrong."
+        )
+    unknown = []
+    if test is not None and test.outcome is not Outcome.LEAK_ESTABLISHED:
+        unknown.append("Whether the used images as a whole give the release away: the release test does not show it.")
+    if counts["not_established"]:
+        unknown.append(
+            f"{counts['not_established']:,} {what} are not established. That is not \u201cnot used\u201d: it could not "
+            "be shown."
+        )
+    if counts["inconclusive"]:
+        unknown.append(
+            f"{counts['inconclusive']:,} {what} are inconclusive: with {counts['calibration_groups']:,} calibration "
+            "groups the audit could not have told."
+        )
+    return Statements(tuple(known), (), tuple(unknown))

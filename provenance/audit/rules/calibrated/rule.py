@@ -9,6 +9,7 @@ from provenance.audit.inputs import CANDIDATES
 from provenance.audit.resolution import embed_missing
 from provenance.audit.rule import Rule
 from provenance.audit.rules.calibrated.judging import LABELS, judge_generated, judge_real
+from provenance.audit.rules.calibrated.outcome import stated
 from provenance.audit.rules.calibrated.parameters import CalibratedParameters
 from provenance.audit.rules.calibrated.plants import plants_as_generated, plants_beside_real
 from provenance.audit.scoring import (
@@ -20,7 +21,7 @@ from provenance.audit.scoring import (
 )
 from provenance.detection.scores.membership import REFERENCED
 from provenance.errors import SpaceMismatchError, UsageError
-from provenance.findings import CalibratedFindings
+from provenance.findings import CalibratedFindings, Statements
 from provenance.spaces import lacking_in
 from provenance.vocabulary import Label, Role, RuleName, Subject
 
@@ -145,6 +146,12 @@ class CalibratedRule(CalibratedParameters, Rule):
         """See ``Rule``."""
         score = audit.findings.own_as(CalibratedFindings).calibration.score
         return score if score is not None and is_local_score(score) else None
+
+    @classmethod
+    def statements(cls, audit: AuditRecord) -> Statements:
+        """See ``Rule``."""
+        found = audit.findings.own_as(CalibratedFindings)
+        return stated(found, audit.counts, audit.subject)
 
     @classmethod
     def report_part(cls, workspace: Installation, audit: AuditRecord, verdicts: Sequence[StoredVerdict]) -> RulePart:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from provenance.findings import Statements, Weakness
 from provenance.vocabulary import Established, Label, Outcome
 
 if TYPE_CHECKING:
@@ -68,6 +69,30 @@ def _unclear(found: CopiesFindings, unclear: int, total: int) -> str:
     )
 
 
+def stated(found: CopiesFindings, counts: Mapping[str, int]) -> Statements:
+    """What is known of copies, what rests on a model, and what could not be told."""
+    how = {by: found.established.get(by.value, 0) for by in Established}
+    rate = f"(at a false discovery rate of {found.q:g})."
+    known = (
+        _is(how[Established.IDENTITY], "the same file, or the same pixels, as a real one: a fact."),
+        _is(how[Established.CONFORMAL], f"a copy, whole or in part: it agrees more than never-used images do {rate}"),
+    )
+    guessed = (
+        _is(how[Established.TAIL], "a copy, whole or in part, by a model of the highest agreement there is."),
+        _is(how[Established.VERIFICATION], "a copy: it agrees more than strangers do; no never-used image calibrates."),
+    )
+    unseen, unclear = counts.get("no_copy_seen", 0), counts.get("inconclusive", 0)
+    unknown = (
+        unseen and f"In {unseen:,} generated images no copy is seen. That is not \u201cno copy\u201d.",
+        unclear and f"{unclear:,} more stand out, and can't be told with so few calibration images: look at them.",
+    )
+    return Statements(*(tuple(each for each in said if each) for said in (known, guessed, unknown)))
+
+
+def _is(count: int, what: str) -> str:
+    return f"{count:,} generated {'image is' if count == 1 else 'images are each'} {what}" if count else ""
+
+
 def guarantee(whole: CopyCalibration | None) -> str:
     """What statements beyond identity are worth."""
     if whole is None:
@@ -89,10 +114,8 @@ def _notes(found: CopiesFindings, unclear: int) -> list[str]:
         are = "1 copy is" if found.of_not_used == 1 else f"{found.of_not_used:,} copies are"
         notes.append(f"{are} of an image that is claimed not to have been used: the claim is contradicted.")
     if found.ambiguous:
-        notes.append(
-            f"{found.ambiguous:,} copies have nearly as much evidence for an image of another group: either may be the "
-            "source."
-        )
+        nearly = "copies have nearly as much evidence for an image of another group: either may be the source."
+        notes.append(Weakness(f"{found.ambiguous:,} {nearly}"))
     for name, each in (("copies", found.whole), ("part copies", found.part)):
         if each is not None:
             notes += _calibration_notes(name, each)
@@ -102,7 +125,7 @@ def _notes(found: CopiesFindings, unclear: int) -> list[str]:
 
 
 def _calibration_notes(name: str, found: CopyCalibration) -> list[str]:
-    notes = []
+    notes: list[str] = []
     if twins := found.twins_known + found.twins_by_score:
         kind = "never-used images" if found.never_used else "real images"
         notes.append(
@@ -110,5 +133,6 @@ def _calibration_notes(name: str, found: CopyCalibration) -> list[str]:
             f"({found.twins_known:,} known, {found.twins_by_score:,} by their agreement)."
         )
     if found.tail.refused:
-        notes.append(f"Of {name}, no model speaks beyond {found.groups:,} calibration groups: {found.tail.refused}")
+        said = f"Of {name}, no model speaks beyond {found.groups:,} calibration groups: {found.tail.refused}"
+        notes.append(Weakness(said))
     return notes

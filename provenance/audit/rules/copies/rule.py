@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 from provenance.audit.rule import Rule
 from provenance.audit.rules.copies.gallery import Gallery, make_pixels, space_of
 from provenance.audit.rules.copies.judging import LABELS, judge_copies
+from provenance.audit.rules.copies.outcome import stated
 from provenance.audit.rules.copies.parameters import CopiesParameters
 from provenance.audit.rules.copies.plants import plants_as_copies
 from provenance.errors import UsageError
-from provenance.findings import CopiesFindings
+from provenance.findings import CopiesFindings, Statements
 from provenance.vocabulary import Established, Label, RuleName, Space, Subject
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ class CopiesRule(CopiesParameters, Rule):
     def judge_plants(self, bench: PlantBench, plants: PlantVectors) -> JudgedCopies:
         """See ``Rule``."""
         return plants_as_copies(bench, self, plants)
+
+    @classmethod
+    def statements(cls, audit: AuditRecord) -> Statements:
+        """See ``Rule``."""
+        return stated(audit.findings.own_as(CopiesFindings), audit.counts)
 
     @classmethod
     def report_part(cls, workspace: Installation, audit: AuditRecord, verdicts: Sequence[StoredVerdict]) -> RulePart:
