@@ -141,7 +141,7 @@ def run_demo(
         found = _against_truth(workspace, audit, made)
         words = workspace.outcome_of(audit.audit.audit_id)
         on_step("writing the report")
-        page = workspace.report(found.answers[Answer.COPIES], folder / REPORT_FILE, overwrite=True)
+        page = workspace.report(audit, folder / REPORT_FILE, overwrite=True)
     seconds = time.monotonic() - started
     return DemoReport(folder, root, chosen, tuple(ingests), made.counts, audit, words, found, page, seconds)
 

@@ -85,6 +85,8 @@ def test_public_workspace_is_the_workspace_and_has_the_verbs() -> None:
         "audits",
         "backup",
         "changes",
+        "copy_rows",
+        "declare",
         "duplicates",
         "embed",
         "embeddings",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SEARCH = {
-    "version": 2,
+    "version": 3,
     "edge": EDGE,
     "candidates": search.CANDIDATES,
     "wholes": search.WHOLES,
@@ -21,6 +21,9 @@ SEARCH = {
     "agrees": pieces.AGREES,
     "twin_deviations": calibration.TWIN_DEVIATIONS,
     "tail_groups": tail.FEWEST_GROUPS,
+    "tail_share": tail.SHARE,
+    "tail_heavier": tail.HEAVIER,
+    "lacking": evidence.LACKING,
     "filters_from": evidence.LEAST_IMPOSTORS,
     "wholly": round(judging.WHOLLY, 6),
 }
