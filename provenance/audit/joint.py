@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provenance.findings import JointFindings
-from provenance.vocabulary import Answer, Label, Outcome, Subject, digest_of_json
+from provenance.vocabulary import Answer, Label, Outcome, Role, Subject, digest_of_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,8 +64,10 @@ def joint_outcome(answers: Mapping[Answer, AuditRecord]) -> Outcome | None:
 
 
 def joint_reason(answers: Mapping[Answer, AuditRecord], missing: Mapping[Answer, str]) -> str:
-    """What was found, answer by answer, and what was too weak to be seen."""
-    said = [SAY[answer](record) for answer, record in answers.items() if answer in SAY]
+    """What was found, the answer that decides first, and what was too weak to be seen."""
+    strongest = joint_outcome(answers)
+    first = sorted(answers.items(), key=lambda each: each[1].findings.outcome is not strongest)  # others in their order
+    said = [SAY[answer](record) for answer, record in first if answer in SAY]
     said += [f"{answer.value} is not answered: {why}" for answer, why in missing.items()]
     sentences = [each[:1].upper() + each[1:].rstrip(".") + "." for each in said]
     return " ".join([*sentences, NOT_MEASURED])
@@ -85,14 +87,24 @@ def _copies(record: AuditRecord) -> str:
 
 
 def _membership(record: AuditRecord) -> str:
-    found, counts = record.findings.calibrated, record.counts
-    established, total = counts.get("established", 0), counts["subjects"]
-    said = f"{established:,} of {total:,} real images are established as used"
-    test = None if found is None else found.release_test
+    found = record.findings.calibrated
+    assert found is not None, "membership is answered by the rule calibrated"
+    families = found.calibration.families or {}
+    by_claim = [f"{each.established:,} of those {_CLAIMS[role]}" for role, each in families.items()]
+    said = f"established as used: {', '.join(by_claim)}"
+    test = found.release_test
     if test is None or test.auc.value is None:
-        return said
+        return f"{_TOLD[record.findings.outcome]}; {said}"
     interval = "" if test.auc.low is None else f" [{test.auc.low:.2f}, {test.auc.high:.2f}]"
-    return f"used images are told from not-used ones with AUC {test.auc.value:.2f}{interval} (0.5 is chance); {said}"
+    return f"{_TOLD[test.outcome]} (AUC {test.auc.value:.2f}{interval}, 0.5 is chance); {said}"
+
+
+_CLAIMS: Mapping[str, str] = {Role.USED: "claimed used", Role.AGAINST: "of unknown use"}
+_TOLD: Mapping[Outcome | None, str] = {
+    Outcome.LEAK_ESTABLISHED: "used images are told from not-used ones",
+    Outcome.LEAK_NOT_ESTABLISHED: "used images are not told from not-used ones",
+    Outcome.INCONCLUSIVE: "whether used images are told from not-used ones is inconclusive",
+}
 
 
 SAY = {Answer.COPIES: _copies, Answer.MEMBERSHIP: _membership}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from provenance.installation import Installation
     from provenance.vocabulary import Role
 
-_HINT = "`provenance fit -o policy.json` writes one"
+_HINT = "`provenance audit RELEASE --declare policy.json` writes one, and so does `provenance fit -o policy.json`"
 
 ANSWERS = {
     Answer.COPIES: (RuleName.COPIES, Subject.GENERATED),
@@ -145,7 +145,10 @@ def policy_from_json(rule: Any, parameters: Any) -> Policy:
         raise UsageError(f"a parameter of the policy is not what it should be: {error}") from error
     stated = policy.parameters
     if wrong := sorted(name for name in parameters | stated if parameters.get(name) != stated.get(name)):
-        raise UsageError(f"this version judges by other parameters: {', '.join(wrong)}")
+        raise UsageError(
+            f"this version judges by other parameters: {', '.join(wrong)}",
+            hint="the policy is of another version of this program: judge by that version, or declare one anew",
+        )
     return policy
 
 

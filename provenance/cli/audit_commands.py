@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
+from provenance.cli.interrupt import end
 from provenance.cli.output import (
     answer,
     explaining,
@@ -183,7 +184,10 @@ def audit(
     with open_workspace() as workspace, explaining(wanted=explain and not json):
         if compare is not None:
             compare = workspace.catalog.audit(compare).audit_id
-        report = workspace.audit(release, **asked)
+        try:
+            report = workspace.audit(release, **asked)
+        except KeyboardInterrupt:
+            end("nothing is recorded; vectors that were made are kept for the next audit")
         more: dict[str, Any] = {}
         if compare is not None:
             more |= {"compared_with": compare, "changes": workspace.find_changes(compare, report)}

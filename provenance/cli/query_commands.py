@@ -94,8 +94,13 @@ def _print_answers(image: Image, found: RecordedAudit) -> None:
     outcome = f": {found.audit.findings.outcome.replace('_', ' ')}" if found.audit.findings.outcome else ""
     print_facts(told, title=f"audit {found.audit.audit_id[:8]} of {found.release_name}{outcome}")
     for each in image.answers:
-        _print_agreeing("what it shows again", [(one.rank, one) for one in each.sources])
-        _print_agreeing("what shows it again", list(enumerate(each.copies[:_COPIES], start=1)))
+        _print_agreeing(
+            "what it agrees with, the best first; where nothing is established, that is no finding",
+            [(one.rank, one) for one in each.sources],
+        )
+        _print_agreeing(
+            "generated images that agree with it; likewise", list(enumerate(each.copies[:_COPIES], start=1))
+        )
     where = {"this image": image.places}
     where |= {f"source {one.rank}": one.places for each in image.answers for one in each.sources}
     where |= {f"copy {n}": one.places for each in image.answers for n, one in enumerate(each.copies[:_COPIES], 1)}

@@ -55,7 +55,9 @@ def drawn(workspace: Installation, audit: AuditRecord, verdicts: Sequence[Stored
         # images of unknown use first: of the claimed ones it is said already that they were used
         key=lambda v: (v.subject_role is Role.USED, v.q_value, v.p_value, -(v.score or 0), v.image_id or v.image_key),
     )[:MAX_ESTABLISHED]
-    dataset_ids = [row.dataset_id for row in workspace.catalog.audit_datasets(audit.audit_id)]
+    roles = {each.subject_role for each in verdicts}  # the same file may have another name in the release
+    played = workspace.catalog.audit_datasets(audit.audit_id)
+    dataset_ids = [row.dataset_id for row in played if row.role in roles]
     measured = [each.result for each in workspace.catalog.sensitivities(audit.audit_id)]
     latest: Mapping[str, Any] = measured[-1] if measured else {}
     found = audit.findings.own_as(CalibratedFindings)

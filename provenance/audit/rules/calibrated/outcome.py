@@ -17,7 +17,7 @@ from provenance.detection import NearestLists, ReleaseTest, Resampling, data_cop
 from provenance.detection.checks import group_codes
 from provenance.detection.release.membership_test import NO_SENSITIVITY
 from provenance.findings import DataCopying, NotComputed, Statements
-from provenance.vocabulary import Label, Outcome, Subject
+from provenance.vocabulary import Label, Outcome, Role, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,6 +121,11 @@ def conclude_by_established(verdicts: Families | ControlledVerdicts, subjects: s
     return Conclusion(Outcome.LEAK_NOT_ESTABLISHED, f"{verdicts.reason} {NO_SENSITIVITY}")
 
 
+def _of_claims(found: CalibratedFindings) -> str:
+    unknown = (found.calibration.families or {}).get(Role.AGAINST)
+    return "" if unknown is None else f" ({unknown.established:,} of them of unknown use, the others claimed used)"
+
+
 def stated(found: CalibratedFindings, counts: Mapping[str, int], subject: Subject) -> Statements:
     """What is known of the use of images, and what could not be told."""
     what, was = ("real images", "used") if subject is Subject.REAL else ("generated images", "copied from used ones")
@@ -133,8 +138,9 @@ def stated(found: CalibratedFindings, counts: Mapping[str, int], subject: Subjec
         )
     if established := counts["established"]:
         known.append(
-            f"{established:,} of {counts['subjects']:,} {what} {'was' if established == 1 else 'were'} {was}, at a "
-            f"false discovery rate of {found.calibration.q:g}: on average at most that share of them is wrong."
+            f"{established:,} of {counts['subjects']:,} {what} {'was' if established == 1 else 'were'} {was}"
+            f"{_of_claims(found)}, at a false discovery rate of {found.calibration.q:g}: on average at most that share "
+            "of them is wrong."
         )
     unknown = []
     if test is not None and test.outcome is not Outcome.LEAK_ESTABLISHED:

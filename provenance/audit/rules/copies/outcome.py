@@ -109,7 +109,15 @@ def guarantee(whole: CopyCalibration | None) -> str:
 
 
 def _notes(found: CopiesFindings, unclear: int) -> list[str]:
-    notes = [] if not unclear else [f"{unclear:,} more stand out of all calibration and can't be told: look at them."]
+    notes: list[str] = []
+    if unclear:
+        stand_out = found.whole is not None and found.whole.groups
+        notes.append(
+            f"{unclear:,} more stand out of all calibration and can't be told: look at them (all are listed by "
+            "`provenance export AUDIT --answer copies`)."
+            if stand_out
+            else f"Of {unclear:,} more nothing can be told beyond identity: there is nothing that calibrates."
+        )
     if found.of_not_used:
         are = "1 copy is" if found.of_not_used == 1 else f"{found.of_not_used:,} copies are"
         notes.append(f"{are} of an image that is claimed not to have been used: the claim is contradicted.")
