@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+os.environ.pop("COLUMNS", None)  # where tests run side by side something sets it; lines are as wide as for pipes
+
 POSTGRES_VARIABLE = "PROVENANCE_TEST_POSTGRES_URL"
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
