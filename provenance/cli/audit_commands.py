@@ -64,13 +64,11 @@ def audit(
     not_used: NotUsedOption = None,
     against: AgainstOption = None,
     subject: Annotated[
-        Subject | None, typer.Option("--subject", help="Which images are judged.", show_default="generated")
+        Subject | None, typer.Option("--subject", help="What is judged.", show_default="release: every answer")
     ] = None,
     rule: Annotated[
         RuleName | None,
-        typer.Option(
-            "--rule", help="The decision rule.", show_default="calibrated with a not-used set, else mu-alpha-sigma"
-        ),
+        typer.Option("--rule", help="Judge by this rule alone.", show_default="every answer that the sets allow"),
     ] = None,
     score: Annotated[
         str | None,
@@ -83,7 +81,7 @@ def audit(
     ] = None,
     fdr: Annotated[
         float | None,
-        typer.Option("--fdr", help="Share of false discoveries allowed (calibrated).", show_default="0.05"),
+        typer.Option("--fdr", help="Share of false discoveries allowed (copies, membership).", show_default="0.05"),
     ] = None,
     reference_release: Annotated[
         str | None,
@@ -135,6 +133,8 @@ def audit(
 ) -> None:
     """Judge a release against real sets.
 
+    Every answer that the sets allow: copies, membership, and the published baseline.
+
     Every verdict is recorded with its evidence. --fail-on ends with exit code 10 where a leak is established (leak) or
     an image is a copy or holds a part of one (copy), and with 11 where the audit can't tell (inconclusive); everything
     is printed and recorded first.
@@ -142,8 +142,8 @@ def audit(
     Without --used, --not-used and --against every set takes part by its own membership. --match-resolution embeds
     what is missing at the release's resolution from the recorded sources.
 
-    With images known not used the rule is `calibrated`: p-values against them, error control, and an outcome for the
-    release. The published baseline stays one flag away: --rule mu-alpha-sigma.
+    Copies need any real set; membership needs images known not used beside others. What the sets lack is said, and
+    --only restricts. --subject generated|real, --rule and --policy judge by one rule alone.
 
     \b
     Example:
@@ -194,7 +194,7 @@ def audit(
         if not json:
             print_audit(workspace, report, rows)
             warn(*report.notes)
-            message(f"next: provenance export {report.audit.audit_id[:8]} --format csv -o verdicts.csv")
+            message(_next(report))
             if compare is not None:
                 _print_changes(compare, more["changes"])
         if sensitivity:
@@ -206,6 +206,11 @@ def audit(
     if json:
         print_json(NewAudit.of_record(report, **more))
     _fail(report.audit, fail_on or ())
+
+
+def _next(report: AuditReport) -> str:
+    which = f" --answer {next(iter(report.answers))}" if report.answers else ""
+    return f"next: provenance export {report.audit.audit_id[:8]}{which} --format csv -o verdicts.csv"
 
 
 def _declare(release: str, file: Path, asked: dict[str, Any], *, json: bool) -> None:
@@ -381,13 +386,13 @@ def _figure(value: float | None) -> str | None:
 def _print_changes(before: str, changes: list[Change]) -> None:
     message(f"{len(changes)} verdicts differ from audit {before[:8]}")
     if changes:
-        print_table(
-            ("subject", "change", "label before", "label after", "score before", "score after"),
-            [
-                (short(c.image_id), c.change, c.label_before, c.label_after, c.score_before, c.score_after)
-                for c in changes
-            ],
-        )
+        columns = ("subject", "change", "label before", "label after", "score before", "score after")
+        rows = [
+            (short(c.image_id), c.change, c.label_before, c.label_after, c.score_before, c.score_after, c.answer)
+            for c in changes
+        ]
+        width = len(columns) + any(c.answer for c in changes)
+        print_table((*columns, "answer")[:width], [row[:width] for row in rows])
 
 
 @audits_app.command("list")
