@@ -546,6 +546,7 @@ class CopiesFindings(JsonValue):
     Attributes:
         q: Level of the false discovery rate of copies, and of part copies.
         established: Images by how they are known to be copies, or part copies.
+        featureless: Generated images that show nothing and are the same as a real one that shows nothing: no copies.
         of_not_used: Copies whose source is claimed not to have been used.
         ambiguous: Copies whose best source of another group agrees nearly as well.
         whole: How wholes were calibrated; ``None``: by nothing.
@@ -557,6 +558,7 @@ class CopiesFindings(JsonValue):
 
     q: float
     established: Mapping[str, int] = field(default_factory=dict)
+    featureless: int = 0
     of_not_used: int = 0
     ambiguous: int = 0
     whole: CopyCalibration | None = None

@@ -195,6 +195,36 @@ def test_never_used_images_passed_off_as_generated_are_no_copies(tmp_path: Path,
     assert any("the claim is contradicted" in note for note in document["notes"])
 
 
+@pytest.fixture(scope="module")
+def empty(layout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release with black frames and a nearly black one with noise, all of them among the used ones, and one copy."""
+    root = tmp_path_factory.mktemp("empty")
+    shutil.copytree(layout / "used", root / "used")
+    save(root / "release", slices(STRANGERS, seed=3), "stranger")
+    (root / "release" / "copy.png").write_bytes((root / "used" / "u000.png").read_bytes())
+    black, dark = np.zeros((EDGE, EDGE)), np.random.default_rng(8).integers(0, 12, (EDGE, EDGE))
+    for folder, compressed in (("used", 9), ("release", 1)):
+        frames = {"black": black, "again": black, "dark": dark}
+        for name, frame in frames.items():
+            how = compressed if name == "again" else 9
+            Image.fromarray(frame.astype(np.uint8)).save(root / folder / f"{name}.png", compress_level=how)
+    workspace = made(root, layout, "fresh")
+    for folder in ("used", "release"):
+        run(workspace, "ingest", str(root / folder), *SETS[folder], "--backbone", WHOLE)
+    return workspace
+
+
+@pytest.mark.parametrize("sets", [("--used", "used", "--not-used", "fresh"), ("--used", "used")])
+def test_an_image_that_shows_nothing_is_nobodys_copy(empty: Path, sets: tuple[str, ...]) -> None:
+    """Neither by bytes nor by pixels nor by its noise; a real copy beside it is found all the same."""
+    document = answer(empty, "audit", "rel", "--rule", "copies", *sets)
+    found, _ = judged(empty, document["audit_id"])
+    assert found["copy"][0].label is Label.COPY
+    assert {found[name][0].label for name in ("black", "again", "dark")} <= {Label.NO_COPY_SEEN, Label.INCONCLUSIVE}
+    assert document["counts"]["copy"] == 1
+    assert any("3 generated images show nothing (black frames, say)" in note for note in document["notes"])
+
+
 def test_the_same_digest_again_whatever_threads_engine_and_order(
     tmp_path: Path, workspace: Path, layout: Path, audited: dict[str, Any]
 ) -> None:

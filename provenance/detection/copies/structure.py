@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 COARSE_EDGE = 32
 REFERENCE_EDGE = 64
 CONTRAST_SIGMA, CONTRAST_FLOOR, COARSE_SIGMA = 4.0, 0.15, 1.2
+NOTHING_LEVELS, NOTHING_SHARE = 16.0, 0.99
 
 
 def checked_images(images: Images, name: str, edge: int | None = None) -> Images:
@@ -44,6 +45,20 @@ def checked_images(images: Images, name: str, edge: int | None = None) -> Images
     if not np.isfinite(array).all():
         raise UsageError(f"{name} hold a value that is not finite")
     return array
+
+
+def featureless(images: Images) -> NDArray[np.bool_]:
+    """Which images show nothing, such as a black frame: 99 % of the pixels differ by less than 16 grey levels."""
+    levels = images.reshape(len(images), -1)
+    beyond = round(levels.shape[1] * (1 - NOTHING_SHARE) / 2)
+    ordered = np.partition(levels, (beyond, levels.shape[1] - 1 - beyond), axis=1)
+    found: NDArray[np.bool_] = ordered[:, -1 - beyond] - ordered[:, beyond] < NOTHING_LEVELS
+    return found
+
+
+def flattened(images: Images) -> Images:
+    """The same, those that show nothing without their noise: it would agree where such an image is there twice."""
+    return np.where(featureless(images)[:, None, None], np.float32(0), images)
 
 
 def standardised(images: Images) -> Images:

@@ -19,6 +19,7 @@ from provenance.audit.resolution import embed_missing
 from provenance.audit.scoring import one_thread
 from provenance.detection.copies.retrieval import sources_of
 from provenance.detection.copies.search import rows_of_own_group, search
+from provenance.detection.copies.structure import flattened
 from provenance.embedding.grey import EDGE, grey_levels
 from provenance.errors import ConflictError
 from provenance.index import available_threads
@@ -107,11 +108,11 @@ class Gallery:
             return sources_of(self.images(self.candidates))
 
     def images(self, members: Sequence[Member]) -> Float32s:
-        """Grey levels, float32 (n, 64, 64)."""
+        """Grey levels, float32 (n, 64, 64); 0 throughout of an image that shows nothing."""
         there = self._members
         if missing := [member for member in members if member.image_id not in there]:
             raise ConflictError(f"{len(missing):,} images were forgotten while they were audited", hint="audit again")
-        return grey_levels(self._vectors.of([there[member.image_id] for member in members]), self.space)
+        return flattened(grey_levels(self._vectors.of([there[member.image_id] for member in members]), self.space))
 
     def of_subjects(self, subjects: Sequence[SubjectEvidence]) -> tuple[Found, ...]:
         """What is found of the judged images."""

@@ -22,6 +22,7 @@ from provenance.detection import Decision
 from provenance.detection.copies.found import Found
 from provenance.detection.copies.judging import CopyTest
 from provenance.detection.copies.judging import judge_copies as judged_by
+from provenance.detection.copies.structure import featureless
 from provenance.findings import CopiesFindings
 from provenance.records import CalibrationScore, CopySource
 from provenance.vocabulary import Box, Established, Label, Role, digest_of_json
@@ -51,13 +52,15 @@ class Judged:
     """Everything that an audit says of its subjects.
 
     Attributes:
-        same: Of each subject, the real images that it is.
+        same: Of each subject, the real images that it is; of one that shows nothing, none.
+        featureless: How many show nothing, and are the same as a real image that shows nothing either.
         verdicts: ``None`` without candidates: then identity is all that is told.
         known: The never-used images; ``None`` without any.
     """
 
     gallery: Gallery
     same: list[tuple[Identical, ...]]
+    featureless: int
     verdicts: CopyVerdicts | None
     known: Searched | None
 
@@ -95,12 +98,21 @@ def judge_copies(bench: Bench, rule: CopiesParameters, subjects: Sequence[Subjec
 
 def _judged(gallery: Gallery, rule: CopiesParameters, subjects: Sequence[SubjectEvidence]) -> Judged:
     if not gallery.candidates:
-        return Judged(gallery, identities(gallery, subjects, [NOTHING_FOUND] * len(subjects)), None, None)
+        return Judged(gallery, *_identities(gallery, subjects, [NOTHING_FOUND] * len(subjects)), None, None)
     gallery.bench.on_step(f"searching {len(subjects):,} images for copies of {len(gallery.candidates):,}")
     found = gallery.of_subjects(subjects)
-    same, known = identities(gallery, subjects, found), never_used(gallery)
+    (same, empty), known = _identities(gallery, subjects, found), never_used(gallery)
     verdicts = verdicts_of(gallery, rule, found, known, [bool(each) for each in same])
-    return Judged(gallery, same, verdicts, known)
+    return Judged(gallery, same, empty, verdicts, known)
+
+
+def _identities(
+    gallery: Gallery, subjects: Sequence[SubjectEvidence], found: Sequence[Found]
+) -> tuple[list[tuple[Identical, ...]], int]:
+    # A black frame that is the same as another one is nobody's copy.
+    empty = featureless(gallery.images([subject.member for subject in subjects]))
+    same = list(zip(identities(gallery, subjects, found), empty.tolist(), strict=True))
+    return [() if nothing else each for each, nothing in same], sum(nothing and bool(each) for each, nothing in same)
 
 
 def verdicts_of(
@@ -201,6 +213,7 @@ def _findings(judged: Judged, rule: CopiesParameters, rows: Sequence[Row]) -> Co
     return CopiesFindings(
         q=rule.q,
         established={how.value: by[how] for how in Established},
+        featureless=judged.featureless,
         of_not_used=sum(bool(row.same) and row.same[0].member.image_id in not_used for row in rows),
         ambiguous=sum(near and not row.same and bool(row.whole.by) for row, near in zip(rows, close, strict=False)),
         whole=whole,

@@ -118,6 +118,10 @@ def _notes(found: CopiesFindings, unclear: int) -> list[str]:
             if stand_out
             else f"Of {unclear:,} more nothing can be told beyond identity: there is nothing that calibrates."
         )
+    if found.featureless:
+        one = "1 generated image shows nothing (a black frame, say) and is the same as a real one that shows nothing"
+        many = f"{found.featureless:,} generated images show nothing (black frames, say) and are the same as real ones "
+        notes.append(f"{one if found.featureless == 1 else many + 'that show nothing'}: not counted as copies.")
     if found.of_not_used:
         are = "1 copy is" if found.of_not_used == 1 else f"{found.of_not_used:,} copies are"
         notes.append(f"{are} of an image that is claimed not to have been used: the claim is contradicted.")

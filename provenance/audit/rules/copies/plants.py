@@ -16,6 +16,7 @@ from provenance.audit.nearest import nearest_by_parts
 from provenance.audit.rules.copies.calibrating import never_used
 from provenance.audit.rules.copies.gallery import Gallery
 from provenance.audit.rules.copies.judging import verdicts_of
+from provenance.detection.copies.structure import flattened
 from provenance.embedding.grey import grey_levels
 from provenance.vocabulary import Label
 
@@ -45,7 +46,7 @@ def plants_as_copies(bench: PlantBench, rule: CopiesParameters, plants: PlantVec
 
 
 def _found(bench: PlantBench, gallery: Gallery, plants: PlantVectors) -> list[Found]:
-    images = grey_levels(plants.further[gallery.space.space_id], gallery.space)
+    images = flattened(grey_levels(plants.further[gallery.space.space_id], gallery.space))
     near = _nearest(bench, gallery, plants)
     found: list[Found] = []
     for start in range(0, len(images), BLOCK):
