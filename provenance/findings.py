@@ -477,6 +477,23 @@ class CalibratedFindings(JsonValue):
 
 
 @dataclass(frozen=True, slots=True)
+class SetsTest(JsonValue):
+    """How well images claimed used and images never used are told apart by what has not seen the release.
+
+    Attributes:
+        name: What they were told apart by: ``texture`` or ``pixels``.
+        auc: Of cross-fitted scores.
+        p_value: By permutation of labels over groups, learning again.
+        p_corrected: By Holm over all that was looked at.
+    """
+
+    name: str
+    auc: float
+    p_value: float
+    p_corrected: float
+
+
+@dataclass(frozen=True, slots=True)
 class FalseMatchRate(JsonValue):
     """How often real images of different groups have as much evidence for one another.
 

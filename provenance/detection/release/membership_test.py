@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from provenance.detection.checks import FlagsLike, Groups, Numbers
 
     Side = Literal["greater", "less"]
+    Relearnt = Callable[[Flags], Float64s]
 
 BATCH_NUMBERS = 2_000_000
 
@@ -107,9 +108,18 @@ def judge_release(
 
 
 def auc_test(
-    scores: Float64s, members: Flags, codes: Int64s, permutations: int = 9999, seed: int = 0
+    scores: Float64s,
+    members: Flags,
+    codes: Int64s,
+    permutations: int = 9999,
+    seed: int = 0,
+    *,
+    relearnt: Relearnt | None = None,
 ) -> PermutationTest:
-    """Permutation test by group of the AUC, as in ``judge_release``; groups (0 to groups - 1) are of one kind."""
+    """Permutation test by group of the AUC, as in ``judge_release``; groups (0 to groups - 1) are of one kind.
+
+    Scores that were learnt from the labels are learnt again from each assignment: ``relearnt`` gives them.
+    """
     from scipy.stats import rankdata
 
     if not members.any() or members.all():
@@ -121,14 +131,32 @@ def auc_test(
 
     def auc(chosen: Int64s) -> Float64s:
         n = sizes[chosen].sum(axis=-1)
-        auc_of: Float64s = (rank_sums[chosen].sum(axis=-1) - n * (n + 1) / 2) / (n * (len(scores) - n))
+        ranks = rank_sums[chosen].sum(axis=-1) if relearnt is None else _learnt_ranks(chosen)
+        auc_of: Float64s = (ranks - n * (n + 1) / 2) / (n * (len(scores) - n))
         return auc_of
 
-    return permutation_test_by_group(auc, members, codes, permutations, seed, "greater")
+    def _learnt_ranks(chosen: Int64s) -> Float64s:
+        assert relearnt is not None, "asked for only then"
+        of_group = np.zeros((*chosen.shape[:-1], len(sizes)), dtype=np.bool_)
+        np.put_along_axis(of_group, chosen, values=True, axis=-1)
+        labels = of_group.reshape(-1, len(sizes))[:, codes]
+        ranks: Float64s = (rankdata(relearnt(labels), axis=-1) * labels).sum(axis=-1)
+        return ranks.reshape(chosen.shape[:-1])
+
+    # an assignment is a row of images then, not of groups
+    images = 1 if relearnt is None else -(-len(scores) // len(sizes))
+    return permutation_test_by_group(auc, members, codes, permutations, seed, "greater", size=images * len(sizes))
 
 
 def permutation_test_by_group(
-    statistic: Callable[[Int64s], Float64s], members: Flags, codes: Int64s, permutations: int, seed: int, side: Side
+    statistic: Callable[[Int64s], Float64s],
+    members: Flags,
+    codes: Int64s,
+    permutations: int,
+    seed: int,
+    side: Side,
+    *,
+    size: int | None = None,
 ) -> PermutationTest:
     """Permute the label "member" over groups, by scipy's ``permutation_test``.
 
@@ -139,6 +167,7 @@ def permutation_test_by_group(
         permutations: Where there are more assignments, so many are drawn.
         seed: Of the draws.
         side: Which values speak against the null hypothesis: ``greater`` or ``less`` ones.
+        size: Numbers that one assignment takes; ``None``: one a group.
 
     Raises:
         UsageError: If ``permutations`` is below 1.
@@ -160,7 +189,7 @@ def permutation_test_by_group(
         permutation_type="independent",
         vectorized=True,
         n_resamples=permutations,
-        batch=max(1, BATCH_NUMBERS // len(of_group)),
+        batch=max(1, BATCH_NUMBERS // (size or len(of_group))),
         alternative=side,
         rng=np.random.default_rng(seed),
     )

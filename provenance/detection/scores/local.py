@@ -183,14 +183,19 @@ def kernel_of(similarity: Float64s, tau: float) -> Float64s:
 
 
 def residuals(real: Float32s, affinities: Float64s, codes: Int64s, matching: Matching) -> Float64s:
-    """Standardised leave-one-group-out residuals ``(n,)`` of the affinities f at one position.
+    """Standardised leave-one-group-out residuals ``(n,)`` of the affinities f at one position."""
+    return residuals_of_kernel(kernel(real, real, matching.tau), affinities, codes, matching.ridge)
+
+
+def residuals_of_kernel(gram: Float64s, affinities: Float64s, codes: Int64s, ridge: float) -> Float64s:
+    """As ``residuals``, from the kernel K of the reals, which is overwritten.
 
     With M lower triangular and H = M'M the inverse of K + ridge I, w = H f and B a group, the residuals of B without B
     are ``H_BB^-1 w_B`` and their covariance is ``H_BB^-1`` (block inversion); for a group of one, ``w / sqrt(h)``.
     """
     from scipy.linalg.lapack import dtrtri
 
-    root = np.asarray(dtrtri(cholesky_of(real, matching), lower=1, overwrite_c=1)[0], dtype=np.float64)
+    root = np.asarray(dtrtri(_cholesky(gram, ridge), lower=1, overwrite_c=1)[0], dtype=np.float64)
     weights = root.T @ (root @ affinities)
     out: Float64s = weights / np.sqrt(np.einsum("ij,ij->j", root, root))
     for rows in groups_of_many(codes):
@@ -201,14 +206,17 @@ def residuals(real: Float32s, affinities: Float64s, codes: Int64s, matching: Mat
 
 def cholesky_of(real: Float32s, matching: Matching) -> Float64s:
     """Lower triangular L with LL' = K + ridge I of the reals at one position; what is above it is not cleared."""
+    return _cholesky(kernel(real, real, matching.tau), matching.ridge)
+
+
+def _cholesky(gram: Float64s, ridge: float) -> Float64s:
     from scipy.linalg.lapack import dpotrf
 
-    gram = kernel(real, real, matching.tau)
-    gram.flat[:: len(gram) + 1] = 1.0 + matching.ridge
+    gram.flat[:: len(gram) + 1] = 1.0 + ridge
     factor, failed = dpotrf(gram.T, lower=1, overwrite_a=1)
     if failed:
         raise UsageError(
-            f"ridge {matching.ridge} is too small: the images are too alike to be told apart",
+            f"ridge {ridge} is too small: the images are too alike to be told apart",
             hint="give a larger ridge",
         )
     return np.asarray(factor, dtype=np.float64)

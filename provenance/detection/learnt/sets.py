@@ -1,0 +1,108 @@
+"""Do the used and the never-used images differ by themselves, whatever the release? Pure.
+
+A learner finds any difference between two sets of images, such as another scanner's noise. So the same learner is first
+given features that have not seen the release:
+
+    texture   mean, deviation, quantiles and gradient of the grey levels, and the energy of what a Gaussian blur takes
+              away, at several scales, all over and in the smoothest places (noise)
+    pixels    the first 32 principal components of the images, taken without labels
+
+For each family the AUC of its cross-fitted scores is tested by permuting labels over groups and learning again, Holm
+over the families. Where one is significant, a difference in membership scores may be that difference, and nothing
+follows from them. That none is shows nothing: a difference that neither family sees is not excluded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from provenance.detection.calibrated.shift import holm
+from provenance.detection.learnt.learner import Learner
+from provenance.detection.release.membership_test import auc_test
+from provenance.detection.scores.local import standardised
+from provenance.findings import SetsTest
+
+if TYPE_CHECKING:
+    from provenance.arrays import Float32s, Float64s, Int64s
+    from provenance.detection.checks import Groups
+
+LEVEL = 0.05
+PERMUTATIONS = 999
+COMPONENTS = 32
+CLIP = 3.0
+_SCALES = (0.5, 1.0, 2.0, 4.0)
+_QUANTILES = (1, 5, 25, 50, 75, 95, 99)
+_SMOOTHEST = 25
+
+
+def sets_tests(
+    pool: Float32s, members: Int64s, non_members: Int64s, groups: Groups | None, *, seed: int = 0
+) -> tuple[SetsTest, ...]:
+    """Every family's test, of images (n, 64, 64) with the rows of those known used and never used."""
+    families = {"texture": texture(pool), "pixels": _components(pool)}
+    found = {name: _tested(columns, members, non_members, groups, seed) for name, columns in families.items()}
+    corrected = holm([p for _, p in found.values()])
+    return tuple(
+        SetsTest(name, round(auc, 6), round(p, 6), round(step, 6))
+        for (name, (auc, p)), step in zip(found.items(), corrected, strict=True)
+    )
+
+
+def difference_of(tests: tuple[SetsTest, ...], level: float = LEVEL) -> str:
+    """What tells the sets apart by itself, in a sentence; empty: nothing that was looked at."""
+    words = {"texture": "brightness, contrast, sharpness or noise", "pixels": "what the images show"}
+    apart = [test for test in tests if test.p_corrected <= level]
+    if not apart:
+        return ""
+    what = " and by ".join(f"{words[test.name]} (AUC {test.auc:.2f}, p = {test.p_corrected:.2g})" for test in apart)
+    return (
+        f"The images claimed used and those never used differ by themselves, whatever the release: by {what}. Their "
+        "membership scores may differ for that reason alone."
+    )
+
+
+def texture(images: Float32s) -> Float64s:
+    """What of an image says how it was made rather than what it shows, standardised, (n, features)."""
+    from scipy.ndimage import gaussian_filter
+
+    wide = images.astype(np.float64)
+    flat = wide.reshape(len(wide), -1)
+    down, across = np.diff(wide, axis=1)[:, :, :-1], np.diff(wide, axis=2)[:, :-1]
+    gradient = np.hypot(down, across).reshape(len(wide), -1)
+    found = [flat.mean(axis=1), flat.std(axis=1), gradient.mean(axis=1), *np.percentile(flat, _QUANTILES, axis=1)]
+    laplacian = (
+        wide[:, 1:-1, 1:-1] * 4 - wide[:, :-2, 1:-1] - wide[:, 2:, 1:-1] - wide[:, 1:-1, :-2] - wide[:, 1:-1, 2:]
+    )
+    fine = np.abs(laplacian).reshape(len(wide), -1)
+    # logarithms: by how many times one scale is weaker than another tells blur and noise from anatomy
+    energies = [fine.mean(axis=1), np.percentile(fine, _SMOOTHEST, axis=1), np.median(fine, axis=1)]
+    before = wide
+    for scale in _SCALES:
+        after = gaussian_filter(wide, (0, scale, scale))
+        band = np.abs(before - after).reshape(len(wide), -1)
+        energies += [np.sqrt((band**2).mean(axis=1)), np.percentile(band, _SMOOTHEST, axis=1)]
+        before = after
+    return standardised(np.column_stack([*found, gradient.std(axis=1), *(np.log(each + 0.1) for each in energies)]))
+
+
+def _components(images: Float32s) -> Float64s:
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    flat -= flat.mean(axis=0)
+    # of the smaller of the two Gram matrices; which sign a component has teaches the same
+    values, vectors = np.linalg.eigh(flat @ flat.T)
+    kept = values > values[-1] * 1e-9
+    return standardised(vectors[:, kept][:, -COMPONENTS:])
+
+
+def _tested(
+    columns: Float64s, members: Int64s, non_members: Int64s, groups: Groups | None, seed: int
+) -> tuple[float, float]:
+    clipped = np.clip(columns, -CLIP, CLIP)
+    learner = Learner.of(clipped, np.zeros(len(clipped)), members, non_members, groups)
+    known = learner.known
+    codes = np.unique(learner.codes[known], return_inverse=True)[1].astype(np.int64)
+    relearnt = learner.relearnt(known)
+    test = auc_test(learner.scores[known], learner.used[known] > 0, codes, PERMUTATIONS, seed, relearnt=relearnt)
+    return (0.5 if test.value is None else test.value), test.p_value

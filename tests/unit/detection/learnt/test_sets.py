@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from provenance.detection.learnt.sets import difference_of, sets_tests
+
+SIDE = 60
+
+
+def slices(seed: int) -> np.ndarray:
+    """An ellipse with two blobs of differing size, place and brightness, and fine structure: no two alike."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:64, :64] / 63.0 - 0.5
+    found = np.zeros((2 * SIDE, 64, 64))
+    for image in found:
+        for scale in (0.4, 0.15, 0.1):
+            a, b = rng.uniform(0.7, 1.2, 2) * scale
+            centre = rng.uniform(-0.15, 0.15, 2)
+            inside = ((x - centre[0]) / a) ** 2 + ((y - centre[1]) / b) ** 2 < 1
+            image += inside * rng.uniform(40, 80)
+        image += (image > 0) * gaussian_filter(rng.normal(0, 40, (64, 64)), 1.2)
+    grain = gaussian_filter(found, (0, 0.6, 0.6)) + rng.normal(0, 2, found.shape)
+    return np.clip(np.rint(grain), 0, 255).astype(np.float32)
+
+
+def altered(images: np.ndarray, kind: str) -> np.ndarray:
+    if kind == "gamma":
+        return np.rint(255 * (images / 255) ** 0.8)
+    if kind == "blur":
+        return np.rint(gaussian_filter(images, (0, 0.5, 0.5)))
+    noise = np.random.default_rng(9).normal(0, 3, images.shape)
+    return np.clip(np.rint(images + noise), 0, 255)
+
+
+@pytest.mark.parametrize("kind", ["gamma", "blur", "noise"])
+def test_sets_of_two_scanners_are_told_apart(kind: str) -> None:
+    pool = slices(1)
+    pool[:SIDE] = altered(pool[:SIDE], kind)
+    tests = sets_tests(pool, np.arange(SIDE), np.arange(SIDE, 2 * SIDE), None)
+    assert "brightness, contrast, sharpness or noise (AUC" in difference_of(tests)
+    assert {test.name for test in tests} == {"texture", "pixels"}
+
+
+def test_sets_of_one_source_are_not() -> None:
+    fired = [
+        bool(difference_of(sets_tests(slices(seed), np.arange(SIDE), np.arange(SIDE, 2 * SIDE), None)))
+        for seed in range(2, 7)
+    ]
+    assert sum(fired) <= 1
+
+
+def test_what_one_patient_looks_like_is_no_difference() -> None:
+    """Ten images of each patient, all alike: image by image the two sets differ beyond doubt, by patient they don't."""
+    rng = np.random.default_rng(8)
+    patient = np.repeat(np.arange(12), 10)
+    pool = np.clip(slices(8)[patient * 10] + rng.normal(0, 2, (120, 64, 64)), 0, 255).astype(np.float32)
+    groups = [f"patient {each}" for each in patient]
+    assert not difference_of(sets_tests(pool, np.arange(60), np.arange(60, 120), groups))
