@@ -272,6 +272,13 @@ class Estimate(JsonValue):
     high: float | None = None
     reason: str = ""
 
+    @property
+    def words(self) -> str:
+        """With two decimals, and its interval in brackets where there is one."""
+        if self.value is None:
+            return "not estimable"
+        return f"{self.value:.2f}" + ("" if self.low is None else f" [{self.low:.2f}, {self.high:.2f}]")
+
 
 @dataclass(frozen=True, slots=True)
 class Resampling(JsonValue):
@@ -447,6 +454,132 @@ class CalibratedFigures(Family):
 
 
 @dataclass(frozen=True, slots=True)
+class ChanceBand(JsonValue):
+    """What accuracy a guess would have: exact binomial, n independent images.
+
+    Attributes:
+        chance: Accuracy of always calling the more frequent class: max(share used, 1 - share used).
+        low: Lower end of the central band of a guesser's accuracy, ``high`` the upper one; an accuracy within is no
+            better than guessing.
+        p_value: P(a guesser is right as often or more often), one-sided.
+        independent: Whether every image is a group of its own. If not, the images of a group stand or fall
+            together, and the true band is wider.
+    """
+
+    chance: float
+    low: float
+    high: float
+    p_value: float
+    independent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CurveBin(JsonValue):
+    """Known images whose probability lies in one bin.
+
+    Attributes:
+        low: Edge of the bin, which holds it; ``high`` the upper one, which the last bin alone holds.
+        used: How many were used; ``not_used`` likewise.
+        probability: Their mean probability, the kinds weighed as the prior says.
+        share: Of them the share that was used, weighed likewise; near ``probability`` where it is well calibrated.
+    """
+
+    low: float
+    high: float
+    used: int
+    not_used: int
+    probability: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class GuessFigures(JsonValue):
+    """How good the best guess is on an audit's own known images, each guessed without its group, and how it was learnt.
+
+    Attributes:
+        prior: Share of the judged images that was used, as stated beforehand.
+        folds: Into which whole groups were put.
+        intercept: a of the log odds at a prior of one half, a + b score, by all known images; ``slope`` is b.
+        used: Known images that were used, ``not_used`` the others; their groups likewise.
+        accuracy: Share guessed right; kappa, AUC and the share found at 1 % false positives likewise, each with a 95 %
+            interval by group: of what it is on as many other groups as ``foreseen_groups``; 0: of the figure alone.
+        brier: Mean squared error of the probability, the kinds weighed as the prior says; 0 is perfect, 0.25 what one
+            half for everybody has.
+        chance_band: What accuracy a guesser would have; ``None`` with one class only.
+        calibration_curve: The bins that hold images, ascending.
+        guessed: How many of the images of each claim are guessed used, by role; known not-used ones too.
+        caution: Why the guess may rest on something else than use; empty: nothing is known to speak against it.
+        better_than_chance: Whether the interval of kappa itself lies above 0, which chance has.
+        foreseen_groups: How many groups of unknown use there are, for which the intervals hold.
+    """
+
+    prior: float
+    used: int
+    not_used: int
+    used_groups: int
+    not_used_groups: int
+    accuracy: Estimate
+    kappa: Estimate
+    auc: Estimate
+    tpr_at_1_percent_fpr: Estimate
+    brier: Estimate
+    chance_band: ChanceBand | None
+    calibration_curve: tuple[CurveBin, ...]
+    resampling: Resampling
+    folds: int = 0
+    intercept: float = 0.0
+    slope: float = 0.0
+    guessed: Mapping[str, int] = field(default_factory=dict)
+    caution: str = ""
+    better_than_chance: bool = False
+    foreseen_groups: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """How good it is: first of all whether it is any better than chance, and that it is a bet."""
+        words, band = [], self.chance_band
+        if not self.better_than_chance:
+            words.append("The best guess is no better than chance here: don't go by it.")
+        chance = "" if band is None else f" (guessing blindly: {band.chance:.2f}, up to {band.high:.2f})"
+        foreseen = " (95 % intervals for as many images as are of unknown use)" if self.foreseen_groups else ""
+        words.append(
+            f"A bet, not a finding: on the {self.used + self.not_used:,} known images, each guessed without its group, "
+            f"it hits {self.accuracy.words}{chance}, kappa {self.kappa.words}{foreseen}."
+        )
+        return " ".join([*words, *([self.caution] if self.caution else [])])
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFigures(JsonValue):
+    """How groups were judged as subjects.
+
+    Attributes:
+        score: ``mean`` or ``best``: what stands for a group.
+        families: Of each claim by its role, groups in the place of images.
+        warning: Where judged and calibration groups differ in size; empty: they don't.
+    """
+
+    score: str
+    families: Mapping[str, Family]
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherMeans(JsonValue):
+    """What other means than the strict ones would establish in one claim, at the same level.
+
+    Attributes:
+        tail: Images, by the model of the tail; ``None`` where it is refused.
+        storey: Images, with the estimated share of nulls.
+        null_share: pi0, of the claim's groups.
+    """
+
+    tail: int | None
+    storey: int
+    null_share: float
+
+
+@dataclass(frozen=True, slots=True)
 class ReferenceRelease(JsonValue):
     """The release of a generator that saw other images, as it was."""
 
@@ -454,26 +587,6 @@ class ReferenceRelease(JsonValue):
     dataset_id: str
     digest: str
     image_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class CalibratedFindings(JsonValue):
-    """What the rule ``calibrated`` finds beside the outcome.
-
-    Attributes:
-        release_test: ``None`` where there are no claimed members to compare.
-        data_copying: Likewise.
-        calibration: How p-values came about.
-        shift: Whether calibration and subjects look alike.
-        sensitivity: Always ``None``: it is measured later, and recorded by itself.
-    """
-
-    release_test: ReleaseTest | None = field(default=None, metadata=LEFT_OUT)
-    data_copying: DataCopying | NotComputed | None = field(default=None, metadata=LEFT_OUT)
-    calibration: CalibratedFigures = field(kw_only=True, metadata={"key": "calibrated"})
-    reference_release: ReferenceRelease | None = field(default=None, metadata=LEFT_OUT)
-    shift: ShiftCheck = ShiftCheck((), 0.05, ())
-    sensitivity: None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -491,25 +604,6 @@ class SetsTest(JsonValue):
     auc: float
     p_value: float
     p_corrected: float
-
-
-@dataclass(frozen=True, slots=True)
-class FalseMatchRate(JsonValue):
-    """How often real images of different groups have as much evidence for one another.
-
-    Attributes:
-        threshold: The evidence: the least of those called copies by it, or what would have been called one.
-        value: Share of the groups.
-        upper: Its one-sided 95 % bound (Clopper and Pearson).
-        groups: How many were held against others.
-        twins: Images beyond the bound of near-twins, which are left out.
-    """
-
-    threshold: float
-    value: float
-    upper: float
-    groups: int
-    twins: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,6 +625,53 @@ class TailFigures(JsonValue):
     shape: float | None = None
     mean_excess: float | None = None
     fit_p: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedFindings(JsonValue):
+    """What the rule ``calibrated`` finds beside the outcome.
+
+    Attributes:
+        release_test: ``None`` where there are no claimed members to compare.
+        data_copying: Likewise.
+        calibration: How p-values came about.
+        shift: Whether calibration and subjects look alike.
+        guess: How good the best guess is, or why there is none; ``None`` in records of before there was one.
+        groups: How groups were judged; ``None`` where each is a single image, and in older records.
+        tail: The model of the highest calibration scores; ``None`` in older records.
+        other_means: What other means than the strict ones find, of each claim by its role; likewise.
+        sensitivity: Always ``None``: it is measured later, and recorded by itself.
+    """
+
+    release_test: ReleaseTest | None = field(default=None, metadata=LEFT_OUT)
+    data_copying: DataCopying | NotComputed | None = field(default=None, metadata=LEFT_OUT)
+    calibration: CalibratedFigures = field(kw_only=True, metadata={"key": "calibrated"})
+    reference_release: ReferenceRelease | None = field(default=None, metadata=LEFT_OUT)
+    shift: ShiftCheck = ShiftCheck((), 0.05, ())
+    sensitivity: None = None
+    guess: GuessFigures | NotComputed | None = field(default=None, metadata=LEFT_OUT)
+    groups: GroupFigures | None = field(default=None, metadata=LEFT_OUT)
+    tail: TailFigures | None = field(default=None, metadata=LEFT_OUT)
+    other_means: Mapping[str, OtherMeans] | None = field(default=None, metadata=LEFT_OUT)
+
+
+@dataclass(frozen=True, slots=True)
+class FalseMatchRate(JsonValue):
+    """How often real images of different groups have as much evidence for one another.
+
+    Attributes:
+        threshold: The evidence: the least of those called copies by it, or what would have been called one.
+        value: Share of the groups.
+        upper: Its one-sided 95 % bound (Clopper and Pearson).
+        groups: How many were held against others.
+        twins: Images beyond the bound of near-twins, which are left out.
+    """
+
+    threshold: float
+    value: float
+    upper: float
+    groups: int
+    twins: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ class Term:
 _CALIBRATED, _SEED, _TEST = "Calibrated verdicts", "The rule mu-alpha-sigma", "Release test"
 _COPIES, _SENSITIVITY, _LOOKS = "Copies", "Sensitivity", "Looking often"
 _POWER = "Power of the release test"
+_GUESS, _GROUPS, _OTHERS = "Best guess", "Groups as subjects", "Tail and Storey"
+_COPIED = "Copies among the real images"
 
 GLOSSARY = (
     # what an audit concludes
@@ -154,7 +156,8 @@ GLOSSARY = (
          "brackets its 95 % interval.", _TEST),
     Term("control", "",
          "The same test where nothing can be found: against images, or a release, without a common past.", _TEST),
-    Term("probability", "probability, 0 to 1", "That a real image was used, as far as it can be told."),
+    Term("probability", "probability, 0 to 1",
+         "That a real image was used, as learnt on the known ones at the stated prior: a bet.", _GUESS),
     Term("families", "",
          "Images of each claim (used, unknown) are judged by themselves, with an error rate of their own.",
          _CALIBRATED),
@@ -171,8 +174,31 @@ GLOSSARY = (
     Term("AuthPct", "share, 0 to 1",
          "Of the generated images: those farther from their nearest used image than that one is from its own nearest "
          "used image.", _TEST),
-    Term("guess", "used or not used",
-         "The better bet for a real image, without a claim that it is right.", "", ("best guess", "best_guess")),
+    Term("best guess", "used or not used",
+         "The better bet for a real image: a probability of one half or more. No error rate is controlled: a bet, not "
+         "a finding.", _GUESS, ("guess", "best_guess", "Best guess")),
+    Term("accuracy", "share, 0 to 1",
+         "How many of the guesses are right; in brackets its 95 % interval.", _GUESS),
+    Term("kappa", "no unit, -1 to 1",
+         "How much better than chance two sayings agree (Cohen): 0 is chance, 1 is always.", _GUESS),
+    Term("Brier score", "0 to 1",
+         "Mean squared error of the probability: 0 is perfect, one half for everybody has 0.25.", _GUESS, ("brier",)),
+    Term("TPR at 1 % FPR", "share, 0 to 1",
+         "How many of the used images are found where 1 % of the others are called used.", _GUESS,
+         ("tpr_at_1_percent_fpr",)),
+    Term("prior", "share, 0 to 1",
+         "How many of the judged images were used, as far as was known beforehand; the best guess takes it as given.",
+         _GUESS),
+    Term("other means", "images",
+         "How many images other means than the strict ones would establish at the same rate: the tail is a model, "
+         "Storey's share of nulls (pi0) takes p-values for independent. No label rests on them.", _OTHERS,
+         ("storey_q_value", "tail_p_value", "tail_q_value", "pi0", "Storey")),
+    Term("group_label", "label",
+         "The answer of the image's group as a whole, by the mean or the best of its scores; p and q likewise.",
+         _GROUPS, ("group_score", "group_p_value", "group_q_value")),
+    Term("copied", "images",
+         "Real images that a generated one shows again, as a whole or in part: the copies of the same audit say so.",
+         _COPIED, ("copied_by", "copied_as")),
     # baseline
     Term("baseline", "images",
          "Third answer: the published rule mu-alpha-sigma. It has no error rate: leads, not findings.", _SEED),

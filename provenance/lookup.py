@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         ImageRecord,
         ImageSpace,
         Member,
+        MembershipFigures,
         MembershipRecord,
         OccurrenceRecord,
         RejectRecord,
@@ -80,6 +81,7 @@ class AnswerAbout:
         audit: The answer's own record.
         verdict: On the image; ``None``: it did not judge it.
         calibration_score: Where the image calibrated it.
+        beside: What stands beside its label, where something does.
         sources: What it copies, best first, each with its image.
         copies: Which images copy it, likewise.
     """
@@ -88,6 +90,7 @@ class AnswerAbout:
     audit: AuditRecord
     verdict: StoredVerdict | None
     calibration_score: float | None
+    beside: MembershipFigures | None
     sources: tuple[tuple[StoredCopySource, NamedImage], ...]
     copies: tuple[tuple[CopyOfImage, NamedImage], ...]
 
@@ -246,6 +249,7 @@ def _answers_about(catalog: Catalog, found: RecordedAudit, image_key: str) -> It
             audit,
             catalog.verdict_on(audit.audit_id, image_key),
             catalog.calibration_score(audit.audit_id, image_key),
+            catalog.membership_figures(audit.audit_id, image_key).get(image_key),
             tuple((source, named[source.image_key]) for source in sources),
             tuple((copy, named[copy.image_key]) for copy in copies),
         )

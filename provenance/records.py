@@ -420,12 +420,45 @@ class StoredCalibrationScore(CalibrationScore):
 
 
 @dataclass(frozen=True, slots=True)
+class MembershipFigures:
+    """What stands beside the label of a real image, judged or calibrating; what there is not is ``None``.
+
+    Attributes:
+        probability: Of having been used, at the stated prior.
+        best_guess: ``used`` or ``not_used``: a bet.
+        group_score: Of its group, where groups are judged too; p-value, q-value and label likewise.
+        tail_p_value: By the model of the tail; its q-value likewise.
+        storey_q_value: With the estimated share of images that were not used.
+    """
+
+    image_key: str
+    probability: float | None = None
+    best_guess: Label | None = None
+    group_score: float | None = None
+    group_p_value: float | None = None
+    group_q_value: float | None = None
+    group_label: Label | None = None
+    tail_p_value: float | None = None
+    tail_q_value: float | None = None
+    storey_q_value: float | None = None
+
+
+class StandingCopy(NamedTuple):
+    """The generated image that shows a real one, or a part of it: its key, what it is called, and how it is known."""
+
+    image_key: str
+    label: Label
+    established_by: Established
+
+
+@dataclass(frozen=True, slots=True)
 class NewAudit:
     """A finished audit with all it rests on, as it is recorded.
 
     Attributes:
         reject_ids: Inputs of its datasets that could not be read.
         calibration: Scores of the images that calibrated it.
+        beside: What stands beside the labels of real images.
         parts: By answer, where it is an audit of several.
     """
 
@@ -434,6 +467,7 @@ class NewAudit:
     reject_ids: Sequence[int] = ()
     verdicts: Sequence[VerdictRecord] = ()
     calibration: Sequence[CalibrationScore] = ()
+    beside: Sequence[MembershipFigures] = ()
     parts: Mapping[Answer, NewAudit] = field(default_factory=dict)
 
 

@@ -142,11 +142,25 @@ class Population(StrEnum):
     PAIRWISE = "pairwise"
 
 
+class GroupScore(StrEnum):
+    """What stands for a group of real images: the mean of their scores, or the best of them."""
+
+    MEAN = "mean"
+    BEST = "best"
+
+
 class Evidence(StrEnum):
     """Which evidence makes two images near-duplicates: perceptual hash and embedding, or one of them."""
 
     BOTH = "both"
     EITHER = "either"
+
+
+class RunLabels(StrEnum):
+    """What a run file takes its rows from: the best guess, or the strict labels."""
+
+    GUESS = "guess"
+    STRICT = "strict"
 
 
 class ExportFormat(StrEnum):

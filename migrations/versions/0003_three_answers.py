@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from provenance.catalog.guards import guard
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -64,34 +66,8 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_calibration_scores_image_key", "calibration_scores", ["image_key"])
-    if op.get_bind().dialect.name == "sqlite":
-        _guard_on_sqlite()
-    else:
-        _guard_on_postgresql()
+    guard(APPEND_ONLY)
 
 
 def downgrade() -> None:
     raise NotImplementedError("this is never taken back: it would drop the history")
-
-
-def _guard_on_sqlite() -> None:
-    """As the first schema does: no UPDATE, no DELETE, no INSERT over an existing key."""
-    for table, keys in APPEND_ONLY.items():
-        refuse = f"BEGIN SELECT RAISE(ABORT, 'append-only: {table}'); END"
-        taken = " OR ".join(
-            "(" + " AND ".join(f"{column} = NEW.{column}" for column in columns) + ")" for columns in keys
-        )
-        op.execute(f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} {refuse}")
-        op.execute(f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {refuse}")
-        present = f"EXISTS (SELECT 1 FROM {table} WHERE {taken})"  # noqa: S608 (names of this file)
-        op.execute(f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {present} {refuse}")
-
-
-def _guard_on_postgresql() -> None:
-    """By the function of the first schema, for replicating sessions too."""
-    for table in APPEND_ONLY:
-        op.execute(
-            f"CREATE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}"
-            " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
-        )
-        op.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_no_change")

@@ -17,6 +17,7 @@ from provenance.audit.policy import Policy, PolicyChoice, policy_from_json
 from provenance.audit.run import AuditReport, run_audit
 from provenance.audit.scoring import score_names
 from provenance.audit.seen import outcome_words
+from provenance.audit.standing import copied_words
 
 __all__ = [
     "FEATURES",
@@ -29,6 +30,7 @@ __all__ = [
     "PolicyChoice",
     "can_be_explained",
     "compare_audits",
+    "copied_words",
     "declare",
     "explain",
     "explain_image",

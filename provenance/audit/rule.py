@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from provenance.detection import Decision, Threshold
     from provenance.findings import JsonValue
     from provenance.installation import Installation
-    from provenance.records import AuditRecord, CalibrationScore, CopySource, Member, StoredVerdict
+    from provenance.records import (
+        AuditRecord,
+        CalibrationScore,
+        CopySource,
+        Member,
+        MembershipFigures,
+        StoredVerdict,
+    )
     from provenance.report import RulePart
     from provenance.vocabulary import Outcome, Role, RuleName, Space, Subject
 
@@ -44,6 +51,7 @@ class Judgement:
         own: What the rule found beside, as the audit records it.
         sources: Of each subject, the real images that it agrees with, best first; ``None``: it looks for none.
         calibration: Scores of the images that calibrated the verdicts.
+        beside: What stands beside the labels of real images.
     """
 
     decisions: tuple[Decision, ...]
@@ -58,6 +66,7 @@ class Judgement:
     counts: Mapping[str, int] = field(default_factory=dict)
     sources: tuple[tuple[CopySource, ...], ...] | None = None
     calibration: tuple[CalibrationScore, ...] = ()
+    beside: tuple[MembershipFigures, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

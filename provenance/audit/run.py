@@ -222,7 +222,9 @@ def _judged(work: _Work, plan: AuditPlan, audit_id: str, began: _Began) -> tuple
         AuditDataset(f.dataset.dataset_id, f.role, f.dataset.name, f.digest, len(f.members))
         for f in (frozen.release, *frozen.sets)
     ]
-    new = NewAudit(record, datasets, [reject.reject_id for reject in rejects], verdicts, judged.calibration)
+    new = NewAudit(
+        record, datasets, [reject.reject_id for reject in rejects], verdicts, judged.calibration, judged.beside
+    )
     return AuditReport(record, tuple(datasets), tuple(verdicts), notes), new
 
 

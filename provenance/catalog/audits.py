@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,16 @@ from provenance.records import (
     AuditDataset,
     AuditRecord,
     AuditReject,
+    MembershipFigures,
     PolicyRecord,
     SensitivityRecord,
+    StandingCopy,
     StoredCalibrationScore,
     StoredCopySource,
     StoredNeighbor,
     StoredVerdict,
 )
-from provenance.vocabulary import Answer, Box, RejectReason, Role, canonical_json
+from provenance.vocabulary import Answer, Box, Established, Label, RejectReason, Role, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 
 _AUDIT_NUMBERS = ("mu", "sigma", "alpha", "threshold", "duration_seconds")
 _VERDICT_NUMBERS = ("score", "s_used", "s_not_used", "s_against", "threshold", "p_value", "q_value")
+_BESIDE_NUMBERS = tuple(
+    each.name for each in fields(MembershipFigures) if each.name.endswith(("probability", "score", "value"))
+)
 _NEIGHBOR_COLUMNS = ("verdict_id", "role", "rank", "image_key", "similarity")
 _ROWS_AT_ONCE = 10_000
 
@@ -83,6 +88,7 @@ def record_audit(session: Session, new: NewAudit) -> None:
     _insert(session, t.AuditDataset, (row_of(t.AuditDataset, played, audit_id=audit_id) for played in new.datasets))
     _insert(session, t.AuditReject, _reject_rows(session, audit_id, new.reject_ids))
     _insert(session, t.CalibrationScore, (row_of(t.CalibrationScore, c, audit_id=audit_id) for c in new.calibration))
+    _insert(session, t.MembershipFigures, (row_of(t.MembershipFigures, b, audit_id=audit_id) for b in new.beside))
     _record_verdicts(session, audit_id, new.verdicts)
     for answer, part in new.parts.items():
         record_audit(session, part)
@@ -244,6 +250,34 @@ def sources_of(session: Session, audit_id: str, image_key: str | None = None) ->
     return found
 
 
+def standing_copies(session: Session, audit_id: str) -> dict[str, StandingCopy]:
+    """The real images that stand in the release as copies, by image_key, each with the strongest of its copies.
+
+    As the copies of the same audit say that one answer of it, or the whole, is asked of: a whole before a part, then by
+    how it is known and how well it agrees; nothing where no copies were looked for.
+    """
+    whole = whole_of(session, audit_id)
+    copies = parts_of(session, audit_id if whole is None else whole[0]).get(Answer.COPIES)
+    if copies is None:
+        return {}
+    query = (
+        select(t.CopySource, t.Verdict.image_key)
+        .join(t.Verdict, t.Verdict.verdict_id == t.CopySource.verdict_id)
+        .where(t.Verdict.audit_id == copies.audit_id, t.CopySource.established_by.is_not(None))
+    )
+    ways = list(Established)
+
+    def strength(row: Any) -> tuple[Any, ...]:
+        source, generated = row
+        return source.part, ways.index(source.established_by), -(source.agreement or 0), -source.share, generated
+
+    found: dict[str, StandingCopy] = {}
+    for source, generated in sorted(session.execute(query), key=strength):
+        label = Label.PART_COPY if source.part else Label.COPY
+        found.setdefault(source.image_key, StandingCopy(generated, label, Established(str(source.established_by))))
+    return found
+
+
 def calibration_scores(session: Session, audit_id: str) -> list[StoredCalibrationScore]:
     """The scores of the images that calibrated an audit, by image_id (erased images last, by key)."""
     query = (
@@ -253,6 +287,14 @@ def calibration_scores(session: Session, audit_id: str) -> list[StoredCalibratio
     )
     found = [value_of(StoredCalibrationScore, row, image_id=image_id) for row, image_id in session.execute(query)]
     return sorted(found, key=lambda score: (score.image_id is None, score.image_id or score.image_key))
+
+
+def membership_figures(session: Session, audit_id: str, image_key: str | None = None) -> dict[str, MembershipFigures]:
+    """What stands beside the labels of an audit (of one image), by image_key; nothing for audits without such."""
+    query = select(t.MembershipFigures).where(t.MembershipFigures.audit_id == audit_id)
+    if image_key is not None:
+        query = query.where(t.MembershipFigures.image_key == image_key)
+    return {row.image_key: value_of(MembershipFigures, row) for row in session.scalars(query)}
 
 
 def record_sensitivity(session: Session, audit_id: str, result: Mapping[str, Any]) -> None:
@@ -292,6 +334,8 @@ def _require_finite(new: NewAudit) -> None:
     _check_numbers(new.audit, _AUDIT_NUMBERS, f"audit {new.audit.audit_id}")
     for score in new.calibration:
         _check_numbers(score, ("score",), f"the calibration image {score.image_key}")
+    for beside in new.beside:
+        _check_numbers(beside, _BESIDE_NUMBERS, f"what stands beside the label of image {beside.image_key}")
     for verdict in new.verdicts:
         _check_numbers(verdict, _VERDICT_NUMBERS, f"the verdict on image {verdict.image_key}")
         for source in verdict.sources:

@@ -204,6 +204,8 @@ class Catalog(Resource):
     neighbors_of = _reads(_audits.neighbors_of)
     sources_of = _reads(_audits.sources_of)
     calibration_scores = _reads(_audits.calibration_scores)
+    standing_copies = _reads(_audits.standing_copies)
+    membership_figures = _reads(_audits.membership_figures)
     record_sensitivity = _writes(_audits.record_sensitivity)
     sensitivities = _reads(_audits.sensitivities)
     native_formats = _reads(_images.native_formats)

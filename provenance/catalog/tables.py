@@ -27,6 +27,7 @@ APPEND_ONLY = (
     "audit_parts",
     "copy_sources",
     "calibration_scores",
+    "membership_figures",
 )
 
 
@@ -383,6 +384,24 @@ class CalibrationScore(Base):
     audit_id: Mapped[str] = mapped_column(ForeignKey("audits.audit_id"), primary_key=True)
     image_key: Mapped[str] = mapped_column(ForeignKey("images.image_key"), primary_key=True, index=True)
     score: Mapped[float]
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+
+class MembershipFigures(Base):
+    """What stands beside the label of a real image, judged or calibrating, in one audit. Append-only."""
+
+    __tablename__ = "membership_figures"
+    audit_id: Mapped[str] = mapped_column(ForeignKey("audits.audit_id"), primary_key=True)
+    image_key: Mapped[str] = mapped_column(ForeignKey("images.image_key"), primary_key=True, index=True)
+    probability: Mapped[float | None]
+    best_guess: Mapped[str | None]
+    group_score: Mapped[float | None]
+    group_p_value: Mapped[float | None]
+    group_q_value: Mapped[float | None]
+    group_label: Mapped[str | None]
+    tail_p_value: Mapped[float | None]
+    tail_q_value: Mapped[float | None]
+    storey_q_value: Mapped[float | None]
     __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
 
 

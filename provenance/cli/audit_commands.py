@@ -22,7 +22,7 @@ from provenance.cli.output import (
     warn,
 )
 from provenance.cli.sensitivity_command import measured, print_recorded, print_sensitivity
-from provenance.vocabulary import Answer, Evidence, Gate, Label, Population, RuleName, Subject
+from provenance.vocabulary import Answer, Evidence, Gate, GroupScore, Label, Population, RuleName, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -82,6 +82,14 @@ def audit(
     fdr: Annotated[
         float | None,
         typer.Option("--fdr", help="Share of false discoveries allowed (copies, membership).", show_default="0.05"),
+    ] = None,
+    prior: Annotated[
+        float | None,
+        typer.Option("--prior", help="Best guess: share of the unknown images taken for used.", show_default="0.5"),
+    ] = None,
+    group_score: Annotated[
+        GroupScore | None,
+        typer.Option("--group-score", help="What stands for a patient: of its images' scores.", show_default="mean"),
     ] = None,
     reference_release: Annotated[
         str | None,
@@ -164,6 +172,8 @@ def audit(
         "top_k": top_k,
         "score": score,
         "fdr": fdr,
+        "prior": prior,
+        "group_score": group_score,
         "reference_release": reference_release,
         "policy": policy,
         "space": space,
@@ -254,7 +264,9 @@ def print_audit(workspace: Workspace, found: AuditReport | RecordedAudit, rows: 
         words = workspace.outcome_of(part.audit.audit_id)
         said = {"outcome": f"{outcome.replace('_', ' ')}: {words}"} if outcome else {}
         title = f"{name.upper()}: {QUESTIONS[name]}"
-        print_facts({**said, **_figures(part.audit), **_identity(part.audit)}, title=f"\n{title}")
+        copied = workspace.copied_of(part.audit) if name is Answer.MEMBERSHIP else ""
+        said |= _figures(part.audit) | ({"copied": copied} if copied else {})
+        print_facts({**said, **_identity(part.audit)}, title=f"\n{title}")
         _print_verdicts(workspace, part.audit, rows)
     for absent, why in found.missing.items():
         print_words(f"\n{absent.upper()}: not answered: {why}")

@@ -11,7 +11,7 @@ import typer
 from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
 from provenance.cli.output import answer, message, print_table, warn
 from provenance.errors import ConflictError
-from provenance.vocabulary import Answer, ExportFormat, Subject
+from provenance.vocabulary import Answer, ExportFormat, RunLabels, Subject
 
 if TYPE_CHECKING:
     from provenance.service import RunFile
@@ -31,6 +31,12 @@ def export(
         Answer | None,
         typer.Option("--answer", help="Of an audit of the release.", show_default="the one that the format is for"),
     ] = None,
+    labels: Annotated[
+        RunLabels | None,
+        typer.Option(
+            "--labels", help="imageclef: what its rows follow.", show_default="the best guess if there is one"
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -43,11 +49,16 @@ def export(
     (--against) images where there are any, or the generated ones if these were judged; or as S_u, S_n and their
     nearest images (max-similarity, CSV). A set or release, with its embeddings, as Parquet.
 
+    A run file follows the best guess where there is one: a bet, and how good it is stands on stderr. --labels strict
+    follows the labels, where only what is established is a 1. An image that stands in the release as it is has a 1
+    either way.
+
     \b
     Example:
       provenance export 1f3c9a2b --format csv -o copies.csv
       provenance export 1f3c9a2b --answer membership --format parquet -o membership.parquet
       provenance export 1f3c9a2b --format imageclef -o run.csv
+      provenance export 1f3c9a2b --format imageclef --labels strict -o strict.csv
       provenance export 1f3c9a2b --format max-similarity -o max_similarity.csv
       provenance export cohort-2024 --format parquet -o cohort.parquet
     """
@@ -56,7 +67,7 @@ def export(
 
     require_free(output, replace=force)
     with open_workspace() as workspace:
-        options = {"set": set_name, "space": space, "answer": which}
+        options = {"set": set_name, "space": space, "answer": which, "labels": labels}
         exported = workspace.write_export(what, output, format=fmt, **options, overwrite=True)
     if exported.answer is not None and which is None:
         others = " or ".join(each for each in Answer if each is not exported.answer)
@@ -68,6 +79,8 @@ def export(
 
 
 def _warn_of_ids_left_out(run: RunFile) -> None:
+    if run.subject is Subject.REAL:
+        _say_labels(run)
     if run.subject is Subject.GENERATED:
         warn("these are labels of generated images; the challenge scores real ones: audit with --subject real")
     if run.inconclusive_count:
@@ -80,6 +93,18 @@ def _warn_of_ids_left_out(run: RunFile) -> None:
         warn(f"without a verdict in this audit, and not in the file: {len(run.unjudged)} ({named})")
     if run.forgotten_count:
         warn(f"{run.forgotten_count} judged images were forgotten since: they have no name, and are not in the file")
+
+
+def _say_labels(run: RunFile) -> None:
+    """What the rows are, and how much they are worth."""
+    ones = sum(value for _, value in run.rows)
+    if run.guess is None:
+        message(f"rows are strict labels: {ones:,} of {len(run.rows):,} are 1")
+    else:
+        message(f"rows are best guesses (--labels strict: the labels): {ones:,} of {len(run.rows):,} are 1")
+        (message if run.guess.better_than_chance else warn)(run.guess.sentence)
+    if run.identical_count:
+        message(f"{run.identical_count:,} rows are 1 only because the release holds the image itself (identity)")
 
 
 @app.command("check-run")

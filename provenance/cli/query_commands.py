@@ -110,12 +110,23 @@ def _print_answers(image: Image, found: RecordedAudit) -> None:
 
 def _words_of(found: AnswerOnImage) -> str:
     if found.calibration_score is not None:
-        return f"calibrates, with the score {found.calibration_score:g}"
+        return f"calibrates, with the score {found.calibration_score:g}{_bet_of(found)}"
     if found.label is None:
         return "has no verdict on it"
-    figures = {"score": found.score, "p": found.p_value, "q": found.q_value, "probability": found.probability}
+    figures = {"score": found.score, "p": found.p_value, "q": found.q_value}
     known = [f"{name} {value:.3g}" for name, value in figures.items() if value is not None]
-    return ", ".join([found.label.replace("_", " "), *known])
+    return ", ".join([found.label.replace("_", " "), *known]) + _bet_of(found)
+
+
+def _bet_of(found: AnswerOnImage) -> str:
+    """Its group's answer, and the best guess."""
+    said = ""
+    if found.group_label is not None:
+        said += f"; its group: {found.group_label.replace('_', ' ')}, p {found.group_p_value:.3g}, q "
+        said += f"{found.group_q_value:.3g}"
+    if found.probability is not None and found.best_guess is not None:
+        said += f"; best guess, a bet: {found.best_guess.replace('_', ' ')}, probability {found.probability:.3g}"
+    return said
 
 
 def _print_agreeing(title: str, images: Sequence[tuple[int, SourceOfCopy | CopyOfImage]]) -> None:

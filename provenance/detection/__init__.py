@@ -11,7 +11,7 @@ from provenance.detection.decision import SIMILARITY_TOLERANCE, Decision
 from provenance.detection.metrics.classification import Metrics, metrics_of
 from provenance.detection.metrics.comparison import Comparison, compare
 from provenance.detection.metrics.curves import histogram, roc_points
-from provenance.detection.metrics.evaluation import ChanceBand, Evaluation, evaluate
+from provenance.detection.metrics.evaluation import Evaluation, evaluate
 from provenance.detection.plants.judging import Reach, judge_as_generated, judge_as_real
 from provenance.detection.plants.sensitivity import Detected, Plant, Sensitivity, plants_needed, sensitivity_of
 from provenance.detection.release.data_copying import data_copying
@@ -31,7 +31,7 @@ from provenance.detection.seed.threshold import (
     threshold_of_moments,
     threshold_of_scores,
 )
-from provenance.findings import Estimate, ReleaseTest, Resampling, ShiftCheck
+from provenance.findings import ChanceBand, Estimate, ReleaseTest, Resampling, ShiftCheck
 
 __all__ = [
     "SCORES",

@@ -9,7 +9,17 @@ from typing import Any, Self
 from provenance.audit import Change
 from provenance.documents.document import Counts, Document, at
 from provenance.documents.measures import JointSensitivity, Sensitivity
-from provenance.findings import CopiesFindings, Estimate, FalseMatchRate, JointFindings
+from provenance.findings import (
+    CopiesFindings,
+    Estimate,
+    FalseMatchRate,
+    GroupFigures,
+    GuessFigures,
+    JointFindings,
+    NotComputed,
+    OtherMeans,
+    TailFigures,
+)
 from provenance.records import SensitivityRecord
 from provenance.vocabulary import Answer, Outcome, RejectReason, Role, Subject
 
@@ -59,13 +69,20 @@ class Copies(AnswerOfAudit):
 
 
 class MembershipAnswer(AnswerOfAudit):
-    """Which real images were used: images by label; the release test's AUC; and the best guess, where there is one."""
+    """Which real images were used: images by label; the release test's AUC; and what stands beside the labels.
+
+    ``guess``: how good the best guess is, which is a bet; ``guess_missing``: why there is none.
+    """
 
     established: int
     not_established: int
     inconclusive: int
     auc: Estimate | None
-    guess: dict[str, Any] | None = None
+    guess: GuessFigures | None = None
+    guess_missing: str = ""
+    groups: GroupFigures | None = None
+    tail: TailFigures | None = None
+    other_means: dict[str, OtherMeans] | None = None
     calibration_images: int
     calibration_groups: int
 
@@ -124,7 +141,12 @@ def _copies(part: Any) -> Copies:
 def _membership(part: Any) -> MembershipAnswer:
     found = part.audit.findings.calibrated
     test = None if found is None else found.release_test
-    return MembershipAnswer.of(part.audit, **part.audit.counts, auc=None if test is None else test.auc, guess=None)
+    more: dict[str, Any] = {"auc": None if test is None else test.auc, "guess": None}
+    if found is not None:
+        more |= {name: getattr(found, name) for name in ("groups", "tail", "other_means")}
+        missing = isinstance(found.guess, NotComputed)
+        more |= {"guess_missing": found.guess.reason} if missing else {"guess": found.guess}
+    return MembershipAnswer.of(part.audit, **part.audit.counts, **more)
 
 
 _ANSWERS: dict[Answer, Any] = {

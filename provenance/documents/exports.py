@@ -6,11 +6,16 @@ from pathlib import Path
 
 from provenance.documents.document import Document, at
 from provenance.documents.rows import RunFileProblem
-from provenance.vocabulary import Answer, ExportFormat
+from provenance.findings import GuessFigures
+from provenance.vocabulary import Answer, ExportFormat, RunLabels
 
 
 class Export(Document):
-    """A file with an audit or embeddings; of a run file also whose images are in it, and which could not be."""
+    """A file with an audit or embeddings; of a run file also whose images are in it, and which could not be.
+
+    ``labels`` says what its rows follow, ``guess`` how good guesses are; ``identical`` counts rows that are 1 only
+    because the release holds the image itself.
+    """
 
     file: Path
     format: ExportFormat
@@ -20,6 +25,9 @@ class Export(Document):
     forgotten: int = at("run_file", "forgotten_count", default=0)
     inconclusive: int = at("run_file", "inconclusive_count", default=0)
     answer: Answer | None = None
+    labels: RunLabels | None = at("run_file", "labels", default=None)
+    guess: GuessFigures | None = at("run_file", "guess", default=None)
+    identical: int = at("run_file", "identical_count", default=0)
 
 
 class Report(Document):

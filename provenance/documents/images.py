@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, model_validato
 from provenance.documents.document import Counts, Document, at
 from provenance.documents.rows import DuplicatePair
 from provenance.lookup import Neighbor
-from provenance.records import VerdictAbout, VerdictCiting
+from provenance.records import MembershipFigures, VerdictAbout, VerdictCiting
 from provenance.vocabulary import Answer, DatasetKind, Established, Evidence, Label, Membership, PointState
 
 
@@ -119,6 +120,9 @@ class CopyOfImage(Document):
     places: tuple[PlaceOfImage, ...]
 
 
+_BESIDE = [each for each in fields(MembershipFigures) if each.name != "image_key"]
+
+
 class AnswerOnImage(Document):
     """What an answer of an audit says of an image; null where it judged it not, or has no such figure."""
 
@@ -130,6 +134,14 @@ class AnswerOnImage(Document):
     p_value: float | None
     q_value: float | None
     probability: float | None
+    best_guess: Label | None
+    group_score: float | None
+    group_p_value: float | None
+    group_q_value: float | None
+    group_label: Label | None
+    tail_p_value: float | None
+    tail_q_value: float | None
+    storey_q_value: float | None
     calibration_score: float | None
     sources: tuple[SourceOfCopy, ...]
     copies: tuple[CopyOfImage, ...]
@@ -141,9 +153,9 @@ class AnswerOnImage(Document):
         return cls.of(
             found,
             **figures,
+            **{each.name: getattr(found.beside, each.name, None) for each in _BESIDE},
             audit_id=found.audit.audit_id,
             rule=found.audit.rule,
-            probability=None,
             sources=[SourceOfCopy.of(source, name=image.name, places=image.places) for source, image in found.sources],
             copies=[CopyOfImage.of(copy, name=image.name, places=image.places) for copy, image in found.copies],
         )

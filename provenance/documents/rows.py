@@ -43,7 +43,11 @@ class CopyRow(Document):
 
 
 class MembershipRow(Document):
-    """A real image and whether it was used; those that calibrate have the label ``calibration`` and no p-value."""
+    """A real image and whether it was used; those that calibrate have the label ``calibration`` and no p-value.
+
+    ``probability`` and ``best_guess`` are a bet, not a finding. ``copied_by`` is the generated image that shows it
+    again, as ``copied_as`` says.
+    """
 
     image_id: str | None
     name: str | None
@@ -55,6 +59,15 @@ class MembershipRow(Document):
     q_value: float | None
     probability: float | None
     best_guess: Word | None
+    group_score: float | None
+    group_p_value: float | None
+    group_q_value: float | None
+    group_label: Word | None
+    tail_p_value: float | None
+    tail_q_value: float | None
+    storey_q_value: float | None
+    copied_by: str | None
+    copied_as: Word | None
 
 
 class MetricRow(Document):

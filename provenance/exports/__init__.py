@@ -7,12 +7,13 @@ from provenance.exports.audits import AUDIT_COLUMNS, audit_records, audit_rows, 
 from provenance.exports.datasets import export_dataset_parquet, open_embeddings, read_embeddings_parquet
 from provenance.exports.duplicates import DUPLICATE_COLUMNS, export_duplicates_csv
 from provenance.exports.export import write_export
-from provenance.exports.imageclef import RunFile, id_of_name
+from provenance.exports.imageclef import RunChoice, RunFile, id_of_name
 from provenance.exports.runfile import RunFileMistake, check_run, check_run_file, ids_at
 
 __all__ = [
     "AUDIT_COLUMNS",
     "DUPLICATE_COLUMNS",
+    "RunChoice",
     "RunFile",
     "RunFileMistake",
     "audit_records",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import asdict
 from datetime import UTC
 from typing import IO, TYPE_CHECKING, Any
 
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provenance.installation import Installation
-    from provenance.records import AuditDataset, AuditRecord, StoredCalibrationScore, StoredNeighbor
+    from provenance.records import (
+        AuditDataset,
+        AuditRecord,
+        MembershipFigures,
+        StoredCalibrationScore,
+        StoredNeighbor,
+    )
 
     Rows = Callable[[Installation, AuditRecord], Iterator[dict[str, Any]]]
 
@@ -100,16 +107,26 @@ def membership_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dic
     judged = {verdict.image_key: verdict for verdict in catalog.verdicts(audit.audit_id)}
     scores = {one.image_key: one for one in catalog.calibration_scores(audit.audit_id)}
     names = _names(workspace, audit, judged.keys() | scores.keys(), released=False)
+    beside, copies = catalog.membership_figures(audit.audit_id), catalog.standing_copies(audit.audit_id)
+    generated = _names(workspace, audit, {each.image_key for each in copies.values()}, released=True)
     dataset_ids = [row.dataset_id for row in _datasets(workspace, audit, released=False)]
     groups = {placed.image_key: placed.group_key for placed in catalog.placements(dataset_ids) if placed.group_key}
     everyone: list[StoredVerdict | StoredCalibrationScore] = [*judged.values(), *scores.values()]
     for each in sorted(everyone, key=lambda one: (one.image_id is None, one.image_id or one.image_key)):
         row = dict.fromkeys(MEMBERSHIP_COLUMNS) | {"group": groups.get(each.image_key)}
+        row |= _beside(beside.get(each.image_key))
+        if (copy := copies.get(each.image_key)) is not None:
+            row |= {"copied_by": generated.get(copy.image_key), "copied_as": copy.label.value}
         if isinstance(each, StoredVerdict):
             yield row | {"role": each.subject_role.value} | _figures(each, names) | {"score": each.score}
         else:
             known = {"image_id": each.image_id, "name": names.get(each.image_key), "score": each.score}
             yield row | {"role": Role.NOT_USED.value, "label": CALIBRATION} | known
+
+
+def _beside(found: MembershipFigures | None) -> dict[str, Any]:
+    """The columns beside the label; nothing of audits without them."""
+    return {} if found is None else {name: value for name, value in asdict(found).items() if name != "image_key"}
 
 
 def _figures(verdict: StoredVerdict, names: Mapping[str, str]) -> dict[str, Any]:
@@ -254,7 +271,8 @@ def _closest(neighbors: Sequence[StoredNeighbor]) -> StoredNeighbor | None:
 
 _FLOATS = {
     *("score", "s_used", "s_not_used", "s_against", "threshold", "nearest_similarity", "p_value", "q_value"),
-    *("agreement", "probability"),
+    *("agreement", "probability", "group_score", "group_p_value", "group_q_value", "tail_p_value", "tail_q_value"),
+    "storey_q_value",
 }
 
 

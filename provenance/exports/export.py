@@ -14,7 +14,7 @@ from provenance.exports.audits import (
     export_similarities,
 )
 from provenance.exports.datasets import export_dataset_parquet
-from provenance.exports.imageclef import RunFile, run_file
+from provenance.exports.imageclef import RunChoice, RunFile, run_file
 from provenance.files import write_bytes
 from provenance.logs import room, step
 from provenance.records import Dataset
@@ -47,7 +47,7 @@ def write_export(
     target: Path,
     fmt: ExportFormat,
     *,
-    set_name: str | None = None,
+    run: RunChoice | None = None,
     space: str | None = None,
     answer: Answer | None = None,
 ) -> Exported:
@@ -61,8 +61,10 @@ def write_export(
         UsageError: If the form or an argument does not go with it.
         SourceError: If the file can't be written.
     """
-    if set_name is not None and fmt is not ExportFormat.IMAGECLEF:
-        raise UsageError(f"--set goes with --format imageclef, not with {fmt}")
+    run = run or RunChoice()
+    for flag, given in (("--set", run.set_name), ("--labels", run.labels)):
+        if given is not None and fmt is not ExportFormat.IMAGECLEF:
+            raise UsageError(f"{flag} goes with --format imageclef, not with {fmt}")
     found = _audit_or_dataset(workspace, what)
     if isinstance(found, Dataset):
         if fmt is ExportFormat.PARQUET and answer is None:
@@ -83,8 +85,8 @@ def write_export(
             hint="leave --answer out, or name an audit of the release",
         )
     if answer in _OWN_ROWS:
-        return _answer(workspace, found, answer, target, fmt, set_name)
-    return replace(_verdicts(workspace, found, target, fmt, set_name), answer=answer)
+        return _answer(workspace, found, answer, target, fmt, run)
+    return replace(_verdicts(workspace, found, target, fmt, run), answer=answer)
 
 
 _OWN_ROWS = {
@@ -113,7 +115,7 @@ def _part(workspace: Installation, found: AuditRecord, answer: Answer) -> AuditR
 
 
 def _answer(
-    workspace: Installation, found: AuditRecord, answer: Answer, target: Path, fmt: ExportFormat, set_name: str | None
+    workspace: Installation, found: AuditRecord, answer: Answer, target: Path, fmt: ExportFormat, run: RunChoice
 ) -> Exported:
     if fmt not in _OWN_ROWS[answer]:
         raise UsageError(
@@ -121,15 +123,13 @@ def _answer(
             hint=f"it is written as {', '.join(_OWN_ROWS[answer])}",
         )
     if fmt is ExportFormat.IMAGECLEF:
-        return replace(_verdicts(workspace, found, target, fmt, set_name), answer=answer)
+        return replace(_verdicts(workspace, found, target, fmt, run), answer=answer)
     return Exported(export_answer(workspace, found, answer, target, fmt), answer=answer)
 
 
-def _verdicts(
-    workspace: Installation, found: AuditRecord, target: Path, fmt: ExportFormat, set_name: str | None
-) -> Exported:
+def _verdicts(workspace: Installation, found: AuditRecord, target: Path, fmt: ExportFormat, run: RunChoice) -> Exported:
     if fmt is ExportFormat.IMAGECLEF:
-        made = run_file(workspace, found, set_name)
+        made = run_file(workspace, found, run)
         write_bytes(target, made.content)
         return Exported(len(made.rows), made)
     write = {

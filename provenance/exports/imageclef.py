@@ -1,17 +1,20 @@
 """The run file of the ImageCLEFmed-GAN challenge: ``real_unknown_0001,0``, a line for each judged image.
 
-No header; the name without its extension, a comma, and 1 (used for training) or 0 (not used); every id once.
+No header; the name without its extension, a comma, and 1 (used for training) or 0 (not used); every id once. Rows
+follow the best guess where the audit has one, which is a bet, or else its labels, of which only ``established`` is a 1.
+An image that stands in the release byte for byte, or pixel for pixel, has a 1 either way: it was at hand, as a fact.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from provenance.errors import ConflictError, NotFoundError, UsageError
-from provenance.vocabulary import Label, Role, Subject
+from provenance.findings import GuessFigures, NotComputed
+from provenance.vocabulary import Established, Label, Role, RunLabels, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,6 +39,9 @@ class RunFile:
         forgotten_count: Judged images that were forgotten since, and have no name any more.
         subject: Which images these are: the challenge scores real ones, the seed paper labels generated ones.
         inconclusive_count: Rows that are 0 only because the audit could not tell.
+        labels: Whether rows are best guesses or strict labels.
+        guess: How good the guesses are; ``None`` of strict labels.
+        identical_count: Rows that are 1 only because the release holds the image itself.
     """
 
     rows: tuple[tuple[str, int], ...]
@@ -44,6 +50,9 @@ class RunFile:
     forgotten_count: int
     subject: Subject = Subject.REAL
     inconclusive_count: int = 0
+    labels: RunLabels = RunLabels.STRICT
+    guess: GuessFigures | None = None
+    identical_count: int = 0
 
     @property
     def content(self) -> bytes:
@@ -59,18 +68,30 @@ def id_of_name(name: str) -> str:
     return _EXTENSION.sub("", PurePosixPath(name.replace("\\", "/")).name)
 
 
-def run_file(workspace: Installation, audit: AuditRecord, chosen: str | None = None) -> RunFile:
+@dataclass(frozen=True, slots=True)
+class RunChoice:
+    """What of a run file.
+
+    Attributes:
+        set_name: For real subjects, the name of one of the audit's sets, or a role: ``against``, ``used`` or
+            ``not-used``; ``None``: the ``against`` sets, or all of them where there is none.
+        labels: What rows follow; ``None``: the best guess where the audit has one.
+    """
+
+    set_name: str | None = None
+    labels: RunLabels | None = None
+
+
+def run_file(workspace: Installation, audit: AuditRecord, run: RunChoice | None = None) -> RunFile:
     """The run file of an audit; a row for each name that a judged image has in the chosen sets, or in the release.
 
-    ``chosen``, for real subjects, is the name of one of the audit's sets, or a role: ``against``, ``used`` or
-    ``not-used``; ``None``: the ``against`` sets, or all of them where there is none.
-
     Raises:
-        UsageError: If a set is chosen and the audit judged generated images.
+        UsageError: If a set is chosen and the audit judged generated images, or it has no guesses that are asked for.
         NotFoundError: If the audit has no such set, or its images have no names any more.
         ConflictError: If two images would have the same id, or a name can't be written as one.
     """
-    generated = audit.subject is Subject.GENERATED
+    run = run or RunChoice()
+    generated, chosen = audit.subject is Subject.GENERATED, run.set_name
     if generated and chosen is not None:
         raise UsageError(
             f"audit {audit.audit_id[:8]} judged generated images: its run file is about the release, not about sets",
@@ -92,8 +113,48 @@ def run_file(workspace: Installation, audit: AuditRecord, chosen: str | None = N
     roles = {row.role for row in sets}
     forgotten = sum(v.image_id is None and v.subject_role in roles for v in verdicts.values())
     set_names = tuple(row.name for row in sets)
-    undecided = sum(verdict.label is Label.INCONCLUSIVE for _, verdict in judged)
-    return RunFile(_rows(judged), set_names, tuple(sorted(unjudged)), forgotten, audit.subject, undecided)
+    made = RunFile((), set_names, tuple(sorted(unjudged)), forgotten, audit.subject)
+    return _with_rows(workspace, audit, made, judged, _labels_of(audit, run))
+
+
+def _labels_of(audit: AuditRecord, run: RunChoice) -> RunLabels:
+    found = audit.findings.calibrated
+    guess = None if found is None else found.guess
+    there = isinstance(guess, GuessFigures)
+    if run.labels is RunLabels.GUESS and not there:
+        why = guess.reason if isinstance(guess, NotComputed) else "its policy states no prior, or its rule makes none"
+        raise UsageError(f"audit {audit.audit_id[:8]} has no best guesses: {why}", hint="--labels strict")
+    return run.labels or (RunLabels.GUESS if there else RunLabels.STRICT)
+
+
+def _with_rows(
+    workspace: Installation,
+    audit: AuditRecord,
+    made: RunFile,
+    judged: Sequence[tuple[str, StoredVerdict]],
+    labels: RunLabels,
+) -> RunFile:
+    rows = _rows(judged)
+    called = {verdict.image_key: verdict.label in _CALLED_USED for _, verdict in rows.values()}
+    guess, undecided = None, sum(verdict.label is Label.INCONCLUSIVE for _, verdict in rows.values())
+    if labels is RunLabels.GUESS:
+        figures = workspace.catalog.membership_figures(audit.audit_id)
+        called = {key: key in figures and figures[key].best_guess is Label.USED for key in called}
+        found = audit.findings.calibrated
+        guess = found.guess if found is not None and isinstance(found.guess, GuessFigures) else None
+        undecided = 0
+    copies = workspace.catalog.standing_copies(audit.audit_id) if audit.subject is Subject.REAL else {}
+    identical = {key for key, copy in copies.items() if copy.established_by is Established.IDENTITY}
+    values = {image: int(called[each.image_key] or each.image_key in identical) for image, (_, each) in rows.items()}
+    added = sum(values[image] != called[each.image_key] for image, (_, each) in rows.items())
+    return replace(
+        made,
+        rows=tuple(sorted(values.items())),
+        inconclusive_count=undecided,
+        labels=labels,
+        guess=guess,
+        identical_count=added,
+    )
 
 
 def _chosen_sets(datasets: Sequence[AuditDataset], chosen: str | None) -> list[AuditDataset]:
@@ -108,8 +169,8 @@ def _chosen_sets(datasets: Sequence[AuditDataset], chosen: str | None) -> list[A
     return found
 
 
-def _rows(judged: Iterable[tuple[str, StoredVerdict]]) -> tuple[tuple[str, int], ...]:
-    """One row an id. Names of one image that give the same id (in two folders, say) are one row."""
+def _rows(judged: Iterable[tuple[str, StoredVerdict]]) -> dict[str, tuple[str, StoredVerdict]]:
+    """Name and verdict of each id. Names of one image that give the same id (in two folders, say) are one row."""
     taken: dict[str, tuple[str, StoredVerdict]] = {}
     for name, verdict in judged:
         image = id_of_name(name)
@@ -125,7 +186,7 @@ def _rows(judged: Iterable[tuple[str, StoredVerdict]]) -> tuple[tuple[str, int],
                 f"two images would have the id {image!r}: {both}",
                 hint="choose one set with --set, or rename one of them, ingest and audit again",
             )
-    return tuple(sorted((image, int(verdict.label in _CALLED_USED)) for image, (_, verdict) in taken.items()))
+    return taken
 
 
 def _described(name: str, verdict: StoredVerdict) -> str:

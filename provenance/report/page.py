@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 
 from provenance import glossary
 from provenance.report.figure import histogram
+from provenance.report.guess import guess_figure
 from provenance.report.heat import edges, heat_cells
 from provenance.report.pvalues import p_value_figure
 from provenance.report.roc import roc_figure
@@ -77,7 +78,7 @@ def values(content: ReportContent, at: str = "") -> dict[str, Any]:
     }
 
 
-FIGURES: tuple[Callable[..., str], ...] = (p_value_figure, power_figure, roc_figure, tail_figure)
+FIGURES: tuple[Callable[..., str], ...] = (guess_figure, p_value_figure, power_figure, roc_figure, tail_figure)
 
 
 def on_page(draw: Callable[..., str]) -> Callable[..., Markup]:

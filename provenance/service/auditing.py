@@ -16,9 +16,11 @@ from provenance.vocabulary import (
     Evidence,
     ExportFormat,
     Gate,
+    GroupScore,
     Population,
     Role,
     RuleName,
+    RunLabels,
     Subject,
 )
 
@@ -53,6 +55,8 @@ class Auditing(Installation):
         top_k: int | None = None,
         score: str | None = None,
         fdr: float | None = None,
+        prior: float | None = None,
+        group_score: str | GroupScore | None = None,
         reference_release: str | None = None,
         policy: Place | Policy | None = None,
         space: str | None = None,
@@ -91,6 +95,10 @@ class Auditing(Installation):
                 ``local`` by default, over a local space that is made where there is none; ``relative`` where
                 ``space`` is a whole-image one.
             fdr: Level of the false discovery rate of ``calibrated``; 0.05 by default.
+            prior: Share of the judged real images that was used, as far as one knows beforehand: of the best guess; 0.5
+                by default.
+            group_score: What stands for a patient or study where groups are judged too: the ``mean`` of its images'
+                scores (default) or the ``best``.
             reference_release: A release whose generator was trained on other images: a control of the scores, or what a
                 ``referenced:NAME`` score subtracts.
             policy: A policy that states all of these (``fit(...).policy``, its file, or ``policy:<hex>`` on record);
@@ -272,6 +280,16 @@ class Auditing(Installation):
 
         return outcome_words(self.catalog, self.catalog.audit(id_of(audit)))
 
+    def copied_of(self, audit: Audit) -> str:
+        """How many of the real images that an audit judged stand in its release as copies; '' where none does.
+
+        Raises:
+            NotFoundError: If there is no such audit, or more than one.
+        """
+        from provenance.audit import copied_words
+
+        return copied_words(self.catalog, self.catalog.audit(id_of(audit)))
+
     def explain(
         self, image: str, on_step: Callable[[str], None] | None = None, *, audit: Audit | None = None
     ) -> ExplainedImage | None:
@@ -307,6 +325,7 @@ class Auditing(Installation):
         set: str | None = None,  # noqa: A002 - likewise
         space: str | None = None,
         answer: str | Answer | None = None,
+        labels: str | RunLabels | None = None,
         overwrite: bool = False,
     ) -> int:
         """Write an audit, or the embeddings of a set or release, to a file; it is whole or not there.
@@ -320,6 +339,7 @@ class Auditing(Installation):
             space: For a set or release in several spaces.
             answer: Of an audit of the release: ``copies`` (a row an image and source), ``membership`` (a row a real
                 image, with those that calibrate) or ``baseline``; ``None``: the one that the form is for.
+            labels: For ``imageclef``: ``guess`` (the best guess; default where there is one) or ``strict``.
             overwrite: Replace a file that is there.
 
         Returns:
@@ -331,7 +351,7 @@ class Auditing(Installation):
             ConflictError: If the file is there, or names can't be told apart in a run file.
             SourceError: If the file can't be written.
         """
-        options = {"set": set, "space": space, "answer": answer}
+        options = {"set": set, "space": space, "answer": answer, "labels": labels}
         return self.write_export(what, file, format=format, **options, overwrite=overwrite).row_count
 
     def write_export(
@@ -343,16 +363,18 @@ class Auditing(Installation):
         set: str | None = None,  # noqa: A002 - likewise
         space: str | None = None,
         answer: str | Answer | None = None,
+        labels: str | RunLabels | None = None,
         overwrite: bool = False,
     ) -> Exported:
         """The same as ``export``; gives beside the number of rows what is in a run file, and what is not."""
-        from provenance.exports import write_export
+        from provenance.exports import RunChoice, write_export
 
         target = Path(file)
         require_free(target, replace=overwrite, hint=ANOTHER_FILE)
         wanted = None if answer is None else word_of(Answer, answer)
+        chosen = RunChoice(set, None if labels is None else word_of(RunLabels, labels))
         form = word_of(ExportFormat, format)
-        return write_export(self, id_of(what), target, form, set_name=set, space=space, answer=wanted)
+        return write_export(self, id_of(what), target, form, run=chosen, space=space, answer=wanted)
 
     def report(self, audit: Audit, file: Place, *, cases: int | None = None, overwrite: bool = False) -> Path:
         """Write an audit as one self-contained HTML page; gives the file.
@@ -397,9 +419,10 @@ def _request(release: str, asked: Mapping[str, Any]) -> AuditRequest:
     from provenance.duplicates import DuplicateRule
 
     ask = asked.get
-    words = {"subject": Subject, "rule": RuleName, "population": Population}
+    words = {"subject": Subject, "rule": RuleName, "population": Population, "group_score": GroupScore}
     options = {name: None if ask(name) is None else word_of(kind, asked[name]) for name, kind in words.items()}
     options |= {"alpha": ask("alpha"), "top_k": ask("top_k"), "score": ask("score"), "q": ask("fdr")}
+    options["prior"] = ask("prior")
     policy, predeclared = ask("policy"), ask("predeclared")
     if policy is not None and predeclared is not None:
         raise UsageError("a policy is given twice", hint="--predeclared POLICY judges by it, too")

@@ -68,6 +68,7 @@ def run_evaluation(
         _evaluated(audit, truth, rows, evaluator) for audit, truth, rows in zip(judged, truths, known, strict=True)
     )
     parts, unpooled = _parts(known, evaluator)
+    parts = (*parts, *_guesses(known, evaluator))
     comparison = None
     if request.against is not None:
         step("comparing")
@@ -207,6 +208,20 @@ def _parts(known: Sequence[Sequence[_Known]], evaluator: _Evaluator) -> tuple[tu
             evaluation = evaluator.of(rows, value if by == "all" else f"{by} {value}")
             found.append(EvaluatedPart(by, value, rows[0].audit.audit.rule, inconclusive, evaluation))
     return tuple(found), unpooled
+
+
+def _guesses(known: Sequence[Sequence[_Known]], evaluator: _Evaluator) -> list[EvaluatedPart]:
+    """A row for the best guesses of each audit that has them: their labels, and probabilities for scores."""
+    found = []
+    for rows in known:
+        guessed = [
+            replace(row, image=replace(row.image, verdict=row.image.guessed)) for row in rows if row.image.guessed
+        ]
+        if guessed:
+            evaluation = evaluation_of(sample_of(guessed), evaluator.resampling)
+            audit = rows[0].audit
+            found.append(EvaluatedPart("best guess", audit.short_id, audit.audit.rule, 0, evaluation))
+    return found
 
 
 def _compared(first: JudgedAudit, second: JudgedAudit, truth: Truth, evaluator: _Evaluator) -> ComparedAudits:

@@ -88,7 +88,7 @@ class EvaluatedAudit:
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedPart:
-    """A row of the table: all images, or those of one audit, generator, architecture or modality.
+    """A row of the table: all images, or those of one audit, generator, architecture or modality; or its best guesses.
 
     ``by`` is one of these words, ``value`` which one (of ``all`` the same word); ``inconclusive`` counts images
     labelled so, which are not called used.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from provenance.vocabulary import Answer, Label, Role, Subject
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from provenance.catalog import Catalog
     from provenance.installation import Installation
-    from provenance.records import AuditDataset, AuditRecord, Dataset, StoredVerdict
+    from provenance.records import AuditDataset, AuditRecord, Dataset, MembershipFigures, StoredVerdict
 
 CALLED_USED = frozenset({Label.USED, Label.ESTABLISHED, Label.COPY, Label.PART_COPY})
 """Labels that call an image used, or a copy; every other one, ``inconclusive`` too, does not."""
@@ -31,12 +31,14 @@ class JudgedImage:
     Attributes:
         verdict: As recorded.
         group: Patient or study key; ``None``: the image is its own group.
+        guessed: The best guess as a verdict: its label, and the probability for a score; ``None``: there is none.
         modality: Of the set or release that holds the image, else of the release; '' where neither states one.
     """
 
     verdict: StoredVerdict
     group: str | None
     modality: str
+    guessed: StoredVerdict | None = None
 
     @property
     def image_key(self) -> str:
@@ -104,6 +106,7 @@ def judged_audit(workspace: Installation, audit: AuditRecord) -> JudgedAudit:
     wanted = {Role.RELEASE} if audit.subject is Subject.GENERATED else set(Role) - {Role.RELEASE}
     datasets = tuple(row for row in played if row.role in wanted)
     release = catalog.dataset_by_id(audit.dataset_id)
+    beside = catalog.membership_figures(audit.audit_id)
     groups, modalities, present = _belonging(catalog, datasets)
     return JudgedAudit(
         audit=audit,
@@ -112,12 +115,21 @@ def judged_audit(workspace: Installation, audit: AuditRecord) -> JudgedAudit:
         datasets=datasets,
         images=tuple(
             JudgedImage(
-                verdict, groups.get(verdict.image_key), modalities.get(verdict.image_key, "") or release.modality
+                verdict,
+                groups.get(verdict.image_key),
+                modalities.get(verdict.image_key, "") or release.modality,
+                _guessed(verdict, beside.get(verdict.image_key)),
             )
             for verdict in catalog.verdicts(audit.audit_id)
         ),
         removed=tuple(sorted({row.name for row in datasets if row.dataset_id not in present})),
     )
+
+
+def _guessed(verdict: StoredVerdict, beside: MembershipFigures | None) -> StoredVerdict | None:
+    if beside is None or beside.best_guess is None:
+        return None
+    return replace(verdict, label=beside.best_guess, score=beside.probability, p_value=None, q_value=None)
 
 
 def _belonging(

@@ -37,6 +37,7 @@ ROWS = [
     "INSERT INTO audit_parts VALUES ('A', 'copies', 'A')",
     "INSERT INTO copy_sources VALUES (1, 1, 'K', :no, 1, 1, NULL, NULL, '', NULL)",
     "INSERT INTO calibration_scores VALUES ('A', 'K', 1)",
+    "INSERT INTO membership_figures VALUES ('A', 'K', 1, 'used', 1, 1, 1, 'established', 1, 1, 1)",
 ]
 """One row in every append-only table."""
 SQLITE = pytest.mark.parametrize("catalog_url", ["sqlite"], indirect=True)

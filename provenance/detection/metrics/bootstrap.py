@@ -38,18 +38,20 @@ def resample(
     codes: Int64s,
     resampling: Resampling,
     fpr_levels: Sequence[float] = (),
+    drawn: int | None = None,
 ) -> list[dict[str, Float64s]]:
     """Every metric in every resample, the same draws for all judgements on the images of ``truth``, shape (n,).
 
-    ``codes`` are the images' groups, 0 to G - 1; ``fpr_levels`` those of ``tpr@LEVEL``. Gives for each judgement
+    ``codes`` are the images' groups, 0 to G - 1; ``fpr_levels`` those of ``tpr@LEVEL``; ``drawn`` how many groups a
+    resample has (``None``: G). Gives for each judgement
     metric name -> float64 (resamples,); NaN where a resample leaves it undefined, such as an AUC of one class.
     """
     rng = np.random.default_rng(resampling.seed)
     groups = int(codes.max()) + 1
-    step = max(1, CHUNK_NUMBERS // max(len(truth), groups))
+    step = max(1, CHUNK_NUMBERS // max(len(truth), groups, drawn or 0))
     chunks: list[list[dict[str, Float64s]]] = []
     for start in range(0, resampling.resamples, step):
-        counts = _draw(rng, min(step, resampling.resamples - start), groups)
+        counts = _draw(rng, min(step, resampling.resamples - start), groups, drawn)
         with np.errstate(divide="ignore", invalid="ignore"):
             chunks.append(
                 [
@@ -64,6 +66,24 @@ def resample(
     ]
 
 
+def resampled_means(
+    values: Float64s, counted: Flags, codes: Int64s, resampling: Resampling, drawn: int | None = None
+) -> Float64s:
+    """The mean of ``values`` over the images that are ``counted``, in every resample, (resamples,); NaN without any.
+
+    As in ``resample``: with the same codes and settings the draws are the same.
+    """
+    rng, groups = np.random.default_rng(resampling.seed), int(codes.max()) + 1
+    sums, sizes = (np.bincount(codes, weights=each * counted, minlength=groups) for each in (values, counted))
+    step = max(1, CHUNK_NUMBERS // max(groups, drawn or 0))
+    parts = []
+    for start in range(0, resampling.resamples, step):
+        counts = _draw(rng, min(step, resampling.resamples - start), groups, drawn)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            parts.append((counts @ sums) / (counts @ sizes))
+    return np.concatenate(parts)
+
+
 def estimate(value: float, resampled: Float64s, level: float, support: int) -> Estimate:
     """A figure with its percentile interval over the resamples that define it; ``support`` groups bear on it."""
     usable = resampled[np.isfinite(resampled)]
@@ -75,11 +95,11 @@ def estimate(value: float, resampled: Float64s, level: float, support: int) -> E
     return Estimate(value, float(low), float(high))
 
 
-def _draw(rng: np.random.Generator, resamples: int, groups: int) -> Float64s:
+def _draw(rng: np.random.Generator, resamples: int, groups: int, drawn: int | None = None) -> Float64s:
     # How often each group was drawn; a row of counts is a resample.
-    drawn = rng.integers(0, groups, size=(resamples, groups))
-    drawn += np.arange(resamples)[:, None] * groups
-    return np.bincount(drawn.ravel(), minlength=resamples * groups).reshape(resamples, groups).astype(np.float64)
+    rows = rng.integers(0, groups, size=(resamples, drawn or groups))
+    rows += np.arange(resamples)[:, None] * groups
+    return np.bincount(rows.ravel(), minlength=resamples * groups).reshape(resamples, groups).astype(np.float64)
 
 
 def _metrics_of_labels(truth: Flags, labels: Flags, codes: Int64s, counts: Float64s) -> dict[str, Float64s]:

@@ -14,7 +14,7 @@ from provenance.detection.checks import checked_flags, checked_scores, group_cod
 from provenance.detection.metrics.bootstrap import Judgement, estimate, resample
 from provenance.detection.metrics.classification import Metrics, metrics_of, true_positive_rate_at
 from provenance.errors import UsageError
-from provenance.findings import Estimate, JsonValue, Resampling
+from provenance.findings import ChanceBand, Estimate, JsonValue, Resampling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,26 +32,6 @@ NOTHING_TO_COUNT = {
     "recall": "no image was used",
     "f1": "nothing was used and nothing is labelled used",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ChanceBand:
-    """What accuracy a guess would have: exact binomial, n independent images.
-
-    Attributes:
-        chance: Accuracy of always calling the more frequent class: max(share used, 1 - share used).
-        low: Lower end of the central band of a guesser's accuracy, ``high`` the upper one; an accuracy within is no
-            better than guessing.
-        p_value: P(a guesser is right as often or more often), one-sided.
-        independent: Whether every image is a group of its own. If not, the images of a group stand or fall
-            together, and the true band is wider.
-    """
-
-    chance: float
-    low: float
-    high: float
-    p_value: float
-    independent: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from provenance.audit.standing import copied_words
 from provenance.detection import ReleasePower, roc_points
 from provenance.findings import CalibratedFindings
 from provenance.report import Curve, RulePart, Series
@@ -33,6 +34,7 @@ class CalibratedPart:
         sensitivity: What was last measured of what the audit would have seen; ``None`` where it never was.
         power: Of the release test, likewise.
         roc: Of images claimed used against those known not used; ``None`` where their scores are not on record.
+        copied: How many of the judged images stand in the release as copies; '': none.
     """
 
     found: CalibratedFindings
@@ -42,6 +44,7 @@ class CalibratedPart:
     sensitivity: Mapping[str, Any] | None
     power: ReleasePower | None
     roc: Curve | None = None
+    copied: str = ""
 
 
 def drawn(workspace: Installation, audit: AuditRecord, verdicts: Sequence[StoredVerdict]) -> RulePart:
@@ -70,6 +73,7 @@ def drawn(workspace: Installation, audit: AuditRecord, verdicts: Sequence[Stored
         latest or None,
         ReleasePower.from_json(latest["power"]) if latest.get("power") else None,
         _roc(found, verdicts, never_used),
+        copied_words(workspace.catalog, audit),
     )
     series = Series(f"score {found.calibration.score}", "of real images known not used", never_used)
     template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")

@@ -84,6 +84,11 @@ def family_of(verdicts: Calibrated) -> Family:
     return Family(**{each.name: getattr(verdicts, each.name) for each in fields(Family)})
 
 
+def judged_groups_of(groups: Sequence[str | None], rows_of: Mapping[Role, Int64s]) -> set[str | None]:
+    """The groups of judged images: a not-used image of one of them does not calibrate."""
+    return {groups[row] for role in CANDIDATES for row in rows_of.get(role, ()) if groups[row] is not None}
+
+
 def judge_families(
     scores: Float64s, groups: Sequence[str | None], rows_of: Mapping[Role, Int64s], *, q: float, moved: float = 0.0
 ) -> Families:
@@ -99,7 +104,7 @@ def judge_families(
     Raises:
         UsageError: If every calibration group is judged as well.
     """
-    judged_groups = {groups[row] for role in CANDIDATES for row in rows_of.get(role, ()) if groups[row] is not None}
+    judged_groups = judged_groups_of(groups, rows_of)
     known = [row for row in rows_of[Role.NOT_USED].tolist() if groups[row] not in judged_groups]
     dropped = len({groups[row] for row in rows_of[Role.NOT_USED].tolist()} & judged_groups)
     if not known:

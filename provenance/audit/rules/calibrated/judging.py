@@ -19,6 +19,7 @@ import numpy as np
 from provenance.audit.features import S_NOT_USED, S_USED, features_of
 from provenance.audit.nearest import nearest_of_other_groups
 from provenance.audit.rule import Judgement
+from provenance.audit.rules.calibrated.beside import Pool, with_beside
 from provenance.audit.rules.calibrated.exchangeability import audits_served, guarantee, shift_of
 from provenance.audit.rules.calibrated.families import Families, family_of, figures_of, judge_families
 from provenance.audit.rules.calibrated.outcome import Conclusion, conclude_by_established, conclude_by_members
@@ -76,7 +77,11 @@ def judge_real(bench: Bench, rule: CalibratedParameters) -> Judgement:
     known = [bench.frozen.judged_reals[row].image_key for row in rows_of[Role.NOT_USED].tolist()]
     judged = _judgement(bench, decisions, conclusion, shift, figures, digest)
     calibration = map(CalibrationScore, known, scored.scores[rows_of[Role.NOT_USED]].tolist())
-    return replace(judged, calibration=tuple(calibration))
+    judged = replace(judged, calibration=tuple(calibration))
+    if rule.prior is None:
+        return judged
+    bench.on_step("guessing")
+    return with_beside(judged, rule, Pool(scored.scores, inputs.groups, rows_of, verdicts), frozen.judged_reals)
 
 
 def _conclude(

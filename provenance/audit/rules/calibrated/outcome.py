@@ -16,7 +16,7 @@ from provenance.audit.nearest import rounded_neighbors
 from provenance.detection import NearestLists, ReleaseTest, Resampling, data_copying, judge_release
 from provenance.detection.checks import group_codes
 from provenance.detection.release.membership_test import NO_SENSITIVITY
-from provenance.findings import DataCopying, NotComputed, Statements
+from provenance.findings import DataCopying, GuessFigures, NotComputed, Statements
 from provenance.vocabulary import Label, Outcome, Role, Subject
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ def stated(found: CalibratedFindings, counts: Mapping[str, int], subject: Subjec
             f"{_of_claims(found)}, at a false discovery rate of {found.calibration.q:g}: on average at most that share "
             "of them is wrong."
         )
+    guessed = () if not isinstance(found.guess, GuessFigures) else (f"Best guess: {found.guess.sentence}",)
     unknown = []
     if test is not None and test.outcome is not Outcome.LEAK_ESTABLISHED:
         unknown.append("Whether the used images as a whole give the release away: the release test does not show it.")
@@ -155,4 +156,4 @@ def stated(found: CalibratedFindings, counts: Mapping[str, int], subject: Subjec
             f"{counts['inconclusive']:,} {what} are inconclusive: with {counts['calibration_groups']:,} calibration "
             "groups the audit could not have told."
         )
-    return Statements(tuple(known), (), tuple(unknown))
+    return Statements(tuple(known), guessed, tuple(unknown))

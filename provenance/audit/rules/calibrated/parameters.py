@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
+from provenance.detection.calibrated.guess import check_prior
 from provenance.errors import UsageError
+from provenance.vocabulary import GroupScore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +24,9 @@ class CalibratedParameters:
         level: Of the release test, in (0, 1).
         permutations: Of the release test, 1 or more.
         seed: Of permutations and bootstrap.
+        prior: Share of the judged images that was used, as far as one knows beforehand: of the best guess; ``None``:
+            a policy of before there was one, which judges without all that stands beside the strict label.
+        group_score: What stands for a group where groups are judged too.
     """
 
     score: Mapping[str, Any] | None = None
@@ -29,6 +34,8 @@ class CalibratedParameters:
     level: float = 0.05
     permutations: int = 9999
     seed: int = 0
+    prior: float | None = None
+    group_score: GroupScore = GroupScore.MEAN
 
     def __post_init__(self) -> None:
         if not 0 < self.q < 1:
@@ -37,6 +44,8 @@ class CalibratedParameters:
             raise UsageError(f"the level lies between 0 and 1, not {self.level}", hint="0.05 is usual")
         if self.permutations < 1:
             raise UsageError(f"the release test needs one permutation or more, not {self.permutations}")
+        if self.prior is not None:
+            check_prior(self.prior)
 
     @property
     def score_name(self) -> str:
@@ -57,9 +66,19 @@ class CalibratedParameters:
         for name, value in whole.items():
             if type(value) is not int:
                 raise UsageError(f"{name} must be a whole number, not {value!r}")
-        return cls(score or None, float(parameters["q"]), float(parameters["level"]), **whole)
+        beside: dict[str, Any] = {}
+        if "prior" in parameters:
+            beside = {"prior": float(parameters["prior"]), "group_score": GroupScore(parameters["group_score"])}
+        return cls(score or None, float(parameters["q"]), float(parameters["level"]), **whole, **beside)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, those of the score among them."""
-        rest = {"q": float(self.q), "level": float(self.level), "permutations": self.permutations, "seed": self.seed}
+        rest: dict[str, Any] = {
+            "q": float(self.q),
+            "level": float(self.level),
+            "permutations": self.permutations,
+            "seed": self.seed,
+        }
+        if self.prior is not None:
+            rest |= {"prior": float(self.prior), "group_score": self.group_score.value}
         return {**(self.score or {}), **rest}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from provenance.audit.inputs import CANDIDATES
 from provenance.audit.resolution import embed_missing
 from provenance.audit.rule import Rule
+from provenance.audit.rules.calibrated.beside import beside_facts
 from provenance.audit.rules.calibrated.judging import LABELS, judge_generated, judge_real
 from provenance.audit.rules.calibrated.outcome import stated
 from provenance.audit.rules.calibrated.parameters import CalibratedParameters
@@ -23,7 +24,7 @@ from provenance.detection.scores.membership import REFERENCED
 from provenance.errors import SpaceMismatchError, UsageError
 from provenance.findings import CalibratedFindings, Statements
 from provenance.spaces import lacking_in
-from provenance.vocabulary import Label, Role, RuleName, Subject
+from provenance.vocabulary import GroupScore, Label, Role, RuleName, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -39,12 +40,21 @@ if TYPE_CHECKING:
     from provenance.vocabulary import Space
 
 
+DEFAULT_PRIOR = 0.5
+MEAN = GroupScore.MEAN
+
+
 @dataclass(frozen=True, slots=True)
 class CalibratedRule(CalibratedParameters, Rule):
     """Established, not established or inconclusive, by a false discovery rate of q (docs/method.md)."""
 
     name: ClassVar[RuleName] = RuleName.CALIBRATED
-    options: ClassVar[Mapping[str, str]] = {"score": "--score", "q": "--fdr"}
+    options: ClassVar[Mapping[str, str]] = {
+        "score": "--score",
+        "q": "--fdr",
+        "prior": "--prior",
+        "group_score": "--group-score",
+    }
     judges_parts: ClassVar[bool] = True
     calibrates: ClassVar[bool] = True
     labels: ClassVar[tuple[Label, ...]] = LABELS
@@ -53,7 +63,8 @@ class CalibratedRule(CalibratedParameters, Rule):
     def of_options(cls, options: Mapping[str, Any], top_k: int) -> Self:
         """See ``Rule``; a score is given by its name."""
         score = options.get("score")
-        return cls(**{**options, "score": None if score is None else score_parameters(score, top_k)})
+        given = {"prior": DEFAULT_PRIOR, **options}
+        return cls(**{**given, "score": None if score is None else score_parameters(score, top_k)})
 
     @classmethod
     def is_default(cls, roles: Collection[Role]) -> bool:
@@ -67,6 +78,8 @@ class CalibratedRule(CalibratedParameters, Rule):
                 "membership scores are of real images; a generated one is judged by its greatest similarity",
                 hint="add --subject real, or leave the score out",
             )
+        if subject is Subject.GENERATED and (self.prior not in (None, DEFAULT_PRIOR) or self.group_score is not MEAN):
+            raise UsageError("best guesses and groups are of real images", hint="add --subject real, or leave it out")
 
     @property
     def judges_whole_images(self) -> bool:
@@ -93,7 +106,7 @@ class CalibratedRule(CalibratedParameters, Rule):
     def completed(self, frozen: FrozenAudit) -> Self:
         """See ``Rule``: the default score of the audit's space, where it names none."""
         if frozen.subject is Subject.GENERATED:
-            return self
+            return replace(self, prior=None)
         if self.score is None:
             return replace(self, score=score_parameters(default_score(is_local=frozen.space.parts > 1), frozen.top_k))
         name = self.score_name
@@ -189,7 +202,7 @@ class CalibratedRule(CalibratedParameters, Rule):
             if test.control and reference and test.control.value is not None:
                 control = test.control
                 facts["control"] = f"{reference.name}: AUC {control.value:.3f}, p = {control.p_value:.2g}"
-        return facts
+        return facts | beside_facts(found)
 
 
 def _shared_local(catalog: Catalog, datasets: Sequence[Dataset]) -> Space | None:
