@@ -55,7 +55,7 @@ def release(root: Path, used: np.ndarray[Any, Any]) -> None:
     cropped = files["cropped"].resize((EDGE, EDGE), Image.Resampling.BILINEAR, box=(5, 5, 91, 91))
     cropped.save(folder / "cropped.png")
     collage = slices(1, seed=4, edge=EDGE)[0]
-    collage[24:72, 16:48], collage[24:72, 48:80] = used[7, 24:72, 16:48], used[8, 24:72, 48:80]
+    collage[20:76, 14:48], collage[20:76, 48:82] = used[7, 20:76, 14:48], used[8, 20:76, 48:82]
     save(folder, collage[None], "collage")
 
 
@@ -145,11 +145,11 @@ def test_a_collage_names_its_sources_with_boxes_where_they_are(workspace: Path, 
     verdict, sources = found["collage"]
     assert sources[0].part is (verdict.label is not Label.COPY), "regions first, where they say more than the whole"
     parts = {names[each.image_key]: each for each in sources if each.part}
-    for name, left, right in (("u007.png", 16, 48), ("u008.png", 48, 80)):
+    for name, left, right in (("u007.png", 14, 48), ("u008.png", 48, 82)):
         box, there = parts[name].box, parts[name].source_box
         assert box is not None
         assert there is not None
-        wanted = np.array([left, 24, right, 72]) / EDGE
+        wanted = np.array([left, 20, right, 76]) / EDGE
         for each in (box, there):
             assert np.abs(np.array([each.left, each.top, each.right, each.bottom]) - wanted).max() < 0.12
     assert [each.rank for each in sources] == list(range(1, len(sources) + 1))

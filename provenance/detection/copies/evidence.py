@@ -34,12 +34,13 @@ import numpy as np
 
 from provenance.detection.checks import same_length
 from provenance.detection.copies.calibration import twin_bound
-from provenance.detection.copies.geometry import sampled
 from provenance.detection.copies.pieces import window_of, within
 from provenance.detection.copies.structure import (
     REFERENCE_EDGE,
+    box_filter,
     box_mean,
     contrast_normalised,
+    filtered,
     smoothed,
     standardised,
 )
@@ -53,13 +54,13 @@ if TYPE_CHECKING:
     from provenance.detection.copies.found import Found, Match
     from provenance.detection.copies.pieces import Masks
     from provenance.detection.copies.retrieval import Prepared, Sources
-    from provenance.detection.copies.structure import Images, Rows
+    from provenance.detection.copies.structure import Images
 
     Floats = NDArray[np.float64]
 
 RINGS = (1, 2, 3, 4.5, 6, 8, 10.5, 13.5, 17, 21, 26, 32)
 MARGIN, TAPER, HIGHEST = 5, 0.3, 0.995
-RIGID_WINDOW, RIGID_SIGMA, RIGID_STRUCTURE = 13, 2.5, 0.05
+RIGID_WINDOW, RIGID_STEP, RIGID_SIGMA, RIGID_STRUCTURE = 13, 2, 2.5, 0.05
 LEAST_IMPOSTORS, MOST_SIMULATED, SEED = 20, 100, 0
 LACKING = 0.5
 DECIMALS = 6
@@ -187,10 +188,8 @@ def _brightened(images: Images) -> Images:
     return found
 
 
-def features_of(query: Prepared, sources: Sources, rows: Rows, matrices: Floats, shifts: Floats) -> Floats:
-    """``(n, 26)`` features of sources brought onto one query by their maps (geometry.py), 6 decimals."""
-    moved, inside = sampled(sources.images.standard[rows], matrices, shifts)
-    normalised, _ = sampled(sources.images.normalised[rows], matrices, shifts)
+def features_of(query: Prepared, moved: Images, normalised: Images, inside: Masks) -> Floats:
+    """``(n, 26)`` features of sources brought onto one query, in both forms and with where they lie; 6 decimals."""
     found: Floats = np.round(_features(query.standard, query.normalised, moved, normalised, inside), DECIMALS)
     return found
 
@@ -205,62 +204,65 @@ def _features(query: Images, query_normalised: Images, moved: Images, normalised
 
 def _overlap(inside: Masks) -> Images:
     # 1 well within the overlap, falling to 0 at its rim and towards the edge of the image.
+    return box_mean(within(inside, MARGIN).astype(np.float32), MARGIN) * _taper(inside.shape[1])
+
+
+@cache
+def _taper(edge: int) -> Images:
     from scipy.signal.windows import tukey
 
-    edge = inside.shape[1]
     taper = tukey(edge, TAPER).astype(np.float32)
-    return box_mean(within(inside, MARGIN).astype(np.float32), MARGIN) * taper[:, None] * taper
+    found: Images = taper[:, None] * taper
+    return found
 
 
 @cache
 def _rings(edge: int) -> Images:
+    # Of the real and the imaginary part of each frequency.
     down, right = np.meshgrid(np.fft.fftfreq(edge) * edge, np.fft.rfftfreq(edge) * edge, indexing="ij")
     frequency = np.hypot(down, right).ravel()
     twice = np.where((right.ravel() == 0) | (right.ravel() == edge / 2), 1, 2)
     rings = [(frequency >= low) * (frequency < high) * twice for low, high in pairwise(RINGS)]
-    return np.stack(rings, axis=1).astype(np.float32)
+    return np.stack(rings, axis=1).astype(np.float32).repeat(2, axis=0)
 
 
 def _coherence(query: Images, moved: Images, weight: Images) -> Images:
-    first, second = _spectrum(query, weight), _spectrum(moved, weight)
-    rings = _rings(query.shape[1])
-
-    def over_rings(values: Images) -> Images:
-        return values.reshape(len(values), -1) @ rings
-
-    common = over_rings(first.real * second.real + first.imag * second.imag)
-    energy = over_rings(first.real**2 + first.imag**2) * over_rings(second.real**2 + second.imag**2)
-    found: Images = common / np.sqrt(energy + 1e-9)
+    first, second, rings = _spectrum(query, weight), _spectrum(moved, weight), _rings(query.shape[1])
+    common, own, other = ((one * two) @ rings for one, two in ((first, second), (first, first), (second, second)))
+    found: Images = (common / np.sqrt(own * other + 1e-9)).astype(np.float32)
     return found
 
 
-def _spectrum(images: Images, weight: Images) -> NDArray[np.complex64]:
+def _spectrum(images: Images, weight: Images) -> Images:
+    # (n, frequencies x 2): real and imaginary parts in turn.
     from scipy.fft import rfft2
 
     total = weight.sum(axis=(1, 2), keepdims=True) + np.float32(1e-6)
     mean = (images * weight).sum(axis=(1, 2), keepdims=True) / total
-    found: NDArray[np.complex64] = rfft2((images - mean) * weight)
-    return found
-
-
-def _whole_windows(edge: int, window: int) -> NDArray[np.bool_]:
-    # Those that lie in the image with a pixel to spare.
-    place = np.arange(edge)
-    whole = np.minimum(place, edge - 1 - place) > window // 2
-    return whole[:, None] & whole
+    spectrum: NDArray[np.complex64] = rfft2((images - mean) * weight)
+    return spectrum.view(np.float32).reshape(len(weight), -1)
 
 
 def _rigidity(query: Images, moved: Images, inside: Masks) -> Images:
+    # At every other pixel whose window lies in the image with a pixel to spare.
     edge = query.shape[1]
     window, sigma = window_of(RIGID_WINDOW, edge), RIGID_SIGMA * edge / REFERENCE_EDGE
     here, there = query - smoothed(query, sigma), moved - smoothed(moved, sigma)
     energy, energy_there = (np.maximum(box_mean(each * each, window), 1e-4) for each in (here, there))
-    counted = (energy > RIGID_STRUCTURE**2) & within(inside, window) & _whole_windows(edge, window)
+    half, step = window // 2, RIGID_STEP * edge // REFERENCE_EDGE
+
+    def places(images: NDArray[Any], down: int = 0, right: int = 0) -> NDArray[Any]:
+        rows, columns = (slice(half + 1 - by, edge - 1 - half - by, step) for by in (down, right))
+        return images[:, rows, columns]
+
+    boxes = box_filter(edge, window)[half + 1 : edge - 1 - half : step]
+    energy_here = places(energy)
+    counted = (energy_here > RIGID_STRUCTURE**2) & places(within(inside, window))
     fewest = np.maximum(counted.sum(axis=(1, 2)), 1)
 
     def shifted(down: int, right: int) -> Images:
-        common = box_mean(here * np.roll(there, (down, right), (1, 2)), window)
-        found: Images = common / np.sqrt(energy * np.roll(energy_there, (down, right), (1, 2)))
+        common = filtered(here * np.roll(there, (down, right), (1, 2)), boxes)
+        found: Images = common / np.sqrt(energy_here * places(energy_there, down, right))
         return found
 
     def mean(values: NDArray[Any]) -> NDArray[Any]:

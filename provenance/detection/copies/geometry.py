@@ -77,34 +77,64 @@ def grid(edge: int) -> Floats:
     return np.stack([place.ravel() for place in np.meshgrid(axis, axis, indexing="ij")])
 
 
-def sampled(images: Images, matrices: Floats, shifts: Floats) -> tuple[Images, NDArray[np.bool_]]:
-    """Images at A y + t of every pixel y, bilinear; and which places lie inside the image.
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampling:
+    """Where n images are read, each at as many places.
+
+    Attributes:
+        corners: ``(n, pixels, pixels)`` the pixel above and left of each place, counted within the image.
+        parts: How far the place lies from it, down and right, in [0, 1).
+        inside: Whether it lies in the image.
+    """
+
+    corners: NDArray[np.intp]
+    parts: tuple[Images, Images]
+    inside: NDArray[np.bool_]
+
+    def of(self, images: Images) -> Images:
+        """Bilinear values of ``(n, edge, edge)``, or of one image that is read in n ways."""
+        edge, (down, right) = images.shape[1], self.parts
+        flat, at = images.ravel(), self.corners + np.arange(0, images.size, edge * edge)[:, None, None]
+        a, b, c, d = (flat[beside:].take(at, mode="clip") for beside in (0, 1, edge, edge + 1))
+        return _mixed(_mixed(a, b, right), _mixed(c, d, right), down)
+
+
+def _mixed(first: Images, second: Images, part: Images) -> Images:
+    # In place of the second: a new array costs as much as a sum.
+    second -= first
+    second *= part
+    second += first
+    return second
+
+
+def sampling(edge: int, matrices: Floats, shifts: Floats, step: int = 1) -> Sampling:
+    """Where images are read at A y + t of every pixel y, or of every so manyeth in both directions.
 
     Args:
-        images: ``(n, edge, edge)``; places outside have the value of the nearest edge.
+        edge: Of the images, in pixels; places outside have the value of the nearest edge.
         matrices: ``(n, 2, 2)``.
         shifts: ``(n, 2)``.
+        step: From pixel to pixel.
     """
-    n, edge = images.shape[:2]
-    axis = np.arange(edge, dtype=np.float32) - np.float32((edge - 1) / 2)
+    axis = np.arange(0, edge, step, dtype=np.float32) - np.float32((edge - 1) / 2)
     centre = shifts.astype(np.float32) + np.float32((edge - 1) / 2)
-    by_row, by_column = matrices[:, :, 0].astype(np.float32), matrices[:, :, 1].astype(np.float32)
-    places = [
-        (by_row[:, k, None] * axis + centre[:, k, None])[:, :, None] + (by_column[:, k, None] * axis)[:, None, :]
-        for k in (0, 1)
-    ]
-    inside = np.ones(images.shape, dtype=np.bool_)
-    corners, parts = [], []
-    for place in places:
-        inside &= (place > -0.5) & (place < edge - 0.5)
-        np.clip(place, 0, edge - 1, out=place)
-        corner = np.minimum(place.astype(np.int32), edge - 2)
-        corners.append(corner)
-        parts.append(place - corner)
-    at = corners[0] * edge + corners[1] + (np.arange(n, dtype=np.int32) * edge * edge)[:, None, None]
-    flat = images.ravel()
-    rows = []
-    for first in (at, at + edge):
-        left = flat.take(first)
-        rows.append(left + (flat.take(first + 1) - left) * parts[1])
-    return rows[0] + (rows[1] - rows[0]) * parts[0], inside
+    by_row, by_column = (matrices[:, :, k, None].astype(np.float32) * axis for k in (0, 1))
+    by_row += centre[:, :, None]
+    below = np.nextafter(np.float32(edge - 1), np.float32(0))
+    corners, parts, inside = [], [], []
+    for k in (0, 1):
+        place = by_row[:, k, :, None] + by_column[:, k, None, :]
+        inside.append((place > -0.5) & (place < edge - 0.5))
+        np.clip(place, 0, below, out=place)
+        corners.append(np.floor(place))
+        place -= corners[k]
+        parts.append(place)
+    corners[0] *= edge
+    corners[0] += corners[1]
+    return Sampling(corners[0].astype(np.intp), (parts[0], parts[1]), inside[0] & inside[1])
+
+
+def sampled(images: Images, matrices: Floats, shifts: Floats) -> tuple[Images, NDArray[np.bool_]]:
+    """Images at A y + t of every pixel y, and which places lie inside the image (``sampling``)."""
+    where = sampling(images.shape[1], matrices, shifts)
+    return where.of(images), where.inside

@@ -61,7 +61,7 @@ def agreements(query: Images, moved: Images, inside: Masks) -> tuple[Floats, Flo
     window, floor = window_of(WHOLE_WINDOW, query.shape[1]), WHOLE_STRUCTURE**2
     correlation, variance, larger = _correlation(smoothed(query, sigma), smoothed(moved, sigma), window)
     compared = (larger > floor) & within(inside, window)
-    total = np.where(compared, np.clip(correlation, -1, 1), 0).sum(axis=(1, 2), dtype=np.float64)
+    total = (compared * np.clip(correlation, -1, 1)).sum(axis=(1, 2), dtype=np.float64)
     here = int((variance > floor).sum())
     fewest = max(LEAST_OVERLAP * here, FEWEST)
     whole = total / np.maximum(compared.sum(axis=(1, 2)), fewest)
@@ -85,8 +85,18 @@ def window_of(length: int, edge: int) -> int:
 
 
 def within(inside: Masks, window: int) -> Masks:
-    """Pixels whose whole window lies inside."""
-    return box_mean(inside.astype(np.float32), window) > 0.999
+    """Pixels whose whole window lies inside; where a source lies is convex, so that the window's corners tell."""
+    half = window // 2
+    return _both_ends(_both_ends(inside, half).swapaxes(1, 2), half).swapaxes(1, 2)
+
+
+def _both_ends(inside: Masks, half: int) -> Masks:
+    # Along the second axis; at the rim up to the rim.
+    found = np.empty_like(inside)
+    found[:, half:-half] = inside[:, : -2 * half] & inside[:, 2 * half :]
+    found[:, :half] = inside[:, :1] & inside[:, half : 2 * half]
+    found[:, -half:] = inside[:, -2 * half : -half] & inside[:, -1:]
+    return found
 
 
 def _correlation(query: Images, moved: Images, window: int) -> tuple[Images, Images, Images]:

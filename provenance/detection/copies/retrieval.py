@@ -29,8 +29,6 @@ from provenance.detection.copies.structure import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from provenance.detection.copies.structure import Images, Rows
@@ -42,7 +40,7 @@ WINDOW, PLACES, FEW_PLACES, REACH = 12, (1, 4, 7, 10, 13, 16, 19), (0, 2, 4, 6),
 COEFFICIENTS = 5
 WINDOW_STRUCTURE = 0.25
 TENTH = 10
-QUERY_BLOCK, SOURCE_BLOCK, PADDING = 64, 512, 64
+QUERY_BLOCK, SOURCE_BLOCK, PADDING, SET = 64, 256, 64, 16
 VOTE_DECIMALS = 4
 TURNS = ((10.0, 1.0), (-10.0, 1.0), (0.0, 0.85), (0.0, 1.18))
 PADDED, HIGHEST = 48, 14
@@ -64,6 +62,10 @@ class Prepared:
 
     def __len__(self) -> int:
         return len(self.standard)
+
+    def one(self, at: int) -> Prepared:
+        """One of them, still with three axes."""
+        return Prepared(*(form[at : at + 1] for form in (self.standard, self.normalised, self.coarse)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,43 +149,41 @@ def window_descriptors(images: Images) -> tuple[Floats32, NDArray[np.bool_]]:
 def votes(queries: Images, sources: Sources) -> Floats32:
     """``(n, 2, m)`` votes of coarse queries for sources, as they are and mirrored; 4 decimals.
 
+    All views of 64 queries are compared with a window of the sources in one product; which takes some 5 KB a source.
+
     Args:
         queries: ``(n, 32, 32)``, n at most 64.
         sources: The real images.
     """
     block = np.zeros((QUERY_BLOCK, COARSE_EDGE, COARSE_EDGE), dtype=np.float32)
     block[: len(queries)] = queries
-    found = np.zeros((len(queries), 2, len(sources)), dtype=np.float32)
-    for mirrored in (0, 1):
-        for few, view in _views(block, bool(mirrored)):
-            of_view = _votes_of_view(view, sources, few)[: len(queries)]
-            np.maximum(found[:, mirrored], of_view, out=found[:, mirrored])
-    return np.round(found, VOTE_DECIMALS)
+    views = _views(block)
+    descriptors, structured = window_descriptors(views.reshape(-1, COARSE_EDGE, COARSE_EDGE))
+    side, whole = len(PLACES), 2 * QUERY_BLOCK
+    weights = structured.astype(np.float32)
+    weights[whole:] *= (side / len(FEW_PLACES)) ** 2
+    found = np.zeros((len(descriptors), len(sources)), dtype=np.float32)
+    for here in range(side**2):
+        down, right = divmod(here, side)
+        every = down in FEW_PLACES and right in FEW_PLACES
+        rows = slice(0, len(found) if every else whole)
+        if structured[rows, here].any():
+            best = _best_cosines(np.ascontiguousarray(descriptors[rows, here]), sources, down, right)
+            _add_excess(found[rows], best, len(sources), weights[rows, here])
+    highest = found.reshape(len(views) // 2, 2, QUERY_BLOCK, -1).max(axis=0)
+    rounded: Floats32 = np.round(highest[:, : len(queries)].transpose(1, 0, 2), VOTE_DECIMALS)
+    return rounded
 
 
-def _views(block: Images, mirrored: bool) -> Iterator[tuple[bool, Images]]:
-    straight = np.ascontiguousarray(block[:, :, ::-1]) if mirrored else block
-    yield False, straight
+def _views(block: Images) -> Images:
+    # (10, 64, 32, 32): as it is and mirrored, in place and then by all turns.
+    both = np.stack([block, block[:, :, ::-1]])
+    views, straight = [both], both.reshape(-1, COARSE_EDGE, COARSE_EDGE)
     for rotation, scale in TURNS:
         matrix = similarity(rotation, 1 / scale, mirrored=False)
-        turned, inside = sampled(straight, np.broadcast_to(matrix, (len(block), 2, 2)), np.zeros((len(block), 2)))
-        yield True, turned * inside
-
-
-def _votes_of_view(view: Images, sources: Sources, few: bool) -> Floats32:
-    descriptors, structured = window_descriptors(view)
-    side = len(PLACES)
-    places = FEW_PLACES if few else range(side)
-    weight = (side / len(places)) ** 2
-    found = np.zeros((len(view), sources.windows.shape[2]), dtype=np.float32)
-    for down in places:
-        for right in places:
-            here = down * side + right
-            if not structured[:, here].any():
-                continue
-            best = _best_cosines(np.ascontiguousarray(descriptors[:, here]), sources, down, right)
-            _add_excess(found, best, len(sources), (weight * structured[:, here]).astype(np.float32))
-    return found[:, : len(sources)]
+        turned, inside = sampled(straight, np.broadcast_to(matrix, (len(straight), 2, 2)), np.zeros((len(straight), 2)))
+        views.append((turned * inside).reshape(both.shape))
+    return np.concatenate(views)
 
 
 def _best_cosines(descriptors: Floats32, sources: Sources, down: int, right: int) -> Floats32:
@@ -207,12 +207,24 @@ def _best_cosines(descriptors: Floats32, sources: Sources, down: int, right: int
 
 def _add_excess(votes_of: Floats32, best: Floats32, count: int, weight: Floats32) -> None:
     # Over the tenth best source of each query; few are above it, so that only they are transformed.
+    best[:, count:] = -2
+    columns, values = _highest(best)
     if count == 1:
         reference = np.zeros((len(best), 1), dtype=np.float32)
     else:
         rank = min(TENTH, count)
-        reference = np.partition(best[:, :count], count - rank, axis=1)[:, count - rank, None]
-    rows, columns = np.nonzero((best[:, :count] > reference) & (weight > 0)[:, None])
-    high, low = best[rows, columns], reference[rows, 0]
-    fisher = np.arctanh(np.clip(high, 0, 0.99)) - np.arctanh(np.clip(low, 0, 0.99))
-    votes_of[rows, columns] += fisher * weight[rows]
+        reference = np.partition(values, values.shape[1] - rank, axis=1)[:, -rank, None]
+    rows, at = np.nonzero((values > reference) & (weight > 0)[:, None])
+    fisher = np.arctanh(np.clip(values[rows, at], 0, 0.99)) - np.arctanh(np.clip(reference[rows, 0], 0, 0.99))
+    votes_of[rows, columns[rows, at]] += fisher * weight[rows]
+
+
+def _highest(best: Floats32) -> tuple[Rows, Floats32]:
+    # Columns and values among which are the ten highest of each row: those of the ten sets of 16 with the highest one.
+    sets = best.reshape(len(best), SET, -1)
+    count = sets.shape[2]
+    chosen = np.tile(np.arange(count), (len(best), 1))
+    if count > TENTH:
+        chosen = np.argpartition(sets.max(axis=1), count - TENTH, axis=1)[:, -TENTH:]
+    columns = (np.arange(SET)[:, None] * count + chosen[:, None, :]).reshape(len(best), -1)
+    return columns, np.take_along_axis(best, columns, axis=1)

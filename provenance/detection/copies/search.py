@@ -5,8 +5,8 @@ caller may add some; five are registered as wholes and eight by the windows that
 agreement and pieces are measured for all thirteen (pieces.py). Never-used reals go through the same, which is what
 calibrates the results. Nothing depends on the other queries, on threads or on the order of the images.
 
-Cost: votes are matrix products over all pairs (about 2 ms a query for 300 sources, 10 for 2,000), the rest depends on
-the number of candidates only.
+Cost: votes are matrix products over all pairs (some 10 ms of one core a query for 2,000 sources), the rest (as much
+again) depends on the number of candidates only. Arrays are small and float32, so that they stay in the cache.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from provenance.detection.copies.evidence import features_of
 from provenance.detection.copies.found import DECIMALS, Found, Match, Piece
 from provenance.detection.copies.geometry import Transformation, described, sampled
 from provenance.detection.copies.pieces import agreeing, agreements, box_of, joined_piece, main_region
-from provenance.detection.copies.registration import piece_starts, polished, refined, whole_starts
-from provenance.detection.copies.retrieval import QUERY_BLOCK, Prepared, prepared, votes
+from provenance.detection.copies.registration import piece_starts, polished, queries_of, refined, whole_starts
+from provenance.detection.copies.retrieval import QUERY_BLOCK, prepared, votes
 from provenance.detection.copies.structure import checked_images
 from provenance.detection.scores.positions import each_position
 from provenance.errors import UsageError
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from provenance.detection.copies.pieces import Masks
-    from provenance.detection.copies.retrieval import Floats32, Sources
+    from provenance.detection.copies.registration import Query
+    from provenance.detection.copies.retrieval import Floats32, Prepared, Sources
     from provenance.detection.copies.structure import Images, Rows
 
     Floats = NDArray[np.float64]
@@ -69,13 +70,33 @@ class Maps:
         """Some of them, copied."""
         return Maps(self.sources[rows], self.matrices[rows], self.shifts[rows])
 
-    def moved(self, sources: Sources) -> tuple[Images, Masks]:
-        """The standardised sources brought onto the query, and which pixels lie in them."""
-        return sampled(sources.images.standard[self.sources], self.matrices, self.shifts)
-
     def described(self, at: int, edge: int) -> Transformation:
         """One of them in words."""
         return described(self.matrices[at], self.shifts[at], edge)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Standardised sources brought onto a query.
+
+    Attributes:
+        maps: By which.
+        images: ``(n, edge, edge)``.
+        inside: Which pixels of the query lie in them.
+    """
+
+    maps: Maps
+    images: Images
+    inside: Masks
+
+    def joined(self, other: Moved) -> Moved:
+        """These and the others."""
+        images, inside = np.concatenate([self.images, other.images]), np.concatenate([self.inside, other.inside])
+        return Moved(self.maps.joined(other.maps), images, inside)
+
+    def rows(self, rows: Rows) -> Moved:
+        """Some of them, copied."""
+        return Moved(self.maps.rows(rows), self.images[rows], self.inside[rows])
 
 
 def search(
@@ -109,12 +130,12 @@ def search(
     def block(number: int) -> list[Found]:
         rows = range(number * QUERY_BLOCK, min((number + 1) * QUERY_BLOCK, len(array)))
         ready = prepared(array[rows.start : rows.stop])
-        voted = votes(ready.coarse, sources)
+        voted, each = votes(ready.coarse, sources), queries_of(ready)
         found = []
         for at, row in enumerate(rows):
             own = place_of[list(left_out[row])] if left_out else place_of[:0]
             added = place_of[list(candidates[row])] if candidates else place_of[:0]
-            found.append(_found(_one(ready, at), voted[at], sources, own, added))
+            found.append(_found(each[at], voted[at], sources, own, added))
         return found
 
     blocks = -(-len(array) // QUERY_BLOCK)
@@ -133,40 +154,49 @@ def rows_of_own_group(
     return [[] if group is None else rows.get(group, []) for group in groups or ()]
 
 
-def _one(images: Prepared, at: int) -> Prepared:
-    here = slice(at, at + 1)
-    return Prepared(images.standard[here], images.normalised[here], images.coarse[here])
-
-
-def _found(query: Prepared, voted: Floats32, sources: Sources, own: Rows, added: Rows) -> Found:
+def _found(query: Query, voted: Floats32, sources: Sources, own: Rows, added: Rows) -> Found:
     chosen = _chosen(voted.max(axis=0), own, added)
     if not len(chosen):
         return Found((), (), 0.0)
     mirrored = voted[1, chosen] > voted[0, chosen]
     wholes, pieces, structured = _registered(query, sources, chosen, mirrored)
     return Found(
-        matches=_matches(query, sources, wholes),
+        matches=_matches(query.images, sources, wholes),
         pieces=_pieces(sources, pieces, structured),
         structure=round(structured / sources.edge**2, DECIMALS),
     )
 
 
 def _registered(
-    query: Prepared, sources: Sources, chosen: Rows, mirrored: NDArray[np.bool_]
-) -> tuple[Maps, list[tuple[Maps, Masks]], int]:
+    query: Query, sources: Sources, chosen: Rows, mirrored: NDArray[np.bool_]
+) -> tuple[Moved, list[tuple[Maps, Masks]], int]:
     # Wholes; windows that move together; the most voted in their own place; then the largest pieces once more.
-    few = chosen[:PIECES], mirrored[:PIECES]
-    starts = whole_starts(query.coarse[0], sources, chosen, mirrored).best(WHOLES)
-    wholes = Maps(starts.sources, *refined(query, sources, starts))
-    moved = piece_starts(query.coarse[0], sources, *few)
-    own = Maps(few[0], moved.matrices, np.zeros_like(moved.shifts))
-    first = wholes.joined(Maps(few[0], *refined(query, sources, moved, turning=False))).joined(own)
-    masks, structured = agreeing(query.standard, *first.moved(sources))
+    coarse, standard = query.images.coarse[0], query.images.standard
+    wholes = whole_starts(coarse, sources, chosen, mirrored).best(WHOLES)
+    parts = piece_starts(coarse, sources, chosen[:PIECES], mirrored[:PIECES])
+    starts = wholes.joined(parts)
+    first = _moved(sources, Maps(starts.sources, *refined(query, sources, starts)))
+    first = first.joined(_in_place(sources, parts.sources, parts.matrices))
+    masks, structured = agreeing(standard, first.images, first.inside)
     best = np.argsort(-masks.sum(axis=(1, 2)), kind="stable")[:POLISHED]
-    again = first.rows(best)
-    polished(query, sources, again.sources, masks[best].astype(np.float32), again.matrices, again.shifts)
-    better, _ = agreeing(query.standard, *again.moved(sources))
-    return wholes.joined(again), [(first, masks), (again, better)], structured
+    maps = first.maps.rows(best)
+    polished(query, sources, maps.sources, masks[best], maps.matrices, maps.shifts)
+    again = _moved(sources, maps)
+    better, _ = agreeing(standard, again.images, again.inside)
+    whole = first.rows(np.arange(len(wholes.sources))).joined(again)
+    return whole, [(first.maps, masks), (maps, better)], structured
+
+
+def _moved(sources: Sources, maps: Maps) -> Moved:
+    return Moved(maps, *sampled(sources.images.standard[maps.sources], maps.matrices, maps.shifts))
+
+
+def _in_place(sources: Sources, rows: Rows, matrices: Floats) -> Moved:
+    # As they are or mirrored.
+    images = sources.images.standard[rows]
+    mirrored = matrices[:, 1, 1] < 0
+    images[mirrored] = images[mirrored, :, ::-1]
+    return Moved(Maps(rows, matrices, np.zeros((len(rows), 2))), images, np.ones(images.shape, dtype=np.bool_))
 
 
 def _chosen(voted: Floats32, own: Rows, added: Rows) -> Rows:
@@ -179,15 +209,16 @@ def _chosen(voted: Floats32, own: Rows, added: Rows) -> Rows:
     return np.concatenate([retrieved, others[~np.isin(others, retrieved)]])
 
 
-def _matches(query: Prepared, sources: Sources, maps: Maps) -> tuple[Match, ...]:
-    measured = agreements(query.standard, *maps.moved(sources))
+def _matches(query: Prepared, sources: Sources, moved: Moved) -> tuple[Match, ...]:
+    measured = agreements(query.standard, moved.images, moved.inside)
     whole, overlap, following = (np.round(each, DECIMALS) for each in measured)
+    maps = moved.maps
     chosen: dict[int, int] = {}
     for at in np.lexsort((maps.sources, -whole)).tolist():
         chosen.setdefault(int(sources.rows[maps.sources[at]]), at)
-    places = np.array(list(chosen.values()), dtype=np.int64)
-    best = maps.rows(places)
-    features = features_of(query, sources, best.sources, best.matrices, best.shifts).tolist()
+    best = moved.rows(np.array(list(chosen.values()), dtype=np.int64))
+    normalised, _ = sampled(sources.images.normalised[best.maps.sources], best.maps.matrices, best.maps.shifts)
+    features = features_of(query, best.images, normalised, best.inside).tolist()
     return tuple(
         Match(
             source=row,
@@ -204,13 +235,17 @@ def _matches(query: Prepared, sources: Sources, maps: Maps) -> tuple[Match, ...]
 def _pieces(sources: Sources, found: list[tuple[Maps, Masks]], structured: int) -> tuple[Piece, ...]:
     maps = found[0][0].joined(found[1][0])
     masks = np.concatenate([each for _, each in found])
-    masks = np.stack([joined_piece(mask, structured) for mask in masks])
+    least = max(LEAST_SHARE * structured, 1)
+    large = np.flatnonzero(masks.sum(axis=(1, 2)) >= least)
+    if not len(large):
+        return ()
+    maps, masks = maps.rows(large), np.stack([joined_piece(mask, structured) for mask in masks[large]])
     sizes = masks.sum(axis=(1, 2))
     named: dict[int, Piece] = {}
     taken: Masks = np.zeros(masks.shape[1:], dtype=np.bool_)
     for at in np.lexsort((maps.sources, -sizes)).tolist():
         row, mask = int(sources.rows[maps.sources[at]]), masks[at]
-        if row in named or sizes[at] < max(LEAST_SHARE * structured, 1):
+        if row in named or sizes[at] < least:
             continue
         region = main_region(mask)
         named[row] = Piece(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SEARCH = {
-    "version": 3,
+    "version": 4,
     "edge": EDGE,
     "candidates": search.CANDIDATES,
     "wholes": search.WHOLES,

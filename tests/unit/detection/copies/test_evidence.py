@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from provenance.detection.copies.evidence import features_of, fitted_verifier, simulated_copies
 from provenance.detection.copies.found import NO_EVIDENCE, Found
-from provenance.detection.copies.retrieval import prepared, sources_of
+from provenance.detection.copies.retrieval import Prepared, prepared, sources_of
 from provenance.detection.copies.search import search
 from tests.unit.detection.copies.pictures import moved, slices
 
@@ -26,8 +26,13 @@ RNG = np.random.default_rng(3)
 
 
 def of_source(query, row: int):
-    place = np.flatnonzero(SOURCES.rows == row)
-    return features_of(prepared(query[None].astype(np.float32)), SOURCES, place, np.eye(2)[None], np.zeros((1, 2)))[0]
+    (at,) = np.flatnonzero(SOURCES.rows == row)
+    return in_place(query, SOURCES.images.one(at))
+
+
+def in_place(query, real: Prepared):
+    inside = np.ones(real.standard.shape, dtype=np.bool_)
+    return features_of(prepared(query[None].astype(np.float32)), real.standard, real.normalised, inside)[0]
 
 
 def test_an_exact_copy_is_coherent_and_rigid_everywhere() -> None:
@@ -48,8 +53,7 @@ def test_noise_lowers_high_rings_as_its_energy_does_and_blur_none_that_it_leaves
 def test_coherence_is_that_of_white_noise_in_white_noise() -> None:
     shared = RNG.normal(size=(64, 64))
     images = np.stack([shared + RNG.normal(size=(64, 64)) for _ in range(2)]).astype(np.float32)
-    sources = sources_of(images[1:])
-    features = features_of(prepared(images[:1]), sources, np.array([0]), np.eye(2)[None], np.zeros((1, 2)))[0]
+    features = in_place(images[0], prepared(images[1:]))
     assert np.tanh(features[6:11]) == pytest.approx(0.5, abs=0.1)
 
 

@@ -20,7 +20,7 @@ SOURCES = sources_of(REALS)
 OTHERS = Strangers(search(REALS, SOURCES, left_out=[[row] for row in range(len(REALS))]))
 KNOWN = Strangers(search(slices(60, 5), SOURCES))
 PATCHED = slices(1, 50)[0].copy()
-PATCHED[:, :26] = REALS[3][:, :26]
+PATCHED[:, :28] = REALS[3][:, :28]
 COPIED = [REALS[4], REALS[5][:, ::-1], moved(REALS[6], rotation=5), PATCHED]
 FOUND = search(np.concatenate([np.stack(COPIED), slices(12, 2)]).astype(np.float32), SOURCES)
 
