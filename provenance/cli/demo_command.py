@@ -74,7 +74,7 @@ def _print_demo(report: DemoReport, document: Demo) -> None:
     if document.copies_in_all is not None:
         _print_copies(document.copies, document.copies_in_all)
     if document.membership is not None:
-        _print_membership(document.membership)
+        _print_membership(document.membership, document.guess)
     if document.baseline is not None:
         _print_baseline(document.baseline)
     print_facts(
@@ -140,7 +140,7 @@ def _true_source(kind: KindResult) -> str | None:
     return None if kind.true_source_first is None else f"{kind.true_source_first:,}/{kind.images:,}"
 
 
-def _print_membership(part: EvaluatedPart) -> None:
+def _print_membership(part: EvaluatedPart, guess: EvaluatedPart | None) -> None:
     right, wrong = part.confusion.true_positives, part.confusion.false_positives
     facts = {
         "established": f"{right + wrong:,} of {part.n:,} unknown images: {right:,} were used, {wrong:,} were not; "
@@ -149,6 +149,12 @@ def _print_membership(part: EvaluatedPart) -> None:
     }
     if part.inconclusive:
         facts["inconclusive"] = f"{part.inconclusive:,} images: the audit could not have shown it"
+    if guess is not None:
+        right = guess.confusion.true_positives + guess.confusion.true_negatives
+        kappa = guess.estimates["kappa"].value
+        facts["best guess"] = f"a bet, no finding: {right:,} of {guess.n:,} right" + (
+            "" if kappa is None else f", kappa {kappa:.2f} (0 is chance)"
+        )
     print_facts(facts, title="\nMEMBERSHIP: which real images of unknown use were used?")
 
 

@@ -25,6 +25,7 @@ from provenance.ingest import IngestReport, OnProgress
 from provenance.phantoms import PHANTOM_VERSION
 from provenance.service import Workspace
 from provenance.service.backbones import chosen_backbone
+from provenance.truth import BEST_GUESS
 from provenance.vocabulary import Answer
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Comparison:
     kinds: tuple[KindResult, ...]
     totals: CopyTotals | None
     membership: EvaluatedPart | None
+    guess: EvaluatedPart | None
     baseline: EvaluatedPart | None
 
 
@@ -244,8 +246,10 @@ def _against_truth(workspace: Workspace, audit: AuditReport, made: MadeDemo) -> 
     of_used = {each.image_id: bool(each.sources) for each in made.generated}
     truths = {Answer.MEMBERSHIP: made.unknown, Answer.BASELINE: of_used}
     measured = {
-        answer: workspace.evaluate(answers[answer], labels=truth).report.parts[0]
+        answer: workspace.evaluate(answers[answer], labels=truth).report.parts
         for answer, truth in truths.items()
         if answer in answers
     }
-    return Comparison(answers, kinds, totals, measured.get(Answer.MEMBERSHIP), measured.get(Answer.BASELINE))
+    membership, baseline = (next(iter(measured.get(answer, ())), None) for answer in truths)
+    guess = next((part for part in measured.get(Answer.MEMBERSHIP, ()) if part.by == BEST_GUESS), None)
+    return Comparison(answers, kinds, totals, membership, guess, baseline)

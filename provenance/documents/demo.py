@@ -124,6 +124,7 @@ class Demo(Document):
     copies: tuple[KindResult, ...] = at("found", "kinds")
     copies_in_all: CopyTotals | None = at("found", "totals")
     membership: EvaluatedPart | None = at("found", "membership")
+    guess: EvaluatedPart | None = at("found", "guess")
     baseline: EvaluatedPart | None = at("found", "baseline")
     caveat: str
     next: tuple[str, ...]

@@ -33,7 +33,7 @@ class BootstrapOfPart(Document):
 
 
 class EvaluatedPart(Document):
-    """A row of the table: all images, or those of one audit, generator, architecture or modality."""
+    """A row of the table: all images, or those of one audit, generator, architecture or modality; or best guesses."""
 
     by: str
     value: str

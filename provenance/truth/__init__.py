@@ -10,6 +10,7 @@ from provenance.detection import FitSettings, Resampling
 from provenance.truth.evaluating import run_evaluation
 from provenance.truth.evaluation_files import write_evaluation
 from provenance.truth.evaluations import (
+    BEST_GUESS,
     ComparedAudits,
     EvaluatedAudit,
     EvaluatedPart,
@@ -23,6 +24,7 @@ from provenance.truth.sweep_files import write_sweep_csv, write_sweep_figure
 from provenance.truth.sweeping import SweepReport, run_sweep
 
 __all__ = [
+    "BEST_GUESS",
     "ComparedAudits",
     "EvaluatedAudit",
     "EvaluatedPart",

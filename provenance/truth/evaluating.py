@@ -12,6 +12,7 @@ from provenance.detection import Estimate, calibration_of_p_values, compare, eva
 from provenance.errors import ConflictError, NotFoundError, UsageError
 from provenance.logs import room, step
 from provenance.truth.evaluations import (
+    BEST_GUESS,
     ComparedAudit,
     ComparedAudits,
     EvaluatedAudit,
@@ -220,7 +221,7 @@ def _guesses(known: Sequence[Sequence[_Known]], evaluator: _Evaluator) -> list[E
         if guessed:
             evaluation = evaluation_of(sample_of(guessed), evaluator.resampling)
             audit = rows[0].audit
-            found.append(EvaluatedPart("best guess", audit.short_id, audit.audit.rule, 0, evaluation))
+            found.append(EvaluatedPart(BEST_GUESS, audit.short_id, audit.audit.rule, 0, evaluation))
     return found
 
 

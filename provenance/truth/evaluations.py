@@ -86,6 +86,10 @@ class EvaluatedAudit:
     calibration: Calibration | None
 
 
+BEST_GUESS = "best guess"
+"""What stands for ``by`` where the rows are best guesses."""
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluatedPart:
     """A row of the table: all images, or those of one audit, generator, architecture or modality; or its best guesses.

@@ -42,7 +42,7 @@ def test_it_opens_with_the_outcome_and_sets_truth_against_every_answer(first_run
     lines = run.stdout.splitlines()
     assert re.match(r"(LEAK ESTABLISHED|LEAK NOT ESTABLISHED|INCONCLUSIVE): \d+ of 20 generated images", lines[0])
     assert max(len(line) for line in lines if re.match(" (file|flip|[0-9]+-[0-9]+ % of one image) ", line)) <= 100
-    for word in (*PLANTED, "control", "COPIES", "MEMBERSHIP", "BASELINE", "AUC", "kappa"):
+    for word in (*PLANTED, "control", "COPIES", "MEMBERSHIP", "BASELINE", "AUC", "kappa", "best guess"):
         assert word in run.stdout
     assert "backbone efficientnet-lite0: as asked for" in run.stderr
     commands = [line.strip() for line in run.stderr.splitlines() if line.startswith("  provenance ")]

@@ -20,7 +20,7 @@ The strict label stays the conformal one with Benjamini-Hochberg.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,6 +55,10 @@ class GroupAnswer:
     of_known: Int64s
     known_scores: Float64s
     found: Calibrated
+
+    def undecided(self, reason: str) -> GroupAnswer:
+        """The same with nothing established, for a reason that speaks against all groups."""
+        return replace(self, found=self.found.undecided(reason))
 
 
 def group_scores(scores: Numbers, groups: Groups | None, how: GroupScore) -> tuple[Float64s, Int64s]:

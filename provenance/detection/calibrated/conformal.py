@@ -29,7 +29,7 @@ them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import compress
 from typing import TYPE_CHECKING
@@ -60,6 +60,11 @@ class Calibrated(Family):
     labels: tuple[Label, ...]
     p_values: tuple[float, ...]
     q_values: tuple[float, ...]
+
+    def undecided(self, reason: str) -> Calibrated:
+        """The same with nothing established, for a reason that speaks against all of them."""
+        labels = (Label.INCONCLUSIVE,) * len(self.labels)
+        return replace(self, labels=labels, established=0, established_groups=0, reason=reason)
 
 
 def unrounded_p_values(subjects: Float64s, known: Float64s, calibration_groups: Groups | None) -> Float64s:

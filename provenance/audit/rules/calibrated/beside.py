@@ -49,12 +49,17 @@ CLAIMS = {Role.USED: "claimed used", Role.AGAINST: "of unknown use", Role.NOT_US
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """All real images as they were scored, and the strict verdicts on those that are judged."""
+    """All real images as they were scored, and the strict verdicts on those that are judged.
+
+    ``doubt`` is why nothing follows from any score, in a sentence (the sets differ by themselves); empty: nothing says
+    so.
+    """
 
     scores: Float64s
     groups: Sequence[str | None]
     rows_of: Mapping[Role, Int64s]
     verdicts: Families
+    doubt: str = ""
 
     def of_groups(self, rows: Sequence[int]) -> list[str | None]:
         """The groups of some rows."""
@@ -65,7 +70,7 @@ def with_beside(judged: Judgement, rule: CalibratedParameters, pool: Pool, membe
     """A judgement with its best guesses, groups and other means; ``members`` are the rows of the pool."""
     assert isinstance(judged.own, CalibratedFindings), "the rule's own"
     columns: dict[int, dict[str, Any]] = {row: {} for rows in pool.rows_of.values() for row in rows.tolist()}
-    guess = _guessed(rule, pool, columns, _caution(judged.own))
+    guess = _guessed(rule, pool, columns, _caution(judged.own, pool.doubt))
     groups, tail, means = _by_claim(rule, pool, columns)
     own = replace(judged.own, guess=guess, groups=groups, tail=tail, other_means=means)
     by_group = [[columns[row].get(name) for name in _OF_GROUPS] for row in pool.verdicts.rows.tolist()]
@@ -101,8 +106,10 @@ def _guessed(
     return replace(found.figures, guessed=counts, caution=caution)
 
 
-def _caution(own: CalibratedFindings) -> str:
+def _caution(own: CalibratedFindings, doubt: str) -> str:
     """Why a guess may rest on something else than use, as far as the audit knows."""
+    if doubt:
+        return f"{doubt} The guess may be betting on that difference, not on use."
     if not own.shift.warnings:
         return ""
     return (
@@ -139,6 +146,7 @@ def _by_claim(
             q=rule.q,
         )
         if answer is not None:
+            answer = answer.undecided(pool.doubt) if pool.doubt else answer
             families[role.value] = family_of(answer.found)
             warnings.append(sizes_warning(groups, of_known))
             by_group = list(zip(answer.found.p_values, answer.found.q_values, answer.found.labels, strict=True))
@@ -165,13 +173,13 @@ def _other_means(
     storey = storey_q_values(q_values, share)
     for row, value in zip(rows, storey, strict=True):
         columns[row]["storey_q_value"] = value
-    found = None
+    level, found = (0.0 if pool.doubt else rule.q), None
     if not tail.refused:
         by_tail = judge_by_tail(tail.p_values(pool.scores[rows]), p_values, groups, tail.groups, rule.q)
-        found = sum(each <= rule.q for each in by_tail.q_values)
+        found = sum(each <= level for each in by_tail.q_values)
         for row, *values in zip(rows, by_tail.p_values, by_tail.q_values, strict=True):
             columns[row] |= dict(zip(("tail_p_value", "tail_q_value"), values, strict=True))
-    return OtherMeans(found, sum(each <= rule.q for each in storey), share)
+    return OtherMeans(found, sum(each <= level for each in storey), share)
 
 
 def _tail_figures(tail: Tail) -> TailFigures:

@@ -81,3 +81,13 @@ def test_the_share_of_nulls_is_the_conservative_estimate() -> None:
     least = np.r_[0.02, p[2:]]
     assert null_share(p, grouped) == pytest.approx((1 + (least > 0.5).sum()) / (19 * 0.5), abs=1e-8)
     assert storey_q_values([0.1, 1.0], 0.6) == pytest.approx((0.06, 0.6))
+
+
+def test_a_doubt_about_all_of_it_leaves_no_group_established() -> None:
+    found = judge_groups(SCORES + 5, KNOWN, groups=GROUPS, calibration_groups=OTHERS, how=GroupScore.MEAN, q=0.2)
+    assert found is not None
+    assert found.found.established == 20
+    doubted = found.undecided("the sets differ by themselves").found
+    assert set(doubted.labels) == {Label.INCONCLUSIVE}
+    assert (doubted.established, doubted.established_groups) == (0, 0)
+    assert doubted.p_values == found.found.p_values
