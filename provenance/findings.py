@@ -607,6 +607,50 @@ class SetsTest(JsonValue):
 
 
 @dataclass(frozen=True, slots=True)
+class LearntFigures(JsonValue):
+    """What the score ``learnt`` learnt, and whether the sets differ by themselves.
+
+    Attributes:
+        used_groups: That it learnt from; ``not_used_groups`` likewise.
+        sizes: Of patches, in pixels of 64.
+        widths: Of kernels, the broadest first.
+        weights: By size and width, of columns that are normal scores.
+        nearest: Of the nearest generated patches, by size.
+        where: What each of 8 x 8 cells speaks for use, mean over some images, in standard deviations.
+        images: How many: those with the highest scores.
+        sets: How well the two sets are told apart without any release.
+        difference: What tells them apart so, in a sentence; empty: nothing that was looked at.
+    """
+
+    used_groups: int
+    not_used_groups: int
+    sizes: tuple[int, ...]
+    widths: tuple[float, ...]
+    weights: tuple[tuple[float, ...], ...]
+    nearest: tuple[float, ...]
+    where: tuple[tuple[float, ...], ...]
+    images: int
+    sets: tuple[SetsTest, ...]
+    difference: str
+
+    @property
+    def sentence(self) -> str:
+        """What it learnt from, what spoke most, and whether the sets differ without any release, in one line."""
+        scales = [
+            (weight, size, width)
+            for size, row in zip(self.sizes, self.weights, strict=True)
+            for width, weight in zip(self.widths, row, strict=True)
+        ]
+        _, size, width = max(scales)
+        apart = ", ".join(f"{test.name} AUC {test.auc:.2f}, p = {test.p_corrected:.2g}" for test in self.sets)
+        differ = "differ" if self.difference else "do not differ"
+        return (
+            f"from {self.used_groups:,} used and {self.not_used_groups:,} never-used groups; most weight on patches of "
+            f"{size} pixels, kernel width {width:g}; without any release the sets {differ} ({apart})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TailFigures(JsonValue):
     """The model of the highest calibration scores (``provenance.detection.copies.tail``).
 
@@ -640,6 +684,7 @@ class CalibratedFindings(JsonValue):
         groups: How groups were judged; ``None`` where each is a single image, and in older records.
         tail: The model of the highest calibration scores; ``None`` in older records.
         other_means: What other means than the strict ones find, of each claim by its role; likewise.
+        learnt: What the score learnt, where it is one that learns.
         sensitivity: Always ``None``: it is measured later, and recorded by itself.
     """
 
@@ -653,6 +698,7 @@ class CalibratedFindings(JsonValue):
     groups: GroupFigures | None = field(default=None, metadata=LEFT_OUT)
     tail: TailFigures | None = field(default=None, metadata=LEFT_OUT)
     other_means: Mapping[str, OtherMeans] | None = field(default=None, metadata=LEFT_OUT)
+    learnt: LearntFigures | None = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,16 @@ GLOSSARY = (
     Term("score", "by its rule",
          "What verdicts rest on, higher is more suspicious: a membership score without unit, or a cosine.",
          "Membership scores"),
+    Term("learnt", "",
+         "The score that learns from images known used and never used what this release remembers; each image is "
+         "scored by a model that has not seen its group. Also what it learnt, and whether the two sets differ without "
+         "any release.", "The learnt score"),
+    Term("texture", "",
+         "Brightness, contrast, sharpness and noise of images: what says how they were made, not what they show.",
+         "The learnt score"),
+    Term("weights", "no unit",
+         "How much each patch size and kernel width speaks for use (above 0) or against it, as it was learnt.",
+         "The learnt score", ("weight", "kernel width")),
     Term("of used", "groups", "The verdicts on images claimed used, a family of their own.", _CALIBRATED),
     Term("of judged", "groups", "The verdicts on the generated images, all in one family.", _CALIBRATED),
     Term("release test", "", "Do images claimed used score higher than images known not used, as a whole?", _TEST),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from provenance.audit.nearest import nearest_by_parts
-from provenance.audit.scoring import ScoringInputs
+from provenance.audit.scoring_inputs import ScoringInputs
 from provenance.index import (
     Moments,
     content_digest,
@@ -145,7 +145,19 @@ class Vectors:
         reals, release = self.of(frozen.judged_reals), self.of(frozen.release.members)
         reference = None if frozen.reference is None else self.of(frozen.reference.members)
         groups = [member.group_key for member in frozen.judged_reals]
-        return ScoringInputs(reals, release, groups, reference, self.threads)
+        roles = frozen.role_of
+        acting = np.array([roles[member.image_id].value for member in frozen.judged_reals])
+        used, not_used = (np.flatnonzero(acting == role.value) for role in (Role.USED, Role.NOT_USED))
+        return ScoringInputs(
+            reals,
+            release,
+            groups,
+            reference,
+            self.threads,
+            used=used if len(used) else None,
+            not_used=not_used if len(not_used) else None,
+            folder=self.workspace.vector_folder,
+        )
 
     def _load(self, members: Sequence[Member]) -> Float32s:
         return load_vectors(

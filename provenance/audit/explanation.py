@@ -65,19 +65,22 @@ def explain(
     inputs = Vectors(workspace, frozen.space, on_step).scoring_inputs(frozen)
     name = str(parameters["score"])
     scored = score_reals(name, inputs, k=int(parameters.get("k", parameters["top_k"])))
-    assert scored.contributions is not None, "the score is a local one"
-    assert scored.copies is not None, "likewise"
+    assert scored.copies is not None, "the score is a local one, or learnt"
     chosen = np.array(list(rows.values()), dtype=np.int64)
-    speaking = speaking_parts(inputs.pool, inputs.release, chosen)
-    boxes, grid = grid_of(frozen.space), frozen.space.preprocessing.get("grid") or {"rows": 0, "columns": 0}
-    columns = int(grid["columns"]) if grid["rows"] * grid["columns"] == frozen.space.parts else 0
+    if scored.learnt is not None:
+        boxes, columns, contributions, speaking = scored.learnt.explained(chosen)
+    else:
+        assert scored.contributions is not None, "the score is a local one"
+        contributions, speaking = scored.contributions, speaking_parts(inputs.pool, inputs.release, chosen)
+        boxes, grid = grid_of(frozen.space), frozen.space.preprocessing.get("grid") or {"rows": 0, "columns": 0}
+        columns = int(grid["columns"]) if grid["rows"] * grid["columns"] == frozen.space.parts else 0
     found = {}
     for place, (key, row) in enumerate(rows.items()):
         positions = tuple(
             SpeakingPosition(box, value, frozen.release.members[generated], similarity)
             for box, value, generated, similarity in zip(
                 boxes,
-                scored.contributions[row].tolist(),
+                contributions[row].tolist(),
                 speaking.release_row[place].tolist(),
                 speaking.similarity[place].tolist(),
                 strict=True,

@@ -90,8 +90,11 @@ def resolutions_of(catalog: Catalog, frozen: FrozenAudit) -> Resolutions:
 
 
 def resolution_notes(catalog: Catalog, frozen: FrozenAudit) -> list[str]:
-    """What a person should know of it, whole sets taken as they are on record; a local space states a size itself."""
-    if frozen.space.parts > 1:
+    """What a person should know of it, whole sets taken as they are on record.
+
+    A local space states a size itself, and so does one of grey levels.
+    """
+    if frozen.space.parts > 1 or frozen.space.is_of_pixels:
         return []
     native = native_resolution(catalog, frozen.release.dataset)
     size = _pixels(native.resolution)

@@ -3,9 +3,12 @@
     inputs = ScoringInputs(vectors, release, groups)            vectors of the pool (n, parts, dim), image_id order
     scored = score_reals("local", inputs)                       scored.scores: (n,), higher = more likely used
 
+``learnt`` is the default of an audit that knows enough images of both kinds: it is over the space ``pixels``, and the
+one score that labels enter. Its figures are cross-fitted by group (``provenance.detection.learnt``).
+
 Audits, planted copies and benchmarks all score by ``score_reals``: what is judged, what is planted and what is
 compared are the same numbers. The pool is calibration, subjects and the images known to be used, treated alike; no
-label enters. ``evidence.scoring_inputs`` reads the vectors of a frozen audit, verified.
+label enters any other score. ``evidence.scoring_inputs`` reads the vectors of a frozen audit, verified.
 
 Scores of a local space (``parts`` > 1): ``local`` (the default there), ``local-matching``, ``local-nearest``; of a
 whole-image space all of ``provenance.detection.SCORES``, and ``rank-average`` of them. ``referenced:NAME`` is any of
@@ -20,48 +23,35 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from provenance.audit.learning import Learnt, learnt_of
 from provenance.detection import SCORES, combine_by_rank, membership_scores, neighborhoods
+from provenance.detection.learnt.features import parameters as feature_parameters
+from provenance.detection.learnt.learner import BONUS, PENALTY
+from provenance.detection.learnt.sets import LEVEL as SETS_LEVEL
 from provenance.detection.scores.local import Matching, matching_scores
 from provenance.detection.scores.local_memory import COPY_FROM, COPY_WEIGHT, local_scores, referenced
 from provenance.detection.scores.local_neighbors import local_nearest_scores
 from provenance.detection.scores.membership import RANK_AVERAGE, RANKED, REFERENCED
 from provenance.errors import SpaceMismatchError, UsageError
 from provenance.index import available_threads
+from provenance.vocabulary import PIXELS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from provenance.arrays import Float32s, Float64s
+    from provenance.audit.scoring_inputs import Progress, ScoringInputs
     from provenance.detection import Neighborhoods
     from provenance.detection.scores.local import LocalScores
 
-    Progress = Callable[[int, int], None]
 
+LEARNT = "learnt"
 DEFAULT_LOCAL_SCORE = "local"
 DEFAULT_WHOLE_SCORE = "relative"
 DEFAULT_LOCAL_BACKBONE = "patches-24-8@64"
 """The defaults of the rule ``calibrated``: docs/method.md says what they follow from."""
 
 LOCAL_SCORES = ("local", "local-matching", "local-nearest")
-
-
-@dataclass(frozen=True, slots=True)
-class ScoringInputs:
-    """What scores are computed from.
-
-    Attributes:
-        pool: Unit vectors of the reals, float32 (n, parts, dimension): calibration, subjects and known used ones.
-        release: Of the generated images, float32 (m, parts, dimension).
-        groups: Patient or study of each real; ``None`` in a place: a group of its own.
-        reference: Of a release whose generator was trained on other images; ``None`` without.
-        threads: How many work at it; ``None``: all cores. No influence on a score.
-    """
-
-    pool: Float32s
-    release: Float32s
-    groups: Sequence[str | None]
-    reference: Float32s | None = None
-    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +63,14 @@ class ScoredReals:
         control: The same score against the reference release; ``None`` without one, or where it is subtracted already.
         contributions: What each position speaks for membership, (n, parts); ``None`` for whole-image scores.
         copies: What the score ``local`` added for being a copy, (n,); ``None`` for whole-image scores.
+        learnt: Of a score that learns, all that it learnt: its p-values and its release test are its own.
     """
 
     scores: Float64s
     control: Float64s | None
     contributions: Float64s | None
     copies: Float64s | None = None
+    learnt: Learnt | None = None
 
 
 def default_score(*, is_local: bool) -> str:
@@ -88,7 +80,7 @@ def default_score(*, is_local: bool) -> str:
 
 def score_names() -> tuple[str, ...]:
     """All names but the ``referenced:`` ones."""
-    return (*LOCAL_SCORES, *SCORES, RANK_AVERAGE)
+    return (LEARNT, *LOCAL_SCORES, *SCORES, RANK_AVERAGE)
 
 
 def is_local_score(name: str) -> bool:
@@ -98,7 +90,7 @@ def is_local_score(name: str) -> bool:
         UsageError: If there is no such score.
     """
     plain = name.removeprefix(REFERENCED)
-    if plain not in score_names():
+    if plain not in score_names() or (plain == LEARNT and plain != name):
         raise UsageError(f"no membership score is called {name}", hint=f"there are {', '.join(score_names())}")
     return plain in LOCAL_SCORES
 
@@ -112,6 +104,9 @@ def takes_k(name: str) -> bool:
 def score_parameters(name: str, k: int) -> dict[str, Any]:
     """Everything that shapes a score beside the vectors, as JSON values for a policy."""
     plain = name.removeprefix(REFERENCED)
+    if name == LEARNT:
+        learner = {"penalty": PENALTY, "bonus": BONUS, "sets_level": SETS_LEVEL}
+        return {"score": name, "space_kind": PIXELS, "features": feature_parameters(), "learner": learner}
     found: dict[str, Any] = {"score": name, "space_kind": "local" if is_local_score(name) else "whole"}
     if takes_k(name):
         found["k"] = k
@@ -138,6 +133,9 @@ def score_reals(name: str, inputs: ScoringInputs, *, k: int = 10, progress: Prog
         UsageError: If the name is unknown, k is beyond the pool or the release, a reference is needed and missing, or
             the pool has fewer than two groups.
     """
+    if name == LEARNT:
+        with one_thread():
+            return _learnt(inputs, progress)
     local = is_local_score(name)
     if local != (inputs.pool.shape[1] > 1):
         kinds = ("whole-image", "local")
@@ -161,6 +159,13 @@ def one_thread() -> Iterator[None]:
 
     with threadpool_limits(limits=1, user_api="blas"):
         yield
+
+
+def _learnt(inputs: ScoringInputs, progress: Progress | None) -> ScoredReals:
+    found = learnt_of(inputs, progress)
+    control = None if found.control is None else found.control.scores
+    copies = BONUS * found.features.copies
+    return ScoredReals(found.learner.scores, control, found.contributions, copies, found)
 
 
 def _whole(name: str, inputs: ScoringInputs, k: int, *, subtract: bool) -> ScoredReals:

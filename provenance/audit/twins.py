@@ -28,7 +28,8 @@ def with_twins(
     """The frozen audit with its twins, left out of the not-used images where asked for.
 
     Where used or not-used images are missing there is nothing to look for. In an audit over parts of images twins are
-    looked for in the whole-image space that its sets share; without one they are not.
+    looked for in the whole-image space that its sets share; without one they are not. Likewise in one over grey levels,
+    where these do without one.
 
     Raises:
         ConflictError: If every not-used image would be left out.
@@ -37,7 +38,9 @@ def with_twins(
     used, not_used = frozen.reals.get(Role.USED, ()), frozen.reals.get(Role.NOT_USED, ())
     if not used or not not_used:
         return frozen
-    whole = (frozen.space, used, not_used) if frozen.space.parts == 1 else _in_whole_space(workspace, frozen)
+    whole = _in_whole_space(workspace, frozen) if frozen.space.parts > 1 or frozen.space.is_of_pixels else None
+    if whole is None and frozen.space.parts == 1:
+        whole = frozen.space, used, not_used
     if whole is None:
         return frozen
     space, used_there, not_used_there = whole

@@ -18,7 +18,7 @@ from provenance.vocabulary import PIXELS, Space, digest_of_json
 if TYPE_CHECKING:
     from typing import Any
 
-    from provenance.arrays import Float32s, Uint8s
+    from provenance.arrays import Float32s, Int64s, Uint8s
 
 EDGE = 64
 CONSTANT = 64.0
@@ -62,6 +62,25 @@ def grey_levels(vectors: Float32s, space: Space) -> Float32s:
     """
     if not space.is_of_pixels:
         raise SpaceMismatchError(f"vectors of {space.backbone} are no pixels", hint=f"embed with --backbone {PIXELS}")
+    return _levels(vectors)
+
+
+class GreyImages:
+    """The images behind vectors of ``pixels``, float32 (n, 64, 64), read from them when they are asked for by rows."""
+
+    def __init__(self, vectors: Float32s) -> None:
+        if vectors.shape[1:] != (1, EDGE**2 + 1):
+            raise SpaceMismatchError(f"vectors of shape {vectors.shape} are no {PIXELS}", hint=f"--backbone {PIXELS}")
+        self._vectors = vectors
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def __getitem__(self, rows: Int64s) -> Float32s:
+        return _levels(self._vectors[rows])
+
+
+def _levels(vectors: Float32s) -> Float32s:
     wide = vectors[:, 0].astype(np.float64)
     levels = np.rint(wide[:, :-1] * (_THOUSAND * CONSTANT / wide[:, -1:])) / _THOUSAND
     return levels.reshape(len(vectors), EDGE, EDGE).astype(np.float32)

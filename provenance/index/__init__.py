@@ -16,7 +16,7 @@ from provenance.index.opening import open_index
 from provenance.index.ranges import pairs_in_file
 from provenance.index.rescoring import similarities
 from provenance.index.search import available_threads, neighbors_by_engine, neighbors_in_file
-from provenance.index.vectorfile import clear, content_digest, ensure_vector_file, load_vectors, prune
+from provenance.index.vectorfile import clear, content_digest, ensure_vector_file, kept_arrays, load_vectors, prune
 
 __all__ = [
     "CollectionSpec",
@@ -30,6 +30,7 @@ __all__ = [
     "content_digest",
     "direct_pairwise",
     "ensure_vector_file",
+    "kept_arrays",
     "load_vectors",
     "member_key",
     "needs_direct",

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from provenance.arrays import Flags, Float32s
     from provenance.index.contract import VectorIndex
 
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 _log = room(__name__)
 
 SUFFIX = ".f32"
+MADE_SUFFIX = ".made"
+"""Of arrays that were computed from vectors: thrown away with them."""
 _UNFINISHED = ".unfinished"
 _UNFINISHED_SECONDS = 3600.0
 _BLOCK_ROWS = 1024
@@ -113,6 +118,45 @@ def ensure_vector_file(
     return vectors
 
 
+def kept_arrays(
+    folder: Path | None, digest: str, make: Callable[[], dict[str, NDArray[Any]]]
+) -> dict[str, NDArray[Any]]:
+    """Arrays by their names, computed from vectors once, and kept by the digest of everything that they are made of.
+
+    A file that is damaged is made anew. Without a folder nothing is kept.
+
+    Raises:
+        VectorStoreError: If the file can't be written.
+    """
+    if folder is None:
+        return make()
+    file = folder / f"{digest}{MADE_SUFFIX}"
+    try:
+        content = file.read_bytes()
+    except OSError:
+        content = b""
+    if content and hashlib.sha256(content[:-32]).digest() == content[-32:]:
+        with contextlib.suppress(OSError):
+            os.utime(file)
+        with np.load(io.BytesIO(content[:-32]), allow_pickle=False) as stored:
+            return dict(stored)
+    arrays, written = make(), io.BytesIO()
+    np.savez(written, allow_pickle=False, **arrays)
+    unfinished = folder / f"{digest}-{uuid.uuid4().hex}{_UNFINISHED}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(written.getvalue() + hashlib.sha256(written.getbuffer()).digest())
+        unfinished.replace(file)
+    except OSError as error:
+        raise VectorStoreError(
+            f"what was computed from vectors can't be kept in {folder}: {error}",
+            hint="check that the disk has room and is writable",
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return arrays
+
+
 def prune(folder: Path, max_bytes: int) -> list[Path]:
     """Removes the least recently used vector files until the rest takes up ``max_bytes`` at most, and dead leftovers.
 
@@ -121,7 +165,8 @@ def prune(folder: Path, max_bytes: int) -> list[Path]:
     """
     old, kept_bytes = time.time() - _UNFINISHED_SECONDS, 0
     removed = [file for file, status in _files(folder, _UNFINISHED) if status.st_mtime < old]
-    for file, status in sorted(_files(folder, SUFFIX), key=lambda entry: entry[1].st_mtime_ns, reverse=True):
+    files = [*_files(folder, SUFFIX), *_files(folder, MADE_SUFFIX)]
+    for file, status in sorted(files, key=lambda entry: entry[1].st_mtime_ns, reverse=True):
         kept_bytes += status.st_size
         if kept_bytes > max_bytes:
             removed.append(file)
@@ -132,7 +177,7 @@ def prune(folder: Path, max_bytes: int) -> list[Path]:
 
 def clear(folder: Path) -> None:
     """Removes every vector file: after a forgotten image none of them may stay."""
-    for suffix in (SUFFIX, _UNFINISHED):
+    for suffix in (SUFFIX, MADE_SUFFIX, _UNFINISHED):
         for file, _ in _files(folder, suffix):
             file.unlink(missing_ok=True)
 

@@ -252,19 +252,21 @@ def test_images_that_are_all_alike_tell_nothing_apart(tmp_path: Path) -> None:
 
 
 def test_the_local_score_is_the_default_in_a_local_space(local: Path, tmp_path: Path) -> None:
-    found = answer(local, "audit", "leaky", *REAL, "--fdr", "0.1")
+    words = (*REAL, "--space", LOCAL)
+    found = answer(local, "audit", "leaky", *words, "--fdr", "0.1")
     assert (found["settings"]["calibrated"]["score"], found["outcome"]) == ("local", "leak_established")
     rows = verdicts(local, found["audit_id"], tmp_path / "v.csv")
     established = [int(row["name"][1:5]) for row in rows if row["label"] == "established"]
     assert sum(seed in (*range(20), *range(200, 205)) for seed in established) >= 15
     for row in (row for row in rows if row["label"] == "established" and int(row["name"][1:5]) < 20):
         assert row["nearest_name"] == row["name"]
-    assert answer(local, "audit", "clean", *REAL)["counts"]["established"] == 0
+    assert answer(local, "audit", "clean", *words)["counts"]["established"] == 0
     assert answer(local, "audit", "leaky", *GENERATED, "--fdr", "0.2")["counts"]["established"] >= 15
 
 
 def test_the_seed_rule_refuses_a_local_space(local: Path) -> None:
-    assert "judges whole images" in refused(local, "audit", "leaky", "--rule", "mu-alpha-sigma", code=4)
+    words = ("--rule", "mu-alpha-sigma", "--space", LOCAL)
+    assert "judges whole images" in refused(local, "audit", "leaky", *words, code=4)
 
 
 def test_a_local_score_makes_its_space_from_the_recorded_sources(layout: Path, tmp_path: Path) -> None:
@@ -274,7 +276,8 @@ def test_a_local_score_makes_its_space_from_the_recorded_sources(layout: Path, t
     found = answer(workspace, "audit", "leaky", *REAL, "--score", "local-nearest", "--top-k", "2")
     assert found["settings"]["calibrated"]["score"] == "local-nearest"
     assert found["counts"]["established"] >= 15
-    assert answer(workspace, "audit", "leaky", *REAL)["settings"]["calibrated"]["score"] == "local"
+    found = answer(workspace, "audit", "leaky", *REAL, "--score", "local")
+    assert found["settings"]["calibrated"]["score"] == "local"
 
 
 @pytest.mark.parametrize("backbone", [WHOLE, LOCAL])
@@ -294,7 +297,7 @@ def test_the_digest_does_not_depend_on_order_batches_or_threads(layout: Path, tm
 
 
 def test_show_says_which_positions_speak_for_an_image(local: Path) -> None:
-    run(local, "audit", "leaky", *REAL, "--fdr", "0.1")
+    run(local, "audit", "leaky", *REAL, "--score", "local", "--fdr", "0.1")
     view = answer(local, "show", _image_id(local, "s0003.png", "used"), "--explain")
     found = view["explanation"]
     assert (found["columns"], len(found["positions"])) == (3, 9)
@@ -312,7 +315,7 @@ def test_show_says_which_positions_speak_for_an_image(local: Path) -> None:
 def test_an_image_that_sets_have_changed_since_is_not_explained(layout: Path, tmp_path: Path) -> None:
     parts = {n: (SETS | RELEASES)[n] for n in ("used", "fresh", "leaky")}
     workspace = make(tmp_path, LOCAL, parts, layout=layout)
-    answer(workspace, "audit", "leaky", *REAL)
+    answer(workspace, "audit", "leaky", *REAL, "--score", "local")
     with Workspace.open(workspace) as opened:
         found = opened.explain(_image_id(workspace, "s0003.png", "used"))
     assert found is not None
@@ -338,7 +341,7 @@ def _image_id(workspace: Path, name: str, dataset: str) -> str:
 @pytest.mark.parametrize("kind", ["whole", "local"])
 def test_the_report_opens_with_the_outcome(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     workspace: Path = request.getfixturevalue(kind)
-    score = RELATIVE if kind == "whole" else ()
+    score = RELATIVE if kind == "whole" else ("--score", "local")
     audit_id = answer(workspace, "audit", "leaky", *REAL, *score, "--fdr", "0.1")["audit_id"]
     run(workspace, "report", audit_id, "-o", str(tmp_path / "r.html"), "--cases", "2")
     page = (tmp_path / "r.html").read_text()

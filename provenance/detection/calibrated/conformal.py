@@ -90,6 +90,7 @@ def calibrate(
     groups: Groups | None = None,
     calibration_groups: Groups | None = None,
     q: float = 0.05,
+    p_values: Float64s | None = None,
 ) -> Calibrated:
     """Apply the rule ``calibrated``; formula, source and assumptions in the module.
 
@@ -106,6 +107,8 @@ def calibrate(
         calibration_groups: Of each calibration image, by the same names. A group that has subjects as well is not
             exchangeable with the others and is left out of the calibration.
         q: Level of the false discovery rate, in (0, 1).
+        p_values: Of the subjects, where scores that were learnt have p-values of their own, against the same
+            calibration; no group may be on both sides then.
 
     Raises:
         UsageError: If q is not in (0, 1), there are no scores, one is not finite, or lengths differ.
@@ -115,7 +118,8 @@ def calibrate(
     kept, warnings = without_shared(groups, calibration_groups, len(values), len(known))
     known = known[kept]
     of_calibration = None if calibration_groups is None else list(compress(calibration_groups, kept))
-    p_values = unrounded_p_values(values, known, of_calibration)
+    if p_values is None:
+        p_values = unrounded_p_values(values, known, of_calibration)
     g = group_codes(of_calibration, len(known))[1]
     return decide_by_p_values(p_values, groups, g, q, blind=blindness(values, known, g), warnings=tuple(warnings))
 

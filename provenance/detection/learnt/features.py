@@ -5,7 +5,8 @@ to unit length (as the space ``patches-24-8@64`` has them). At each place, and f
 ``provenance.detection.scores.local``: a real's affinity to the release less what the reals of other groups foretell,
 standardised. Its mean over places is one feature for each size and width. A narrow kernel sees single patches that came
 through whole, a broad one what is spread over many generated images; which of them tells used images from others
-depends on the generator. Two more kinds go with them:
+depends on the generator. Two more kinds go with them, and
+all are ranked over the pool and the ranks made normal scores:
 
     nearest   per size, the mean over the 8 places with the greatest cosines to the release, Fisher-transformed
     fixed     10 times the residual of 24 pixels at a width of 0.5, the core of the fixed score ``local``, which a
@@ -19,7 +20,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -33,7 +34,7 @@ from provenance.detection.scores.local import (
     standardised,
 )
 from provenance.detection.scores.local_memory import copy_bonus
-from provenance.detection.scores.local_neighbors import rounded_cosines
+from provenance.detection.scores.local_neighbors import SpeakingParts, rounded_cosines
 from provenance.detection.scores.positions import each_position
 from provenance.errors import UsageError
 
@@ -57,7 +58,6 @@ RELEASE_BLOCK = 1024
 GREATEST = 8
 NEAREST_CAP = 0.9999
 FIXED_SIZE, FIXED_WIDTH, FIXED_WEIGHT = 24, 0.5, 10.0
-CLIP = 3.0
 CELLS = EDGE // STRIDE
 
 
@@ -74,11 +74,10 @@ class Features:
     """Of every image of a pool; rows in its order.
 
     Attributes:
-        columns: Float64 (n, 56), ``names`` says which: mean 0 and standard deviation 1 (the last: 10), cut off at 3
-            standard deviations.
+        columns: Float64 (n, 56), ``names`` says which: ranks over the pool as normal scores (the last: 10 times).
         copies: What the fixed score ``local`` adds for being a copy, float64 (n,).
         by_place: Float32 (n, places, widths): standardised residuals, divided by the standard deviation of their mean
-            over the places of a size, which is the column.
+            over the places of a size, which is ranked for the column.
     """
 
     columns: Float64s
@@ -90,6 +89,98 @@ def names() -> tuple[str, ...]:
     """Of the columns."""
     by_width = (f"{size} px, width {width:g}" for size in SIZES for width in WIDTHS)
     return (*by_width, *(f"{size} px, nearest" for size in SIZES), "fixed")
+
+
+def parameters() -> dict[str, Any]:
+    """Everything that shapes the features, as JSON values."""
+    return {
+        "version": VERSION,
+        "edge": EDGE,
+        "sizes": list(SIZES),
+        "stride": STRIDE,
+        "widths": sorted(WIDTHS, reverse=True),
+        "ridge": RIDGE,
+        "constant": CONSTANT,
+        "pool_block": POOL_BLOCK,
+        "greatest": GREATEST,
+        "nearest_cap": NEAREST_CAP,
+        "fixed": [FIXED_SIZE, FIXED_WIDTH, FIXED_WEIGHT],
+        "scale": "normal scores",
+    }
+
+
+def weights_by_scale(weights: Float64s) -> tuple[Float64s, Float64s]:
+    """A learner's weights of the columns by size and width (the widest kernel first), and of the nearest by size."""
+    return _table(weights)[:, np.argsort(WIDTHS)[::-1]], weights[len(SIZES) * len(WIDTHS) : -1]
+
+
+def by_window(cells: Float64s) -> Float64s:
+    """What the cells of each window of 24 pixels speak together, z-scored over the images, (n, windows)."""
+    grid = cells.reshape(len(cells), CELLS, CELLS)
+    found = [
+        grid[:, top : top + across, left : left + across].mean(axis=(1, 2))
+        for top, left, across in ((p.top // STRIDE, p.left // STRIDE, p.size // STRIDE) for p in windows())
+    ]
+    return standardised(np.stack(found, axis=1))
+
+
+def windows() -> tuple[Place, ...]:
+    """The windows by which an image is explained, row by row."""
+    return tuple(place for place in places() if place.size == FIXED_SIZE)
+
+
+def nearest_windows(images: Float32s, release: Images) -> SpeakingParts:
+    """For each window of some images the generated image that is most like it there."""
+    everywhere = windows()
+    rows = np.zeros((len(images), len(everywhere)), dtype=np.int64)
+    similarity = np.full(rows.shape, -np.inf)
+    for start in range(0, len(release), RELEASE_BLOCK):
+        block = release[np.arange(start, min(start + RELEASE_BLOCK, len(release)))]
+        for number, place in enumerate(everywhere):
+            found = rounded_cosines(cosines(place.cut(images), place.cut(block)))
+            closer = found.max(axis=1) > similarity[:, number]
+            rows[closer, number] = start + found.argmax(axis=1)[closer]
+            similarity[closer, number] = found.max(axis=1)[closer]
+    return SpeakingParts(rows, similarity)
+
+
+def normal_scores(values: Float64s) -> Float64s:
+    """Columns of ranks as the quantiles of a normal law that have them; equal values share one, constants become 0.
+
+    What is remembered strongly by a few would stretch a column so far that all others are alike in it.
+    """
+    from scipy.special import ndtri
+    from scipy.stats import rankdata
+
+    ranks = rankdata(np.round(values, SCORE_DECIMALS), axis=0)
+    found: Float64s = ndtri((ranks - 0.5) / len(values))
+    return found
+
+
+def _table(weights: Float64s) -> Float64s:
+    table: Float64s = weights[: len(SIZES) * len(WIDTHS)].reshape(len(SIZES), len(WIDTHS)).copy()
+    table[SIZES.index(FIXED_SIZE), WIDTHS.index(FIXED_WIDTH)] += FIXED_WEIGHT * weights[-1]
+    return table
+
+
+def by_cell(found: Features, weights: Float64s) -> Float64s:
+    """What each 8 x 8 cell of each image speaks for its use by a learner's weights, row by row; (n, 64).
+
+    The part of a window is spread evenly over the cells that it covers; cells are then divided by one number, so that
+    they have a standard deviation of 1 over all images. Nearest neighbors, which have no such sum, are left out.
+    """
+    table, everywhere = _table(weights), places()
+    counts = {size: sum(place.size == size for place in everywhere) for size in SIZES}
+    cells = np.zeros((len(found.by_place), CELLS, CELLS))
+    for number, place in enumerate(everywhere):
+        spoken = found.by_place[:, number].astype(np.float64) @ table[SIZES.index(place.size)]
+        top, left, across = place.top // STRIDE, place.left // STRIDE, place.size // STRIDE
+        part = spoken / (counts[place.size] * across**2)
+        cells[:, top : top + across, left : left + across] += part[:, None, None]
+    summed = cells.reshape(len(cells), -1)
+    spread = summed.std()
+    scaled: Float64s = summed / spread if spread > 0 else summed
+    return scaled
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +235,14 @@ def features(
         UsageError: If there are no images, one is misshapen or not finite, if there are fewer than two groups, or if
             all images are alike.
     """
+    work = seen(pool, release, groups, threads=threads, progress=_share(progress, 0))
+    return _joined(work.residuals(_share(progress, 1)), work)
+
+
+def seen(
+    pool: Images, release: Images, groups: Groups | None, *, threads: int = 1, progress: Progress | None = None
+) -> Pool:
+    """A pool that has seen all of a release; what it takes and refuses is as in ``features``."""
     codes, count = group_codes(groups, len(pool))
     if count < 2:
         raise UsageError(
@@ -152,15 +251,15 @@ def features(
         )
     order, release_order = _content_order(pool, "pool"), _content_order(release, "release")
     real = pool[np.arange(len(pool))]
-    work = _Work(real, codes, dealt(codes, groups, order, Matching(pool_block=POOL_BLOCK)), threads)
+    found = Pool(real, codes, dealt(codes, groups, order, Matching(pool_block=POOL_BLOCK)), threads)
     starts = range(0, len(release), RELEASE_BLOCK)
     for step, start in enumerate(starts):
-        work.add(release[release_order[start : start + RELEASE_BLOCK]], _part_of(progress, step, len(starts)))
-    return _joined(work.residuals(_part_of(progress, len(starts), len(starts))), work)
+        found.add(release[release_order[start : start + RELEASE_BLOCK]], _block(progress, step, len(starts)))
+    return found
 
 
-class _Work:
-    """Sums over the release, place by place, and what is made of them."""
+class Pool:
+    """A pool, and the sums over what it has seen of a release, place by place."""
 
     def __init__(self, real: Float32s, codes: Int64s, blocks: list[Int64s], threads: int) -> None:
         self.real, self.codes, self.blocks, self.threads = real, codes, blocks, threads
@@ -177,10 +276,10 @@ class _Work:
             place = self.places[number]
             planted = place.cut(generated)
             for rows in self.blocks:
-                similarity = _cosines(place.cut(self.real[rows]), planted)
+                similarity = cosines(place.cut(self.real[rows]), planted)
                 closest = np.maximum(self.closest[number, rows], similarity.max(axis=1))
                 self.closest[number, rows] = closest
-                for column, kernel in _kernels(similarity):
+                for column, kernel in kernels(similarity):
                     self.total[number, rows, column] += kernel.sum(axis=1)
 
         deque(each_position(at, len(self.places), threads=self.threads, progress=progress), maxlen=0)
@@ -193,8 +292,8 @@ class _Work:
             place, found = self.places[number], np.empty((len(self.real), len(WIDTHS)))
             for rows in self.blocks:
                 real, own = place.cut(self.real[rows]), self.codes[rows]
-                similarity = _cosines(real, real)
-                for column, kernel in _kernels(similarity):
+                similarity = cosines(real, real)
+                for column, kernel in kernels(similarity):
                     affinity = self.total[number, rows, column] / self.count
                     found[rows, column] = standardised(residuals_of_kernel(kernel, affinity, own, RIDGE))
                 if place.size == FIXED_SIZE:
@@ -206,12 +305,13 @@ class _Work:
         return list(each_position(at, len(self.places), threads=self.threads, progress=progress))
 
 
-def _cosines(left: Float32s, right: Float32s) -> Float64s:
+def cosines(left: Float32s, right: Float32s) -> Float64s:
+    """Of all pairs of unit vectors."""
     found: Float64s = np.clip((left @ right.T).astype(np.float64), -1.0, 1.0)
     return found
 
 
-def _kernels(similarity: Float64s) -> Iterator[tuple[int, Float64s]]:
+def kernels(similarity: Float64s) -> Iterator[tuple[int, Float64s]]:
     """``exp((cos - 1) / width)`` with the number of each width; what is done to one touches no other."""
     shifted, kept, before = similarity - 1.0, np.empty(0), 0.0
     for column, width in enumerate(WIDTHS):
@@ -220,7 +320,7 @@ def _kernels(similarity: Float64s) -> Iterator[tuple[int, Float64s]]:
         yield column, kept.copy()
 
 
-def _joined(residuals: list[Float64s], work: _Work) -> Features:
+def _joined(residuals: list[Float64s], work: Pool) -> Features:
     sizes = np.array([place.size for place in work.places])
     by_place = np.stack(residuals, axis=1)
     nearest = np.arctanh(np.minimum(work.closest.T, NEAREST_CAP))
@@ -229,7 +329,7 @@ def _joined(residuals: list[Float64s], work: _Work) -> Features:
     spread = means.std(axis=0).reshape(len(SIZES), len(WIDTHS))
     for number, size in enumerate(SIZES):
         by_place[:, sizes == size] /= np.maximum(spread[number], FLAT)
-    columns = np.clip(standardised(np.column_stack([means, *greatest])), -CLIP, CLIP)
+    columns = normal_scores(np.column_stack([means, *greatest]))
     if not columns.any():
         raise UsageError(
             "all similarities are equal: no position tells one image of the pool from another",
@@ -242,12 +342,20 @@ def _joined(residuals: list[Float64s], work: _Work) -> Features:
     return Features(columns, copies, by_place.astype(np.float32))
 
 
-def _part_of(progress: Progress | None, step: int, blocks: int) -> Progress | None:
-    """Progress of one of some passes, the last of which takes as long as three, as progress of all."""
+def _block(progress: Progress | None, step: int, blocks: int) -> Progress | None:
+    """Progress of one of some blocks as progress of all."""
     if progress is None:
         return None
-    told, weight, shares = progress, 3 if step == blocks else 1, blocks + 3
-    return lambda done, total: told(step * total + weight * done, shares * total)
+    told = progress
+    return lambda done, total: told(step * total + done, blocks * total)
+
+
+def _share(progress: Progress | None, which: int) -> Progress | None:
+    """Progress of the first or second of two passes, in hundredths, as progress of both."""
+    if progress is None:
+        return None
+    told = progress
+    return lambda done, total: told(100 * done // total + 100 * which, 200)
 
 
 def _content_order(images: Images, name: str) -> Int64s:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from provenance.arrays import Flags, Float64s, Int64s
     from provenance.detection.checks import Groups
 
-PENALTY = 60.0
+PENALTY = 100.0
 BONUS = 0.5
 FEWEST_GROUPS = 10
 """Known groups a side from which on the learnt score is the default."""
@@ -123,11 +123,18 @@ class Learner:
     @cached_property
     def scores(self) -> Float64s:
         """Of every image by the model that has not seen its group, float64 (n,), rounded to 6 decimals."""
-        found: Float64s = self.columns @ self._whole.weights
+        found: Float64s = np.einsum("ij,ij->i", self.columns, self.weights_of_each)
+        rounded: Float64s = np.round(found + BONUS * self.copies, SCORE_DECIMALS) + 0.0
+        return rounded
+
+    @cached_property
+    def weights_of_each(self) -> Float64s:
+        """The coefficients that each image is scored by: those of the model that has not seen its group, (n, d)."""
+        found = np.tile(self._whole.weights, (len(self.codes), 1))
         for rows in _rows_by_group(self.codes, np.arange(len(self.codes))):
             if self.used[rows].any():
-                found[rows] = self.columns[rows] @ self._without(rows[self.used[rows] != 0]).weights
-        return np.round(found + BONUS * self.copies, SCORE_DECIMALS) + 0.0
+                found[rows] = self._without(rows[self.used[rows] != 0]).weights
+        return found
 
     def relearnt(self, rows: Int64s) -> Relearnt:
         """Cross-fitted scores of some known images (whole groups) by other labels of theirs."""

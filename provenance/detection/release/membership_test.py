@@ -7,7 +7,8 @@ p-value is the share of assignments of that label to groups, as many members eac
 greater (one-sided; scipy's ``permutation_test``: all assignments where they are few, else a random sample with the
 observed one counted in). It is exact for any number of groups; the 95 % interval is a bootstrap by group and is not.
 
-Assumptions: scores were computed, chosen and combined without the labels that are permuted; member and non-member
+Assumptions: scores were computed, chosen and combined without the labels that are permuted, or are learnt again from
+each permutation (``learning``); member and non-member
 groups are draws from one population, except for the training. A difference in mix between the two (more of one
 scanner among the members) shows as well: the same test with scores against a release that saw neither
 (``control_scores``) guards against that.
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     Side = Literal["greater", "less"]
     Relearnt = Callable[[Flags], Float64s]
+    Learning = Callable[[Int64s], tuple[Relearnt, Relearnt | None]]
+    """Of rows of the images, whole groups: scores and control scores, cross-fitted, by any labels of theirs."""
 
 BATCH_NUMBERS = 2_000_000
 
@@ -54,6 +57,7 @@ def judge_release(
     resampling: Resampling | None = None,
     sensitivity: str = "",
     seed: int = 0,
+    learning: Learning | None = None,
 ) -> ReleaseTest:
     """Test a release; statistic, assumptions and source in the module.
 
@@ -71,6 +75,8 @@ def judge_release(
         resampling: Of the interval.
         sensitivity: What leak would have been found, as a sentence (see ``sensitivity``); empty: not measured.
         seed: Of the permutations.
+        learning: Where scores were learnt from the labels. All is learnt again for every permutation, so that the test
+            stays exact.
 
     Raises:
         UsageError: If there are no images, lengths differ, a score is not finite, the level is not in (0, 1), or
@@ -84,11 +90,12 @@ def judge_release(
     codes, pure = of_one_kind(known, groups)
     known_, values_ = known[pure], values[pure]
     codes_ = np.unique(codes[pure], return_inverse=True)[1].astype(np.int64)
-    observed = auc_test(values_, known_, codes_, permutations, seed)
+    again, control_again = (None, None) if learning is None else learning(np.flatnonzero(pure))
+    observed = auc_test(values_, known_, codes_, permutations, seed, relearnt=again)
     control = None
     if control_scores is not None:
         others = rounded_scores(control_scores, "control scores", len(known))
-        control = auc_test(others[pure], known_, codes_, permutations, seed)
+        control = auc_test(others[pure], known_, codes_, permutations, seed, relearnt=control_again)
     outcome, reason = _conclusion(observed, control, level, sensitivity)
     return ReleaseTest(
         outcome=outcome,

@@ -195,7 +195,7 @@ def residuals_of_kernel(gram: Float64s, affinities: Float64s, codes: Int64s, rid
     """
     from scipy.linalg.lapack import dtrtri
 
-    root = np.asarray(dtrtri(_cholesky(gram, ridge), lower=1, overwrite_c=1)[0], dtype=np.float64)
+    root = np.asarray(dtrtri(cholesky_of_kernel(gram, ridge), lower=1, overwrite_c=1)[0], dtype=np.float64)
     weights = root.T @ (root @ affinities)
     out: Float64s = weights / np.sqrt(np.einsum("ij,ij->j", root, root))
     for rows in groups_of_many(codes):
@@ -204,12 +204,8 @@ def residuals_of_kernel(gram: Float64s, affinities: Float64s, codes: Int64s, rid
     return out
 
 
-def cholesky_of(real: Float32s, matching: Matching) -> Float64s:
+def cholesky_of_kernel(gram: Float64s, ridge: float) -> Float64s:
     """Lower triangular L with LL' = K + ridge I of the reals at one position; what is above it is not cleared."""
-    return _cholesky(kernel(real, real, matching.tau), matching.ridge)
-
-
-def _cholesky(gram: Float64s, ridge: float) -> Float64s:
     from scipy.linalg.lapack import dpotrf
 
     gram.flat[:: len(gram) + 1] = 1.0 + ridge

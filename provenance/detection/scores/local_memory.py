@@ -26,9 +26,10 @@ from provenance.detection.scores.local import (
     Matching,
     check_descriptors,
     checked_pool,
-    cholesky_of,
+    cholesky_of_kernel,
     dealt,
     groups_of_many,
+    kernel,
     kernel_of,
     matching_scores,
     part_of,
@@ -115,7 +116,9 @@ def scores_with_each_plant(
             if SINGLE in terms:
                 found[SINGLE][rows] = np.maximum(closest[:, None], rounded_cosines(similarity))
             if SPREAD in terms:
-                raw = _residuals(real, affinities, len(generated), similarity, codes[rows], matching)
+                planted_kernel = kernel_of(similarity, matching.tau)
+                gram = kernel(real, real, matching.tau)
+                raw = residuals_of_each(gram, affinities, len(generated), planted_kernel, codes[rows], matching.ridge)
                 found[SPREAD][rows] = standardised(raw)
         if SINGLE in terms:
             found[SINGLE][order] -= nearest_references(part_of(pool, order, part), codes[order], 1)[:, None]
@@ -181,20 +184,21 @@ def _to_release(real: Float32s, generated: Float32s, tau: float) -> tuple[Float6
     return rounded_cosines(closest), total / len(generated)
 
 
-def _residuals(
-    real: Float32s, affinities: Float64s, size: int, similarity: Float64s, codes: Int64s, matching: Matching
+def residuals_of_each(
+    gram: Float64s, affinities: Float64s, size: int, planted: Float64s, codes: Int64s, ridge: float
 ) -> Float64s:
-    """``(n, p)`` standardised residuals at one position, one column for each plant; consumes the similarities.
+    """``(n, p)`` standardised residuals at one position, one column for each plant; both kernels are overwritten.
 
-    As ``residuals`` in local.py, with the inverse itself in place of its root: it serves many columns.
+    As ``residuals_of_kernel`` in local.py, with the inverse itself in place of its root: it serves many columns.
+    ``affinities`` are to a release of ``size`` images, ``planted`` the kernel of reals and plants.
     """
     from scipy.linalg.blas import dsymm, dsymv
     from scipy.linalg.lapack import dpotri
 
     # what is above the diagonal means nothing
-    lower = np.asarray(dpotri(cholesky_of(real, matching), lower=1, overwrite_c=1)[0], dtype=np.float64)
+    lower = np.asarray(dpotri(cholesky_of_kernel(gram, ridge), lower=1, overwrite_c=1)[0], dtype=np.float64)
     # rows of a C-ordered array are columns to BLAS: H times it, by the lower half of H alone and without a copy
-    added = dsymm(1 / (size + 1), lower, kernel_of(similarity, matching.tau).T, side=1, lower=1).T
+    added = dsymm(1 / (size + 1), lower, planted.T, side=1, lower=1).T
     added += dsymv(size / (size + 1), lower, affinities, lower=1)[:, None]
     out: Float64s = added / np.sqrt(np.diag(lower))[:, None]
     for rows in groups_of_many(codes):

@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from provenance.audit.scoring import (
-    ScoringInputs,
-    default_score,
-    is_local_score,
-    score_names,
-    score_parameters,
-    score_reals,
-)
+from provenance.audit.scoring import default_score, is_local_score, score_names, score_parameters, score_reals
+from provenance.audit.scoring_inputs import ScoringInputs
 from provenance.detection import SCORES
 from provenance.errors import SpaceMismatchError, UsageError
 from tests.vectors import unit

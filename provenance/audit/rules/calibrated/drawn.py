@@ -46,6 +46,22 @@ class CalibratedPart:
     roc: Curve | None = None
     copied: str = ""
 
+    @property
+    def weights(self) -> tuple[tuple[tuple[float, float], ...], ...]:
+        """Of what the score learnt: by size, of all widths and of the nearest, each with its strength from 0 to 1."""
+        learnt = self.found.learnt
+        assert learnt is not None, "asked for only then"
+        rows = [(*row, last) for row, last in zip(learnt.weights, learnt.nearest, strict=True)]
+        most = max(abs(value) for row in rows for value in row) or 1.0
+        return tuple(tuple((value, abs(value) / most) for value in row) for row in rows)
+
+    @property
+    def most(self) -> float:
+        """The most that a place speaks for use."""
+        learnt = self.found.learnt
+        assert learnt is not None, "asked for only then"
+        return max(max(row) for row in learnt.where) or 1.0
+
 
 def drawn(workspace: Installation, audit: AuditRecord, verdicts: Sequence[StoredVerdict]) -> RulePart:
     """What the report draws of an audit, from the catalog."""

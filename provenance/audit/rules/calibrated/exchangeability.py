@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from provenance.arrays import Int64s
     from provenance.audit.inputs import FrozenAudit
-    from provenance.audit.scoring import ScoringInputs
+    from provenance.audit.scoring_inputs import ScoringInputs
     from provenance.catalog import Catalog
     from provenance.records import Member
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from provenance.arrays import Float64s, Int64s
+    from provenance.detection.learnt.learner import Learner
 
 _WORDS = {Role.USED: "Images claimed used", Role.AGAINST: "Images of unknown use"}
 _PER_IMAGE = ("labels", "p_values", "q_values")
@@ -38,6 +39,12 @@ class Families:
     q_values: tuple[float, ...]
     of_role: Mapping[Role, Calibrated]
 
+    def undecided(self, reason: str) -> Families:
+        """The same with nothing established, for a reason that speaks against all of them."""
+        labels = (Label.INCONCLUSIVE,) * len(self.labels)
+        of_role = {role: each.undecided(reason) for role, each in self.of_role.items()}
+        return replace(self, labels=labels, of_role=of_role)
+
     @property
     def asked(self) -> Calibrated:
         """The family that the question is about: images of unknown use where there are some, else the claimed ones."""
@@ -51,7 +58,7 @@ class Families:
     @property
     def reason(self) -> str:
         """Why the labels are what they are, family by family where there are two."""
-        if len(self.of_role) == 1:
+        if len({each.reason for each in self.of_role.values()}) == 1:
             return self.asked.reason
         return " ".join(
             f"{_WORDS[role]}: {each.reason[0].lower()}{each.reason[1:]}" for role, each in self.of_role.items()
@@ -90,7 +97,13 @@ def judged_groups_of(groups: Sequence[str | None], rows_of: Mapping[Role, Int64s
 
 
 def judge_families(
-    scores: Float64s, groups: Sequence[str | None], rows_of: Mapping[Role, Int64s], *, q: float, moved: float = 0.0
+    scores: Float64s,
+    groups: Sequence[str | None],
+    rows_of: Mapping[Role, Int64s],
+    *,
+    q: float,
+    moved: float = 0.0,
+    learner: Learner | None = None,
 ) -> Families:
     """Calibrate each claim by the not-used images, one vote a group.
 
@@ -100,6 +113,7 @@ def judge_families(
         rows_of: Rows of each role; not-used images calibrate, and lose the groups that are judged as well.
         q: Level of the false discovery rate in each family.
         moved: Added to the scores of the judged images.
+        learner: Of scores that were learnt: its p-values, by models that saw neither of the images compared.
 
     Raises:
         UsageError: If every calibration group is judged as well.
@@ -120,6 +134,7 @@ def judge_families(
                 groups=[groups[row] for row in rows.tolist()],
                 calibration_groups=[groups[row] for row in known],
                 q=q,
+                p_values=None if learner is None else learner.p_values(rows, np.array(known), moved=moved),
             )
             of_role[role] = replace(found, warnings=(*dropped_words, *found.warnings))
     rows = np.concatenate([rows_of[role] for role in of_role])

@@ -22,7 +22,13 @@ from provenance.audit.rule import Judgement
 from provenance.audit.rules.calibrated.beside import Pool, with_beside
 from provenance.audit.rules.calibrated.exchangeability import audits_served, guarantee, shift_of
 from provenance.audit.rules.calibrated.families import Families, family_of, figures_of, judge_families
-from provenance.audit.rules.calibrated.outcome import Conclusion, conclude_by_established, conclude_by_members
+from provenance.audit.rules.calibrated.outcome import (
+    Conclusion,
+    conclude_by_established,
+    conclude_by_members,
+    doubt_of,
+    undecided,
+)
 from provenance.audit.scoring import score_reals
 from provenance.detection import SIMILARITY_TOLERANCE, Decision, calibrate_generated
 from provenance.detection.checks import group_codes
@@ -39,7 +45,8 @@ if TYPE_CHECKING:
     from provenance.audit.bench import Bench
     from provenance.audit.evidence import SubjectEvidence
     from provenance.audit.rules.calibrated.parameters import CalibratedParameters
-    from provenance.audit.scoring import ScoredReals, ScoringInputs
+    from provenance.audit.scoring import ScoredReals
+    from provenance.audit.scoring_inputs import ScoringInputs
     from provenance.detection import ControlledVerdicts
     from provenance.findings import CalibratedFigures, ShiftCheck
     from provenance.records import Member
@@ -64,11 +71,17 @@ def judge_real(bench: Bench, rule: CalibratedParameters) -> Judgement:
     role_of = frozen.role_of
     roles = np.array([role_of[m.image_id].value for m in frozen.judged_reals])
     rows_of = {role: np.flatnonzero(roles == role.value) for role in frozen.reals}
+    learner = None if scored.learnt is None else scored.learnt.learner
     verdicts, *moved = (
-        judge_families(scored.scores, inputs.groups, rows_of, q=rule.q, moved=by) for by in (0.0, *_MOVES)
+        judge_families(scored.scores, inputs.groups, rows_of, q=rule.q, moved=by, learner=learner)
+        for by in (0.0, *_MOVES)
     )
     bench.on_step("testing the release")
     conclusion = _conclude(rule, inputs, scored, rows_of, verdicts)
+    doubt = doubt_of(scored, conclusion, rule.level)
+    if doubt:
+        conclusion = undecided(conclusion, doubt)
+        verdicts, *moved = (each.undecided(conclusion.reason) for each in (verdicts, *moved))
     scores, near = scored.scores[verdicts.rows].tolist(), _turned([each.labels for each in moved])
     decisions = tuple(map(Decision, verdicts.labels, scores, near, verdicts.p_values, verdicts.q_values))
     shift = shift_of(bench.workspace.catalog, frozen, inputs, rule.seed)
@@ -77,11 +90,18 @@ def judge_real(bench: Bench, rule: CalibratedParameters) -> Judgement:
     known = [bench.frozen.judged_reals[row].image_key for row in rows_of[Role.NOT_USED].tolist()]
     judged = _judgement(bench, decisions, conclusion, shift, figures, digest)
     calibration = map(CalibrationScore, known, scored.scores[rows_of[Role.NOT_USED]].tolist())
-    judged = replace(judged, calibration=tuple(calibration))
+    judged = replace(_with_learnt(judged, scored), calibration=tuple(calibration))
     if rule.prior is None:
         return judged
     bench.on_step("guessing")
-    return with_beside(judged, rule, Pool(scored.scores, inputs.groups, rows_of, verdicts), frozen.judged_reals)
+    return with_beside(judged, rule, Pool(scored.scores, inputs.groups, rows_of, verdicts, doubt), frozen.judged_reals)
+
+
+def _with_learnt(judged: Judgement, scored: ScoredReals) -> Judgement:
+    if scored.learnt is None:
+        return judged
+    assert isinstance(judged.own, CalibratedFindings), "made here"
+    return replace(judged, own=replace(judged.own, learnt=scored.learnt.figures))
 
 
 def _conclude(

@@ -7,7 +7,7 @@ of that at q where nothing was used). Of generated images: whether any is establ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from provenance.arrays import Flags, Int64s
     from provenance.audit.rules.calibrated.families import Families
     from provenance.audit.rules.calibrated.parameters import CalibratedParameters
-    from provenance.audit.scoring import ScoredReals, ScoringInputs
+    from provenance.audit.scoring import ScoredReals
+    from provenance.audit.scoring_inputs import ScoringInputs
     from provenance.detection import ControlledVerdicts
     from provenance.findings import CalibratedFindings
 
@@ -67,12 +68,38 @@ def conclude_by_members(
         flags,
         groups=groups,
         control_scores=None if scored.control is None else scored.control[rows],
+        learning=None if scored.learnt is None else scored.learnt.learning(rows),
         level=rule.level,
         permutations=rule.permutations,
         resampling=Resampling(seed=rule.seed),
         seed=rule.seed,
     )
     return Conclusion(*_reconciled(test, established), test, _copying(rule, inputs, rows, flags))
+
+
+def doubt_of(scored: ScoredReals, conclusion: Conclusion, level: float) -> str:
+    """Why nothing follows from what was learnt, in a sentence: the sets differ by themselves; empty: nothing says so.
+
+    They are told apart without any release, or by what is learnt from one that saw none of them.
+    """
+    if scored.learnt is None:
+        return ""
+    if scored.learnt.difference:
+        return scored.learnt.difference
+    control = None if conclusion.release_test is None else conclusion.release_test.control
+    if control is None or control.value is None or control.p_value > level:
+        return ""
+    return (
+        "The images claimed used and those never used differ by themselves: what is learnt from the reference release, "
+        f"which saw none of them, tells them apart as well (AUC {control.value:.2f}, p = {control.p_value:.2g})."
+    )
+
+
+def undecided(conclusion: Conclusion, doubt: str) -> Conclusion:
+    """The same conclusion, where nothing follows from it."""
+    reason, test = f"Inconclusive: {doubt[0].lower()}{doubt[1:]}", conclusion.release_test
+    test = test and replace(test, outcome=Outcome.INCONCLUSIVE, reason=reason)
+    return replace(conclusion, outcome=Outcome.INCONCLUSIVE, reason=reason, release_test=test)
 
 
 def _reconciled(test: ReleaseTest, established: int) -> tuple[Outcome, str]:

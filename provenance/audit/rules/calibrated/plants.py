@@ -5,7 +5,9 @@ What a plant leaves as it is, is computed once: neighborhoods and reference term
 inverses of local ones. The scores are those of ``scoring.score_reals`` with the plant in the release: exactly for
 whole-image scores (but for ``monte-carlo``, whose radius stays that of the release without the plant, and the rank
 average that it is part of), to within 1e-5 for local ones. Scores without an incremental form (``referenced`` local
-ones, ``local-nearest`` with k > 1) are computed anew for each plant.
+ones, ``local-nearest`` with k > 1) are computed anew for each plant. Of the score ``learnt``, features are those with
+the plant, what was learnt stays what it was without it, and calibration images are compared by their cross-fitted
+scores.
 """
 
 from __future__ import annotations
@@ -17,12 +19,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from provenance.audit.bench import JudgedCopies
+from provenance.audit.learning import learnt_of
 from provenance.audit.rules.calibrated.judging import calibration_of
-from provenance.audit.scoring import is_local_score, one_thread, score_reals, takes_k, whole_scores
+from provenance.audit.scoring import LEARNT, is_local_score, one_thread, score_reals, takes_k, whole_scores
 from provenance.detection import ReleaseDesign, judge_as_generated, judge_as_real, neighborhoods
+from provenance.detection.learnt.features import seen
+from provenance.detection.learnt.plants import scores_with_each_plant as with_each_plant
 from provenance.detection.scores.local_memory import SINGLE, SPREAD, scores_with_each_plant
 from provenance.detection.scores.membership import REFERENCED
 from provenance.detection.scores.neighborhoods import cosine_blocks, fixed_point
+from provenance.embedding.grey import GreyImages
 from provenance.index import available_threads
 from provenance.vocabulary import Role
 
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
     from provenance.arrays import Float32s, Float64s
     from provenance.audit.bench import PlantBench, PlantVectors
     from provenance.audit.rules.calibrated.parameters import CalibratedParameters
-    from provenance.audit.scoring import ScoringInputs
+    from provenance.audit.scoring_inputs import ScoringInputs
 
 
 _LOCAL_TERMS = {"local": (SPREAD, SINGLE), "local-matching": (SPREAD,), "local-nearest": (SINGLE,)}
@@ -118,13 +124,33 @@ def scores_with_plants(
         k: Neighbors, for the scores that take it.
         progress: Told the share of the plants that is scored, while a block of them is under way.
     """
-    if not is_incremental(name, k):
+    if name == LEARNT:
+        yield from _learnt(inputs, plants, progress)
+    elif not is_incremental(name, k):
         for plant in plants:
             yield score_reals(name, replace(inputs, release=np.concatenate([inputs.release, plant[None]])), k=k).scores
     elif is_local_score(name):
         yield from _local(name, inputs, plants, progress)
     else:
         yield from _whole(name, inputs, plants, k)
+
+
+def _learnt(inputs: ScoringInputs, plants: Float32s, progress: Callable[[float], None] | None) -> Iterator[Float64s]:
+    def told(done: int, total: int) -> None:
+        if progress is not None:
+            progress(done / total)
+
+    with one_thread():
+        learner = learnt_of(inputs).learner
+        threads = inputs.threads or available_threads()
+        pool = seen(GreyImages(inputs.pool), GreyImages(inputs.release), inputs.groups, threads=threads)
+    scores = with_each_plant(learner, pool, GreyImages(plants), progress=told)
+    while True:
+        with one_thread():  # not while whoever asks for the scores works at them
+            found = next(scores, None)
+        if found is None:
+            return
+        yield found
 
 
 def _local(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from provenance.audit.inputs import CANDIDATES
+from provenance.audit.pixels import pixels_space
 from provenance.audit.resolution import embed_missing
 from provenance.audit.rule import Rule
 from provenance.audit.rules.calibrated.beside import beside_facts
@@ -16,10 +17,12 @@ from provenance.audit.rules.calibrated.plants import plants_as_generated, plants
 from provenance.audit.scoring import (
     DEFAULT_LOCAL_BACKBONE,
     DEFAULT_WHOLE_SCORE,
+    LEARNT,
     default_score,
     is_local_score,
     score_parameters,
 )
+from provenance.detection.learnt.learner import FEWEST_GROUPS
 from provenance.detection.scores.membership import REFERENCED
 from provenance.errors import SpaceMismatchError, UsageError
 from provenance.findings import CalibratedFindings, Statements
@@ -89,13 +92,19 @@ class CalibratedRule(CalibratedParameters, Rule):
     def own_space(
         self, workspace: Installation, parties: Parties, subject: Subject, on_step: Callable[[str], None]
     ) -> str | None:
-        """Of real images, without a score or by a local one: the local space that all share, made where there is none.
+        """Of real images: by a score that learns, their grey levels; by a local one, the local space that all share.
+
+        Either is made where there is none. Without a score it learns where enough images of both kinds are known.
 
         Raises:
             SpaceMismatchError: If there are several local spaces and none was chosen.
         """
         if subject is Subject.GENERATED or self.judges_whole_images:
             return None
+        if self.score_name == LEARNT or (self.score is None and _knows_enough(workspace.catalog, parties)):
+            pixels = pixels_space(workspace, parties.release)
+            embed_missing(workspace, parties.everyone, pixels, "learn nothing: --score local", on_step)
+            return pixels.space_id
         space = _shared_local(workspace.catalog, parties.everyone)
         if space is None:
             space = workspace.load_backbone(name=DEFAULT_LOCAL_BACKBONE).space
@@ -108,7 +117,9 @@ class CalibratedRule(CalibratedParameters, Rule):
         if frozen.subject is Subject.GENERATED:
             return replace(self, prior=None)
         if self.score is None:
-            return replace(self, score=score_parameters(default_score(is_local=frozen.space.parts > 1), frozen.top_k))
+            learns = frozen.space.is_of_pixels and {Role.USED, Role.NOT_USED} <= frozen.reals.keys()
+            name = LEARNT if learns else default_score(is_local=frozen.space.parts > 1)
+            return replace(self, score=score_parameters(name, frozen.top_k))
         name = self.score_name
         if score_parameters(name, int(self.score.get("k", frozen.top_k))) != dict(self.score):
             raise UsageError(f"this version computes the score {name} with other parameters than the policy states")
@@ -138,6 +149,16 @@ class CalibratedRule(CalibratedParameters, Rule):
             raise UsageError(f"the rule calibrated can't judge: {lacking}", hint="--rule mu-alpha-sigma needs neither")
         if self.score_name.startswith(REFERENCED) and frozen.reference is None:
             raise UsageError(f"{self.score_name} needs a reference release", hint="name one with --reference-release")
+        if self.score_name == LEARNT and not frozen.space.is_of_pixels:
+            raise SpaceMismatchError(
+                f"the score {LEARNT} is over grey levels; these vectors are of {frozen.space.backbone}",
+                hint="leave --space out, or choose another score",
+            )
+        if self.score_name == LEARNT and not {Role.USED, Role.NOT_USED} <= frozen.reals.keys():
+            raise UsageError(
+                f"the score {LEARNT} learns from images known used and images never used, and one kind is missing",
+                hint="name both with --used and --not-used; --score local learns nothing",
+            )
         if frozen.subject is Subject.GENERATED and frozen.reference is not None:
             raise UsageError(
                 "a reference release goes with membership scores, which are of real images", hint="add --subject real"
@@ -158,7 +179,7 @@ class CalibratedRule(CalibratedParameters, Rule):
     def local_score(cls, audit: AuditRecord) -> str | None:
         """See ``Rule``."""
         score = audit.findings.own_as(CalibratedFindings).calibration.score
-        return score if score is not None and is_local_score(score) else None
+        return score if score is not None and (score == LEARNT or is_local_score(score)) else None
 
     @classmethod
     def statements(cls, audit: AuditRecord) -> Statements:
@@ -194,6 +215,8 @@ class CalibratedRule(CalibratedParameters, Rule):
             )
         if figures.score is not None:
             facts["score"] = figures.score
+        if (learnt := found.learnt) is not None:
+            facts["learnt"] = learnt.sentence
         if test and test.auc.value is not None:
             interval = "" if test.auc.low is None else f" [{test.auc.low:.3f}, {test.auc.high:.3f}]"
             p, smallest = test.permutation.p_value, test.permutation.smallest_p
@@ -203,6 +226,15 @@ class CalibratedRule(CalibratedParameters, Rule):
                 control = test.control
                 facts["control"] = f"{reference.name}: AUC {control.value:.3f}, p = {control.p_value:.2g}"
         return facts | beside_facts(found)
+
+
+def _knows_enough(catalog: Catalog, parties: Parties) -> bool:
+    """Whether there are enough groups of images known used, and of images never used, to learn from."""
+    groups: dict[Role, set[str]] = {Role.USED: set(), Role.NOT_USED: set()}
+    for dataset, role in parties.sets:
+        if role in groups:
+            groups[role] |= {each.group_key or each.image_key for each in catalog.placements([dataset.dataset_id])}
+    return min(map(len, groups.values())) >= FEWEST_GROUPS
 
 
 def _shared_local(catalog: Catalog, datasets: Sequence[Dataset]) -> Space | None:

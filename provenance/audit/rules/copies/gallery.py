@@ -15,17 +15,17 @@ import numpy as np
 from provenance.audit.evidence import Vectors
 from provenance.audit.inputs import CANDIDATES
 from provenance.audit.nearest import nearest_of_other_groups
+from provenance.audit.pixels import pixels_space
 from provenance.audit.resolution import embed_missing
 from provenance.audit.scoring import one_thread
 from provenance.detection.copies.retrieval import sources_of
 from provenance.detection.copies.search import rows_of_own_group, search
 from provenance.detection.copies.structure import flattened
-from provenance.embedding.grey import EDGE, grey_levels
+from provenance.embedding.grey import grey_levels
 from provenance.errors import ConflictError
 from provenance.index import available_threads
 from provenance.pace import throttled
-from provenance.spaces import members_in, native_resolution
-from provenance.vocabulary import PIXELS
+from provenance.spaces import members_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,12 +48,6 @@ def group_of(member: Member) -> str:
     return member.group_key or member.image_id
 
 
-def space_of(workspace: Installation, release: Dataset) -> Space:
-    """Grey levels; of images brought to the release's native size first, where that is smaller."""
-    size = native_resolution(workspace.catalog, release).resolution
-    return workspace.load_backbone(name=PIXELS).space.matched_to(size if min(size) < EDGE else None)
-
-
 def make_pixels(workspace: Installation, datasets: Sequence[Dataset], space: Space, on_step: OnStep) -> None:
     """Give every image of some datasets its grey levels, from the recorded sources where they are missing.
 
@@ -71,8 +65,8 @@ class Gallery:
 
     @cached_property
     def space(self) -> Space:
-        """See ``space_of``."""
-        return space_of(self.bench.workspace, self.bench.frozen.release.dataset)
+        """See ``pixels_space``."""
+        return pixels_space(self.bench.workspace, self.bench.frozen.release.dataset)
 
     @cached_property
     def _members(self) -> dict[str, Member]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from provenance.audit.pixels import pixels_space
 from provenance.audit.rule import Rule
-from provenance.audit.rules.copies.gallery import Gallery, make_pixels, space_of
+from provenance.audit.rules.copies.gallery import Gallery, make_pixels
 from provenance.audit.rules.copies.judging import LABELS, judge_copies
 from provenance.audit.rules.copies.outcome import stated
 from provenance.audit.rules.copies.parameters import CopiesParameters
@@ -49,7 +50,7 @@ class CopiesRule(CopiesParameters, Rule):
     def make_spaces(self, workspace: Installation, parties: Parties, on_step: OnStep) -> None:
         """See ``Rule``: grey levels of release and sets."""
         datasets = [parties.release, *(dataset for dataset, _ in parties.sets)]
-        make_pixels(workspace, datasets, space_of(workspace, parties.release), on_step)
+        make_pixels(workspace, datasets, pixels_space(workspace, parties.release), on_step)
 
     @property
     def error_level(self) -> float:
