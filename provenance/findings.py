@@ -247,13 +247,16 @@ class JointFindings(JsonValue):
 
     Attributes:
         missing: Of answers that there are not, why not, in a sentence.
-        looks: How many looks at the same release and sets there were, this one included; the same audit again is none.
+        looks: How many looks at the same release there were, this one included; the same audit again is none.
         predeclared: Whether its policy was on record before any of them.
+        looks_elsewhere: How many of those before it were over other sets; ``None`` in older records, where these did
+            not count.
     """
 
     missing: Mapping[str, str] = field(default_factory=dict)
     looks: int = 1
     predeclared: bool = False
+    looks_elsewhere: int | None = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ GLOSSARY = (
          "that there is none), or the data can't tell.",
          _TEST, ("outcome", "LEAK ESTABLISHED", "LEAK NOT ESTABLISHED", "INCONCLUSIVE", "NO OUTCOME")),
     Term("looks", "audits",
-         "How many audits with different options there have been of the same release and sets, this one included. "
+         "How many audits of the same release with different options or sets there have been, this one included. "
          "Each is one more chance to find something that is not there.", _LOOKS, ("look",)),
     Term("predeclared", "",
          "The policy was on record before anybody looked at these images, so that its error rate holds for it "
@@ -82,7 +82,9 @@ GLOSSARY = (
          "group is one of its own.", _CALIBRATED, ("group",)),
     # copies
     Term("copies", "images", "First answer: each generated image against all real ones.", _COPIES),
-    Term("copy", "label", "The generated image shows one real image again, as a whole.", _COPIES),
+    Term("copy", "label",
+         "The generated image shows one real image again: as a whole, or as much of it as is said (on 70 % of the "
+         "image: cropped, shifted or turned).", _COPIES),
     Term("part_copy", "label",
          "A region of the generated image, 15 % of its area or more, shows a region of a real image again.",
          _COPIES, ("part copy", "part copies")),
@@ -100,7 +102,8 @@ GLOSSARY = (
          "How much of the generated image's structure lies within the real image once that is brought onto it.",
          _COPIES),
     Term("share", "share, 0 to 1",
-         "Of a part: how much of the generated image's area it takes. Of planted copies: how many were found.",
+         "Of a whole: how much of the generated image's structure lies within its source; of a part: how much of its "
+         "area it takes. Of planted copies: how many were found.",
          _COPIES, ("shares", "area")),
     Term("box", "shares of width and height", "Where a part lies: left, top, right and bottom edge.", _COPIES),
     Term("transformation", "",
@@ -212,7 +215,9 @@ GLOSSARY = (
     # baseline
     Term("baseline", "images",
          "Third answer: the published rule mu-alpha-sigma. It has no error rate: leads, not findings.", _SEED),
-    Term("threshold", "cosine", "T: an image is labelled used above it.", _SEED, ("T",)),
+    Term("threshold", "cosine",
+         "T = mu + alpha x sigma. A generated image is labelled used where its S_u (or S_unknown, if greater) is above "
+         "T and above its S_n; a real one where its S is above T. Equal is not above.", _SEED, ("T",)),
     Term("mu", "cosine", "Mean of the scores that T is made of.", _SEED),
     Term("sigma", "cosine", "Their standard deviation (ddof 0).", _SEED),
     Term("alpha", "no unit", "How many sigma above mu T lies.", _SEED),

@@ -122,11 +122,12 @@ class DatasetView:
 
 @dataclass(frozen=True, slots=True)
 class RecordedAudit:
-    """A recorded audit with every dataset in its role."""
+    """A recorded audit with every dataset in its role; ``part_of``: the audit that it is an answer of, and which."""
 
     audit: AuditRecord
     datasets: tuple[AuditDataset, ...]
     answers: Mapping[Answer, RecordedAudit] = field(default_factory=dict, kw_only=True)
+    part_of: tuple[str, Answer] | None = field(default=None, kw_only=True)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -158,13 +159,15 @@ class AuditInFull(RecordedAudit):
         return latest_by_answer(self.sensitivities)
 
 
-def list_audits(catalog: Catalog) -> list[RecordedAudit]:
-    """All audits, the newest first."""
-    return [_recorded(catalog, each) for each in catalog.audits()]
+def list_audits(catalog: Catalog, *, parts: bool = False) -> list[RecordedAudit]:
+    """All audits, the newest first; ``parts``: their answers too, each an audit of its own."""
+    return [_recorded(catalog, each) for each in catalog.audits(parts=parts)]
 
 
 def _recorded(catalog: Catalog, audit: AuditRecord) -> RecordedAudit:
-    return RecordedAudit(audit, tuple(catalog.audit_datasets(audit.audit_id)), answers=_answers(catalog, audit))
+    played = tuple(catalog.audit_datasets(audit.audit_id))
+    whole = catalog.whole_of(audit.audit_id)
+    return RecordedAudit(audit, played, answers=_answers(catalog, audit), part_of=whole)
 
 
 def _answers(catalog: Catalog, audit: AuditRecord) -> dict[Answer, RecordedAudit]:
@@ -185,6 +188,7 @@ def show_audit(catalog: Catalog, audit_id: str) -> AuditInFull:
         tuple(catalog.sensitivities(audit.audit_id)),
         tuple(drift_of_audit(catalog, audit.audit_id)),
         answers=_answers(catalog, audit),
+        part_of=catalog.whole_of(audit.audit_id),
     )
 
 

@@ -6,7 +6,7 @@ verdicts and events after the image's digests, names and paths were erased.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +28,7 @@ from provenance.vocabulary import (
     RunState,
     SourceItem,
     Subject,
+    covered,
 )
 
 if TYPE_CHECKING:
@@ -292,6 +293,12 @@ class AuditDataset:
     image_count: int
 
 
+def in_order(datasets: Iterable[AuditDataset]) -> list[AuditDataset]:
+    """As they are always listed: the release, used, not-used and unknown sets; by name."""
+    roles = list(Role)
+    return sorted(datasets, key=lambda played: (roles.index(played.role), played.name))
+
+
 @dataclass(frozen=True, slots=True)
 class Drift:
     """How a dataset of an audit differs now from what the audit saw.
@@ -364,6 +371,11 @@ class CopySource:
     source_box: Box | None = None
     transformation: str = ""
     established_by: Established | None = None
+
+    @property
+    def covers(self) -> str:
+        """Of a whole, how much of the generated image it is about, in words; '' where that is all, and of a part."""
+        return "" if self.part else covered(self.share)
 
 
 @dataclass(frozen=True, slots=True)

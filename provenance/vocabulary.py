@@ -186,6 +186,16 @@ class RejectReason(StrEnum):
     FORGOTTEN = "forgotten"
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number with its noun: "1 image", "2 images"; ``many`` where that is not ``one`` with an s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def covered(share: float) -> str:
+    """How much of a generated image agrees with a source of the whole, in words; '' from 95 % on."""
+    return "" if round(share, 2) >= 0.95 else f"on {100 * share:.0f} % of the image"
+
+
 class PointState(StrEnum):
     """Where one vector stands in the order of writes: row, upsert, flush, row."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provenance.findings import JointFindings
-from provenance.vocabulary import Answer, Label, Outcome, Role, Subject, digest_of_json
+from provenance.vocabulary import Answer, Label, Outcome, Role, Subject, counted, digest_of_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,7 @@ LABELS = {
 def joint_findings(missing: Mapping[Answer, str], looks: Looks) -> JointFindings:
     """What the whole says beside its answers."""
     reasons = {answer.value: why for answer, why in missing.items()}
-    return JointFindings(reasons, looks.number, looks.predeclared)
+    return JointFindings(reasons, looks.number, looks.predeclared, len(looks.elsewhere))
 
 
 def joint_outcome(answers: Mapping[Answer, AuditRecord]) -> Outcome | None:
@@ -76,13 +76,14 @@ def joint_reason(answers: Mapping[Answer, AuditRecord], missing: Mapping[Answer,
 def _copies(record: AuditRecord) -> str:
     counts = record.counts
     total, copies, parts, unclear = (counts.get(each, 0) for each in ("subjects", "copy", "part_copy", "inconclusive"))
+    among = counted(total, "generated image")
     if not copies and not parts:
-        said = f"no copy is seen among {total:,} generated images"
-    else:
-        are = "is a copy" if copies == 1 else "are copies"
-        said = f"{copies:,} of {total:,} generated images {are} of real ones"
-        if parts:
-            said += f", and {parts:,} {'copies' if parts == 1 else 'copy'} a part of one"
+        seen = "established" if unclear else "seen"
+        return f"no copy is {seen} among {among}" + (f"; {unclear:,} can't be told" if unclear else "")
+    are = "is a copy of a real one" if copies == 1 else "are copies of real ones"
+    said = f"{copies:,} of {among} {are}"
+    if parts:
+        said += f", and {parts:,} {'copies' if parts == 1 else 'copy'} a part of one"
     return said + (f"; {unclear:,} more can't be told" if unclear else "")
 
 

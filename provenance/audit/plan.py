@@ -36,7 +36,8 @@ class AuditRequest:
         policy: The rule and its parameters, of one answer or of several; or what a call says of it, where the sets may
             have to decide.
         only: The answers wanted, of an audit of several; empty: all.
-        predeclared: Whether the policy is said to have been declared beforehand; it must be on record then.
+        predeclared: Whether the policy is said to have been declared beforehand, for this release and all that decides
+            beside it; it must be on record so.
         gates: What its caller fails on: refused where the audit can't conclude it.
         twin_rule: What counts as a near-twin.
     """
@@ -115,7 +116,7 @@ def _joint(
     lacking = {name: policy.rule.lacks(roles) for name, policy in stated.items() if name in (request.only or stated)}
     missing = {name: reason for name, reason in lacking.items() if reason is not None}
     if len(missing) == len(lacking):
-        raise UsageError(f"nothing can be answered: {'; '.join(f'{name}: {why}' for name, why in missing.items())}")
+        raise _nothing(missing)
     if parties.reference and Answer.MEMBERSHIP not in lacking.keys() - missing.keys():
         raise UsageError("a reference release goes with membership, which is not answered here")
     require_gates(request.gates, [stated[name].rule for name in lacking if name not in missing])
@@ -130,7 +131,19 @@ def _joint(
                 if name in request.only:
                     raise
                 missing[name] = f"{error.message} ({error.hint})"
+            except _LackingError as error:
+                missing[name] = error.message
+    if not plans:
+        raise _nothing(missing)
     return JointPlan(plans, missing)
+
+
+class _LackingError(UsageError):
+    """No images are left in a role that a rule needs."""
+
+
+def _nothing(missing: Mapping[Answer, str]) -> UsageError:
+    return UsageError(f"nothing can be answered: {'; '.join(f'{name}: {why}' for name, why in missing.items())}")
 
 
 def _as_asked(
@@ -170,6 +183,9 @@ def _single(
 
 def _completed(policy: Policy, frozen: FrozenAudit) -> AuditPlan:
     policy = replace(policy, rule=policy.rule.completed(frozen))
+    if (lacking := policy.rule.lacks(frozen.reals)) and frozen.excluded_overlap:
+        left_out = f"{frozen.excluded_overlap:,} images claimed used and not used are left out"
+        raise _LackingError(f"{lacking}, since {left_out}")
     policy.rule.check(frozen)
     if frozen.space.parts != 1 and not policy.rule.judges_parts:
         raise SpaceMismatchError(

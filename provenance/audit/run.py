@@ -24,7 +24,7 @@ from provenance.findings import Euclidean, Findings, JointFindings, Weakness, we
 from provenance.index import prune
 from provenance.ingest import image_ids_digest
 from provenance.logs import room, run_of, step, steps
-from provenance.records import AuditDataset, AuditRecord, NeighborRecord, NewAudit, VerdictRecord
+from provenance.records import AuditDataset, AuditRecord, NeighborRecord, NewAudit, VerdictRecord, in_order
 from provenance.version import __version__
 from provenance.vocabulary import JOINT_RULE, Answer, Label, Role, Subject, digest_of_json
 
@@ -96,14 +96,14 @@ def _collector_paused() -> Iterator[None]:
 def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on_step: OnStep) -> AuditReport:
     began = _Began(datetime.now(UTC), time.monotonic())
     # 1.
-    since = declared_since(workspace, request)
     plan = resolve(workspace, request, on_step)
+    since = declared_since(workspace, request, plan)
     # 2. - 4.
     work = _Work(workspace, on_step)
     if isinstance(plan, AuditPlan):
         report, new = _judged(work, plan, audit_id, began)
         looks = looks_at(workspace.catalog, new.datasets, [new.audit.verdict_digest], since)
-        notes = (*report.notes, *looks.notes(plan.policy.rule.error_level))
+        notes = (*report.notes, *looks.sentences(_levels({"this rule": plan})))
         record = replace(new.audit, findings=replace(new.audit.findings, notes=notes))
         report, new = replace(report, audit=record, notes=notes), replace(new, audit=record)
     else:
@@ -154,9 +154,9 @@ def _joint(
     answers = {answer: part.audit for answer, part in parts.items()}
     first = next(iter(parts.values()))
     looks = looks_at(work.workspace.catalog, first.datasets, [each.verdict_digest for each in answers.values()], since)
-    levels = [each.policy.rule.error_level for each in plan.answers.values()]
-    said = looks.notes(sum(each for each in levels if each is not None) or None)
-    notes, weakening = weakest_first([*said, *(note for answer in plan.answers for note in reports[answer].notes)])
+    notes, weakening = weakest_first(
+        [*looks.sentences(_levels(plan.answers)), *(note for answer in plan.answers for note in reports[answer].notes)]
+    )
     record = AuditRecord(
         audit_id=audit_id,
         dataset_id=first.audit.dataset_id,
@@ -183,6 +183,11 @@ def _joint(
     )
     new = NewAudit(record, first.datasets, first.reject_ids, parts=parts)
     return AuditReport(record, tuple(first.datasets), (), notes, reports), new
+
+
+def _levels(plans: Mapping[Any, AuditPlan]) -> dict[str, float]:
+    levels = {str(name): plan.policy.rule.error_level for name, plan in plans.items()}
+    return {name: level for name, level in levels.items() if level is not None}
 
 
 def _judged(work: _Work, plan: AuditPlan, audit_id: str, began: _Began) -> tuple[AuditReport, NewAudit]:
@@ -218,10 +223,10 @@ def _judged(work: _Work, plan: AuditPlan, audit_id: str, began: _Began) -> tuple
         finished_at=datetime.now(UTC),
         duration_seconds=round(time.monotonic() - began.clock, 3),
     )
-    datasets = [
+    datasets = in_order(
         AuditDataset(f.dataset.dataset_id, f.role, f.dataset.name, f.digest, len(f.members))
         for f in (frozen.release, *frozen.sets)
-    ]
+    )
     new = NewAudit(
         record, datasets, [reject.reject_id for reject in rejects], verdicts, judged.calibration, judged.beside
     )

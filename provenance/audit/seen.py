@@ -2,7 +2,8 @@
 
 Where no leak is established and nothing was measured, that is no finding: so it says, and how to measure it, and how
 long that takes. The time is an estimate: planted copies times seconds for each, those of the latest measurement in this
-workspace of an audit by the same rule in the same space, else a rule of thumb.
+workspace of an audit by the same rule in the same space; else those that the audit itself took for each image that it
+judged or calibrated by, and once more as long as it took itself, since plants are judged by all that again.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from provenance.catalog import Catalog
     from provenance.records import AuditRecord, SensitivityRecord
 
-SECONDS_A_PLANT = 0.1
-"""To alter, embed and judge one on two cores: from 0.01 (patches of pixels) to 0.3 (a large network)."""
+SECONDS_TO_MAKE = 0.02
+"""To alter a plant and to embed it, at least: by a small network on two cores."""
 
 
 def outcome_words(catalog: Catalog, audit: AuditRecord) -> str:
@@ -52,14 +53,22 @@ def _unmeasured(catalog: Catalog, audit: AuditRecord) -> str:
     answers = list(catalog.parts_of(audit.audit_id).values()) or [audit]
     rates = [_seconds_a_plant(catalog, answer) for answer in answers]
     plants = _plants(catalog, audit)
-    seconds = plants * sum(SECONDS_A_PLANT if rate is None else rate for rate in rates)
-    basis = f"by a rule of thumb {SECONDS_A_PLANT:g} s each" if None in rates else "as long as each took here before"
+    seconds = sum(
+        _at_its_own_speed(answer, plants) if rate is None else plants * rate
+        for answer, rate in zip(answers, rates, strict=True)
+    )
+    basis = "at the speed of this audit" if None in rates else "as long as each took here before"
     of = " for each answer" if len(answers) > 1 else ""
     return (
         "How small a leak it would have seen is not measured, so this is no finding that there is none: `provenance "
         f"sensitivity {audit.audit_id[:8]}` measures it in some {_duration(seconds)} (an estimate: {plants:,} planted "
         f"copies{of}, {basis})."
     )
+
+
+def _at_its_own_speed(audit: AuditRecord, plants: int) -> float:
+    judged: int = audit.counts["subjects"] + audit.counts.get("calibration_images", 0)
+    return audit.duration_seconds + plants * (SECONDS_TO_MAKE + audit.duration_seconds / max(judged, 1))
 
 
 def _plants(catalog: Catalog, audit: AuditRecord) -> int:

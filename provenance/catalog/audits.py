@@ -28,11 +28,13 @@ from provenance.records import (
     StoredCopySource,
     StoredNeighbor,
     StoredVerdict,
+    in_order,
 )
 from provenance.vocabulary import Answer, Box, Established, Label, RejectReason, Role, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from sqlalchemy.orm import Session
 
@@ -72,6 +74,19 @@ def policy(session: Session, policy_id: str) -> PolicyRecord:
     if row is None:
         raise NotFoundError(f"no policy has the id {policy_id}")
     return value_of(PolicyRecord, row)
+
+
+def declare_policy(session: Session, dataset_id: str, policy_id: str, conditions: Mapping[str, Any]) -> None:
+    """Appends the declaration that a release will be judged by a policy, under conditions as JSON values."""
+    detail = {"policy_id": policy_id, "conditions": dict(conditions)}
+    add_event(session, EventKind.POLICY_DECLARED, dataset_id=dataset_id, detail=detail)
+
+
+def declarations(session: Session, dataset_id: str, policy_id: str) -> list[tuple[datetime, Mapping[str, Any]]]:
+    """When a policy was declared for a release, oldest first, each time with its conditions."""
+    query = select(t.Event.at, t.Event.detail).where(t.Event.dataset_id == dataset_id)
+    query = query.where(t.Event.kind == EventKind.POLICY_DECLARED.value).order_by(t.Event.event_id)
+    return [(at, said["conditions"]) for at, said in session.execute(query) if said["policy_id"] == policy_id]
 
 
 def record_audit(session: Session, new: NewAudit) -> None:
@@ -182,10 +197,9 @@ def whole_of(session: Session, audit_id: str) -> tuple[str, Answer] | None:
 
 
 def audit_datasets(session: Session, audit_id: str) -> list[AuditDataset]:
-    """The datasets of an audit in the roles they played, by role and name."""
-    query = select(t.AuditDataset).where(t.AuditDataset.audit_id == audit_id)
-    rows = session.scalars(query.order_by(t.AuditDataset.role, t.AuditDataset.name))
-    return [value_of(AuditDataset, row) for row in rows]
+    """The datasets of an audit in the roles they played, ``in_order``."""
+    rows = session.scalars(select(t.AuditDataset).where(t.AuditDataset.audit_id == audit_id))
+    return in_order(value_of(AuditDataset, row) for row in rows)
 
 
 def audit_rejects(session: Session, audit_id: str) -> list[AuditReject]:

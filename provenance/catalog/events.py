@@ -32,6 +32,7 @@ class EventKind(StrEnum):
     SEALED = "sealed"
     DATASET_REMOVED = "dataset_removed"
     SENSITIVITY_MEASURED = "sensitivity_measured"
+    POLICY_DECLARED = "policy_declared"
 
 
 def add_event(

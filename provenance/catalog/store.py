@@ -191,6 +191,8 @@ class Catalog(Resource):
 
     # audits
     ensure_policy = _writes(_audits.ensure_policy)
+    declare_policy = _writes(_audits.declare_policy)
+    declarations = _reads(_audits.declarations)
     policy = _reads(_audits.policy)
     record_audit = _writes(_audits.record_audit)
     audit = _reads(_audits.audit)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,18 +24,21 @@ from provenance.cli.output import (
     warn,
 )
 from provenance.cli.sensitivity_command import measured, print_recorded, print_sensitivity
-from provenance.vocabulary import Answer, Evidence, Gate, GroupScore, Label, Population, RuleName, Subject
+from provenance.vocabulary import Answer, Evidence, Gate, GroupScore, Label, Population, Role, RuleName, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from provenance.documents.audits import Drift
-    from provenance.service import AuditRecord, AuditReport, Change, RecordedAudit, Workspace
+    from provenance.service import AuditRecord, AuditReport, Change, DeclaredPolicy, RecordedAudit, Workspace
 
 audits_app = typer.Typer(help="Look at recorded audits.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(audits_app, name="audits")
 
-RowsOption = Annotated[int, typer.Option("--rows", min=0, help="How many verdicts to print.")]
+RowsOption = Annotated[
+    int | None,
+    typer.Option("--rows", min=0, help="How many verdicts to print.", show_default="10; copies up to 50"),
+]
 ExplainOption = Annotated[bool, typer.Option("--explain", help="Then what every printed name means, with its unit.")]
 UsedOption = Annotated[list[str] | None, typer.Option("--used", help="Set known to have been used (repeatable).")]
 NotUsedOption = Annotated[
@@ -135,7 +140,7 @@ def audit(
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Then plant known copies: would it have seen them?")
     ] = False,
-    rows: RowsOption = 10,
+    rows: RowsOption = None,
     explain: ExplainOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -231,8 +236,28 @@ def _declare(release: str, file: Path, asked: dict[str, Any], *, json: bool) -> 
     if not answer(DeclaredPolicy.of(found), json=json):
         message(
             f"{file}: {found.policy_id[:19]}, on record since {found.on_record_since:%Y-%m-%d %H:%M:%SZ}",
-            f"next: provenance audit {shlex.quote(release)} --predeclared {shlex.quote(str(file))}",
+            f"next: {_as_declared(release, found, asked)}",
         )
+
+
+_FLAGS = {Role.USED: "--used", Role.NOT_USED: "--not-used", Role.AGAINST: "--against"}
+_BESIDE = ("space", "reference_release", "twin_hash_distance", "twin_min_similarity")
+_SWITCHES = ("exclude_overlap", "exclude_twins", "match_resolution")
+
+
+def _as_declared(release: str, found: DeclaredPolicy, asked: Mapping[str, Any]) -> str:
+    """The call that judges as it was declared: all that the policy does not say for itself."""
+    words = ["provenance", "audit", release]
+    words += [word for role, names in found.sets.items() for name in names for word in (_FLAGS[role], name)]
+    words += [word for name in _BESIDE if asked[name] is not None for word in (_flag(name), str(asked[name]))]
+    if asked["twin_evidence"] is not Evidence.BOTH:
+        words += ["--twin-evidence", asked["twin_evidence"].value]
+    words += [_flag(name) for name in _SWITCHES if asked[name]]
+    return shlex.join([*words, "--predeclared", str(found.file)])
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _fail(audit: AuditRecord, gates: Sequence[Gate]) -> None:
@@ -250,23 +275,24 @@ QUESTIONS = {
 }
 
 
-def print_audit(workspace: Workspace, found: AuditReport | RecordedAudit, rows: int) -> None:
-    """The outcome first; then what each answer rests on, with its closest subjects."""
+def print_audit(workspace: Workspace, found: AuditReport | RecordedAudit, rows: int | None = None) -> None:
+    """The outcome first; then what each answer rests on, with its closest subjects (10, and all copies up to 50)."""
     audit = found.audit
     print_words(_first_line(workspace, audit))
     print_facts(
-        {**_about(found), **({} if found.answers else _figures(audit)), **_identity(audit)}, title=_title(audit)
+        {**_about(found), **({} if found.answers else _figures(audit)), **_identity(audit)}, title=_title(found)
     )
     if not found.answers:
         _print_verdicts(workspace, audit, rows)
     for name, part in found.answers.items():
         outcome = part.audit.findings.outcome
         words = workspace.outcome_of(part.audit.audit_id)
-        said = {"outcome": f"{outcome.replace('_', ' ')}: {words}"} if outcome else {}
+        said = {"outcome": _with_outcome(outcome.replace("_", " "), words)} if outcome else {}
         title = f"{name.upper()}: {QUESTIONS[name]}"
         copied = workspace.copied_of(part.audit) if name is Answer.MEMBERSHIP else ""
         said |= _figures(part.audit) | ({"copied": copied} if copied else {})
-        print_facts({**said, **_identity(part.audit)}, title=f"\n{title}")
+        own = {"audit": f"{part.audit.audit_id[:8]}, an answer of {audit.audit_id[:8]}"}
+        print_facts({**said, **own, **_identity(part.audit)}, title=f"\n{title}")
         _print_verdicts(workspace, part.audit, rows)
     for absent, why in found.missing.items():
         print_words(f"\n{absent.upper()}: not answered: {why}")
@@ -277,7 +303,8 @@ def _first_line(workspace: Workspace, audit: AuditRecord) -> str:
     from provenance.service import rule_of
 
     if audit.findings.outcome is not None:
-        return f"{audit.findings.outcome.replace('_', ' ').upper()}: {workspace.outcome_of(audit.audit_id)}"
+        outcome = audit.findings.outcome.replace("_", " ").upper()
+        return _with_outcome(outcome, workspace.outcome_of(audit.audit_id))
     if audit.subject is Subject.RELEASE:
         return (
             "NO OUTCOME: the baseline alone was asked, which states no error rate: its labels are leads, not findings."
@@ -289,8 +316,14 @@ def _first_line(workspace: Workspace, audit: AuditRecord) -> str:
     )
 
 
-def _title(audit: AuditRecord) -> str:
-    return f"\naudit {audit.audit_id}"
+def _with_outcome(outcome: str, words: str) -> str:
+    said, mark, reason = words.partition(": ")
+    return f"{outcome}: {reason if mark and said.upper() == outcome.upper() else words}"
+
+
+def _title(found: AuditReport | RecordedAudit) -> str:
+    whole: tuple[str, Answer] | None = getattr(found, "part_of", None)
+    return f"\naudit {found.audit.audit_id}" + (f" ({whole[1]} of audit {whole[0][:8]})" if whole else "")
 
 
 def _about(found: AuditReport | RecordedAudit) -> dict[str, Any]:
@@ -300,7 +333,8 @@ def _about(found: AuditReport | RecordedAudit) -> dict[str, Any]:
     facts: dict[str, Any] = {role: ", ".join(listed) for role, listed in names.items()}
     if (own := found.audit.findings.joint) is not None:
         told = "; the policy was declared before the first" if own.predeclared else ""
-        facts["looks"] = f"{own.looks:,} at this release and these sets, with this one{told}"
+        over = f", {own.looks_elsewhere:,} of them over other sets or images" if own.looks_elsewhere else ""
+        facts["looks"] = f"{own.looks:,} at this release, with this one{over}{told}"
     return facts | {"rejected": f"{found.audit.counts['rejected']:,} inputs could not be read"}
 
 
@@ -334,15 +368,21 @@ def _labels_text(audit: AuditRecord) -> str:
     return ", ".join(f"{audit.counts.get(name, 0):,} {name}" for name in rule_of(audit).labels)
 
 
-def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None:
-    """The most suspicious subjects, in columns that a screen has room for."""
+_ROWS, _COPIES = 10, 50
+_FOUND = (Label.COPY, Label.PART_COPY)
+
+
+def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int | None) -> None:
+    """The most suspicious subjects, in columns that a screen has room for, and how many more are to be looked at."""
     if rows == 0:
         return
     if audit.rule == RuleName.COPIES:
-        what, columns, ranked = _copies_table(workspace.copy_rows(audit))
+        what, columns, everyone = _copies_table(workspace.copy_rows(audit))
     else:
-        what, columns, ranked = _verdicts_table(audit, workspace.verdict_rows(audit))
-    ranked = ranked[:rows]
+        what, columns, everyone = _verdicts_table(audit, workspace.verdict_rows(audit))
+    if rows is None:
+        rows = max(_ROWS, min(_COPIES, sum(row["label"] in _FOUND for row in everyone)))
+    ranked, others = everyone[:rows], Counter(row["label"] for row in everyone[rows:])
     known = {title: name for title, name in columns.items() if any(row[name] is not None for row in ranked)}
     print_table(
         tuple(known),
@@ -350,6 +390,16 @@ def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int) -> None
         title=f"{what} {len(ranked)} of {audit.counts['subjects']:,}",
         names=("image", "nearest", "source"),
     )
+    if audit.rule == RuleName.COPIES:
+        _print_left_out(audit, others, len(everyone))
+
+
+def _print_left_out(audit: AuditRecord, others: Counter[str], total: int) -> None:
+    if copies := sum(others[label] for label in _FOUND):
+        words = "copy or part copy" if copies == 1 else "copies and part copies"
+        print_words(f"{copies:,} more {words}: provenance export {audit.audit_id[:8]} --format csv -o copies.csv")
+    if unclear := others[Label.INCONCLUSIVE]:
+        print_words(f"{unclear:,} more inconclusive: --rows {total}, or the export of all")
 
 
 _Table = tuple[str, dict[str, str], list[dict[str, Any]]]
@@ -408,33 +458,42 @@ def _print_changes(before: str, changes: list[Change]) -> None:
 
 
 @audits_app.command("list")
-def audits_list(json: JsonOption = False) -> None:
+def audits_list(
+    parts: Annotated[bool, typer.Option("--parts", help="Also the answers, each an audit with an id.")] = False,
+    json: JsonOption = False,
+) -> None:
     """All audits, the newest first.
+
+    An audit of several answers stands for all of them; --parts lists these below it.
 
     \b
     Example:
       provenance audits list
     """
-    from provenance.documents.audits import Audit
+    from provenance.documents.audits import listed
 
     with open_workspace() as workspace:
-        audits = workspace.list_audits()
-    if answer([Audit.of_record(each) for each in audits], json=json):
+        audits = workspace.list_audits(parts=parts)
+    if answer([listed(each) for each in audits], json=json):
         return
-    columns = ("audit", "audited at", "release", "subject", "rule", "outcome", "labels", "rejected")
-    print_table(columns, map(_row, audits))
+    columns = ("audit", "audited at", "release", "judged", "outcome", "labels")
+    print_table(columns, map(_row, audits), names=("release",))
 
 
 def _row(found: RecordedAudit) -> tuple[Any, ...]:
     audit, outcome = found.audit, (found.audit.findings.outcome or "").replace("_", " ")
-    about = (audit.audit_id[:8], audit.audited_at, found.release_name, audit.subject, audit.rule)
-    return (*about, outcome, _labels_text(audit), audit.counts["rejected"])
+    at = f"{audit.audited_at.astimezone(UTC):%Y-%m-%d %H:%M}"
+    judged = ", ".join(found.answers) or f"{audit.subject} by {audit.rule}"
+    if found.part_of is not None:
+        judged = f"{found.part_of[1]} of {found.part_of[0][:8]}"
+    labels = ", ".join(each for each in _labels_text(audit).split(", ") if not each.startswith("0 "))
+    return (audit.audit_id[:8], at, found.release_name, judged, outcome, labels)
 
 
 @audits_app.command("show")
 def audits_show(
     audit_id: Annotated[str, typer.Argument(help="Audit id (prefix).")],
-    rows: RowsOption = 10,
+    rows: RowsOption = None,
     explain: ExplainOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -446,12 +505,12 @@ def audits_show(
     Example:
       provenance audits show 1f3c9a2b
     """
-    from provenance.documents.audits import AuditInFull
+    from provenance.documents.audits import AuditInFull, part_of
 
     with open_workspace() as workspace, explaining(wanted=explain and not json):
         found = workspace.show_audit(audit_id)
         beside = {"rejects": found.rejects, "sensitivities": found.sensitivities, "drift": found.drift}
-        document = AuditInFull.of_record(found, **beside)
+        document = AuditInFull.of_record(found, **beside, **part_of(found))
         if answer(document, json=json):
             return
         print_audit(workspace, found, rows)

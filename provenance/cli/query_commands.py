@@ -19,7 +19,7 @@ from provenance.cli.app import (
     open_workspace,
 )
 from provenance.cli.output import answer, message, print_facts, print_table, short
-from provenance.vocabulary import TOP_K, Subject
+from provenance.vocabulary import TOP_K, Subject, covered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -137,7 +137,7 @@ def _print_agreeing(title: str, images: Sequence[tuple[int, SourceOfCopy | CopyO
                 (
                     number,
                     each.name or short(each.image_id),
-                    "a part" if each.part else "the whole",
+                    "a part" if each.part else covered(each.share) or "the whole",
                     "-" if each.agreement is None else f"{each.agreement:.3f}",
                     f"{each.share:.2f}",
                     each.established_by,

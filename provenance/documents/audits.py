@@ -87,6 +87,13 @@ class MembershipAnswer(AnswerOfAudit):
     calibration_groups: int
 
 
+class PartOf(Document):
+    """The audit of a release as a whole that another one is an answer of."""
+
+    audit_id: str
+    answer: Answer
+
+
 class Audit(Document):
     """One finished audit; what its rule does not have is null.
 
@@ -118,6 +125,7 @@ class Audit(Document):
     copies: Copies | None = None
     membership: MembershipAnswer | None = None
     baseline: Audit | None = None
+    part_of: PartOf | None = None
 
     @classmethod
     def of_record(cls, found: Any, **more: Any) -> Self:
@@ -131,6 +139,16 @@ class Audit(Document):
             more |= {answer.value: None for answer in _ANSWERS}
             more |= {answer.value: _ANSWERS[answer](part) for answer, part in found.answers.items()}
         return cls.of(audit, **more)
+
+
+def listed(found: Any) -> Audit:
+    """The document of an audit on record, with the audit that it is an answer of."""
+    return Audit.of_record(found, **part_of(found))
+
+
+def part_of(found: Any) -> dict[str, PartOf]:
+    """What ``of_record`` is told beside of an answer that stands by itself."""
+    return {} if found.part_of is None else {"part_of": PartOf(audit_id=found.part_of[0], answer=found.part_of[1])}
 
 
 def _copies(part: Any) -> Copies:
@@ -165,13 +183,14 @@ class NewAudit(Audit):
 
 
 class DeclaredPolicy(Document):
-    """A policy that was put on record before anybody judged by it, and the file that states it."""
+    """A policy that was put on record before anybody judged by it, the file that states it, and sets by their role."""
 
     policy_id: str
     rule: str
     parameters: dict[str, Any]
     file: Path
     on_record_since: datetime
+    sets: dict[Role, tuple[str, ...]]
 
 
 class RejectedInput(Document):

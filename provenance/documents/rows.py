@@ -28,7 +28,13 @@ class VerdictRow(Document):
 
 
 class CopyRow(Document):
-    """A generated image and one real image that it agrees with; without any the source's columns are empty."""
+    """A generated image and one real image that it agrees with; without any the source's columns are empty.
+
+    ``label``, ``p_value`` and ``q_value`` are the image's, and the same in all its rows; what is known of this source
+    says ``established_by``, empty where it is named and not established. ``extent`` is ``whole`` or ``part``, ``share``
+    how much of the generated image's structure (of a part: of its area) the source covers; of a part the boxes in both
+    images follow, their edges as shares of width and height.
+    """
 
     image_id: str | None
     name: str | None
@@ -40,6 +46,17 @@ class CopyRow(Document):
     source_id: str | None
     source_name: str | None
     transformation: str | None
+    rank: int | None
+    extent: Word | None
+    share: float | None
+    left: float | None
+    top: float | None
+    right: float | None
+    bottom: float | None
+    source_left: float | None
+    source_top: float | None
+    source_right: float | None
+    source_bottom: float | None
 
 
 class MembershipRow(Document):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         AuditRecord,
         MembershipFigures,
         StoredCalibrationScore,
+        StoredCopySource,
         StoredNeighbor,
     )
 
@@ -95,10 +96,17 @@ def copy_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str,
     for verdict in verdicts:
         row = dict.fromkeys(COPY_COLUMNS) | _figures(verdict, generated)
         for source in sources.get(verdict.image_key, [None]):
-            if source is not None:
-                row |= {name: getattr(source, name) for name in ("agreement", "established_by", "transformation")}
-                row |= {"source_id": source.image_id, "source_name": real.get(source.image_key)}
-            yield dict(row)
+            yield row if source is None else row | _of_source(source, real)
+
+
+def _of_source(source: StoredCopySource, names: Mapping[str, str]) -> dict[str, Any]:
+    same = ("agreement", "established_by", "transformation", "rank", "share")
+    values = {name: getattr(source, name) for name in same}
+    values |= {"source_id": source.image_id, "source_name": names.get(source.image_key)}
+    values["extent"] = "part" if source.part else "whole"
+    for prefix, box in (("", source.box), ("source_", source.source_box)):
+        values |= {} if box is None else {f"{prefix}{edge}": value for edge, value in asdict(box).items()}
+    return values
 
 
 def membership_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
@@ -272,14 +280,15 @@ def _closest(neighbors: Sequence[StoredNeighbor]) -> StoredNeighbor | None:
 _FLOATS = {
     *("score", "s_used", "s_not_used", "s_against", "threshold", "nearest_similarity", "p_value", "q_value"),
     *("agreement", "probability", "group_score", "group_p_value", "group_q_value", "tail_p_value", "tail_q_value"),
-    "storey_q_value",
+    *("storey_q_value", "share"),
+    *(f"{image}{edge}" for image in ("", "source_") for edge in ("left", "top", "right", "bottom")),
 }
 
 
 def _schema_of(columns: Sequence[str]) -> Any:
     import pyarrow as pa
 
-    types = {"near_threshold": pa.bool_(), **dict.fromkeys(_FLOATS, pa.float64())}
+    types = {"near_threshold": pa.bool_(), "rank": pa.int32(), **dict.fromkeys(_FLOATS, pa.float64())}
     return pa.schema([pa.field(name, types.get(name, pa.string())) for name in columns])
 
 

@@ -368,10 +368,10 @@ class _CaseReader:
         return tuple(SourceShown(source, self._real(source.image_key)) for source in (*wholes, *parts))
 
     def _real(self, image_key: str) -> Picture:
-        """The picture of a real image, in the first role that it has in this audit."""
+        """The picture of a real image, in the first role that it has in this audit; ``None`` where it was erased."""
         ids = [member.dataset.dataset_id for member in self.workspace.catalog.memberships_of(image_key)]
         roles = {self.played[each].role for each in ids if each in self.played}
-        role = next((role for role in (Role.USED, Role.AGAINST, Role.NOT_USED) if role in roles), Role.AGAINST)
+        role = next((role for role in (Role.USED, Role.AGAINST, Role.NOT_USED) if role in roles), None)
         return self._picture(image_key, role, self.workspace.catalog.image(image_key))
 
     def _neighborhood(self, neighbor: StoredNeighbor | None, subject: ImageRecord | None) -> Neighborhood | None:
@@ -385,7 +385,7 @@ class _CaseReader:
             same = "pixels"
         return Neighborhood(self._picture(neighbor.image_key, neighbor.role, image), neighbor.similarity, same)
 
-    def _picture(self, image_key: str, role: Role, image: ImageRecord | None) -> Picture:
+    def _picture(self, image_key: str, role: Role | None, image: ImageRecord | None) -> Picture:
         if image is None:
             return Picture(None, "", role, (), "", "", None, 100, 100, "forgotten since")
         catalog, facts = self.workspace.catalog, image.facts

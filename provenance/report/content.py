@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from provenance.vocabulary import Space
 
 
+_FEW = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Series:
     """The scores of one kind, for the histogram: ``symbol`` as in the formulas, ``words`` as they follow it."""
@@ -49,7 +52,7 @@ class Picture:
     Attributes:
         image_id: ``None`` where the image was forgotten since.
         name: The name it was found under; '' where that was erased.
-        role: The role of the datasets it stands in.
+        role: The role of the datasets it stands in; ``None`` where that was erased.
         datasets: Their names.
         group: Pseudonym of its patient or study; '' where there is none.
         facts: Size and format in words; '' where they were erased.
@@ -61,7 +64,7 @@ class Picture:
 
     image_id: str | None
     name: str
-    role: Role
+    role: Role | None
     datasets: tuple[str, ...]
     group: str
     facts: str
@@ -147,6 +150,13 @@ class Case:
         return next((each for each in self.sources if not each.found.part), None)
 
     @property
+    def rows(self) -> tuple[SourceShown, ...]:
+        """The sources in the table of copies: of the label, and of an image that is called no copy both kinds."""
+        if self.whole is None or self.verdict.label is Label.PART_COPY:
+            return self.parts
+        return (self.whole,) if self.verdict.label is Label.COPY else (self.whole, *self.parts[:_FEW])
+
+    @property
     def parts(self) -> tuple[SourceShown, ...]:
         """The sources of regions."""
         return tuple(each for each in self.sources if each.found.part)
@@ -220,7 +230,7 @@ class JointContent:
         statements: What all of them say, apart by what it is worth.
         weakening: Notes that weaken a finding.
         notes: The others.
-        looks: How many looks at the same release and sets there were, this one included.
+        looks: How many looks at the same release there were, this one included.
         measured: Of answers whose sensitivity was measured, what it says in a sentence.
         compare_command: As in ``ReportContent``; likewise the others.
     """

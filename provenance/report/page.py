@@ -120,7 +120,7 @@ def environment() -> Environment:
         "exactly": lambda value: _data(value, 9),  # decimals: those that decisions are made with
         "percent": lambda part, whole: f"{100 * part / whole:.1f} %" if whole else "-",
         "moment": _moment,
-        "role": lambda role: ROLE_WORDS[role],
+        "role": lambda role: ROLE_WORDS[role] if role else "role erased",
         "short": _short,
         "data_uri": lambda png: "data:image/png;base64," + base64.b64encode(png).decode("ascii"),
         "count": lambda number: f"{number:,}",

@@ -24,6 +24,7 @@ from provenance.service.words import membership_of, rule_of
 if TYPE_CHECKING:  # what the verbs give
     from provenance.audit import AuditReport as AuditReport
     from provenance.audit import Change as Change
+    from provenance.audit import DeclaredPolicy as DeclaredPolicy
     from provenance.audit import ExplainedImage as ExplainedImage
     from provenance.exports import RunFile as RunFile
     from provenance.ingest import OnProgress as OnProgress

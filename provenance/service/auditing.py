@@ -113,7 +113,8 @@ class Auditing(Installation):
             match_resolution: Judge in the space in which every image is first brought to the release's native
                 resolution; what is missing there is embedded from the recorded sources.
             only: The answers wanted (``copies``, ``membership``, ``baseline``); all by default.
-            predeclared: As ``policy``, of one that was put on record beforehand (``declare``): the audit says since
+            predeclared: As ``policy``, of one that was declared beforehand (``declare``) for this release, these sets,
+                spaces and twins left out: the audit says since
                 when, and whether anybody had looked at these images by then.
             fail_on: What the caller means to act on (``leak``, ``inconclusive``, ``copy``; ``.audit.trips`` says which
                 holds): refused before anything runs where the audit can't conclude it.
@@ -154,7 +155,7 @@ class Auditing(Installation):
             on_step: Called with a line of text at each step.
 
         Returns:
-            ``.policy_id``, and since when it is ``.on_record_since``: longer, where it was there.
+            ``.policy_id``, and since when it is ``.on_record_since``: longer, where it was declared so before.
 
         Raises:
             ProvenanceError: As of ``audit``; ``ConflictError`` also where the file is there.
@@ -252,11 +253,11 @@ class Auditing(Installation):
         """
         return frames.frame(frames.AUDITS, map(_audit_row, self.list_audits()))
 
-    def list_audits(self) -> list[RecordedAudit]:
-        """The same as ``audits``, as values: the record of each and its datasets."""
+    def list_audits(self, *, parts: bool = False) -> list[RecordedAudit]:
+        """The same as ``audits``, as values: each with its datasets; ``parts``: answers as audits of their own too."""
         from provenance.lookup import list_audits
 
-        return list_audits(self.catalog)
+        return list_audits(self.catalog, parts=parts)
 
     def show_audit(self, audit: Audit) -> AuditInFull:
         """One audit with its datasets, rejected inputs, sensitivities, and how its datasets have changed since.

@@ -306,6 +306,8 @@ def test_a_forgotten_source_leaves_the_audit_readable(tmp_path: Path, layout: Pa
     assert "forgotten since" in page
     assert all(words in page for words in ("What evidence means here", "established by", "the same file", "mirrored"))
     assert "region of the real image" in page, "the collage, with its boxes"
+    assert "best source, role erased" in page
+    assert "name erased" in page
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -61,11 +63,11 @@ def test_the_same_audit_again_is_no_look_and_another_one_is(audited: Path) -> No
     assert (again["looks"], again["verdict_digest"]) == (1, first["verdict_digest"])
     assert any(note.startswith("This repeats an audit on record") for note in again["notes"])
     part = answer(audited, "audit", "leaky", *BASELINE)  # an answer that was seen already
-    assert any("1 look at this release and these sets so far" in note for note in part["notes"])
-    other = answer(audited, "audit", "leaky", "--fdr", "0.2")
+    assert any("1 look at this release so far" in note for note in part["notes"])
+    other = answer(audited, "audit", "leaky", "--fdr", "0.1")
     assert other["looks"] == 2
     (note,) = [note for note in other["notes"] if "2nd look" in note]
-    assert "at most 80.0%" in note  # two looks, each with 0.2 for copies and 0.2 for membership
+    assert "at most 60 %" in note  # two looks, each with 0.1 for copies, for part copies and for membership
     assert answer(audited, "audit", "clean")["looks"] == 1
     shown = answer(audited, "audits", "show", other["audit_id"])
     assert (shown["looks"], note in shown["notes"]) == (2, True)
@@ -80,7 +82,7 @@ def test_a_policy_that_was_declared_before_anybody_looked_is_marked(audited: Pat
     second = answer(audited, "audit", "leaky", "--predeclared", str(file))
     assert (second["looks"], second["predeclared"], second["policy_id"]) == (2, True, declared["policy_id"])
     assert any("before anybody looked" in note for note in second["notes"])
-    assert not any("at most" in note and "look" in note for note in second["notes"])
+    assert not any("at most" in note and "2nd look" in note for note in second["notes"])
     by_id = answer(audited, "audit", "leaky", "--predeclared", declared["policy_id"])
     assert (by_id["predeclared"], by_id["looks"]) == (True, 2)
     late = tmp_path / "late.json"
@@ -88,6 +90,55 @@ def test_a_policy_that_was_declared_before_anybody_looked_is_marked(audited: Pat
     third = answer(audited, "audit", "leaky", "--predeclared", str(late))
     assert (third["looks"], third["predeclared"]) == (3, False)
     assert any("but 2 looks came before that" in note for note in third["notes"])
+
+
+def test_a_declaration_is_of_all_that_decides(audited: Path, tmp_path: Path) -> None:
+    """The printed command holds to it; other sets, twins left out or another release are another declaration."""
+    file = tmp_path / "a plan.json"
+    words = ("--used", "used", "--not-used", "fresh", "--exclude-twins", "--twin-evidence", "either")
+    said = run(audited, "audit", "leaky", *words, "--fdr", "0.1", "--declare", str(file)).stderr
+    command = next(line for line in said.splitlines() if line.startswith("next: ")).removeprefix("next: provenance ")
+    for more, what in (
+        (("--used", "used", "--not-used", "fresh", "--against", "asked"), "sets and twins left out"),
+        (("--used", "used", "--not-used", "fresh", "--exclude-twins"), "with other twins left out"),
+        (words[:5], "with other twins left out"),
+    ):
+        assert what in refused(audited, "audit", "leaky", *more, "--predeclared", str(file))
+    assert "for clean" in refused(audited, "audit", "clean", *words, "--predeclared", str(file))
+    assert answer(audited, "audits", "list") == []
+    assert answer(audited, *shlex.split(command))["predeclared"] is True
+
+
+def test_to_leave_a_set_out_is_to_look_again(audited: Path) -> None:
+    answer(audited, "audit", "leaky")
+    found = answer(audited, "audit", "leaky", "--used", "used", "--not-used", "fresh")
+    assert found["looks"] == 2
+    (note,) = [note for note in found["notes"] if "2nd look" in note]
+    assert "1 other audit came before, over other sets or images (used as used, fresh as not used, asked as" in note
+
+
+def test_sets_stand_in_one_order_and_answers_can_be_found(audited: Path) -> None:
+    text = run(audited, "audit", "leaky").stdout
+    found = answer(audited, "audits", "list")[0]
+    roles = re.findall(r"^  (\w+) ", text, re.MULTILINE)[:4]
+    assert roles == ["release", "used", "not_used", "against"]
+    assert [each["role"] for each in found["datasets"]] == roles
+    shown = run(audited, "audits", "show", found["audit_id"]).stdout
+    assert re.findall(r"^  (\w+) ", shown, re.MULTILINE)[:4] == roles
+    part = found["membership"]["audit_id"]
+    assert f"{part[:8]}, an answer of {found['audit_id'][:8]}" in shown
+    assert f"(membership of audit {found['audit_id'][:8]})" in run(audited, "audits", "show", part).stdout
+    assert answer(audited, "audits", "show", part)["part_of"] == {"audit_id": found["audit_id"], "answer": "membership"}
+    listed = {each["audit_id"]: each.get("part_of") for each in answer(audited, "audits", "list", "--parts")}
+    assert len(listed) == 4
+    assert listed[found["audit_id"]] is None
+    assert listed[part]["answer"] == "membership"
+
+
+def test_all_copies_are_listed_and_what_is_not_is_counted(audited: Path) -> None:
+    text = run(audited, "audit", "leaky", "--only", "copies", "--rows", "1").stdout
+    assert "1 more copy or part copy: provenance export" in text
+    assert "more copy" not in run(audited, "audit", "leaky", "--only", "copies").stdout
 
 
 def test_what_is_not_on_record_was_not_declared(audited: Path, tmp_path: Path) -> None:
@@ -155,6 +206,10 @@ def test_every_table_fits_and_the_outcome_is_the_first_line(
         lines = run(audited, "audit", "leaky", *words).stdout.splitlines()
         assert lines[0].startswith(("LEAK ", "INCONCLUSIVE: ", "NO OUTCOME: ")), words
         assert max(map(len, lines)) <= width, words
+    for parts, count in (((), 4), (("--parts",), 7)):
+        lines = run(audited, "audits", "list", *parts).stdout.splitlines()
+        assert max(map(len, lines)) <= width
+        assert sum(bool(re.match(r" ?[0-9a-f]{8} ", line)) for line in lines) == count
 
 
 def test_every_printed_name_is_explained(audited: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,14 @@ class History:
 def test_the_first_look_is_the_first() -> None:
     history = History()
     assert history.looks("a") == Looks(1)
-    assert history.looks("a").sentences(0.05) == ["This is the first look at this release and these sets."]
+    said = "This is the first look at this release. Where there is no leak, one look calls one with a chance of"
+    assert history.looks("a").sentences({"this rule": 0.05}) == [f"{said} at most 5 %."]
+    assert history.looks("a").sentences({}) == []
+    assert (
+        history.looks("a")
+        .sentences({"copies": 0.1, "membership": 0.05})[0]
+        .endswith("a chance of at most 15 % (10 % by copies, 5 % by membership).")
+    )
 
 
 def test_other_options_are_another_look_and_the_same_ones_are_none() -> None:
@@ -79,19 +86,31 @@ def test_an_audit_of_several_answers_is_one_look_and_one_of_its_answers_none() -
     assert history.looks("copies", "membership by another score", "baseline") == Looks(2)
 
 
+def test_another_release_is_no_look_at_this_one() -> None:
+    history = History()
+    history.add("a", sets=(("another", Role.RELEASE), *SETS[1:]))
+    assert history.looks("b") == Looks(1)
+
+
 @pytest.mark.parametrize(
     "other",
     [
-        (("another", Role.RELEASE), ("u", Role.USED), ("n", Role.NOT_USED)),
         (("r", Role.RELEASE), ("grown", Role.USED), ("n", Role.NOT_USED)),
         (("r", Role.RELEASE), ("u", Role.AGAINST), ("n", Role.NOT_USED)),
         (("r", Role.RELEASE), ("u", Role.USED)),
     ],
 )
-def test_other_images_or_claims_are_no_look_at_these(other: tuple[tuple[str, Role], ...]) -> None:
+def test_other_sets_images_or_claims_are_looks_too_and_named(other: tuple[tuple[str, Role], ...]) -> None:
+    """To leave a set out starts no count anew."""
     history = History()
     history.add("a", sets=other)
-    assert history.looks("b") == Looks(1)
+    history.add("b")
+    found = history.looks("c")
+    assert (found.number, len(found.elsewhere)) == (3, 1)
+    (said,) = found.sentences({"this rule": 0.05})
+    assert said.startswith("This is the 3rd look at this release: 2 other audits came before, 1 of them over other ")
+    assert "name 1 as" in said
+    assert "at most 5 %, and at least one of 3 looks of at most 15 % (14.3 % were they independent)." in said
 
 
 def test_a_policy_is_declared_beforehand_where_nobody_looked_before() -> None:
@@ -101,24 +120,22 @@ def test_a_policy_is_declared_beforehand_where_nobody_looked_before() -> None:
     early, late = START - timedelta(minutes=1), START + timedelta(minutes=30)
     first = history.looks("c", since=early)
     assert (first.number, first.predeclared, first.before_policy) == (3, True, 0)
-    which, policy = first.sentences(0.05)
+    which, policy = first.sentences({"this rule": 0.05})
     assert "3rd look" in which
     assert "at most" not in which
     assert policy == (
-        "Its policy is on record since 2025-12-31 23:59:00Z, before anybody looked: its level of 0.05 holds, however "
+        "Its policy is on record since 2025-12-31 23:59:00Z, before anybody looked: its level of 5 % holds, however "
         "many others there are."
     )
     second = history.looks("c", since=late)
     assert (second.predeclared, second.before_policy) == (False, 1)
-    which, policy = second.sentences(0.05)
-    assert "at most 15.0% (14.3% were they independent), not 5.0%" in which
+    which, policy = second.sentences({"this rule": 0.05})
+    assert "of at most 15 % (14.3 % were they independent)" in which
     assert "but 1 look came before that" in policy
 
 
 def test_without_an_error_rate_looks_are_counted_alone() -> None:
-    assert Looks(2).sentences(None) == [
-        "This is the 2nd look at this release and these sets: 1 audit with other options came before."
-    ]
+    assert Looks(2).sentences({}) == ["This is the 2nd look at this release: 1 other audit came before."]
 
 
 @pytest.mark.parametrize("level", [0.05, 0.3])

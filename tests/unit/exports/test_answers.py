@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 COPIES = [
     *("image_id", "name", "label", "established_by", "agreement", "p_value", "q_value"),
-    *("source_id", "source_name", "transformation"),
+    *("source_id", "source_name", "transformation", "rank", "extent", "share"),
+    *("left", "top", "right", "bottom", "source_left", "source_top", "source_right", "source_bottom"),
 ]
 MEMBERSHIP = ["image_id", "name", "role", "group", "label", "score", "p_value", "q_value", "probability", "best_guess"]
 
@@ -112,6 +113,9 @@ def test_copies_have_a_row_an_image_and_source_with_the_best_first(joint: Joint)
     assert tuple(first[name] for name in told) == whole
     piece = ("copy", "", "", "0.01", "0.03", joint.id_of["r0.png"], "r0.png", "in place")
     assert tuple(second[name] for name in told) == piece
+    extents = [tuple(row[name] for name in COPIES[10:]) for row in (first, second)]
+    assert extents[0] == ("1", "whole", "0.8", *[""] * 8)
+    assert extents[1] == ("2", "part", "0.2", "0", "0", "0.5", "0.5", "0", "0.5", "0.5", "1")
     assert [row["established_by"] for row in by_name["g1.png"]] == ["identity"]
     (none,) = by_name["g2.png"]
     assert tuple(none[name] for name in told) == ("no_copy_seen", "", "", "0.9", "0.9", "", "", "")

@@ -27,7 +27,7 @@ from provenance.detection.scores.membership import REFERENCED
 from provenance.errors import SpaceMismatchError, UsageError
 from provenance.findings import CalibratedFindings, Statements
 from provenance.spaces import lacking_in
-from provenance.vocabulary import GroupScore, Label, Role, RuleName, Subject
+from provenance.vocabulary import GroupScore, Label, Role, RuleName, Subject, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -210,7 +210,7 @@ class CalibratedRule(CalibratedParameters, Rule):
         }
         for role, family in (figures.families or {"judged": figures}).items():
             facts[f"of {role.replace('against', 'unknown')}"] = (
-                f"{family.established:,} established; {family.subject_groups:,} groups judged, k_min "
+                f"{family.established:,} established; {counted(family.subject_groups, 'group')} judged, k_min "
                 f"{family.k_min:,}; {family.sufficient_groups:,} calibration groups would do for one alone"
             )
         if figures.score is not None:

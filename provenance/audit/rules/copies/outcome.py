@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provenance.findings import Statements, Weakness
-from provenance.vocabulary import Established, Label, Outcome
+from provenance.vocabulary import Established, Label, Outcome, counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,8 @@ def concluded(found: CopiesFindings, labels: Mapping[Label, int]) -> Conclusion:
         outcome, reason = Outcome.INCONCLUSIVE, _unclear(found, unclear, total)
     else:
         outcome = Outcome.LEAK_NOT_ESTABLISHED
-        reason = f"No copy was seen among {total:,} generated images. That does not show that there is none."
+        among = counted(total, "generated image")
+        reason = f"No copy was seen among {among}. That does not show that there is none."
     return Conclusion(outcome, reason, tuple(_notes(found, unclear if copies or parts else 0)))
 
 
@@ -48,19 +49,20 @@ def _leak(found: CopiesFindings, copies: int, parts: int, total: int) -> str:
     named = [words for words in (_named(copies, "copy", "copies"), _named(parts, "part copy", "part copies")) if words]
     are = "is" if copies + parts == 1 else "are"
     how = [f"{found.established[by.value]:,} {words}" for by, words in _BY.items() if found.established.get(by.value)]
-    first = f"{' and '.join(named)} of real images {are} among {total:,} generated ones"
+    of = "a real image" if copies + parts == 1 else "real images"
+    first = f"{' and '.join(named)} of {of} {are} among {counted(total, 'generated one')}"
     return f"{first[0].upper()}{first[1:]}: {'; '.join(how)}."
 
 
 def _named(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}" if count else ""
+    return counted(count, one, many) if count else ""
 
 
 def _unclear(found: CopiesFindings, unclear: int, total: int) -> str:
     if found.whole is None or not found.whole.groups:
         return (
-            f"Nothing calibrates: no image that is known not to be used, and too few groups of real ones. Of {total:,} "
-            "generated images none is identical to a real one; no more can be told."
+            f"Of {counted(total, 'generated image')} none is identical to a real one. No more can be told: that takes "
+            "real images that may have been used, and others to calibrate by."
         )
     stand = "1 generated image stands" if unclear == 1 else f"{unclear:,} generated images stand"
     return (
@@ -83,7 +85,7 @@ def stated(found: CopiesFindings, counts: Mapping[str, int]) -> Statements:
     )
     unseen, unclear = counts.get("no_copy_seen", 0), counts.get("inconclusive", 0)
     unknown = (
-        unseen and f"In {unseen:,} generated images no copy is seen. That is not \u201cno copy\u201d.",
+        unseen and f"In {counted(unseen, 'generated image')} no copy is seen. That is not \u201cno copy\u201d.",
         unclear and f"{unclear:,} more stand out, and can't be told with so few calibration images: look at them.",
     )
     return Statements(*(tuple(each for each in said if each) for said in (known, guessed, unknown)))

@@ -54,8 +54,8 @@ class CopiesRule(CopiesParameters, Rule):
 
     @property
     def error_level(self) -> float:
-        """See ``Rule``: if nothing is copied, so often a copy is established."""
-        return self.q
+        """See ``Rule``: if nothing is copied, so often a copy is established, or a part copy; each at q."""
+        return min(1.0, 2 * self.q)
 
     def judge(self, bench: Bench, subjects: Sequence[SubjectEvidence]) -> Judgement:
         """Labels with sources, and the outcome for the release."""
