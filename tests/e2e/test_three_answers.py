@@ -165,7 +165,7 @@ def test_nothing_to_find_is_no_leak(ws: Path) -> None:
     clean = answer(ws, "audit", "clean", *ALL)
     assert clean["copies"]["copy"] == 0
     assert clean["outcome"] != "leak_established"
-    assert clean["outcome_reason"].startswith("No copy is seen among 20 generated images")
+    assert clean["outcome_reason"].startswith("No copy is established among 20 generated images; 3 can't be told.")
 
 
 def test_tables_of_each_answer(ws: Path, found: dict[str, Any]) -> None:
