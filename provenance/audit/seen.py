@@ -3,7 +3,8 @@
 Where no leak is established and nothing was measured, that is no finding: so it says, and how to measure it, and how
 long that takes. The time is an estimate: planted copies times seconds for each, those of the latest measurement in this
 workspace of an audit by the same rule in the same space; else those that the audit itself took for each image that it
-judged or calibrated by, and once more as long as it took itself, since plants are judged by all that again.
+judged or calibrated by and an image of the release took to come in, and once more as long as it took itself, since
+plants are judged by all that again.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def _unmeasured(catalog: Catalog, audit: AuditRecord) -> str:
     rates = [_seconds_a_plant(catalog, answer) for answer in answers]
     plants = _plants(catalog, audit)
     seconds = sum(
-        _at_its_own_speed(answer, plants) if rate is None else plants * rate
+        _at_its_own_speed(catalog, answer, plants) if rate is None else plants * rate
         for answer, rate in zip(answers, rates, strict=True)
     )
     basis = "at the speed of this audit" if None in rates else "as long as each took here before"
@@ -66,9 +67,20 @@ def _unmeasured(catalog: Catalog, audit: AuditRecord) -> str:
     )
 
 
-def _at_its_own_speed(audit: AuditRecord, plants: int) -> float:
+def _at_its_own_speed(catalog: Catalog, audit: AuditRecord, plants: int) -> float:
     judged: int = audit.counts["subjects"] + audit.counts.get("calibration_images", 0)
-    return audit.duration_seconds + plants * (SECONDS_TO_MAKE + audit.duration_seconds / max(judged, 1))
+    make = _seconds_to_make(catalog, audit)
+    return audit.duration_seconds + plants * (make + audit.duration_seconds / max(judged, 1))
+
+
+def _seconds_to_make(catalog: Catalog, audit: AuditRecord) -> float:
+    """As long as an image of the release took to be read and embedded, in the ingest that brought most of them."""
+    ended = [run for run in catalog.runs(audit.dataset_id) if run.finished_at is not None and run.counts.get("added")]
+    if not ended:
+        return SECONDS_TO_MAKE
+    most = max(ended, key=lambda run: run.counts["added"])
+    took = (most.finished_at or most.started_at) - most.started_at
+    return max(SECONDS_TO_MAKE, took.total_seconds() / most.counts["added"])
 
 
 def _plants(catalog: Catalog, audit: AuditRecord) -> int:
