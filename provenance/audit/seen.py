@@ -80,7 +80,8 @@ def _seconds_to_make(catalog: Catalog, audit: AuditRecord) -> float:
         return SECONDS_TO_MAKE
     most = max(ended, key=lambda run: run.counts["added"])
     took = (most.finished_at or most.started_at) - most.started_at
-    return max(SECONDS_TO_MAKE, took.total_seconds() / most.counts["added"])
+    added: int = most.counts["added"]
+    return max(SECONDS_TO_MAKE, took.total_seconds() / added)
 
 
 def _plants(catalog: Catalog, audit: AuditRecord) -> int:
