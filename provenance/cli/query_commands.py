@@ -103,7 +103,7 @@ def _print_answers(image: Image, found: RecordedAudit) -> None:
         )
     where = {"this image": image.places}
     where |= {f"source {one.rank}": one.places for each in image.answers for one in each.sources}
-    where |= {f"copy {n}": one.places for each in image.answers for n, one in enumerate(each.copies[:_COPIES], 1)}
+    where |= {f"generated {n}": one.places for each in image.answers for n, one in enumerate(each.copies[:_COPIES], 1)}
     if len(where) > 1:
         print_facts({name: _place(places) for name, places in where.items()}, title="files to look at")
 
