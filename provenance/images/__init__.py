@@ -6,7 +6,7 @@ in any process, into pixels and facts, or into the rejection that says what was 
 
 from provenance.images.entries import rejection_of
 from provenance.images.identity import IdentityOrder, identities_of
-from provenance.images.pixels import HASH_BITS, PERCEPTUAL_HASH, perceptual_hash, png_bytes
+from provenance.images.pixels import HASH_BITS, PERCEPTUAL_HASH, POSITIONS, perceptual_hash, png_bytes
 from provenance.images.plants import (
     DEFAULT_KINDS,
     PlantKind,
@@ -36,6 +36,7 @@ __all__ = [
     "HASH_BITS",
     "OTHER_BYTES",
     "PERCEPTUAL_HASH",
+    "POSITIONS",
     "IdentityOrder",
     "Outcome",
     "PlantKind",

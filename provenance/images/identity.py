@@ -1,8 +1,9 @@
 """Whether a real image gives a generated one, pixel by pixel, once it has its size, channels and file format.
 
 The real image's canonical pixels are made grey where the generated image is grey, brought to its size by each of
-Pillow's filters and, where the generated image is a JPEG file, written and read by its own quantisation tables. If one
-of these differs nowhere by more than one level from the generated image, the two are the same picture.
+Pillow's filters, mirrored and turned by right angles in each of the eight ways that keep a square and, where the
+generated image is a JPEG file, written and read by its own quantisation tables. If one of these differs nowhere by more
+than one level from the generated image, the two are the same picture.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from provenance.images.frames import rgb_of
+from provenance.images.pixels import POSITIONS
 from provenance.images.plants import TOLERANCE, ReleaseFormat, jpeg_tables_in, through_format, within
 from provenance.images.prepare import Reread, read_again
 
@@ -32,6 +34,8 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "Lanczos": Image.Resampling.LANCZOS,
 }
+COMPRESSED = 32
+"""Levels by which writing as JPEG changes an image on average at the most: beyond, it isn't tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +75,34 @@ def same_picture(generated: Reread, real: Reread) -> str:
     wanted = shown if not grey or shown.ndim == 2 else shown[..., 0]
     image = Image.fromarray(real.frame.pixels).convert("L" if grey else "RGB")
     for size_words, sized in _at_size(image, (form.width, form.height)):
-        for made, format_words in ((sized, ""), (through_format(sized, form), f", written as {form.file_format}")):
+        for made, format_words in ((sized, ""), *_written(sized, wanted, form)):
             if _equal(made, wanted):
                 return f"the same pixels{size_words}{format_words}"
     return ""
 
 
 def _at_size(image: Image.Image, size: Resolution) -> Iterator[tuple[str, Pixels]]:
-    """The image brought to a size by each filter, with what was done in words; where it has that size, as it is."""
+    """The image at a size in each of the eight positions, with what was done in words; by each filter if it is resized.
+
+    As it stands by all filters first: what is symmetric itself was not mirrored.
+    """
+    of_size = {each: tuple(_resized(image, each)) for each in {size, size[::-1]}}
+    for position in POSITIONS:
+        for by, sized in of_size[size[::-1] if position.lying else size]:
+            yield f"{position.words}{by}", position.of(sized)
+
+
+def _resized(image: Image.Image, size: Resolution) -> Iterator[tuple[str, Pixels]]:
     if image.size == size:
         yield "", np.asarray(image)
         return
     for name, way in FILTERS.items():
         yield f", brought to {size[0]}x{size[1]} ({name})", np.asarray(image.resize(size, way))
+
+
+def _written(sized: Pixels, wanted: Pixels, form: ReleaseFormat) -> Iterator[tuple[Pixels, str]]:
+    if form.file_format == "JPEG" and abs(sized.astype(np.int16) - wanted).mean() <= COMPRESSED:
+        yield through_format(sized, form), ", written as JPEG"
 
 
 def _equal(made: Pixels, wanted: Pixels) -> bool:

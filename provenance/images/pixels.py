@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -11,6 +11,8 @@ from PIL import Image
 from provenance.images.frames import rgb_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from provenance.images.frames import Pixels
     from provenance.vocabulary import Resolution
 
@@ -18,6 +20,37 @@ PERCEPTUAL_HASH = "phash-64-1"
 """Name of the hash with the version of its definition; hashes of two names never meet."""
 
 HASH_BITS = 64
+
+
+class Position(NamedTuple):
+    """One of the eight ways to lay a rectangle down: left and right exchanged or not, then turned counter-clockwise."""
+
+    words: str
+    quarters: int
+    mirrored: bool = False
+
+    @property
+    def lying(self) -> bool:
+        """Whether width and height change places."""
+        return self.quarters % 2 == 1
+
+    def of(self, images: NDArray[Any], axes: tuple[int, int] = (0, 1)) -> NDArray[Any]:
+        """Images in this position; ``axes`` are those of their rows and columns."""
+        found: NDArray[Any] = np.rot90(np.flip(images, axes[1]) if self.mirrored else images, self.quarters, axes)
+        return np.ascontiguousarray(found)
+
+
+POSITIONS = (
+    Position("", 0),
+    Position(", mirrored", 0, mirrored=True),
+    Position(", turned by 180 degrees", 2),
+    Position(", mirrored top to bottom", 2, mirrored=True),
+    Position(", turned by 90 degrees", 1),
+    Position(", turned by 270 degrees", 3),
+    Position(", mirrored and turned by 90 degrees", 1, mirrored=True),
+    Position(", mirrored and turned by 270 degrees", 3, mirrored=True),
+)
+"""As it stands first."""
 
 
 def resized(pixels: Pixels, size: int, first: Resolution | None = None) -> Pixels:

@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image, ImageFilter, JpegImagePlugin
 
 from provenance.errors import UsageError
-from provenance.images.pixels import encoded, jpeg_bytes, resized
+from provenance.images.pixels import POSITIONS, encoded, jpeg_bytes, resized
 from provenance.images.prepare import RecordedImage, Reread, read_again
 from provenance.vocabulary import Rejection
 
@@ -269,7 +269,8 @@ class Plants:
     Attributes:
         kinds: What was made, in the order asked for: without blends if no partner could be read.
         pixels: Of each, prepared for every backbone: uint8 (size, size, 3).
-        identical: Which differ nowhere by more than one level from the original in the release's size and format.
+        identical: Which differ nowhere by more than one level from the original in the release's size and format, as it
+            stands, mirrored or turned by right angles.
         unreadable: The partners that could not be read.
     """
 
@@ -307,7 +308,8 @@ def plants_of(
     made = tuple(kind for kind in kinds if kind.name != "blend" or partner is not None)
     rows = (altered(base, kind, _noise_of(seed, order.original.image_id, kind), partner) for kind in made)
     plants = [through_format(plant, form) for plant in rows]
-    same = (base, through_format(base, form))
+    positions = [position.of(base) for position in POSITIONS]
+    same = [made for each in positions if each.shape == base.shape for made in (each, through_format(each, form))]
     return Plants(
         order.original.image_id,
         made,

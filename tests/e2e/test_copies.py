@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 WHOLE = "patches-16-16@16"
 USED, FRESH, STRANGERS, EDGE = 60, 80, 24, 96
-BY_IDENTITY = {"bytes": 0, "resaved": 1, "resized": 2, "jpeg": 3, "grey-as-rgb": 9}
-ALTERED = {"flip": 4, "turned": 5, "cropped": 6}
+BY_IDENTITY = {"bytes": 0, "resaved": 1, "resized": 2, "jpeg": 3, "grey-as-rgb": 9, "flip": 4}
+ALTERED = {"dimmed-flip": 10, "turned": 5, "cropped": 6}
 SETS = {
     "used": ("--set", "used", "--membership", "used"),
     "fresh": ("--set", "fresh", "--membership", "not-used"),
@@ -51,6 +51,8 @@ def release(root: Path, used: np.ndarray[Any, Any]) -> None:
     files["jpeg"].resize((64, 64), Image.Resampling.LANCZOS).save(folder / "jpeg.jpg", quality=70)
     files["grey-as-rgb"].convert("RGB").save(folder / "grey-as-rgb.png")
     files["flip"].transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "flip.png")
+    mirrored = files["dimmed-flip"].transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    mirrored.point(lambda level: round(0.8 * level)).save(folder / "dimmed-flip.png")
     save(folder, moved(used[5], rotation=6)[None], "turned")
     cropped = files["cropped"].resize((EDGE, EDGE), Image.Resampling.BILINEAR, box=(5, 5, 91, 91))
     cropped.save(folder / "cropped.png")
@@ -118,6 +120,7 @@ def test_identity_is_a_fact_whatever_the_file(workspace: Path, audited: dict[str
     words = {name: found[name][1][0].transformation for name in BY_IDENTITY}
     assert words["bytes"] == "the same file"
     assert words["resaved"] == words["grey-as-rgb"] == "the same pixels"
+    assert words["flip"] == "the same pixels, mirrored"
     assert words["resized"] == "the same pixels, brought to 64x64 (bicubic)"
     assert words["jpeg"].endswith("(Lanczos), written as JPEG")
 
@@ -126,7 +129,7 @@ def test_altered_copies_are_established_with_source_and_transformation(
     workspace: Path, audited: dict[str, Any]
 ) -> None:
     found, names = judged(workspace, audited["audit_id"])
-    words = {"flip": "mirrored", "turned": "turned by +6", "cropped": "scaled by 1.1"}
+    words = {"dimmed-flip": "mirrored", "turned": "turned by +6", "cropped": "scaled by 1.1"}
     for name, row in ALTERED.items():
         verdict, sources = found[name]
         assert verdict.label is Label.COPY, (name, verdict.score, verdict.q_value)

@@ -60,10 +60,46 @@ def test_colour_made_grey_and_a_grey_file_of_three_channels(tmp_path):
     assert found(tmp_path, real.resize((50, 50), Image.Resampling.LANCZOS), real, "h.jpg", quality=80)
 
 
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        ("FLIP_LEFT_RIGHT", "mirrored"),
+        ("ROTATE_180", "turned by 180 degrees"),
+        ("FLIP_TOP_BOTTOM", "mirrored top to bottom"),
+        ("ROTATE_90", "turned by 90 degrees"),
+        ("ROTATE_270", "turned by 270 degrees"),
+        ("TRANSPOSE", "mirrored and turned by 90 degrees"),
+        ("TRANSVERSE", "mirrored and turned by 270 degrees"),
+    ],
+)
+def test_an_exact_mirror_image_or_quarter_turn_is_the_same_picture(tmp_path, way, words):
+    real = scan(6)
+    turned = real.transpose(Image.Transpose[way])
+    assert found(tmp_path, turned, real) == f"the same pixels, {words}"
+    small = real.resize((40, 56), Image.Resampling.BICUBIC).transpose(Image.Transpose[way])
+    assert found(tmp_path, small, real) == f"the same pixels, {words}, brought to 40x56 (bicubic)"
+    colour = scan(7, colour=True)
+    written = found(tmp_path, colour.transpose(Image.Transpose[way]), colour, "h.jpg", quality=70)
+    assert written == f"the same pixels, {words}, written as JPEG"
+
+
+def test_a_mirror_image_that_was_compressed_once_more_is_not(tmp_path):
+    """As twins in collections are: another file of the same slice, mirrored."""
+    real = scan(8)
+    real.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "twin.jpg", quality=90)
+    assert found(tmp_path, Image.open(tmp_path / "twin.jpg"), real) == ""
+
+
+def test_what_is_symmetric_itself_was_not_mirrored(tmp_path):
+    half = np.asarray(scan(9))[:, :48]
+    real = Image.fromarray(np.concatenate([half, half[:, ::-1]], axis=1))
+    assert found(tmp_path, real.transpose(Image.Transpose.FLIP_LEFT_RIGHT), real) == "the same pixels"
+
+
 def test_what_was_changed_otherwise_is_no_identity(tmp_path):
     real = scan(4)
     brighter = Image.fromarray(np.clip(np.asarray(real).astype(int) + 2, 0, 255).astype(np.uint8))
-    for changed in (real.transpose(Image.Transpose.FLIP_LEFT_RIGHT), brighter, real.rotate(1), scan(5)):
+    for changed in (brighter, real.rotate(1), scan(5)):
         assert found(tmp_path, changed, real) == ""
     spot = np.array(real)
     spot[10, 10] = 255 - spot[10, 10] // 2

@@ -159,7 +159,8 @@ def test_plants_of_a_file_depend_on_seed_and_image_alone(tmp_path: Path) -> None
     assert np.array_equal(first.pixels[0], plants(a, both[:1]).pixels[0])  # whatever else is planted
     assert not np.array_equal(first.pixels[0], plants(a, both, seed=1).pixels[0])
     assert first.identical == (False, False)
-    assert plants(a, (PlantKind("exact"), PlantKind("flip"))).identical == (True, False)
+    kinds = PlantKind("exact"), PlantKind("flip"), PlantKind("gamma", 1.3)
+    assert plants(a, kinds).identical == (True, True, False)
     exact = plants(a, (PlantKind("exact"),)).pixels[0][0]
     assert np.array_equal(exact, prepare(a.places[0], settings).pixels)  # type: ignore[union-attr]
     noises = [plants(each, both).pixels[0][0].astype(int) for each in (a, b)]

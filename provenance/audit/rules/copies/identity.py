@@ -1,8 +1,9 @@
-"""Identity is a fact: the same file, the same canonical pixels, or the same ones after size and file format.
+"""Identity is a fact: the same file, the same canonical pixels, or the same ones mirrored, turned, resized, compressed.
 
 It needs no statistics, and is looked for among all real images of the audit, those claimed not used among them. Bytes
 and pixels are compared by the digests on record. For the rest both images are read again, where they look alike already
-at 64 x 64: registered in place with an agreement of 0.9, or neighbors with a correlation of 0.98.
+at 64 x 64: registered in place or mirrored alone with an agreement of 0.9; or with a correlation of 0.98 at 16 x 16 in
+one of the eight positions of a square.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from provenance.audit.inputs import CANDIDATES
 from provenance.detection.copies.structure import standardised
-from provenance.images import IdentityOrder, RecordedImage, identities_of
+from provenance.images import POSITIONS, IdentityOrder, RecordedImage, identities_of
 from provenance.vocabulary import Role
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
     from provenance.detection.copies.found import Found
     from provenance.records import Member
 
-AGREES, CORRELATES = 0.9, 0.98
+AGREES, CORRELATES, COARSE, BLOCK = 0.9, 0.98, 16, 1024
 MOST_READ = 3
 """Real images that are read again for one generated one."""
-SAME_FILE, SAME_PIXELS, IN_PLACE = "the same file", "the same pixels", "in place"
+SAME_FILE, SAME_PIXELS = "the same file", "the same pixels"
+UNMOVED = ("in place", "mirrored")
 _ORDER = (*CANDIDATES, Role.NOT_USED)
 
 
@@ -77,29 +79,36 @@ def _by_digest(gallery: Gallery, subjects: Sequence[SubjectEvidence]) -> dict[st
 
 def _alike(gallery: Gallery, subjects: Sequence[SubjectEvidence], found: Sequence[Found]) -> list[tuple[Member, ...]]:
     """For each subject the real images that are worth reading again."""
-    neighbors = sorted({n.member for s in subjects for n in s.neighbors}, key=lambda member: member.image_id)
-    row_of = {member.image_id: row for row, member in enumerate(neighbors)}
-    reals = _unit(gallery.images(neighbors)) if neighbors else np.zeros((0, 0), dtype=np.float32)
-    queries = _unit(gallery.images([subject.member for subject in subjects]))
+    correlated = _correlated(gallery, [subject.member for subject in subjects])
     chosen = []
-    for subject, query, each in zip(subjects, queries, found, strict=True):
-        worth = {
-            gallery.candidates[match.source]: match.agreement
-            for match in each.matches
-            if match.agreement >= AGREES and str(match.transformation) == IN_PLACE
-        }
-        for neighbor in subject.neighbors:
-            correlation = float((reals[row_of[neighbor.member.image_id]] * query).sum(dtype=np.float64))
-            if correlation >= CORRELATES:
-                worth[neighbor.member] = max(correlation, worth.get(neighbor.member, 0.0))
+    for each, worth in zip(found, correlated, strict=True):
+        for match in each.matches:
+            if match.agreement >= AGREES and str(match.transformation) in UNMOVED:
+                member = gallery.candidates[match.source]
+                worth[member] = max(match.agreement, worth.get(member, 0.0))
         best = sorted(worth, key=lambda member: (-round(worth[member], 6), member.image_id))
         chosen.append(tuple(best[:MOST_READ]))
     return chosen
 
 
+def _correlated(gallery: Gallery, members: Sequence[Member]) -> list[dict[Member, float]]:
+    """Of each image the real ones that it correlates with, in the position in which it does so most."""
+    queries, reals = gallery.images(members), gallery.bench.frozen.judged_reals
+    views = np.stack([_unit(position.of(queries, (1, 2))) for position in POSITIONS])
+    found: list[dict[Member, float]] = [{} for _ in members]
+    for start in range(0, len(reals), BLOCK):
+        some = reals[start : start + BLOCK]
+        there = _unit(gallery.images(some))
+        correlations = np.max([view @ there.T for view in views], axis=0)
+        for row, at in np.argwhere(correlations >= CORRELATES).tolist():
+            found[row][some[at]] = float(correlations[row, at])
+    return found
+
+
 def _unit(images: Float32s) -> Float32s:
-    flat = standardised(images).reshape(len(images), -1)
-    return flat / np.float32(np.sqrt(flat.shape[1]))
+    n, edge = images.shape[:2]
+    squares = images.reshape(n, COARSE, edge // COARSE, COARSE, edge // COARSE).mean(axis=(2, 4))
+    return standardised(squares).reshape(n, -1) / np.float32(COARSE)
 
 
 def _read(gallery: Gallery, pairs: Sequence[tuple[Member, tuple[Member, ...]]]) -> dict[str, dict[str, str]]:
