@@ -4,12 +4,14 @@ On real data, with plants of known origin.
 
     python benchmarks/copies.py ../shared/data/brain-mri                  # plants, false copies
     python benchmarks/copies.py ../shared/data/chest-ct --parts generated-diffusion
+    python benchmarks/copies.py ../shared/data/brain-mri --null-images 200   # never-used images as releases
     python benchmarks/copies.py --null 200                                # releases without copies
     python benchmarks/copies.py --speed 2000 --queries 128                # time and memory on made-up images
 
 FOLDER has the ImageCLEF layout with real_unknown_truth.csv. Used: real_used and the used half of real_unknown.
 Calibration: real_not_used. The never-used half of real_unknown is passed off as generated. Plants of one kind stand
-among ``--release`` generated images, whose scores are those of a sample of ``--generated`` of them, repeated.
+among ``--release`` generated images, whose scores are those of a sample of ``--generated`` of them, repeated. A plant
+whose pixels are those of a used image, mirrored or turned by right angles, is known by identity, as in an audit.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from provenance.detection.copies.calibration import calibrated_copies
 from provenance.detection.copies.judging import Strangers, judge_copies
 from provenance.detection.copies.retrieval import sources_of
 from provenance.detection.copies.search import search
+from provenance.images import POSITIONS
 from provenance.vocabulary import Established, Label
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
     from provenance.detection.copies.found import Found
     from provenance.detection.copies.judging import CopyVerdicts
+    from provenance.detection.copies.retrieval import Sources
     from provenance.detection.copies.tail import Tail
 
     Images = NDArray[np.float32]
@@ -114,8 +118,16 @@ def plants_report(folder: Path, given: argparse.Namespace) -> None:
     generated, passed_off = found(release[: given.generated]), found(unknown[~mine])
     repeated = [generated[row % len(generated)] for row in range(given.release)]
 
-    def judged(subjects: Sequence[Found], calibrated: bool = True) -> CopyVerdicts:
-        return judge_copies(subjects, sources, impostors=impostors, never_used=never_used if calibrated else None)
+    def judged(subjects: Sequence[Found], calibrated: bool = True, made: Images | None = None) -> CopyVerdicts:
+        plants = () if made is None else zip(subjects[-len(made) :], made, strict=True)
+        same = [identical(image, used[each.matches[0].source]) for each, image in plants]
+        return judge_copies(
+            subjects,
+            sources,
+            impostors=impostors,
+            never_used=never_used if calibrated else None,
+            identical=[False] * (len(subjects) - len(same)) + same,
+        )
 
     print(f"{folder.name}: {len(used)} used, {len(known)} calibration, {len(rows)} impostors, seed {given.seed}")
     for calibrated in (True, False):
@@ -128,9 +140,31 @@ def plants_report(folder: Path, given: argparse.Namespace) -> None:
             continue
         chosen = rng.permutation(len(used))[: given.plants]
         made = np.stack([np.round(np.clip(make(used[row]), 0, 255)) for row in chosen]).astype(np.float32)
-        plants_of_kind(kind, chosen.tolist(), [judged([*repeated, *found(made)], each) for each in (True, False)])
+        plants = [*repeated, *found(made)]
+        plants_of_kind(kind, chosen.tolist(), [judged(plants, each, made) for each in (True, False)])
+    if given.null_images:
+        null_of_images(given.null_images, [*never_used.found, *passed_off], sources, impostors)
     if given.parts:
         parts_report(folder, given.parts, names, found, judged, passed_off, given.every)
+
+
+def identical(image: Images, real: Images) -> bool:
+    positions = (position.of(real) for position in POSITIONS)
+    return any(np.abs(image - each).max() <= 1 for each in positions)
+
+
+def null_of_images(splits: int, never_used: Sequence[Found], sources: Sources, impostors: Strangers) -> None:
+    """How many splits of never-used images, two thirds to calibrate and one passed off as generated, have a copy."""
+    by: Counter[str] = Counter()
+    for seed in range(splits):
+        order = np.random.default_rng(seed).permutation(len(never_used)).tolist()
+        cut = 2 * len(order) // 3
+        known = Strangers([never_used[row] for row in order[:cut]])
+        judged = judge_copies([never_used[row] for row in order[cut:]], sources, impostors=impostors, never_used=known)
+        rows = zip(judged.labels, judged.by, strict=True)
+        by.update({f"{label} by {how}" for label, how in rows if how})
+        by["the tail refused"] += bool(judged.whole_family.model.refused)
+    print(f"of {splits} splits of {len(never_used)} never-used images: {dict(by) or 'none with a copy'}", flush=True)
 
 
 def strangers_report(generated: CopyVerdicts, passed_off: CopyVerdicts) -> None:
@@ -267,6 +301,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--speed", type=int, default=0, help="so many reals, made up")
     parser.add_argument("--queries", type=int, default=128)
+    parser.add_argument("--null-images", type=int, default=0, help="so many splits of never-used images")
     parser.add_argument("--null", type=int, default=0, help="so many simulated releases without copies")
     given = parser.parse_args()
     with threadpool_limits(1):

@@ -733,6 +733,7 @@ class CopyCalibration(JsonValue):
         groups: That calibrate.
         twins_known: Images left out as near-twins of a candidate by hash and embedding.
         twins_by_score: Others left out because they agree as only a near-twin does.
+        twins_mirrored: Of those, how many match mirrored; ``None`` in audits that did not tell.
         sufficient_groups: With which a single copy among so many images would be established without a model.
         tail: The model for what lies beyond all of them.
     """
@@ -744,6 +745,7 @@ class CopyCalibration(JsonValue):
     twins_by_score: int
     sufficient_groups: int
     tail: TailFigures
+    twins_mirrored: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,20 @@ largest (log of share over the rest). Never-used reals that went through the sam
     conformal    one vote a group (calibrated/conformal.py)
     tail         a model of the highest scores (tail.py), for scores above all of its threshold
 
-Near-twins: a real that was never used may be a used one again (the next slice of one patient, a second export). They
-say nothing of what strangers have in common. Those that the caller flags, and those whose score lies beyond
+Near-twins: a real that was never used may be a used one again (a mirrored export, the next slice of one patient). They
+say nothing of what strangers have in common, and the caller leaves them out. An image is suspected of it beyond
 
-    median + 5 (third quartile - median) / 0.6745        of one score a group
+    median + 4 (third quartile - median) / 0.6745        of one score a group
 
-are left out of the calibration and counted. The bound is robust: up to a quarter of twins can't raise it by much.
-Were the bulk as skewed as an exponential, it would cut strangers too, and the tail would promise too much (in a
-simulation of 120 releases without copies at level 0.05, 200 calibration groups: 12 with a copy;
-symmetric bulks: none to 1).
+which up to a quarter of twins can't raise by much; but strangers with a heavy tail reach it too, and a tail without
+them would promise too much. So it takes more than a score to leave an image out (``judging.py``).
+
+Twins that were left out are proof, though, that a never-used image may score as high. Of m groups of them among G in
+all, with scores y_1 ... y_m beyond the bound, it is proven that a score y beyond it has at least the probability
+
+    L (1 + y / (y_1 + ... + y_m))^-m        L: lower 95 % bound of m / G (Clopper & Pearson 1934)
+
+the second factor being exact for exponential excesses (``tail.py``). No p-value is below it.
 
 Assumption: generated images that copy nothing are no more alike to used reals than never-used reals are. Generated
 images are seldom as sharp as reals, which makes the p-values larger, not smaller.
@@ -41,7 +46,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 HIGHEST = 0.9999
-TWIN_DEVIATIONS, QUARTILE = 5.0, 0.6745
+TWIN_DEVIATIONS, QUARTILE = 4.0, 0.6745
+BOUND_LEVEL = 0.95
 DECIMALS = 9
 
 
@@ -67,13 +73,11 @@ class CalibratedCopies:
     """P-values of one kind of score.
 
     Attributes:
-        conformal: ``(n,)`` of each subject, in (0, 1].
-        tail: ``(n,)`` by the model, at most the conformal one where it speaks; NaN elsewhere.
+        conformal: ``(n,)`` of each subject, in (0, 1], at least what twins prove.
+        tail: ``(n,)`` by the model, likewise, at most the conformal one where it speaks; NaN elsewhere.
         conformal_q: ``(n,)`` Benjamini-Hochberg levels of ``conformal``.
         tail_q: ``(n,)`` of the smaller of both; NaN if the model is refused.
         model: The fitted tail, or why there is none.
-        twins: ``(c,)`` which calibration images were left out.
-        twin_bound: The score beyond which a calibration image is a near-twin.
         groups: Calibration groups that are left.
     """
 
@@ -82,8 +86,6 @@ class CalibratedCopies:
     conformal_q: Floats
     tail_q: Floats
     model: Tail
-    twins: NDArray[np.bool_]
-    twin_bound: float
     groups: int
 
 
@@ -103,7 +105,8 @@ def calibrated_copies(
     calibration: Numbers,
     *,
     calibration_groups: Groups | None = None,
-    flagged: Flags | None = None,
+    twins: Flags | None = None,
+    proven: Numbers | None = None,
 ) -> CalibratedCopies:
     """P-values and Benjamini-Hochberg levels of subjects (module docstring).
 
@@ -111,7 +114,8 @@ def calibrated_copies(
         scores: Of the subjects, higher = more alike.
         calibration: Of never-used reals, from the same search with their own group left out.
         calibration_groups: Patient or study of each; ``None`` in a place: a group of its own.
-        flagged: Calibration images known to be near-twins of used ones.
+        twins: Calibration images that are left out as near-twins of used ones.
+        proven: Of each subject what its p-value may not be below (``proven_by_twins``).
 
     Raises:
         UsageError: If there are no scores, one is not finite, lengths differ, or no calibration image is left.
@@ -120,18 +124,17 @@ def calibrated_copies(
 
     values = np.round(checked_scores(scores, "scores"), DECIMALS)
     known = np.round(checked_scores(calibration, "calibration scores"), DECIMALS)
-    bound = twin_bound(known, calibration_groups)
-    twins = known > bound
-    if flagged is not None:
-        same_length(flagged, len(known), "flags of near-twins")
-        twins |= checked_flags(flagged, "flags of near-twins")
-    if twins.all():
+    out = np.zeros(len(known), dtype=np.bool_) if twins is None else checked_flags(twins, "flags of near-twins")
+    same_length(out, len(known), "flags of near-twins")
+    least = np.zeros(len(values)) if proven is None else checked_scores(proven, "what twins prove")
+    same_length(least, len(values), "what twins prove")
+    if out.all():
         raise UsageError("every calibration image is a near-twin of a used one: nothing is left to calibrate with")
-    left = np.flatnonzero(~twins).tolist()
+    left = np.flatnonzero(~out).tolist()
     groups = None if calibration_groups is None else [calibration_groups[row] for row in left]
-    conformal = unrounded_p_values(values, known[left], groups)
+    conformal = np.maximum(unrounded_p_values(values, known[left], groups), least)
     model = fitted_tail(known[left], groups)
-    tail = np.minimum(model.p_values(values), conformal)
+    tail = np.minimum(np.maximum(model.p_values(values), least), conformal)
     best = np.where(np.isnan(tail), conformal, tail)
     levels = false_discovery_control(best) if not model.refused else np.full(len(values), np.nan)
     return CalibratedCopies(
@@ -140,14 +143,39 @@ def calibrated_copies(
         conformal_q=false_discovery_control(conformal),
         tail_q=levels,
         model=model,
-        twins=twins,
-        twin_bound=bound,
         groups=group_codes(groups, len(left))[1],
     )
 
 
+def proven_by_twins(
+    scores: Numbers, calibration: Numbers, twins: Flags, bound: float, groups: Groups | None = None
+) -> Floats:
+    """The least probability of each score that twins prove (module docstring); 0 at or below the bound.
+
+    Args:
+        scores: Of the subjects.
+        calibration: Of all never-used reals.
+        twins: Which of them are near-twins that count as proof here.
+        bound: Beyond which a score makes an image suspect of being one.
+        groups: Of the calibration; ``None`` in a place: a group of its own.
+    """
+    from scipy.stats import beta
+
+    values, known = checked_scores(scores, "scores"), checked_scores(calibration, "calibration scores")
+    codes, total = group_codes(groups, len(known))
+    highest = np.full(total, -np.inf)
+    np.maximum.at(highest, codes, np.where(checked_flags(twins, "flags of near-twins"), known, -np.inf))
+    excesses = highest[highest > bound] - bound
+    m = len(excesses)
+    if not m:
+        return np.zeros(len(values))
+    beyond = np.maximum(values - bound, 0)
+    shares = float(beta.ppf(1 - BOUND_LEVEL, m, total - m + 1)) * np.exp(-m * np.log1p(beyond / excesses.sum()))
+    return np.where(values > bound, shares, 0.0)
+
+
 def twin_bound(scores: Numbers, groups: Groups | None = None) -> float:
-    """The score beyond which an image is a near-twin, from the bulk of all groups' highest scores."""
+    """The score beyond which an image may be a near-twin, from the bulk of all groups' highest scores."""
     values = checked_scores(scores, "calibration scores")
     codes, count = group_codes(groups, len(values))
     highest = np.full(count, -np.inf)
@@ -156,7 +184,9 @@ def twin_bound(scores: Numbers, groups: Groups | None = None) -> float:
     return float(median + TWIN_DEVIATIONS * (upper - median) / QUARTILE)
 
 
-def false_match_rate(scores: Numbers, threshold: float, groups: Groups | None = None, *, level: float = 0.95) -> Rate:
+def false_match_rate(
+    scores: Numbers, threshold: float, groups: Groups | None = None, *, level: float = BOUND_LEVEL
+) -> Rate:
     """How many groups of impostors reach a threshold.
 
     Args:

@@ -9,16 +9,17 @@ Of a source brought onto the query, both standardised and within the overlap (Fi
                 without a shift of a pixel; what the best such shift gains; how lopsided the gain is. Anatomy of the
                 same place in somebody else, or in the next slice, is displaced here and there: a copy is not.
 
-Filters: strangers are real images against those of other groups (impostors): mean mu, covariance C (Ledoit & Wolf
-2004). Six kinds of copies are simulated of the sources themselves, in place: as it is, noise, blur, a tone curve, a
-blend with another source, and with another one smoothed. For a kind of median features m the best linear filter
-against strangers is Fisher's
+Strangers are real images against those of other groups (impostors), all that were registered. Five kinds of copies are
+simulated of the sources themselves, in place: as they are, with noise, blurred, through a tone curve, and blended with
+another source as it is or smoothed. A multinomial logistic regression (all kinds and strangers of equal weight, ridge
+penalty 1 on standardised features) learns from these what tells each kind k from strangers:
 
-    w = C^-1 (m - mu)      raw(f) = w . (f - mu)
+    log odds of kind k     o_k(f) = b_k + w_k . (f - mu)
+    evidence               log sum_k exp o_k(f)          of a copy of any kind
 
-where a feature with a negative weight counts as no lower than half a deviation below mu: an image does not come near to
-a copy by what it lacks. The evidence of a source is the highest of the six, each with the median of impostors as 0 and
-their 95th percentile as 1. Below 20 impostors nothing can be learnt: the mean coherence stands in.
+where a feature with a negative weight counts as no lower than two deviations below the mean mu of strangers: an image
+does not come near to a copy by what it lacks. Evidence is scaled: the median of impostors is 0, their 95th percentile
+1. Below 20 impostors nothing can be learnt: the mean coherence stands in.
 
 Nothing of this has seen a generated or a never-used image, so that both are still exchangeable where they copy nothing.
 """
@@ -46,7 +47,7 @@ from provenance.detection.copies.structure import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -57,12 +58,16 @@ if TYPE_CHECKING:
     from provenance.detection.copies.structure import Images
 
     Floats = NDArray[np.float64]
+    Way = Callable[[Images, Images], Images]
 
 RINGS = (1, 2, 3, 4.5, 6, 8, 10.5, 13.5, 17, 21, 26, 32)
 MARGIN, TAPER, HIGHEST = 5, 0.3, 0.995
 RIGID_WINDOW, RIGID_STEP, RIGID_SIGMA, RIGID_STRUCTURE = 13, 2, 2.5, 0.05
 LEAST_IMPOSTORS, MOST_SIMULATED, SEED = 20, 100, 0
-LACKING = 0.5
+RIDGE, CONVERGED, STEPS = 1.0, 1e-10, 1000
+LACKING = 2.0
+NEARLY = 0.1
+"""Of sources with as much evidence but for this the one that agrees most stands first."""
 DECIMALS = 6
 
 
@@ -71,41 +76,50 @@ class Verifier:
     """Turns features into evidence (module docstring).
 
     Attributes:
-        weights: ``(features, filters)``, so scaled that impostors have the 95th percentile 1.
+        weights: ``(features, kinds)`` w.
+        offset: ``(kinds,)`` b.
         centre: ``(features,)`` mu.
         floor: ``(features,)`` below which a feature with a negative weight does not count.
-        offset: ``(filters,)`` the medians of impostors.
+        middle: The median of impostors.
+        spread: From there to their 95th percentile.
         impostors: By how many it was fitted; 0: by none.
     """
 
     weights: Floats
+    offset: Floats
     centre: Floats
     floor: Floats
-    offset: Floats
+    middle: float
+    spread: float
     impostors: int
 
-    def filtered(self, features: Floats) -> Floats:
-        """``(n, filters)`` of features ``(n, features)``."""
+    def evidence(self, features: Floats) -> Floats:
+        """``(n,)`` of features ``(n, features)``."""
+        from scipy.special import logsumexp
+
         positive, negative = np.maximum(self.weights, 0), np.minimum(self.weights, 0)
         lifted = np.maximum(features, self.floor)
-        found: Floats = (features - self.centre) @ positive + (lifted - self.centre) @ negative - self.offset
+        odds = (features - self.centre) @ positive + (lifted - self.centre) @ negative + self.offset
+        found: Floats = (logsumexp(odds, axis=1) - self.middle) / self.spread
         return found
 
     def verified(self, found: Sequence[Found]) -> tuple[Found, ...]:
-        """The same with the evidence of every match, the strongest first."""
+        """The same with the evidence of every match, the strongest first (but for ``NEARLY``)."""
         return tuple(self._verified(each) for each in found)
 
     def _verified(self, found: Found) -> Found:
         if not found.matches:
             return found
         features = np.array([match.features for match in found.matches])
-        evidence = np.round(self.filtered(features).max(axis=1), DECIMALS)
-        order = np.argsort(-evidence, kind="stable").tolist()
+        evidence = np.round(self.evidence(features), DECIMALS)
+        agreement = np.array([match.agreement for match in found.matches])
+        nearly = evidence >= evidence.max() - NEARLY
+        order = np.lexsort((-np.where(nearly, agreement, evidence), ~nearly)).tolist()
         return replace(found, matches=tuple(replace(found.matches[at], evidence=float(evidence[at])) for at in order))
 
 
-def fitted_verifier(copies: Floats, impostors: Sequence[Found], groups: Groups | None = None) -> Verifier:
-    """The filters for one collection of real images.
+def fitted_verifier(copies: Sequence[Floats], impostors: Sequence[Found], groups: Groups | None = None) -> Verifier:
+    """What tells copies from strangers in one collection of real images.
 
     Args:
         copies: ``simulated_copies`` of them.
@@ -117,69 +131,86 @@ def fitted_verifier(copies: Floats, impostors: Sequence[Found], groups: Groups |
     """
     same_length(groups or impostors, len(impostors), "groups of impostors")
     kept = [row for row, each in enumerate(impostors) if each.matches]
-    best = np.array([_most_coherent(impostors[row].matches) for row in kept])
-    if len(best):
-        coherence = best[:, : len(RINGS) - 1].mean(axis=1)
+    if kept:
+        coherence = np.array([_most_coherent(impostors[row].matches) for row in kept])
         bound = twin_bound(coherence, None if groups is None else [groups[row] for row in kept])
-        best, kept = best[coherence <= bound], [row for row, at in zip(kept, coherence, strict=True) if at <= bound]
-    if len(best) < LEAST_IMPOSTORS:
+        kept = [row for row, at in zip(kept, coherence, strict=True) if at <= bound]
+    if len(kept) < LEAST_IMPOSTORS:
         return _plain()
-    centre, deviation = best.mean(axis=0), np.maximum(best.std(axis=0), 1e-3)
-    weights = _filters(best, centre, deviation, copies)
-    raw = Verifier(weights, centre, centre - LACKING * deviation, np.zeros(weights.shape[1]), len(best))
-    return _scaled(raw, [impostors[row] for row in kept])
+    strangers = [np.array([match.features for match in impostors[row].matches]) for row in kept]
+    return _scaled(_regression(copies, np.concatenate(strangers)), strangers)
 
 
 def _plain() -> Verifier:
     rings, features = len(RINGS) - 1, 2 * (len(RINGS) - 1) + 4
     weights = (np.arange(features) < rings)[:, None] / rings
-    return Verifier(weights, np.zeros(features), np.zeros(features), np.zeros(1), 0)
+    return Verifier(weights, np.zeros(1), np.zeros(features), np.zeros(features), 0.0, 1.0, 0)
 
 
-def _most_coherent(matches: Sequence[Match]) -> Floats:
-    features = np.array([match.features for match in matches])
-    found: Floats = features[features[:, : len(RINGS) - 1].mean(axis=1).argmax()]
-    return found
+def _most_coherent(matches: Sequence[Match]) -> float:
+    return float(np.array([match.features for match in matches])[:, : len(RINGS) - 1].mean(axis=1).max())
 
 
-def _filters(strangers: Floats, centre: Floats, deviation: Floats, copies: Floats) -> Floats:
-    from sklearn.covariance import LedoitWolf
+def _regression(copies: Sequence[Floats], strangers: Floats) -> Verifier:
+    # Converged, so that the result does not depend on the way to it.
+    from sklearn.linear_model import LogisticRegression
 
-    unit = (strangers - centre) / deviation
-    covariance = LedoitWolf(assume_centered=True).fit(unit).covariance_
-    weights: Floats = np.linalg.solve(covariance, ((copies - centre) / deviation).T) / deviation[:, None]
-    return weights
-
-
-def _scaled(raw: Verifier, impostors: Sequence[Found]) -> Verifier:
-    # The best source of each impostor by each filter: median 0, 95th percentile 1.
-    features = [np.array([match.features for match in found.matches]) for found in impostors]
-    best = np.array([raw.filtered(of).max(axis=0) for of in features])
-    median, high = np.quantile(best, [0.5, 0.95], axis=0)
-    spread = np.maximum(high - median, 1e-6)
-    return replace(raw, weights=raw.weights / spread, offset=median / spread)
+    centre, deviation = strangers.mean(axis=0), np.maximum(strangers.std(axis=0), 1e-3)
+    features = (np.concatenate([strangers, *copies]) - centre) / deviation
+    kinds = np.repeat(np.arange(len(copies) + 1), [len(strangers), *map(len, copies)])
+    fitted = LogisticRegression(
+        C=RIDGE, class_weight="balanced", solver="newton-cg", tol=CONVERGED, max_iter=STEPS
+    ).fit(features, kinds)
+    weights = (fitted.coef_[1:] - fitted.coef_[0]).T / deviation[:, None]
+    offset = fitted.intercept_[1:] - fitted.intercept_[0]
+    return Verifier(weights, offset, centre, centre - LACKING * deviation, 0.0, 1.0, len(strangers))
 
 
-def simulated_copies(sources: Sources) -> Floats:
-    """``(kinds, 26)`` medians of features of copies made of at most 100 of the real images."""
-    real = sources.images.standard[:MOST_SIMULATED]
-    normalised = sources.images.normalised[:MOST_SIMULATED]
-    rng, inside = np.random.default_rng(SEED), np.ones(real.shape, dtype=np.bool_)
-    unit = real.shape[1] / REFERENCE_EDGE
-    other = np.roll(real, 1, axis=0)
-    noise = rng.standard_normal(real.shape).astype(np.float32)
-    kinds = (
-        real + 0.01 * noise,
-        real + 0.15 * noise,
-        smoothed(real, unit) + 0.005 * noise,
-        _brightened(real),
-        0.65 * real + 0.35 * other,
-        0.65 * real + 0.35 * smoothed(other, 0.8 * unit),
+def _scaled(raw: Verifier, strangers: Sequence[Floats]) -> Verifier:
+    median, high = np.quantile([raw.evidence(of).max() for of in strangers], [0.5, 0.95])
+    return replace(raw, middle=float(median), spread=max(float(high - median), 1e-6), impostors=len(strangers))
+
+
+def simulated_copies(sources: Sources) -> tuple[Floats, ...]:
+    """For each kind of copy ``(n, 26)`` features of some: each way to make it of at most 100 of the real images."""
+    ways = _ways(sources.edge / REFERENCE_EDGE, np.random.default_rng(SEED))
+    # An image without structure would teach that a copy agrees in nothing.
+    usable = np.flatnonzero(sources.images.standard.any(axis=(1, 2)))
+    usable, found, start = usable if len(usable) else np.arange(len(sources)), [], 0
+    for kind in ways:
+        of_kind = []
+        for made in kind:
+            places = start + np.arange(min(len(usable), MOST_SIMULATED))
+            rows, beside = (usable[each % len(usable)] for each in (places, places + 1))
+            real, other = sources.images.standard[rows], sources.images.standard[beside]
+            copies, start = standardised(made(real, other)), start + MOST_SIMULATED
+            inside = np.ones(real.shape, dtype=np.bool_)
+            normalised = sources.images.normalised[rows]
+            of_kind.append(_features(copies, contrast_normalised(copies), real, normalised, inside))
+        found.append(np.concatenate(of_kind))
+    return tuple(found)
+
+
+def _ways(unit: float, rng: np.random.Generator) -> tuple[tuple[Way, ...], ...]:
+    # Of each kind of copy: how one is made of real images and of others.
+    def noisy(much: float) -> Way:
+        return lambda real, _: real + np.float32(much) * rng.standard_normal(real.shape).astype(np.float32)
+
+    def blended(share: float, smooth: float) -> Way:
+        def way(real: Images, other: Images) -> Images:
+            beside = smoothed(other, smooth * unit) if smooth else other[:, :, ::-1]
+            return np.float32(1 - share) * real + np.float32(share) * beside
+
+        return way
+
+    barely = noisy(0.005)
+    return (
+        (noisy(0.01),),
+        (noisy(0.15), noisy(0.22)),
+        (lambda real, other: barely(smoothed(real, unit), other),),
+        (lambda real, _: _brightened(real),),
+        (blended(0.25, 0), blended(0.35, 0), blended(0.35, 0.8), blended(0.4, 0), blended(0.4, 1.2)),
     )
-    features = (
-        _features(made, contrast_normalised(made), real, normalised, inside) for made in map(standardised, kinds)
-    )
-    return np.array([np.median(of, axis=0) for of in features])
 
 
 def _brightened(images: Images) -> Images:

@@ -109,5 +109,5 @@ class Found:
             return None
         best = self.matches[0]
         mine = None if groups is None else groups[best.source]
-        others = [m for m in self.matches[1:] if groups is None or mine is None or groups[m.source] != mine]
-        return round(best.strength - others[0].strength, DECIMALS) if others else None
+        others = [m.strength for m in self.matches[1:] if groups is None or mine is None or groups[m.source] != mine]
+        return round(best.strength - max(others), DECIMALS) if others else None

@@ -13,6 +13,13 @@ Wholes and pieces are two families, each tested at level q, for two statements: 
 whose piece is rejected, no more than a share q is wrong on average; of both together then no more than 2 q. What is
 known by identity is no hypothesis and stands outside.
 
+Near-twins among the calibration images are left out of it: those that the caller knows; and those whose score, or whose
+agreement as a whole on Fisher's scale, is beyond its bound (calibration.py) while 95 % of the structure or more follow
+the source. (Agreement is learnt from nothing: a twin that evidence takes for a stranger would spoil the tail.) Those
+nobody knew are proof that a never-used image may match so strongly: no p-value of a match that is mirrored is below
+what the mirrored ones among them prove, and of one that is not, what the others do. Pixels that are the same, mirrored
+or turned, are known by identity all the same.
+
 Without never-used images impostors calibrate: real images against those of other groups, by filters that were fitted to
 the other half of their groups. What is rejected then is *verified*: it agrees more than strangers among the reals do.
 The rate of false matches is taken over impostors, in both cases: how many groups reach the least evidence of a copy.
@@ -30,8 +37,10 @@ import numpy as np
 from provenance.detection.checks import check_level, group_codes, same_length
 from provenance.detection.copies.calibration import (
     Rate,
+    agreement_scores,
     calibrated_copies,
     false_match_rate,
+    proven_by_twins,
     share_scores,
     twin_bound,
 )
@@ -49,7 +58,7 @@ if TYPE_CHECKING:
     from provenance.detection.checks import Groups
     from provenance.detection.copies.calibration import CalibratedCopies
     from provenance.detection.copies.evidence import Verifier
-    from provenance.detection.copies.found import Found
+    from provenance.detection.copies.found import Found, Match, Piece
     from provenance.detection.copies.retrieval import Sources
     from provenance.detection.copies.tail import Tail
 
@@ -57,7 +66,7 @@ if TYPE_CHECKING:
 
 DOUBT = 4
 LEAST_AREA = 0.15
-WHOLLY = 2 / 3
+WHOLLY, TWIN_FOLLOWS = 2 / 3, 0.95
 _STEP = 1e-6
 
 
@@ -111,7 +120,8 @@ class CopyFamily:
         groups: That calibrate; 0: all were near-twins.
         twins_flagged: Left out: known to be near-twins.
         twins_by_whole: Likewise, of pieces alone: near-twins as wholes, and not flagged.
-        twins_by_score: Likewise: beyond the bound of near-twins, and neither of those.
+        twins_by_score: Likewise: near-twins by score, and neither of those.
+        twins_mirrored: Of those near-twins by score that are not flagged, how many are so mirrored.
         twins: ``images`` flags: all that were left out.
         sufficient_groups: With which one copy alone would be established without a model.
         model: The tail; ``None`` without groups.
@@ -123,6 +133,7 @@ class CopyFamily:
     twins_flagged: int
     twins_by_whole: int
     twins_by_score: int
+    twins_mirrored: int
     twins: tuple[bool, ...]
     sufficient_groups: int
     model: Tail | None
@@ -135,7 +146,7 @@ class FalseMatches:
     Attributes:
         threshold: The least evidence of a copy, or the next above all calibration where there is none.
         rate: Of groups of impostors, with its bound.
-        twins: Impostors beyond the bound of near-twins, left out.
+        twins: Impostors that are near-twins by score, left out.
     """
 
     threshold: float
@@ -209,9 +220,9 @@ def judge_copies(
     others = _cross_verified(copies, impostors)
     strangers = others if never_used is None else _verified(verifier, never_used)
     judged = _Family(strangers, never_used is not None, q)
-    whole, whole_family = judged.tested(_evidence, subjects, ~known, None)
+    whole, whole_family = judged.tested(_WHOLES, subjects, ~known, None)
     large = np.array([bool(each.pieces) and each.pieces[0].area >= least_area for each in subjects], dtype=np.bool_)
-    part, part_family = judged.tested(_shares, subjects, ~known, whole_family)
+    part, part_family = judged.tested(_PIECES, subjects, ~known, whole_family)
     part = tuple(
         test if enough else CopyTest(test.p_value, test.q_value) for test, enough in zip(part, large, strict=True)
     )
@@ -253,11 +264,43 @@ def _shares(found: Sequence[Found]) -> Floats:
     return share_scores([each.share for each in found])
 
 
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """What of a query is tested, and by what it has its score; ``None``: by nothing."""
+
+    score: Callable[[Sequence[Found]], Floats]
+    best: Callable[[Found], Match | Piece | None]
+
+    def mirrored(self, found: Sequence[Found]) -> NDArray[np.bool_]:
+        return np.array([(best := self.best(each)) is not None and best.transformation.mirrored for each in found])
+
+    def twins(self, strangers: Strangers) -> tuple[NDArray[np.bool_], float]:
+        """Which are near-twins by score, and beyond which score an image may be one."""
+        scores = self.score(strangers.found)
+        bound = twin_bound(scores, strangers.groups)
+        suspected = scores > bound
+        if self is _WHOLES:
+            agreements = agreement_scores([each.agreement for each in strangers.found])
+            suspected |= agreements > twin_bound(agreements, strangers.groups)
+        twins = suspected & [self._follows(each) for each in strangers.found]
+        return twins, min(bound, float(np.nextafter(scores[twins].min(), -np.inf))) if twins.any() else bound
+
+    def _follows(self, found: Found) -> bool:
+        best = self.best(found)
+        return best is not None and any(
+            match.source == best.source and match.following >= TWIN_FOLLOWS for match in found.matches
+        )
+
+
+_WHOLES = _Measure(_evidence, lambda found: found.matches[0] if found.matches else None)
+_PIECES = _Measure(_shares, lambda found: found.pieces[0] if found.pieces else None)
+
+
 def _verified(verifier: Verifier, strangers: Strangers) -> Strangers:
     return Strangers(verifier.verified(strangers.found), strangers.groups, strangers.flagged)
 
 
-def _cross_verified(copies: Floats, impostors: Strangers) -> Strangers:
+def _cross_verified(copies: Sequence[Floats], impostors: Strangers) -> Strangers:
     # Each half of the groups by filters that were fitted to the other half; in the order given.
     codes, _ = group_codes(impostors.groups, len(impostors.found))
     found: list[Found] = list(impostors.found)
@@ -278,7 +321,7 @@ class _Family:
 
     def tested(
         self,
-        score: Callable[[Sequence[Found]], Floats],
+        measure: _Measure,
         subjects: Sequence[Found],
         tried: NDArray[np.bool_],
         wholes: CopyFamily | None,
@@ -287,31 +330,44 @@ class _Family:
         tests = [CopyTest()] * len(subjects)
         if not self.strangers.found:
             return tuple(tests), None
+        twins = self._twins(measure, wholes)
+        rows = np.flatnonzero(tried).tolist()
+        try:
+            here, near = self._calibrated(measure, [subjects[row] for row in rows], twins)
+        except UsageError:
+            return tuple(tests), self._figures(None, twins, len(rows))
+        for row, test in zip(rows, self._tests(here, near), strict=False):
+            tests[row] = test
+        return tuple(tests), self._figures(here, twins, len(rows))
+
+    def _twins(self, measure: _Measure, wholes: CopyFamily | None) -> _Twins:
         flagged = np.zeros(len(self.strangers.found), dtype=np.bool_)
         if self.strangers.flagged is not None:
             same_length(self.strangers.flagged, len(flagged), "flags of near-twins")
             flagged = np.asarray(self.strangers.flagged, dtype=np.bool_)
         before = flagged if wholes is None else np.array(wholes.twins)
-        rows = np.flatnonzero(tried).tolist()
-        # Without a subject there still is a calibration to tell of.
-        scores = score([subjects[row] for row in rows]) if rows else np.zeros(1)
-        try:
-            here, *moved = (
-                self._calibrated(scores + by, score, before)
-                for by in (0.0, -SIMILARITY_TOLERANCE, SIMILARITY_TOLERANCE)
-            )
-        except UsageError:
-            return tuple(tests), self._figures(None, flagged, before, len(rows))
-        near = (_levels(moved[0])[1] <= self.q) != (_levels(moved[1])[1] <= self.q)
-        for row, test in zip(rows, self._tests(here, near), strict=False):
-            tests[row] = test
-        return tuple(tests), self._figures(here, flagged, before, len(rows))
+        by_score, bound = measure.twins(self.strangers)
+        return _Twins(flagged, before, by_score, measure.mirrored(self.strangers.found), bound)
 
     def _calibrated(
-        self, scores: Floats, score: Callable[[Sequence[Found]], Floats], twins: NDArray[np.bool_]
-    ) -> CalibratedCopies:
-        known = score(self.strangers.found)
-        return calibrated_copies(scores, known, calibration_groups=self.strangers.groups, flagged=twins)
+        self, measure: _Measure, subjects: Sequence[Found], twins: _Twins
+    ) -> tuple[CalibratedCopies, NDArray[np.bool_]]:
+        # As it is, and which would be told otherwise within the tolerance of machines.
+        groups, known = self.strangers.groups, measure.score(self.strangers.found)
+        # Without a subject there still is a calibration to tell of.
+        scores = measure.score(subjects) if subjects else np.zeros(1)
+        mirrored = measure.mirrored(subjects) if subjects else np.zeros(1, dtype=np.bool_)
+
+        def moved(by: float) -> CalibratedCopies:
+            proofs = [
+                proven_by_twins(scores + by, known, twins.proof & (twins.mirrored == way), twins.bound, groups)
+                for way in (False, True)
+            ]
+            proven = np.where(mirrored, proofs[1], proofs[0])
+            return calibrated_copies(scores + by, known, calibration_groups=groups, twins=twins.all, proven=proven)
+
+        here, lower, higher = (moved(by) for by in (0.0, -SIMILARITY_TOLERANCE, SIMILARITY_TOLERANCE))
+        return here, (_levels(lower)[1] <= self.q) != (_levels(higher)[1] <= self.q)
 
     def _tests(self, here: CalibratedCopies, near: NDArray[np.bool_]) -> list[CopyTest]:
         p_values, levels = _levels(here)
@@ -330,21 +386,40 @@ class _Family:
             return Established.VERIFICATION
         return Established.CONFORMAL if conformal <= self.q else Established.TAIL
 
-    def _figures(
-        self, here: CalibratedCopies | None, flagged: NDArray[np.bool_], before: NDArray[np.bool_], count: int
-    ) -> CopyFamily:
-        twins = before if here is None else here.twins
+    def _figures(self, here: CalibratedCopies | None, twins: _Twins, count: int) -> CopyFamily:
         return CopyFamily(
             never_used=self.never_used,
-            images=len(flagged),
+            images=len(twins.all),
             groups=0 if here is None else here.groups,
-            twins_flagged=int(flagged.sum()),
-            twins_by_whole=int((before & ~flagged).sum()),
-            twins_by_score=int((twins & ~before).sum()),
-            twins=tuple(twins.tolist()),
+            twins_flagged=int(twins.flagged.sum()),
+            twins_by_whole=int((twins.before & ~twins.flagged).sum()),
+            twins_by_score=int((twins.all & ~twins.before).sum()),
+            twins_mirrored=int((twins.proof & twins.mirrored).sum()),
+            twins=tuple(twins.all.tolist()),
             sufficient_groups=_needed(max(count, 1), self.q),
             model=None if here is None else here.model,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Twins:
+    """Of calibration images: known, known or near-twins as wholes, by score; and whether they match mirrored."""
+
+    flagged: NDArray[np.bool_]
+    before: NDArray[np.bool_]
+    by_score: NDArray[np.bool_]
+    mirrored: NDArray[np.bool_]
+    bound: float
+
+    @property
+    def all(self) -> NDArray[np.bool_]:
+        """Those that are left out."""
+        return self.before | self.by_score
+
+    @property
+    def proof(self) -> NDArray[np.bool_]:
+        """Those that nobody knew to be twins."""
+        return self.by_score & ~self.flagged
 
 
 def _levels(here: CalibratedCopies) -> tuple[Floats, Floats]:
@@ -367,7 +442,7 @@ def _false_matches(
     if not impostors.found:
         return None
     scores = _evidence(impostors.found)
-    kept = scores <= twin_bound(scores, impostors.groups)
+    kept = ~_WHOLES.twins(impostors)[0]
     groups = None if impostors.groups is None else list(compress(impostors.groups, kept))
     copies = [each.evidence for each, test in zip(subjects, whole, strict=True) if test.by]
     twins = () if family is None else family.twins

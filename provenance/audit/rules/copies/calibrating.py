@@ -77,6 +77,7 @@ def calibration_of(family: CopyFamily | None) -> CopyCalibration | None:
             mean_excess=None if model is None else _finite(model.mean_excess),
             fit_p=None if model is None else _finite(model.fit_p),
         ),
+        twins_mirrored=family.twins_mirrored,
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from provenance.detection.copies.tail import Tail
 from provenance.findings import CopiesFindings
 from provenance.report import RulePart, Series
 from provenance.vocabulary import Established, Label
@@ -68,11 +68,10 @@ def drawn(workspace: Installation, audit: AuditRecord, verdicts: Sequence[Stored
 
 
 def _curve(whole: CopyCalibration | None, highest: float) -> tuple[tuple[float, float], ...]:
-    # As Tail.p_values.
-    if whole is None or whole.tail.threshold is None or highest <= whole.tail.threshold:
+    tail = None if whole is None else whole.tail
+    if whole is None or tail is None or tail.threshold is None or highest <= tail.threshold:
         return ()
-    threshold, excesses = whole.tail.threshold, whole.tail.excesses
-    k, total = len(excesses), math.fsum(excesses)
-    scores = np.linspace(threshold, highest, _PLACES)
-    p_values = (k + 1) / (whole.groups + 1) * np.exp(-k * np.log1p((scores - threshold) / total))
-    return tuple(zip(scores.tolist(), p_values.tolist(), strict=True))
+    shape, mean = tail.shape or 0.0, tail.mean_excess or 0.0
+    model = Tail("", whole.groups, tail.threshold, tail.excesses, shape, mean_excess=mean)
+    scores = np.linspace(tail.threshold, highest, _PLACES + 1)[1:]
+    return tuple(zip(scores.tolist(), model.p_values(scores).tolist(), strict=True))

@@ -19,6 +19,7 @@ from provenance.audit.rules.copies.gallery import Gallery, group_of
 from provenance.audit.rules.copies.identity import identities
 from provenance.audit.rules.copies.outcome import concluded, guarantee
 from provenance.detection import Decision
+from provenance.detection.copies.evidence import NEARLY
 from provenance.detection.copies.found import Found
 from provenance.detection.copies.judging import CopyTest
 from provenance.detection.copies.judging import judge_copies as judged_by
@@ -43,8 +44,6 @@ LABELS = (Label.COPY, Label.PART_COPY, Label.INCONCLUSIVE, Label.NO_COPY_SEEN)
 WHOLES, PARTS = 3, 6
 """Sources that are kept of a subject, beside those that are identical."""
 NOTHING_FOUND = Found((), (), 0.0)
-LEAST_MARGIN = 0.1
-"""A copy whose best source of another group has as much evidence but for this is one of either."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,7 +206,7 @@ def _findings(judged: Judged, rule: CopiesParameters, rows: Sequence[Row]) -> Co
     verdicts = judged.verdicts
     not_used = {member.image_id for member in judged.gallery.bench.frozen.acting(Role.NOT_USED)}
     margins = () if verdicts is None else verdicts.margins
-    close = [margin is not None and margin < LEAST_MARGIN for margin in margins]
+    close = [margin is not None and margin < NEARLY for margin in margins]
     by = Counter(row.by for row in rows if row.label in (Label.COPY, Label.PART_COPY))
     whole = calibration_of(verdicts.whole_family if verdicts else None)
     return CopiesFindings(

@@ -134,8 +134,25 @@ def _notes(found: CopiesFindings, unclear: int) -> list[str]:
         if each is not None:
             notes += _calibration_notes(name, each)
     if found.whole is not None:
-        notes.append(found.guarantee)
+        notes += [*_limits(found.whole), found.guarantee]
     return notes
+
+
+def _limits(found: CopyCalibration) -> list[str]:
+    # Twins that nobody knew are proof that an image that was never used can match like a copy.
+    mirrored = found.twins_mirrored or 0
+    counts = {"mirrored": mirrored, "unmirrored": found.twins_by_score - mirrored}
+    said = " and ".join(f"{count:,} {way}" for way, count in counts.items() if count)
+    if not said or found.twins_mirrored is None:
+        return []
+    who = "Images that were never used" if found.never_used else "Real images of different groups"
+    return [
+        Weakness(
+            f"{who} match as strongly as copies do ({said}). So a match of that kind and "
+            "strength is taken for a copy only as far as such twins are too rare to explain it; the same pixels, "
+            "mirrored or turned, are a copy all the same."
+        )
+    ]
 
 
 def _calibration_notes(name: str, found: CopyCalibration) -> list[str]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SEARCH = {
-    "version": 4,
+    "version": 5,
     "edge": EDGE,
     "candidates": search.CANDIDATES,
     "wholes": search.WHOLES,
@@ -23,6 +23,9 @@ SEARCH = {
     "tail_groups": tail.FEWEST_GROUPS,
     "tail_share": tail.SHARE,
     "tail_heavier": tail.HEAVIER,
+    "tail_least_shape": tail.LEAST_SHAPE,
+    "twin_follows": judging.TWIN_FOLLOWS,
+    "ridge": evidence.RIDGE,
     "lacking": evidence.LACKING,
     "filters_from": evidence.LEAST_IMPOSTORS,
     "wholly": round(judging.WHOLLY, 6),

@@ -11,6 +11,7 @@ from provenance.detection.copies.calibration import (
     calibrated_copies,
     false_match_rate,
     matching_threshold,
+    proven_by_twins,
     share_scores,
     twin_bound,
 )
@@ -27,7 +28,6 @@ def test_conformal_p_values_are_those_of_the_rule() -> None:
     np.testing.assert_allclose(found.conformal, expected, atol=1e-9)
     assert found.conformal[2] == pytest.approx(1 / 121)
     assert found.groups == 120
-    assert not found.twins.any()
 
 
 def test_the_tail_speaks_above_its_threshold_only_and_beyond_the_resolution() -> None:
@@ -38,15 +38,35 @@ def test_the_tail_speaks_above_its_threshold_only_and_beyond_the_resolution() ->
     assert found.tail_q[0] > 0.05 > found.tail_q[1]
 
 
-def test_near_twins_are_left_out_by_agreement_and_by_flag() -> None:
+def test_twins_are_left_out_where_the_caller_says_so_alone() -> None:
     known = np.append(KNOWN, [2.5, 2.6])
-    flagged = np.zeros(122, dtype=bool)
-    flagged[0] = True
-    found = calibrated_copies(np.array([2.4]), known, flagged=flagged)
-    assert np.flatnonzero(found.twins).tolist() == [0, 120, 121]
-    assert found.groups == 119
-    assert found.twin_bound < 2.5
-    assert found.conformal[0] == pytest.approx(1 / 120)
+    twins = np.zeros(122, dtype=bool)
+    twins[[0, 120]] = True
+    found = calibrated_copies(np.array([2.55]), known, twins=twins)
+    assert found.groups == 120
+    assert found.conformal[0] == pytest.approx(2 / 121)
+
+
+def test_twins_prove_that_strangers_score_as_high() -> None:
+    known, bound = np.append(KNOWN, [2.5, 3.0, 3.5]), 2.0
+    twins = np.append(np.zeros(120, dtype=bool), [True] * 3)
+    proven = proven_by_twins([1.9, 2.0, 2.1, 4.0], known, twins, bound)
+    lower = proven[2] / (1 + 0.1 / 3.0) ** -3
+    assert binom.sf(2, 123, lower) == pytest.approx(0.05)
+    assert proven[:2].tolist() == [0, 0]
+    assert proven[3] == pytest.approx(lower * (1 + 2.0 / 3.0) ** -3)
+    found = calibrated_copies([4.0], known, twins=twins, proven=proven[3:])
+    assert found.tail[0] == pytest.approx(proven[3])
+    assert calibrated_copies([4.0], known, twins=twins).tail[0] < proven[3] / 10
+    assert calibrated_copies([4.0], known, twins=twins, proven=[0.5]).conformal[0] == 0.5
+
+
+def test_twins_of_one_group_prove_once() -> None:
+    known, twins = np.append(KNOWN, [3.0, 3.5]), np.arange(122) >= 120
+    groups = [*map(str, range(120)), "a", "a"]
+    alone = proven_by_twins([4.0], np.append(KNOWN, 3.5), np.arange(121) == 120, 2.0)
+    assert proven_by_twins([4.0], known, twins, 2.0, groups) == pytest.approx(alone)
+    assert proven_by_twins([4.0], known, np.zeros(122, dtype=bool), 2.0).tolist() == [0]
 
 
 def test_twins_of_up_to_a_fifth_do_not_hide_themselves() -> None:
@@ -63,7 +83,7 @@ def test_groups_have_one_vote() -> None:
 
 def test_all_twins_is_an_error() -> None:
     with pytest.raises(UsageError, match="near-twin"):
-        calibrated_copies(np.array([1.0]), KNOWN, flagged=np.ones(120, dtype=bool))
+        calibrated_copies(np.array([1.0]), KNOWN, twins=np.ones(120, dtype=bool))
 
 
 def test_the_rate_of_false_matches_has_its_exact_bound() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from scipy.special import softmax
 
 from provenance.detection.copies.evidence import features_of, fitted_verifier, simulated_copies
 from provenance.detection.copies.found import NO_EVIDENCE, Found
@@ -66,21 +67,34 @@ def test_anatomy_that_is_displaced_here_and_there_is_less_rigid_than_noise_is() 
     assert bent[24] < noisy[24]
 
 
-def test_filters_are_fishers_within_what_shrinkage_changes() -> None:
-    best = [max(each.matches, key=lambda match: sum(match.features[:11])).features for each in IMPOSTORS]
-    strangers = np.array(best)
-    unit = (strangers - strangers.mean(axis=0)) / strangers.std(axis=0)
-    for kind, weights in zip(COPIES, VERIFIER.weights.T, strict=True):
-        distance = (kind - strangers.mean(axis=0)) / strangers.std(axis=0)
-        plain = np.linalg.solve(np.cov(unit.T) + 0.1 * np.eye(26), distance)
-        assert np.corrcoef(unit @ plain, unit @ (weights * strangers.std(axis=0)))[0, 1] > 0.7
+def test_log_odds_are_those_of_the_regression() -> None:
+    """At its optimum the weighted residuals of every kind equal the ridge's pull, whatever the solver."""
+    strangers = np.concatenate([[match.features for match in each.matches] for each in IMPOSTORS])
+    unit = np.concatenate([strangers, *COPIES])
+    unit = (unit - strangers.mean(axis=0)) / strangers.std(axis=0)
+    sizes = [len(strangers), *map(len, COPIES)]
+    kinds = np.repeat(np.arange(6), sizes)
+    odds = unit @ (VERIFIER.weights * strangers.std(axis=0)[:, None]) + VERIFIER.offset
+    chances = softmax(np.column_stack([np.zeros(len(unit)), odds]), axis=1)
+    weight = len(unit) / 6 / np.array(sizes)[kinds]
+    gradient = unit.T @ ((chances - np.eye(6)[kinds]) * weight[:, None])
+    weights = np.column_stack([np.zeros(26), VERIFIER.weights * strangers.std(axis=0)[:, None]])
+    pull = weights - weights.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(gradient, -pull, atol=1e-4)
 
 
 def test_the_scale_is_that_of_impostors() -> None:
-    for at in range(VERIFIER.weights.shape[1]):
-        alone = replace(VERIFIER, weights=VERIFIER.weights[:, [at]], offset=VERIFIER.offset[[at]])
-        best = [each.evidence for each in alone.verified(IMPOSTORS)]
-        assert np.quantile(best, [0.5, 0.95]) == pytest.approx([0, 1], abs=1e-5)
+    best = [max(match.evidence for match in each.matches) for each in VERIFIER.verified(IMPOSTORS)]
+    assert np.quantile(best, [0.5, 0.95]) == pytest.approx([0, 1], abs=1e-5)
+
+
+def test_of_sources_with_nearly_as_much_evidence_the_one_that_agrees_most_stands_first() -> None:
+    (found,) = search(REALS[4:5], SOURCES)
+    best = found.matches[0]
+    worse = replace(best, source=40, agreement=best.agreement - 0.001)
+    far = replace(best, source=41, agreement=best.agreement + 0.001, features=found.matches[-1].features)
+    (ordered,) = VERIFIER.verified([replace(found, matches=(far, worse, best))])
+    assert [match.source for match in ordered.matches] == [4, 40, 41]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +119,7 @@ def test_copies_have_more_evidence_than_all_strangers(made) -> None:
 def test_an_image_gains_nothing_by_what_it_lacks() -> None:
     lacking = np.where(VERIFIER.weights.max(axis=1) < 0, VERIFIER.floor - 5, VERIFIER.centre)
     at_floor = np.where(VERIFIER.weights.max(axis=1) < 0, VERIFIER.floor, VERIFIER.centre)
-    np.testing.assert_allclose(VERIFIER.filtered(lacking[None]), VERIFIER.filtered(at_floor[None]))
+    np.testing.assert_allclose(VERIFIER.evidence(lacking[None]), VERIFIER.evidence(at_floor[None]))
 
 
 def test_of_few_impostors_nothing_is_learnt_and_near_twins_teach_nothing() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 from provenance.detection.copies.found import Found
 from provenance.detection.copies.judging import Strangers, judge_copies
@@ -87,6 +90,30 @@ def test_near_twins_are_left_out_and_counted_apart() -> None:
     assert (whole.twins_flagged, whole.twins_by_whole, whole.twins_by_score, whole.groups) == (1, 0, 1, 59)
     assert (part.twins_flagged, part.twins_by_whole) == (1, 1)
     assert np.flatnonzero(whole.twins).tolist() == [7, 60]
+
+
+def test_mirrored_twins_bar_mirrored_matches_and_no_others() -> None:
+    noise = np.random.default_rng(1).normal(0, 2, (4, 64, 64)).astype(np.float32)
+    twins = search(REALS[20:24, :, ::-1] + noise, SOURCES)
+    many = [*FOUND, *FOUND[4:] * 4]
+    judged = judge_copies(many, SOURCES, impostors=OTHERS, never_used=Strangers([*KNOWN.found, *twins]))
+    whole = judged.whole_family
+    assert whole is not None
+    assert (whole.twins_by_score, whole.twins_mirrored, whole.groups) == (4, 4, 60)
+    assert judged.labels[:3] == (Label.COPY, Label.INCONCLUSIVE, Label.COPY)
+    least = beta.ppf(0.05, 4, 61)
+    assert least / 50 < (judged.whole[1].p_value or 0) < least
+    without = judge_copies(many, SOURCES, impostors=OTHERS, never_used=KNOWN)
+    assert without.labels[1] is Label.COPY
+    assert judged.whole[0].p_value == pytest.approx(without.whole[0].p_value)
+
+
+def test_what_scores_high_and_does_not_follow_its_source_stays_in_the_calibration() -> None:
+    (found,) = search(moved(REALS[9], down=2)[None], SOURCES)
+    loose = replace(found, matches=tuple(replace(match, following=0.9) for match in found.matches))
+    judged = judge_copies(FOUND, SOURCES, impostors=OTHERS, never_used=Strangers([*KNOWN.found, loose]))
+    assert judged.whole_family is not None
+    assert (judged.whole_family.twins_by_score, judged.whole_family.groups) == (0, 61)
 
 
 def test_nothing_calibrates_where_all_are_near_twins_or_there_is_nobody() -> None:

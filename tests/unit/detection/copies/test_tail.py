@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from scipy.stats import genpareto
 
 from provenance.detection.copies.tail import fitted_tail
 from provenance.errors import UsageError
@@ -14,26 +15,20 @@ RNG = np.random.default_rng(1)
 NORMAL = RNG.normal(size=200)
 
 
-def test_the_predictive_p_value_is_its_formula() -> None:
+def test_the_p_value_is_its_formula() -> None:
     tail = fitted_tail(NORMAL)
     top = np.sort(NORMAL)[-21:]
     assert tail.refused == ""
     assert tail.threshold == pytest.approx(top[0])
     np.testing.assert_allclose(tail.excesses, top[1:] - top[0], atol=1e-8)
-    y = 1.3
-    expected = 21 / 201 * (1 + y / (top[1:] - top[0]).sum()) ** -20
-    assert tail.p_values([tail.threshold + y])[0] == pytest.approx(expected, rel=1e-6)
+    y = np.array([0.3, 6.0])
+    exponential = (1 + y / (top[1:] - top[0]).sum()) ** -20
+    heavier = genpareto.sf(y, 0.25, scale=0.75 * (top[1:] - top[0]).mean())
+    assert tail.shape + (1 + tail.shape) / (2 * np.sqrt(20)) < 0.25
+    assert heavier[1] > exponential[1]
+    assert heavier[0] < exponential[0]
+    assert tail.p_values(tail.threshold + y) == pytest.approx(21 / 201 * np.maximum(exponential, heavier), rel=1e-6)
     assert np.isnan(tail.p_values([tail.threshold])[0])
-
-
-def test_safe_p_values_are_larger_and_fall() -> None:
-    tail = fitted_tail(NORMAL)
-    scores = tail.threshold + np.array([0.3, 1.0, 3.0, 9.0])
-    predictive, safe = tail.p_values(scores), tail.safe_p_values(scores)
-    assert (np.diff(predictive) < 0).all()
-    assert (np.diff(safe) <= 0).all()
-    assert (safe >= predictive).all()
-    assert np.isnan(tail.safe_p_values([0.0])[0])
 
 
 @pytest.mark.parametrize(
@@ -50,7 +45,6 @@ def test_it_is_refused_with_the_reason(scores, groups, words: str) -> None:
     tail = fitted_tail(scores, groups)
     assert re.search(words, tail.refused)
     assert np.isnan(tail.p_values([100.0])).all()
-    assert np.isnan(tail.safe_p_values([100.0])).all()
 
 
 def test_a_group_counts_by_its_highest_score() -> None:
@@ -60,17 +54,26 @@ def test_a_group_counts_by_its_highest_score() -> None:
     assert tail.threshold + max(tail.excesses) == pytest.approx(NORMAL.max())
 
 
-def test_the_level_is_kept_for_exponential_and_lighter_tails() -> None:
+def test_p_values_fall() -> None:
+    tail = fitted_tail(NORMAL)
+    assert (np.diff(tail.p_values(tail.threshold + np.array([0.01, 0.3, 1.0, 3.0, 9.0]))) < 0).all()
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng, n: rng.standard_normal(n),
+        lambda rng, n: rng.standard_exponential(n),
+        lambda rng, n: rng.lognormal(sigma=0.75, size=n),
+        lambda rng, n: rng.standard_t(4, n),
+    ],
+)
+def test_the_level_is_kept_for_light_and_for_heavy_tails(draw) -> None:
+    """Of releases of 1,000 images without a copy, how many have a p-value that Benjamini-Hochberg rejects at 0.05."""
     rng = np.random.default_rng(7)
-    for draw in (rng.standard_exponential, rng.standard_normal):
-        below = []
-        for _ in range(60):
-            tail = fitted_tail(draw(100))
-            if not tail.refused:
-                fresh = tail.p_values(draw(1000))
-                below.append((fresh[~np.isnan(fresh)] <= 0.002).sum() / 1000)
-        assert len(below) > 40
-        assert np.mean(below) <= 0.0025
+    models = [fitted_tail(draw(rng, 120)) for _ in range(60)]
+    least = [np.nan_to_num(model.p_values(draw(rng, 1000)), nan=1).min() for model in models]
+    assert (np.array(least) <= 5e-5).sum() <= 6
 
 
 def test_scores_that_are_no_numbers_are_refused() -> None:
@@ -79,10 +82,10 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
 
 
 def test_a_tail_that_may_be_heavier_is_taken_for_one() -> None:
-    heavy = np.random.default_rng(11).standard_t(4, 200)
+    heavy = np.random.default_rng(3).standard_t(3, 200)
     tail = fitted_tail(heavy)
     assert tail.refused == ""
-    assert tail.shape > 0
+    assert tail.shape > 0.1
     shape = tail.shape + (1 + tail.shape) / (2 * np.sqrt(20))
     far = 10 * tail.mean_excess
     expected = 21 / 201 * (1 + shape * far / ((1 - shape) * tail.mean_excess)) ** (-1 / shape)
