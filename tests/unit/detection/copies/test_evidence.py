@@ -84,7 +84,7 @@ def test_log_odds_are_those_of_the_regression() -> None:
 
 
 def test_the_scale_is_that_of_impostors() -> None:
-    best = [max(match.evidence for match in each.matches) for each in VERIFIER.verified(IMPOSTORS)]
+    best = [max(match.strength for match in each.matches) for each in VERIFIER.verified(IMPOSTORS)]
     assert np.quantile(best, [0.5, 0.95]) == pytest.approx([0, 1], abs=1e-5)
 
 
