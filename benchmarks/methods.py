@@ -1,7 +1,8 @@
 """Every rule and score, in several embedding spaces, over every release with known truth: one table.
 
     python benchmarks/methods.py --cache ~/.cache/methods            # all of it; writes docs/benchmarks/methods.*
-    python benchmarks/methods.py --quick                             # two spaces, rough intervals; prints only
+    python benchmarks/methods.py --quick                             # three spaces, rough intervals; prints only
+    python benchmarks/methods.py --only pixels                       # the score that learns; some minutes
     python benchmarks/methods.py --only patches --output /tmp/out    # spaces with "patches" in their names
 
 Images are embedded by the product's own code and vectors kept in ``--cache`` (default: a temporary folder). Tables go
@@ -46,8 +47,9 @@ SPACES = (
     "patches-16-8@64",
     "highpass-16-8@64",
     "efficientnet-lite0:blocks.4/7@64",
+    "pixels",
 )
-QUICK_SPACES = (SEED_SPACE, "patches-24-8@64")
+QUICK_SPACES = (SEED_SPACE, "patches-24-8@64", "pixels")
 VIEWS = ("patches-24-8@64", "highpass-16-8@64")
 SUM_OF_VIEWS = "local, sum of z (second look)"
 QUICK = {"resamples": 300, "permutations": 499}
@@ -134,7 +136,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=DATA, help="folder of releases with known truth")
     parser.add_argument("--backbone-file", type=Path, help="ONNX network; default: weights/ beside the data")
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="only spaces with one of these in their names")
-    parser.add_argument("--quick", action="store_true", help=f"only {' and '.join(QUICK_SPACES)}, rough intervals")
+    parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK_SPACES)}, rough intervals")
     parser.add_argument("--cache", type=Path, help="folder that keeps vectors for the next run")
     parser.add_argument("--output", type=Path, help="folder of the files; default: docs/benchmarks, of a full run only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every figure, with its interval and reason")

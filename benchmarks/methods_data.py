@@ -68,7 +68,7 @@ class TruthAudit:
     """A release held against a cohort.
 
     Attributes:
-        name: The release's folder name: a column of the table.
+        name: The cohort's name, and what kind of release it is where there are several: a column of the table.
         cohort: The real images.
         release: The folder of the generated images.
         is_control: Whether the generator saw none of the cohort: nothing may be found.
@@ -83,7 +83,8 @@ class TruthAudit:
 def find_audits(data: Path) -> list[TruthAudit]:
     """Every release with known truth in a folder, controls first.
 
-    A folder with the three sets, ``real_unknown_truth.csv`` and ``generated`` is a cohort and its release; a folder
+    A folder with the three sets, ``real_unknown_truth.csv`` and ``generated`` is a cohort and its release, and so is
+    every ``generated-KIND`` beside it, a release of another generator of the same images; a folder
     NAME-control with ``generated`` alone is a release whose generator saw no image of the cohort NAME.
 
     Raises:
@@ -91,7 +92,12 @@ def find_audits(data: Path) -> list[TruthAudit]:
     """
     folders = sorted(path for path in data.iterdir() if path.is_dir()) if data.is_dir() else []
     cohorts = {path.name: read_cohort(path) for path in folders if (path / TRUTH_FILE).is_file()}
-    own = [TruthAudit(name, cohort, cohort.folder / "generated", False) for name, cohort in cohorts.items()]
+    own = [
+        TruthAudit(name + release.name.removeprefix("generated"), cohort, release, False)
+        for name, cohort in cohorts.items()
+        for release in sorted(cohort.folder.glob("generated*"))
+        if release.is_dir()
+    ]
     controls = [
         TruthAudit(path.name, cohorts[path.name.removesuffix(CONTROL_SUFFIX)], path / "generated", True)
         for path in folders

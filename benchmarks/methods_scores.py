@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from methods_combination import choose_score, combine_by_logistic
 
+from provenance.audit.scoring import one_thread
 from provenance.detection import (
     SCORES,
     ChanceBand,
@@ -24,15 +25,22 @@ from provenance.detection import (
     neighborhoods,
     threshold_of_scores,
 )
+from provenance.detection.learnt.features import EDGE, features
+from provenance.detection.learnt.learner import Learner
 from provenance.detection.metrics.folds import folds_of
 from provenance.detection.scores.local_memory import local_scores, referenced
 from provenance.detection.scores.local_neighbors import local_nearest_scores
+from provenance.embedding.grey import GreyImages
+from provenance.index import available_threads
 from provenance.vocabulary import Label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+    from provenance.detection.learnt.features import Features
+    from provenance.detection.release.membership_test import Learning
 
     Floats = NDArray[np.float64]
     Flagged = NDArray[np.bool_]
@@ -41,6 +49,7 @@ if TYPE_CHECKING:
 SEED_RULE, LOGISTIC, LOGISTIC_ALL = "mu-alpha-sigma", "logistic", "logistic, all scores"
 RANK_AVERAGE, CHOSEN = "rank average", "chosen by nested CV"
 LOCAL, LOCAL_REFERENCED = "local", "referenced:local"
+LEARNT = "learnt"
 ALPHA = 0.5
 NEIGHBORS = 10
 LOCAL_NEIGHBORS = (10, 30)
@@ -66,11 +75,18 @@ class Scored:
         scores: Of every image, higher: rather used.
         labels: Called used by the method's own rule; ``None``: it has none, and the median of its scores decides.
         learned: Whether truth shaped the scores. Then neither permutations nor p-values against the same images hold.
+        features: Where it learns from these, made without labels: it can learn again from others.
     """
 
     scores: Floats
     labels: Flagged | None = None
     learned: bool = False
+    features: Features | None = None
+
+    def learner(self, members: NDArray[np.int64], others: NDArray[np.int64]) -> Learner:
+        """What it learns from some of the images."""
+        assert self.features is not None, "it learns"
+        return Learner.of(self.features.columns, self.features.copies, members, others, None)
 
     @property
     def called(self) -> Flagged:
@@ -208,10 +224,21 @@ def methods_of(
     """All methods that a space of this shape, (n, parts, dimension), allows."""
     whole = pool.shape[1] == 1
     found: dict[str, Scored] = {}
+    if whole and pool.shape[2] == EDGE**2 + 1:
+        return learnt_method(pool, release, members)
     if whole:
         vectors = (each if each is None else each[:, 0] for each in (pool, release, reference))
         found |= whole_methods(*vectors, members, seed)  # type: ignore[misc]
     return found | local_methods(pool, release, reference, nearest=not whole)
+
+
+def learnt_method(pool: Vectors, release: Vectors, members: Flagged) -> dict[str, Scored]:
+    """The score that learns, cross-fitted over all images with truth."""
+    with one_thread():
+        found = features(GreyImages(pool), GreyImages(release), threads=available_threads())
+    empty = Scored(np.zeros(len(pool)), features=found)
+    scores = empty.learner(np.flatnonzero(members), np.flatnonzero(~members)).scores
+    return {LEARNT: Scored(scores, scores > 0, learned=True, features=found)}
 
 
 def sum_of_z(views: list[Scored]) -> Scored:
@@ -251,12 +278,13 @@ def judge(
     if baseline is not None:
         pair = ((each.called, each.scores) for each in (scored, baseline))
         cell = replace(cell, difference=compare(truth.members, *pair, resampling=resampling).auc_difference)
-    if scored.learned:
+    if scored.learned and scored.features is None:
         return cell
     tested = judge_release(
         scored.scores,
         truth.members,
         control_scores=None if control is None else control.scores,
+        learning=None if scored.features is None else learning(scored, control, truth.members),
         permutations=plan.permutations,
         resampling=Resampling(100, seed=plan.seed),  # its interval is not read: evaluate's is the finer one
         seed=plan.seed,
@@ -266,13 +294,28 @@ def judge(
         p_value=tested.permutation.p_value,
         outcome=tested.outcome.value,
         reason=tested.reason,
-        established={f"{q:g}": established_at(scored.scores, truth, q) for q in Q_LEVELS},
+        established={f"{q:g}": established_at(scored, truth, q) for q in Q_LEVELS},
     )
 
 
-def established_at(scores: Floats, truth: Truth, q: float) -> tuple[int, int]:
-    """How many subjects the rule ``calibrated`` establishes at q, and how many of them were not used."""
-    labels = calibrate(scores[truth.subjects], scores[truth.calibration], q=q).labels
+def learning(scored: Scored, control: Scored | None, members: Flagged) -> Learning:
+    """What the release test learns again from every permutation."""
+    sides = np.flatnonzero(members), np.flatnonzero(~members)
+    own, other = scored.learner(*sides), None if control is None else control.learner(*sides)
+    return lambda rows: (own.relearnt(rows), None if other is None else other.relearnt(rows))
+
+
+def established_at(scored: Scored, truth: Truth, q: float) -> tuple[int, int]:
+    """How many subjects the rule ``calibrated`` establishes at q, and how many of them were not used.
+
+    A score that learns has learnt from the known sets alone.
+    """
+    scores, p_values = scored.scores, None
+    if scored.features is not None:
+        known = np.flatnonzero(truth.calibration)
+        learner = scored.learner(np.flatnonzero(~truth.subjects & ~truth.calibration), known)
+        scores, p_values = learner.scores, learner.p_values(np.flatnonzero(truth.subjects), known)
+    labels = calibrate(scores[truth.subjects], scores[truth.calibration], q=q, p_values=p_values).labels
     found = np.array([label is Label.ESTABLISHED for label in labels])
     used = np.zeros(len(found), dtype=np.bool_) if truth.is_control else truth.members[truth.subjects]
     return int(found.sum()), int((found & ~used).sum())
@@ -282,4 +325,4 @@ def method_order() -> list[str]:
     """Methods in the order of the table; others stand last."""
     scores = [*SCORES, *(f"referenced:{name}" for name in SCORES)]
     nearest = [f"local-nearest, k = {k}" for k in LOCAL_NEIGHBORS]
-    return [SEED_RULE, LOGISTIC, *scores, RANK_AVERAGE, LOGISTIC_ALL, CHOSEN, *nearest, LOCAL, LOCAL_REFERENCED]
+    return [SEED_RULE, LOGISTIC, *scores, RANK_AVERAGE, LOGISTIC_ALL, CHOSEN, *nearest, LOCAL, LOCAL_REFERENCED, LEARNT]

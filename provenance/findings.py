@@ -622,6 +622,7 @@ class LearntFigures(JsonValue):
         where: What each of 8 x 8 cells speaks for use, mean over some images, in standard deviations.
         images: How many: those with the highest scores.
         sets: How well the two sets are told apart without any release.
+        excess: By how much the AUC against the release exceeds the greatest of theirs, and the test of that.
         difference: What tells them apart so, in a sentence; empty: nothing that was looked at.
     """
 
@@ -634,6 +635,7 @@ class LearntFigures(JsonValue):
     where: tuple[tuple[float, ...], ...]
     images: int
     sets: tuple[SetsTest, ...]
+    excess: PermutationTest
     difference: str
 
     @property

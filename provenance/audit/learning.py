@@ -16,7 +16,7 @@ import numpy as np
 from provenance.detection.learnt import features as scales
 from provenance.detection.learnt.features import Features, features
 from provenance.detection.learnt.learner import Learner
-from provenance.detection.learnt.sets import difference_of, sets_tests
+from provenance.detection.learnt.sets import SetsCheck, check_sets, difference_of
 from provenance.embedding.grey import GreyImages
 from provenance.errors import UsageError
 from provenance.findings import LearntFigures
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from provenance.audit.scoring_inputs import Progress, ScoringInputs
     from provenance.detection.release.membership_test import Learning, Relearnt
     from provenance.detection.scores.local_neighbors import SpeakingParts
-    from provenance.findings import SetsTest
 
 MOST_ALIKE = 0.1
 """Share of the pool, those with the highest scores, whose contributions are drawn."""
@@ -54,15 +53,14 @@ class Learnt:
     control: Learner | None
 
     @cached_property
-    def sets(self) -> tuple[SetsTest, ...]:
+    def sets(self) -> SetsCheck:
         """How well the known images are told apart without any release."""
-        images = GreyImages(self.inputs.pool)[np.arange(len(self.inputs.pool))]
-        return sets_tests(images, *_known(self.inputs), self.inputs.groups)
+        return check_sets(GreyImages(self.inputs.pool)[np.arange(len(self.inputs.pool))], self.learner)
 
     @property
     def difference(self) -> str:
         """What tells them apart so, in a sentence; empty: nothing."""
-        return difference_of(self.sets)
+        return difference_of(self.sets.tests)
 
     @cached_property
     def contributions(self) -> Float64s:
@@ -109,7 +107,8 @@ class Learnt:
             nearest=tuple(np.round(nearest, _DECIMALS).tolist()),
             where=_rounded(where),
             images=count,
-            sets=self.sets,
+            sets=self.sets.tests,
+            excess=self.sets.excess,
             difference=self.difference,
         )
 

@@ -32,7 +32,7 @@ release.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -104,6 +104,10 @@ class Learner:
                 hint="--score local learns nothing",
             )
         return cls(columns, copies, used, codes)
+
+    def of_other(self, columns: Float64s) -> Learner:
+        """The same images and labels with other features, and no bonus."""
+        return replace(self, columns=columns, copies=np.zeros(len(columns)))
 
     @cached_property
     def known(self) -> Int64s:

@@ -137,22 +137,29 @@ def auc_test(
     sizes = np.bincount(codes)
 
     def auc(chosen: Int64s) -> Float64s:
+        if relearnt is not None:
+            return learnt_auc(relearnt, chosen, codes)
         n = sizes[chosen].sum(axis=-1)
-        ranks = rank_sums[chosen].sum(axis=-1) if relearnt is None else _learnt_ranks(chosen)
-        auc_of: Float64s = (ranks - n * (n + 1) / 2) / (n * (len(scores) - n))
+        auc_of: Float64s = (rank_sums[chosen].sum(axis=-1) - n * (n + 1) / 2) / (n * (len(scores) - n))
         return auc_of
-
-    def _learnt_ranks(chosen: Int64s) -> Float64s:
-        assert relearnt is not None, "asked for only then"
-        of_group = np.zeros((*chosen.shape[:-1], len(sizes)), dtype=np.bool_)
-        np.put_along_axis(of_group, chosen, values=True, axis=-1)
-        labels = of_group.reshape(-1, len(sizes))[:, codes]
-        ranks: Float64s = (rankdata(relearnt(labels), axis=-1) * labels).sum(axis=-1)
-        return ranks.reshape(chosen.shape[:-1])
 
     # an assignment is a row of images then, not of groups
     images = 1 if relearnt is None else -(-len(scores) // len(sizes))
     return permutation_test_by_group(auc, members, codes, permutations, seed, "greater", size=images * len(sizes))
+
+
+def learnt_auc(relearnt: Relearnt, chosen: Int64s, codes: Int64s) -> Float64s:
+    """AUC of scores that are learnt from each assignment: the codes of the member groups, shape (..., K)."""
+    from scipy.stats import rankdata
+
+    groups = int(codes.max()) + 1
+    of_group = np.zeros((*chosen.shape[:-1], groups), dtype=np.bool_)
+    np.put_along_axis(of_group, chosen, values=True, axis=-1)
+    labels = of_group.reshape(-1, groups)[:, codes]
+    n = labels.sum(axis=-1)
+    ranks = (rankdata(relearnt(labels), axis=-1) * labels).sum(axis=-1)
+    found: Float64s = (ranks - n * (n + 1) / 2) / (n * (len(codes) - n))
+    return found.reshape(chosen.shape[:-1])
 
 
 def permutation_test_by_group(

@@ -80,13 +80,22 @@ def conclude_by_members(
 def doubt_of(scored: ScoredReals, conclusion: Conclusion, level: float) -> str:
     """Why nothing follows from what was learnt, in a sentence: the sets differ by themselves; empty: nothing says so.
 
-    They are told apart without any release, or by what is learnt from one that saw none of them.
+    They are told apart without any release, or nearly as well as with it, or by what is learnt from a release that saw
+    none of them.
     """
     if scored.learnt is None:
         return ""
     if scored.learnt.difference:
         return scored.learnt.difference
-    control = None if conclusion.release_test is None else conclusion.release_test.control
+    test, excess = conclusion.release_test, scored.learnt.sets.excess
+    if test is not None and test.outcome is Outcome.LEAK_ESTABLISHED and excess.p_value > level:
+        more = excess.value or 0.0
+        return (
+            f"The images claimed used and those never used are told apart by what the release shows (AUC "
+            f"{test.permutation.value:.2f}, p = {test.permutation.p_value:.2g}), but hardly better than without any "
+            f"release (AUC {(test.permutation.value or 0.0) - more:.2f}; p = {excess.p_value:.2g} of so much more)."
+        )
+    control = None if test is None else test.control
     if control is None or control.value is None or control.p_value > level:
         return ""
     return (

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from provenance.detection.learnt.sets import difference_of, sets_tests
+from provenance.detection.learnt.learner import Learner
+from provenance.detection.learnt.sets import check_sets, difference_of, sets_tests, texture
 
 SIDE = 60
 
@@ -58,3 +59,20 @@ def test_what_one_patient_looks_like_is_no_difference() -> None:
     pool = np.clip(slices(8)[patient * 10] + rng.normal(0, 2, (120, 64, 64)), 0, 255).astype(np.float32)
     groups = [f"patient {each}" for each in patient]
     assert not difference_of(sets_tests(pool, np.arange(60), np.arange(60, 120), groups))
+
+
+def test_a_leak_must_tell_more_than_the_images_by_themselves() -> None:
+    """Features that are the texture again tell nothing of a release, whatever their AUC; a memory beside it does."""
+    alike, rng = slices(11), np.random.default_rng(12)
+    other = alike.copy()
+    other[:SIDE] = 255 * (other[:SIDE] / 255) ** 0.85
+    memory = np.where(np.arange(2 * SIDE) < SIDE, 1.5, 0.0)[:, None] + rng.normal(size=(2 * SIDE, 1))
+    sides = np.arange(SIDE), np.arange(SIDE, 2 * SIDE)
+    without, with_it = (
+        check_sets(pool, Learner.of(columns, np.zeros(2 * SIDE), *sides, None)).excess
+        for pool, columns in ((other, texture(other)), (alike, 3 * memory))
+    )
+    assert without.p_value > 0.05
+    assert with_it.p_value < 0.01
+    assert with_it.value is not None
+    assert with_it.value > 0.05
