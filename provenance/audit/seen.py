@@ -12,10 +12,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provenance.audit.joint import NOT_MEASURED
+from provenance.audit.standing import copied_words
 from provenance.detection.release.membership_test import NO_SENSITIVITY
 from provenance.images import DEFAULT_KINDS
 from provenance.records import latest_by_answer
-from provenance.vocabulary import DEFAULT_PLANTS, Outcome, Role
+from provenance.vocabulary import DEFAULT_PLANTS, Answer, Outcome, Role
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ SECONDS_TO_MAKE = 0.02
 
 def outcome_words(catalog: Catalog, audit: AuditRecord) -> str:
     """Why the outcome is what it is, and what was too weak to be seen; of an answer without its whole's words."""
-    reason, measured = audit.findings.outcome_reason or "", catalog.sensitivities(audit.audit_id)
+    reason, measured = _with_copied(catalog, audit), catalog.sensitivities(audit.audit_id)
     said = ""
     if measured:
         said = _seen(measured)
@@ -40,6 +41,16 @@ def outcome_words(catalog: Catalog, audit: AuditRecord) -> str:
     for before in (NO_SENSITIVITY, NOT_MEASURED):
         reason = reason.replace(before, "")
     return f"{reason.strip()} {said}"
+
+
+def _with_copied(catalog: Catalog, audit: AuditRecord) -> str:
+    """The reason on record; of several answers with the real images of the one that the other calls copied."""
+    reason, membership = audit.findings.outcome_reason or "", catalog.parts_of(audit.audit_id).get(Answer.MEMBERSHIP)
+    copied = "" if membership is None else copied_words(catalog, membership)
+    if not copied:
+        return reason
+    told, measured, _ = reason.partition(NOT_MEASURED)
+    return " ".join(filter(None, (told.strip(), f"{copied}.", measured)))
 
 
 def _seen(recorded: Sequence[SensitivityRecord]) -> str:

@@ -21,5 +21,5 @@ def copied_words(catalog: Catalog, audit: AuditRecord) -> str:
     if not found:
         return ""
     ways = [f"{found[label]:,} {how}" for label, how in _COPIED.items() if found[label]]
-    are = "1 of them stands" if found.total() == 1 else f"{found.total():,} of them stand"
-    return f"{are} in the release as copies ({', '.join(ways)})"
+    stand = "stands" if found.total() == 1 else "stand"
+    return f"{found.total():,} of the judged real images {stand} in the release as copies ({', '.join(ways)})"

@@ -128,7 +128,8 @@ def test_a_real_image_that_stands_in_the_release_has_that_in_its_row(
     for seed in (3, 205, 217):
         assert copied[f"s{seed:04d}.png"] == (f"copy{seed}.png", "copy")
     shown = run(ws, "audits", "show", found["audit_id"]).stdout
-    assert f"{len(copied)} of them stand in the release as copies" in " ".join(shown.split())
+    assert f"{len(copied)} of the judged real images stand in the release" in " ".join(shown.split("\n\n")[0].split())
+    assert f"{len(copied)} of the judged real images stand in the release as copies" in " ".join(shown.split())
 
 
 def test_a_run_file_follows_the_guess_or_the_labels_and_says_which(

@@ -37,4 +37,3 @@ def test_no_means_calls_too_often_where_nothing_was_used(size: int) -> None:
         for name, q_values in found.items():
             alarms[name] += any(each <= LEVEL for each in q_values)
     assert max(alarms.values()) <= MOST_ALARMS, alarms
-    assert alarms["tail"] > 0  # it does speak
