@@ -98,7 +98,7 @@ def test_labels_of_the_seed_rule_are_its_definition(methods: ModuleType) -> None
 
 
 def test_established_counts_are_benjamini_hochberg_on_conformal_p_values(methods: ModuleType) -> None:
-    from methods_scores import Truth, established_at
+    from methods_scores import Scored, Truth, established_at
     from scipy.stats import false_discovery_control
 
     rng = np.random.default_rng(2)
@@ -110,9 +110,12 @@ def test_established_counts_are_benjamini_hochberg_on_conformal_p_values(methods
     rejected = false_discovery_control(p_values) <= 0.2
     expected = int(rejected.sum()), int((rejected & ~members[subjects]).sum())
     assert expected[0] > 5
-    assert established_at(scores, Truth(members, subjects, calibration), 0.2) == expected
+    assert established_at(Scored(scores), Truth(members, subjects, calibration), 0.2) == expected
     # a control release was made of none of them: all that is established is false
-    assert established_at(scores, Truth(members, subjects, calibration, True), 0.2) == (expected[0], expected[0])
+    assert established_at(Scored(scores), Truth(members, subjects, calibration, True), 0.2) == (
+        expected[0],
+        expected[0],
+    )
 
 
 def test_holm_stops_at_the_first_that_fails(methods: ModuleType) -> None:
