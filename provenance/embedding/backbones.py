@@ -237,7 +237,8 @@ def _network(spec: BackboneSpec, found: WeightsFile) -> nn.Module:
         network, heads = build(spec.architecture)
     load_state(network, state, path=found.path, name=spec.name, skipped=heads)
     network.eval().requires_grad_(requires_grad=False)
-    torch_engine.fuse_batch_norms(network)
+    if spec.library == "torchvision":  # importing it for others takes seconds
+        torch_engine.fuse_batch_norms(network)
     return network
 
 

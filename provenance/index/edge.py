@@ -61,6 +61,7 @@ READ_BATCH = 1000
 SEARCH_BATCH = 64
 READ_AHEAD_SHARE = 32  # whole files are read once one of so many points of a collection is asked for
 READ_AHEAD_BYTES = 2**20
+BLOCK_BYTES = 512  # what ``st_blocks`` counts
 # The engine writes through memory maps: a full disk is no error there but the death of the process.
 FREE_BYTES_KEPT = 128 * 2**20
 _LOCK_POLL_SECONDS = 0.05
@@ -325,7 +326,9 @@ class EdgeIndex(Resource):
         for file in (self._collections / key / "shard").glob("segments/*/vector_storage*/**/*"):
             if file.is_file():
                 with file.open("rb", buffering=0) as stream:
-                    while stream.readinto(room):
+                    # the engine makes files larger than what is in them: nothing is on the disk behind the last point
+                    end = os.fstat(stream.fileno()).st_blocks * BLOCK_BYTES
+                    while stream.tell() < end and stream.readinto(room):
                         pass
 
     def _require_space(self, needed_bytes: int) -> None:

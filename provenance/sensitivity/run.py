@@ -54,7 +54,8 @@ def run_sensitivity(
     """
     tell, stop = on_step or (lambda _step: None), stop or Event()
     catalog, record = workspace.catalog, workspace.catalog.audit(request.audit)
-    measure = partial(_measured, workspace, request=request, on_progress=on_progress, tell=tell, stop=stop)
+    made: dict[tuple[str, ...], EmbeddedPlants] = {}
+    measure = partial(_measured, workspace, request=request, on_progress=on_progress, tell=tell, stop=stop, made=made)
     parts = catalog.parts_of(record.audit_id)
     if not parts and request.answers:
         raise UsageError(
@@ -102,8 +103,9 @@ def _measured(
     on_progress: OnProgress | None,
     tell: Callable[[str], None],
     stop: Event,
+    made: dict[tuple[str, ...], EmbeddedPlants],
 ) -> SensitivityReport | None:
-    """Of an audit by one rule."""
+    """Of an audit by one rule; ``made`` has what was planted for other answers."""
     catalog, request = workspace.catalog, replace(request, audit=record.audit_id)
     plan = planned_again(workspace, record, tell)
     bench = PlantBench(
@@ -119,7 +121,7 @@ def _measured(
     backbone = workspace.backbone_of(plan.frozen.space, **request.backbone)
     clock = time.monotonic()
     further = tuple(map(workspace.backbone_of, plan.policy.rule.further_spaces(bench)))
-    planted, form, others = _plant(bench, originals, (backbone, *further), request, on_progress, stop)
+    planted, form, others = _plant(bench, originals, (backbone, *further), request, on_progress, stop, made)
     if planted is None:
         return None
     embedded = time.monotonic()
@@ -166,15 +168,23 @@ def _plant(
     request: SensitivityRequest,
     on_progress: OnProgress | None,
     stop: Event,
+    made: dict[tuple[str, ...], EmbeddedPlants],
 ) -> tuple[EmbeddedPlants | None, str, int]:
     workspace, frozen, (backbone, *further) = bench.workspace, bench.frozen, backbones
     form, others = release_format(workspace.catalog, frozen.release, workspace.preparation(backbone))
+    order = chosen_originals(originals, request.seed)
+    key = (frozen.space.space_id, *(member.image_id for member in order))
+    before = made.get(key)
+    if before is not None and before.further.keys() >= {each.space.space_id for each in further}:
+        return before, form.words, others
     count = min(request.plants, len(originals))
     bench.on_step(f"planting {len(request.kinds)} kinds of copies of {count:,} images, as {form.words}")
-    order = chosen_originals(originals, request.seed)
     vector_of = {m.image_id: vector for m, vector in zip(originals, bench.vectors.of(originals), strict=True)}
     planting = Planting(workspace, backbone, tuple(further), request, form, frozen.release.members, stop, on_progress)
-    return planting.run(order, vector_of), form.words, others
+    planted = planting.run(order, vector_of)
+    if planted is not None:
+        made[key] = planted
+    return planted, form.words, others
 
 
 def _report(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,7 @@ class Sensitivity(JsonValue):
     sentence: str
 
 
+@lru_cache(maxsize=4096)
 def wilson_interval(found: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a share, from scipy; two-sided.
 

@@ -30,6 +30,8 @@ from provenance.errors import UsageError
 from provenance.findings import DataCopying, PermutationTest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from provenance.arrays import Flags, Float64s, Int64s
     from provenance.detection.checks import FlagsLike, Groups
     from provenance.detection.release.membership_test import Side
@@ -86,15 +88,16 @@ def data_copying(
         none = PermutationTest(None, reason=why)
         return DataCopying(none, none, none, hubs, float(missing), mixed)
     world = _World(release, reals, codes, _checked_cells(cells, n, len(first)))
-    counts = np.bincount(codes[first], minlength=count)
+    counts, size = np.bincount(codes[first], minlength=count), release.index.size + reals.index.size
 
-    statistics: tuple[tuple[Any, Side], ...] = (
-        (lambda chosen: counts[chosen].sum(axis=-1) / len(first), "greater"),
-        (world.each(world.c_t), "less"),
-        (world.each(world.auth_pct), "less"),
+    statistics: tuple[tuple[Any, Side, int], ...] = (
+        (lambda chosen: counts[chosen].sum(axis=-1) / len(first), "greater", count),
+        (world.each(world.c_t), "less", size),
+        (world.each(world.auth_pct), "less", size),
     )
     attribution, c_t, auth_pct = (
-        permutation_test_by_group(statistic, known, codes, permutations, seed, side) for statistic, side in statistics
+        permutation_test_by_group(statistic, known, codes, permutations, seed, side, size=numbers)
+        for statistic, side, numbers in statistics
     )
     return DataCopying(attribution, c_t, auth_pct, hubs, float(missing), mixed)
 
@@ -106,51 +109,55 @@ class _World:
     codes: Int64s
     cells: Cells
 
-    def each(self, statistic: Any) -> Any:
+    def each(self, statistic: Callable[[Flags], Float64s]) -> Callable[[Int64s], Float64s]:
         # scipy asks for many assignments at once: rows of codes of member groups.
         def of_assignments(chosen: Int64s) -> Float64s:
             rows = chosen.reshape(-1, chosen.shape[-1])
-            values = [statistic(np.isin(self.codes, row)) for row in rows]
-            return np.array(values).reshape(chosen.shape[:-1])
+            of_group = np.zeros((len(rows), int(self.codes.max()) + 1), dtype=np.bool_)
+            np.put_along_axis(of_group, rows, values=True, axis=1)
+            return statistic(of_group[:, self.codes]).reshape(chosen.shape[:-1])
 
         return of_assignments
 
-    def c_t(self, members: Flags) -> float:
-        fresh = np.flatnonzero(~members)
-        to_reals, to_release = _to_members(self.reals, members)[1][fresh], _to_members(self.release, members)[1]
-        real_cells, release_cells = self.cells[0][fresh], self.cells[1]
-        total = weight = 0.0
-        for cell in np.unique(real_cells).tolist():
-            one, two = to_reals[real_cells == cell], to_release[release_cells == cell]
-            if min(len(one), len(two)) >= MIN_IN_CELL or len(np.unique(self.cells[0])) == 1:
-                total += len(one) * _mann_whitney_z(one, two)
-                weight += len(one)
-        return total / weight if weight else 0.0
+    def c_t(self, members: Flags) -> Float64s:
+        real_cells, release_cells = self.cells
+        to_reals, to_release = _to_members(self.reals, members)[1], _to_members(self.release, members)[1]
+        cells = np.unique(real_cells)
+        total, weight = np.zeros(len(members)), np.zeros(len(members))
+        for cell in cells:
+            mine, theirs = real_cells == cell, release_cells == cell
+            fresh, m = ~members[:, mine], int(theirs.sum())
+            n = fresh.sum(axis=1)
+            counted = n if len(cells) == 1 else np.where(np.minimum(n, m) >= MIN_IN_CELL, n, 0)
+            total += counted * _mann_whitney_z(to_reals[:, mine], fresh, to_release[:, theirs])
+            weight += counted
+        return np.divide(total, weight, out=np.zeros(len(members)), where=weight > 0)
 
-    def auth_pct(self, members: Flags) -> float:
+    def auth_pct(self, members: Flags) -> Float64s:
         nearest, similarity = _to_members(self.release, members)
         # Closer = greater similarity: authentic iff g is farther from t than t is from its nearest member.
-        return float((similarity < _to_members(self.reals, members)[1][nearest]).mean())
+        to_others = np.take_along_axis(_to_members(self.reals, members)[1], nearest, axis=1)
+        return (similarity < to_others).mean(axis=1)
 
 
 def _to_members(lists: NearestLists, members: Flags) -> tuple[Int64s, Float64s]:
-    # The first member of each list; where it has none, its last place.
-    is_member = members[lists.index]
-    place = np.where(is_member.any(axis=1), is_member.argmax(axis=1), lists.index.shape[1] - 1)
-    rows = np.arange(len(place))
+    # The first member of each list; where it has none, its last place. A row an assignment.
+    is_member = members[:, lists.index]
+    place = np.where(is_member.any(axis=2), is_member.argmax(axis=2), lists.index.shape[1] - 1)
+    rows = np.arange(place.shape[1])
     return lists.index[rows, place], lists.similarity[rows, place]
 
 
-def _mann_whitney_z(reals: Float64s, release: Float64s) -> float:
-    # Of distances, from similarities: a greater distance is a smaller similarity.
+def _mann_whitney_z(reals: Float64s, fresh: Flags, release: Float64s) -> Float64s:
+    # Of distances, from similarities: a greater distance is a smaller similarity. Members stand behind all distances,
+    # where they change no rank of the release.
     from scipy.stats import rankdata
 
-    n, m = len(reals), len(release)
-    if min(n, m) == 0:
-        return 0.0
-    ranks = rankdata(-np.concatenate([release, reals]))[:m]
-    u = ranks.sum() - m * (m + 1) / 2
-    return float((u - n * m / 2) / np.sqrt(n * m * (n + m + 1) / 12))
+    n, m = fresh.sum(axis=1), release.shape[1]
+    distances = -np.concatenate([release, np.where(fresh, reals, -np.inf)], axis=1)
+    u = rankdata(distances, axis=1)[:, :m].sum(axis=1) - m * (m + 1) / 2
+    spread = np.sqrt(n * m * (n + m + 1) / 12)
+    return np.divide(u - n * m / 2, spread, out=np.zeros(len(n)), where=spread > 0)
 
 
 def _checked_cells(cells: Cells | None, reals: int, release: int) -> Cells:
