@@ -183,17 +183,16 @@ def test_identity_needs_no_calibration_and_impostors_verify(
     assert 0 < figures["false_match_rate"]["upper"] < 0.06, "some 60 groups without a match"
 
 
-def test_never_used_images_passed_off_as_generated_are_no_copies(tmp_path: Path, layout: Path) -> None:
-    workspace = made(tmp_path, layout, "used", "fresh")
+def test_never_used_images_passed_off_as_generated_are_no_copies(workspace: Path, tmp_path: Path, layout: Path) -> None:
     save(tmp_path / "fakes", slices(40, seed=5, edge=EDGE), "fake")
-    run(workspace, "ingest", str(tmp_path / "fakes"), "--release", "rel", "--generator", "g", "--backbone", WHOLE)
-    document = answer(workspace, "audit", "rel", "--rule", "copies", "--used", "used", "--not-used", "fresh")
+    run(workspace, "ingest", str(tmp_path / "fakes"), "--release", "fakes", "--generator", "g", "--backbone", WHOLE)
+    document = answer(workspace, "audit", "fakes", "--rule", "copies", "--used", "used", "--not-used", "fresh")
     assert document["counts"]["copy"] == document["counts"]["part_copy"] == 0
     assert document["outcome"] != Outcome.LEAK_ESTABLISHED
     # an image that is claimed not used and is there byte for byte contradicts the claim
-    (tmp_path / "fakes" / "again.png").write_bytes((layout / "fresh" / "f000.png").read_bytes())
-    run(workspace, "ingest", str(tmp_path / "fakes"), "--release", "rel2", "--generator", "g", "--backbone", WHOLE)
-    document = answer(workspace, "audit", "rel2", "--rule", "copies", "--used", "used", "--not-used", "fresh")
+    again = layout / "fresh" / "f000.png"
+    run(workspace, "ingest", str(again), "--release", "again", "--generator", "g", "--backbone", WHOLE)
+    document = answer(workspace, "audit", "again", "--rule", "copies", "--used", "used", "--not-used", "fresh")
     assert labels_of(document)["copy"] == 1
     assert any("the claim is contradicted" in note for note in document["notes"])
 
@@ -229,10 +228,8 @@ def test_an_image_that_shows_nothing_is_nobodys_copy(empty: Path, sets: tuple[st
 
 
 def test_the_same_digest_again_whatever_threads_engine_and_order(
-    tmp_path: Path, workspace: Path, layout: Path, audited: dict[str, Any]
+    tmp_path: Path, layout: Path, audited: dict[str, Any]
 ) -> None:
-    words = ("audit", "rel", "--policy", audited["policy_id"], "--used", "used", "--not-used", "fresh")
-    assert answer(workspace, *words)["verdict_digest"] == audited["verdict_digest"]
     settings = {"index_url": f"memory:{uuid.uuid4().hex}", "threads": 1, "workers": 0}
     with Workspace.create(tmp_path / "other", **settings) as other:
         for name, membership in (("fresh", "not-used"), ("used", "used")):
@@ -250,9 +247,9 @@ def test_planted_copies_say_what_it_would_have_found(workspace: Path, audited: d
     assert shares["blend"] == 0, "a tenth of an image is nothing to be seen"
 
 
+@pytest.mark.usefixtures("audited")
 def test_grey_levels_are_no_choice_of_a_space(workspace: Path, layout: Path, tmp_path: Path) -> None:
     """After an audit of copies every other command judges in the space that it judged in before."""
-    answer(workspace, "audit", "rel", "--rule", "copies", "--used", "used")
     document = answer(workspace, "audit", "rel", "--rule", "mu-alpha-sigma", "--used", "used")
     with Workspace.open(workspace) as opened:
         assert opened.catalog.space(document["space_id"]).backbone == WHOLE
@@ -278,7 +275,7 @@ def test_sources_that_are_gone_cost_this_answer_alone(tmp_path: Path, layout: Pa
     assert document["baseline"] is not None
 
 
-def test_what_it_takes_and_what_it_refuses(workspace: Path) -> None:
+def test_what_it_takes_and_what_it_refuses(workspace: Path, tmp_path: Path) -> None:
     assert "copies are looked for among generated images" in refused(
         workspace, "audit", "rel", "--rule", "copies", "--used", "used", "--subject", "real"
     )
@@ -288,7 +285,8 @@ def test_what_it_takes_and_what_it_refuses(workspace: Path) -> None:
     assert "q lies between 0 and 1" in refused(
         workspace, "audit", "rel", "--rule", "copies", "--used", "used", "--fdr", "1"
     )
-    document = answer(workspace, "audit", "rel", "--rule", "copies", "--used", "used", "--fdr", "0.01")
+    words = ("--fdr", "0.01", "--declare", str(tmp_path / "policy.json"))
+    document = answer(workspace, "audit", "rel", "--rule", "copies", "--used", "used", *words)
     with Workspace.open(workspace) as opened:
         parameters = opened.catalog.policy(document["policy_id"]).parameters
     assert (parameters["q"], parameters["least_area"], parameters["search"]["edge"]) == (0.01, 0.15, 64)

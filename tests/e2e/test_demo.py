@@ -1,4 +1,4 @@
-"""The demo through the real command line, in a process of its own."""
+"""The demo through the real command line: first in a process of its own, then in this one."""
 
 import json
 import os
@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from provenance.cli.main import app
+from provenance.errors import ConflictError
 
 pytestmark = pytest.mark.slow
 
@@ -22,6 +26,15 @@ def provenance(*arguments, cwd, **variables):
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
+def here(cwd, *arguments):
+    """The same in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(cwd)
+        for name in [name for name in os.environ if name.startswith("PROVENANCE_")]:
+            patch.delenv(name)
+        return CliRunner().invoke(app, arguments)
+
+
 @pytest.fixture(scope="module")
 def first_run(tmp_path_factory):
     """The demo in an environment that names a catalog and an index of somebody's own."""
@@ -33,7 +46,7 @@ def first_run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def second_run(first_run):
     cwd, _ = first_run
-    return provenance("demo", *SMALL, "--json", cwd=cwd)
+    return here(cwd, "demo", *SMALL, "--json")
 
 
 def test_it_opens_with_the_outcome_and_sets_truth_against_every_answer(first_run):
@@ -67,12 +80,12 @@ def test_phantoms_stay_out_of_the_catalog_and_index_that_the_environment_names(f
 
 def test_again_it_embeds_nothing_and_finds_the_same(first_run, second_run):
     cwd, first = first_run
-    assert second_run.returncode == 0, second_run.stderr
+    assert second_run.exit_code == 0, second_run.stderr
     document = json.loads(second_run.stdout)
     assert document["audit"]["verdict_digest"] in first.stdout
     assert [ingest["counts"]["known"] for ingest in document["ingests"]] == [6, 14, 4, 20]
     assert sum(ingest["counts"]["embedded"] for ingest in document["ingests"]) == 0
-    listed = provenance("--workspace", "provenance-demo/workspace", "audits", "list", "--json", cwd=cwd)
+    listed = here(cwd, "--workspace", "provenance-demo/workspace", "audits", "list", "--json")
     assert [audit["audit_id"] in first.stdout for audit in json.loads(listed.stdout)] == [False, True]
 
 
@@ -119,9 +132,9 @@ def test_slices_of_a_patient_are_grouped(first_run):
 def test_another_seed_does_not_overwrite(first_run):
     cwd, _ = first_run
     before = {path: path.stat().st_mtime_ns for path in (cwd / "provenance-demo").rglob("*.png")}
-    run = provenance("demo", *SMALL[:-1], "12", cwd=cwd)
-    assert run.returncode == 8
-    assert "other settings" in run.stderr
-    assert "hint:" in run.stderr
+    run = here(cwd, "demo", *SMALL[:-1], "12")
+    assert isinstance(run.exception, ConflictError)
+    assert "other settings" in run.exception.message
+    assert run.exception.hint
     assert run.stdout == ""
     assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from provenance import AuditRequest, run_audit
+from provenance import AuditRequest, Workspace, run_audit
 from provenance.cli.main import app
 from provenance.exports.report import gather_joint, write_report
 from provenance.keeping.removal import forget_image
 from provenance.vocabulary import Answer, Label
-from tests.e2e.test_report import BOTH, ingest, workspace
+from tests.e2e.conftest import save_cohort
+from tests.e2e.test_report import BOTH, filled, ingest, workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from provenance import Workspace
     from provenance.records import AuditRecord
 
 __all__ = ["workspace"]
@@ -30,12 +31,26 @@ def audited(workspace: Workspace, *only: Answer, **sets: tuple[str, ...]) -> Aud
     return run_audit(workspace, AuditRequest("release", **(sets or BOTH), policy=None, only=only)).audit
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Path) -> Iterator[Workspace]:
+    """A workspace for tests that change no image of it."""
+    root = tmp_path_factory.mktemp("joint")
+    settings: dict[str, Any] = {"backbone_file": tiny_backbone, "workers": 0, "batch_size": 4}
+    with Workspace.create(root / "workspace", **settings) as made:
+        yield filled(made, save_cohort(root / "cohort"))
+
+
+@pytest.fixture(scope="module")
+def audit(shared: Workspace) -> AuditRecord:
+    return audited(shared, against=("unknown",), **BOTH)
+
+
 def page_of(workspace: Workspace, audit: AuditRecord, folder: Path, **more: Any) -> str:
     return write_report(workspace, audit, folder / "report.html", replace=True, **more).path.read_text("utf-8")
 
 
-def test_its_figures_are_those_on_record(workspace: Workspace, tmp_path: Path) -> None:
-    audit = audited(workspace, against=("unknown",), **BOTH)
+def test_its_figures_are_those_on_record(shared: Workspace, audit: AuditRecord, tmp_path: Path) -> None:
+    workspace = shared
     parts = workspace.catalog.parts_of(audit.audit_id)
     made = gather_joint(workspace, audit, parts, cases=9)
     assert list(made.answers) == list(Answer)
@@ -64,20 +79,19 @@ def test_its_figures_are_those_on_record(workspace: Workspace, tmp_path: Path) -
     assert str(tmp_path) not in page
 
 
-def test_notes_that_weaken_a_finding_are_on_record_first(workspace: Workspace, tmp_path: Path) -> None:
-    audit = audited(workspace)
+def test_notes_that_weaken_a_finding_are_on_record_first(shared: Workspace, audit: AuditRecord, tmp_path: Path) -> None:
     notes, weakening = audit.findings.notes or (), audit.findings.weakening or 0
     weak = notes[:weakening]
     assert any("without a patient or study" in note for note in weak)
     assert any("no model speaks beyond" in note for note in weak)
     assert not [note for note in notes[weakening:] if "near-twin among" in note or "differ" in note]
-    page = page_of(workspace, audit, tmp_path)
+    page = page_of(shared, audit, tmp_path)
     said = page[page.index('<section id="notes"') : page.index('<section id="audited"')]
     assert said.index("These weaken a finding") < said.index("without a patient or study")
 
 
-def test_without_not_used_images_it_says_what_is_missing(workspace: Workspace, tmp_path: Path) -> None:
-    page = page_of(workspace, audited(workspace, used=("used",)), tmp_path)
+def test_without_not_used_images_it_says_what_is_missing(shared: Workspace, tmp_path: Path) -> None:
+    page = page_of(shared, audited(shared, used=("used",)), tmp_path)
     section = page[page.index('<section id="membership"') : page.index('<section id="baseline"')]
     assert "Not answered:" in section
     assert "known not to have been used" in section
@@ -85,7 +99,7 @@ def test_without_not_used_images_it_says_what_is_missing(workspace: Workspace, t
 
 
 def test_a_forgotten_image_is_shown_as_such(workspace: Workspace, tmp_path: Path) -> None:
-    audit = audited(workspace)
+    audit = audited(workspace, Answer.COPIES, Answer.BASELINE)
     before = page_of(workspace, audit, tmp_path)
     assert "copy_0005.png" in before
     forget_image(workspace, "copy_0005.png")
@@ -112,6 +126,5 @@ def test_the_printed_command_makes_the_same_audit(
     assert re.search(r"--policy policy\.json .*release$", made.audit_command)
 
 
-def test_the_same_audit_gives_the_same_bytes(workspace: Workspace, tmp_path: Path) -> None:
-    audit = audited(workspace)
-    assert page_of(workspace, audit, tmp_path) == page_of(workspace, audit, tmp_path)
+def test_the_same_audit_gives_the_same_bytes(shared: Workspace, audit: AuditRecord, tmp_path: Path) -> None:
+    assert page_of(shared, audit, tmp_path) == page_of(shared, audit, tmp_path)

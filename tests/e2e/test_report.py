@@ -43,15 +43,19 @@ def ingest(workspace: Workspace, source: Path, name: str, membership: Membership
     run_ingest(workspace, request, workspace.load_backbone())
 
 
-@pytest.fixture
-def workspace(make_workspace: MakeWorkspace, cohort: Path) -> Workspace:
+def filled(workspace: Workspace, cohort: Path) -> Workspace:
+    """With the sets and the release of a cohort, and a file that can't be read."""
     (cohort / "real_used" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
-    workspace = make_workspace()
     ingest(workspace, cohort / "real_used", "used", Membership.USED, modality="CT")
     ingest(workspace, cohort / "real_not_used", "not_used", Membership.NOT_USED)
     ingest(workspace, cohort / "real_unknown", "unknown", Membership.UNKNOWN)
     ingest(workspace, cohort / "generated", "release")
     return workspace
+
+
+@pytest.fixture
+def workspace(make_workspace: MakeWorkspace, cohort: Path) -> Workspace:
+    return filled(make_workspace(), cohort)
 
 
 def audited(workspace: Workspace, *, policy: Policy | None = None, **sets: tuple[str, ...]) -> AuditRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 
 from provenance import Workspace
 from provenance.index import open_index
-from tests.runner import PROGRAM, process
+from tests.runner import PROGRAM, process, refused, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,14 +32,15 @@ def provenance(folder: Path, *words: str, **environment: str) -> subprocess.Comp
 
 
 def answer(folder: Path, *words: str, code: int = 0) -> Any:
-    done = provenance(folder, *words, "--json")
-    assert done.returncode == code, done.stderr
-    return json.loads(done.stdout)
+    """The JSON document of a command in this process."""
+    place, words = (folder / words[1], words[2:]) if words[0] == "--workspace" else (folder / ".provenance", words)
+    with contextlib.chdir(folder):
+        return json.loads(run(place, *words, "--json", code=code).stdout)
 
 
 @pytest.fixture
 def folder(cohort: Path, tiny_backbone: Path) -> Path:
-    Workspace.create(cohort.parent / ".provenance", backbone_file=tiny_backbone).close()
+    Workspace.create(cohort.parent / ".provenance", backbone_file=tiny_backbone, workers=0, batch_size=4).close()
     return cohort.parent
 
 
@@ -62,15 +64,14 @@ def test_reconcile_says_by_its_exit_code_whether_anything_is_left(folder: Path) 
     lose_a_vector(folder)
     document = answer(folder, "reconcile", code=5)
     assert [(f["problem"], f["dataset"]) for f in document["findings"]] == [("missing", "used")]
-    assert "relocate" in provenance(folder, "reconcile").stderr
+    assert "relocate" in run(folder / ".provenance", "reconcile", code=5).stderr
     answer(folder, "relocate", "cohort/real_used", "moved")
     assert answer(folder, "reconcile")["left"] == 0
 
 
 def test_embed_adds_a_space_and_backup_and_restore_carry_it(folder: Path, other_backbone: Path) -> None:
     answer(folder, *INGEST)
-    refused = provenance(folder, "embed", "used")
-    assert (refused.returncode, "which backbone" in refused.stderr) == (2, True)
+    assert "which backbone" in refused(folder / ".provenance", "embed", "used")
     (folder / "cohort" / "real_used" / "img_0003.png").unlink()
     document = answer(folder, "embed", "used", "--backbone-file", str(other_backbone))
     assert document["counts"] == {"images": 12, "known": 0, "embedded": 11, "copied": 0, "unreadable": 1}
@@ -79,9 +80,10 @@ def test_embed_adds_a_space_and_backup_and_restore_carry_it(folder: Path, other_
     assert (made["vectors"], made["collections"]) == (23, 2)
     restored = answer(folder, "--workspace", "restored", "restore", "all.zip")
     assert (restored["vectors"], restored["reconcile"]["clean"]) == (23, True)
-    for words, code in ((("backup", "all.zip"), 8), (("restore", "all.zip"), 8), (("restore", "none.zip"), 8)):
-        assert provenance(folder, *words).returncode == code
-    assert provenance(folder, "--workspace", "third", "restore", "none.zip").returncode == 3
+    with contextlib.chdir(folder):
+        for words in (("backup", "all.zip"), ("restore", "all.zip"), ("restore", "none.zip")):
+            refused(folder / ".provenance", *words, code=8)
+        refused(folder / "third", "restore", "none.zip", code=3)
 
 
 def test_watch_once_gives_a_line_of_json_for_each_batch(folder: Path) -> None:
@@ -90,17 +92,17 @@ def test_watch_once_gives_a_line_of_json_for_each_batch(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     batches = [json.loads(line) for line in done.stdout.splitlines()]
     assert sum(batch["counts"]["added"] for batch in batches) == 12
-    again = provenance(folder, *words, "--once", "--json")
-    assert (again.returncode, again.stdout) == (0, "")
-    assert provenance(folder, "watch", "nowhere", *words[2:]).returncode == 3
+    with contextlib.chdir(folder):
+        assert run(folder / ".provenance", *words, "--once", "--json").stdout == ""
+        refused(folder / ".provenance", "watch", "nowhere", *words[2:], code=3)
 
 
 def test_a_second_process_is_told_who_holds_the_index(folder: Path) -> None:
     with open_index(f"local:{folder / '.provenance' / 'index'}") as holder:
-        refused = provenance(folder, *INGEST, PROVENANCE_LOCK_TIMEOUT_SECONDS="0.3")
-        assert refused.returncode == 5
-        assert f"held by process {os.getpid()} on " in refused.stderr
-        assert "hint: wait until it is done" in refused.stderr
+        held = provenance(folder, *INGEST, PROVENANCE_LOCK_TIMEOUT_SECONDS="0.3")
+        assert held.returncode == 5
+        assert f"held by process {os.getpid()} on " in held.stderr
+        assert "hint: wait until it is done" in held.stderr
         threading.Timer(1.0, holder.close).start()
         assert provenance(folder, *INGEST, PROVENANCE_LOCK_TIMEOUT_SECONDS="60").returncode == 0
 
