@@ -66,7 +66,7 @@ class SensitivityReport:
         unusable: Plants for which the backbone gave no vector.
         power: What the release test would have seen; ``None`` without one.
         notes: What a person should know.
-        seconds: ``embedding`` (reading, planting, vectors), ``scoring``.
+        seconds: ``embedding`` (reading, planting, vectors; none where another answer's plants serve), ``scoring``.
     """
 
     audit_id: str
