@@ -420,8 +420,8 @@ def test_several_answers_are_measured_from_the_command_line(make_workspace: Make
     workspace.close()
     words = ("--used", "used", "--not-used", "not_used", "--rows", "0")
     found = json.loads(run(workspace, "audit", "gan", *words, "--json"))
-    words = ("sensitivity", found["audit_id"], "--plants", "2", "--kinds", "exact,blur:2", "--json")
-    measured = json.loads(run(workspace, *words))
+    planting = ("sensitivity", found["audit_id"], "--plants", "2", "--kinds", "exact,blur:2", "--json")
+    measured = json.loads(run(workspace, *planting))
     assert list(measured["answers"]) == ["copies", "membership", "baseline"]
     assert measured["answers"]["membership"]["audit_id"] == found["membership"]["audit_id"]
     assert "measured yet" in found["outcome_reason"]
@@ -429,7 +429,7 @@ def test_several_answers_are_measured_from_the_command_line(make_workspace: Make
     assert "measured yet" not in shown
     assert "Baseline: " in shown
     assert "sensitivity of membership (1 measured)" in shown
-    alone = json.loads(run(workspace, *words, "--answer", "baseline"))
+    alone = json.loads(run(workspace, *planting, "--answer", "baseline"))
     assert alone["answers"]["baseline"]["rows"] == measured["answers"]["baseline"]["rows"], "with the plants of copies"
 
 

@@ -131,13 +131,15 @@ class _World:
             counted = n if len(cells) == 1 else np.where(np.minimum(n, m) >= MIN_IN_CELL, n, 0)
             total += counted * _mann_whitney_z(to_reals[:, mine], fresh, to_release[:, theirs])
             weight += counted
-        return np.divide(total, weight, out=np.zeros(len(members)), where=weight > 0)
+        mean: Float64s = np.divide(total, weight, out=np.zeros(len(members)), where=weight > 0)
+        return mean
 
     def auth_pct(self, members: Flags) -> Float64s:
         nearest, similarity = _to_members(self.release, members)
         # Closer = greater similarity: authentic iff g is farther from t than t is from its nearest member.
         to_others = np.take_along_axis(_to_members(self.reals, members)[1], nearest, axis=1)
-        return (similarity < to_others).mean(axis=1)
+        share: Float64s = (similarity < to_others).mean(axis=1)
+        return share
 
 
 def _to_members(lists: NearestLists, members: Flags) -> tuple[Int64s, Float64s]:
@@ -157,7 +159,8 @@ def _mann_whitney_z(reals: Float64s, fresh: Flags, release: Float64s) -> Float64
     distances = -np.concatenate([release, np.where(fresh, reals, -np.inf)], axis=1)
     u = rankdata(distances, axis=1)[:, :m].sum(axis=1) - m * (m + 1) / 2
     spread = np.sqrt(n * m * (n + m + 1) / 12)
-    return np.divide(u - n * m / 2, spread, out=np.zeros(len(n)), where=spread > 0)
+    z: Float64s = np.divide(u - n * m / 2, spread, out=np.zeros(len(n)), where=spread > 0)
+    return z
 
 
 def _checked_cells(cells: Cells | None, reals: int, release: int) -> Cells:
