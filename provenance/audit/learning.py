@@ -16,7 +16,7 @@ import numpy as np
 from provenance.detection.learnt import features as scales
 from provenance.detection.learnt.features import Features, features
 from provenance.detection.learnt.learner import Learner
-from provenance.detection.learnt.sets import SetsCheck, check_sets, difference_of
+from provenance.detection.learnt.sets import SetsCheck, check_sets, difference_of, lower_test
 from provenance.embedding.grey import GreyImages
 from provenance.errors import UsageError
 from provenance.findings import LearntFigures
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from provenance.audit.scoring_inputs import Progress, ScoringInputs
     from provenance.detection.release.membership_test import Learning, Relearnt
     from provenance.detection.scores.local_neighbors import SpeakingParts
+    from provenance.findings import PermutationTest
 
 MOST_ALIKE = 0.1
 """Share of the pool, those with the highest scores, whose contributions are drawn."""
@@ -61,6 +62,10 @@ class Learnt:
     def difference(self) -> str:
         """What tells them apart so, in a sentence; empty: nothing."""
         return difference_of(self.sets.tests)
+
+    def lower(self, permutations: int, seed: int) -> PermutationTest:
+        """Whether images known used have less of what nothing is learnt for than those never used."""
+        return lower_test(self.learner, permutations, seed=seed)
 
     @cached_property
     def contributions(self) -> Float64s:

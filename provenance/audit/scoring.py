@@ -27,6 +27,7 @@ from provenance.audit.learning import Learnt, learnt_of
 from provenance.detection import SCORES, combine_by_rank, membership_scores, neighborhoods
 from provenance.detection.learnt.features import parameters as feature_parameters
 from provenance.detection.learnt.learner import BONUS, PENALTY
+from provenance.detection.learnt.learner import VERSION as LEARNER_VERSION
 from provenance.detection.learnt.sets import LEVEL as SETS_LEVEL
 from provenance.detection.scores.local import Matching, matching_scores
 from provenance.detection.scores.local_memory import COPY_FROM, COPY_WEIGHT, local_scores, referenced
@@ -105,7 +106,8 @@ def score_parameters(name: str, k: int) -> dict[str, Any]:
     """Everything that shapes a score beside the vectors, as JSON values for a policy."""
     plain = name.removeprefix(REFERENCED)
     if name == LEARNT:
-        learner = {"penalty": PENALTY, "bonus": BONUS, "sets_level": SETS_LEVEL}
+        gates = {"sets_level": SETS_LEVEL, "excess_level": "level", "lower_level": "level"}  # of the release test
+        learner = {"version": LEARNER_VERSION, "penalty": PENALTY, "bonus": BONUS, **gates}
         return {"score": name, "space_kind": PIXELS, "features": feature_parameters(), "learner": learner}
     found: dict[str, Any] = {"score": name, "space_kind": "local" if is_local_score(name) else "whole"}
     if takes_k(name):

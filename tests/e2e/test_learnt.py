@@ -139,6 +139,18 @@ def test_a_release_without_memory_is_no_leak_and_controls_one(workspace: Path) -
     assert found["outcome"] == "leak_established"
 
 
+def test_sets_that_were_taken_for_one_another_establish_nothing(workspace: Path) -> None:
+    """A learner is as sure of it the other way round; the part that learns nothing is not."""
+    found = answer(workspace, "audit", "leaky", *REAL, "--used", "fresh", "--not-used", "used", "--fdr", "0.2")
+    assert found["outcome"] == "inconclusive"
+    assert (
+        "score LOWER than images known not used by the part of the score that learns nothing"
+        in (found["outcome_reason"])
+    )
+    assert found["counts"]["inconclusive"] == found["counts"]["subjects"]
+    assert "wrong way round" in run(workspace, "audits", "show", found["audit_id"]).stdout.replace("\n", " ")
+
+
 def test_an_image_is_explained_and_the_report_draws_what_was_learnt(workspace: Path, tmp_path: Path) -> None:
     audit_id = answer(workspace, "audit", "leaky", *REAL, "--fdr", "0.1")["audit_id"]
     run(workspace, "report", audit_id, "-o", str(tmp_path / "r.html"), "--cases", "1")

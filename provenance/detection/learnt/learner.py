@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from provenance.arrays import Flags, Float64s, Int64s
     from provenance.detection.checks import Groups
 
+VERSION = 2
+"""Of what is learnt and of the tests that it must pass."""
 PENALTY = 100.0
 BONUS = 0.5
 FEWEST_GROUPS = 10

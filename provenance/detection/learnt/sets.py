@@ -74,6 +74,17 @@ def check_sets(pool: Float32s, learner: Learner, *, seed: int = 0) -> SetsCheck:
     return SetsCheck(tests, permutation_test_by_group(excess, members, codes, PERMUTATIONS, seed, "greater", size=size))
 
 
+def lower_test(learner: Learner, permutations: int = PERMUTATIONS, *, seed: int = 0) -> PermutationTest:
+    """Do the known used images have less of the column ``fixed``, for which nothing is learnt, than the never used?
+
+    A learner whose labels are the wrong way round takes negative weights and tells the two apart as well. Its value is
+    the AUC of the never used over the used.
+    """
+    known = learner.known
+    codes = _compact(learner.codes[known])
+    return auc_test(-learner.columns[known, -1], learner.used[known] > 0, codes, permutations, seed)
+
+
 def sets_tests(
     pool: Float32s, members: Int64s, non_members: Int64s, groups: Groups | None, *, seed: int = 0
 ) -> tuple[SetsTest, ...]:

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 BATCH_NUMBERS = 2_000_000
 
+LOWER = (
+    "Were the two sets taken for one another, are they twins of one another, or do they differ in more than their use?"
+)
 NO_SENSITIVITY = (
     "It is not known how small a leak this test would have seen, so this is no finding that there is none; a "
     "measured sensitivity tells which single copies would have been found."
@@ -251,7 +254,7 @@ def _conclusion(
     if 1 - test.p_value + test.smallest_p <= level:
         return Outcome.INCONCLUSIVE, (
             f"Inconclusive: images claimed used score LOWER than images known not used, by more than chance allows "
-            f"({shown}). Were the two sets taken for one another, or do they differ in more than their use?"
+            f"({shown}). {LOWER}"
         )
     if test.p_value > level:
         return Outcome.LEAK_NOT_ESTABLISHED, (

@@ -27,6 +27,7 @@ from provenance.audit.rules.calibrated.outcome import (
     conclude_by_established,
     conclude_by_members,
     doubt_of,
+    lower_of,
     undecided,
 )
 from provenance.audit.scoring import score_reals
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from provenance.arrays import Float64s, Int64s
     from provenance.audit.bench import Bench
     from provenance.audit.evidence import SubjectEvidence
+    from provenance.audit.inputs import FrozenAudit
     from provenance.audit.rules.calibrated.parameters import CalibratedParameters
     from provenance.audit.scoring import ScoredReals
     from provenance.audit.scoring_inputs import ScoringInputs
@@ -78,7 +80,8 @@ def judge_real(bench: Bench, rule: CalibratedParameters) -> Judgement:
     )
     bench.on_step("testing the release")
     conclusion = _conclude(rule, inputs, scored, rows_of, verdicts)
-    doubt = doubt_of(scored, conclusion, rule.level)
+    lower = lower_of(scored, rule)
+    doubt = doubt_of(scored, conclusion, rule.level) or lower
     if doubt:
         conclusion = undecided(conclusion, doubt)
         verdicts, *moved = (each.undecided(conclusion.reason) for each in (verdicts, *moved))
@@ -87,14 +90,18 @@ def judge_real(bench: Bench, rule: CalibratedParameters) -> Judgement:
     shift = shift_of(bench.workspace.catalog, frozen, inputs, rule.seed)
     figures = replace(verdicts.figures, score=name)
     digest = digest_of_json(scored.scores[rows_of[Role.NOT_USED]].tolist())
-    known = [bench.frozen.judged_reals[row].image_key for row in rows_of[Role.NOT_USED].tolist()]
     judged = _judgement(bench, decisions, conclusion, shift, figures, digest)
-    calibration = map(CalibrationScore, known, scored.scores[rows_of[Role.NOT_USED]].tolist())
-    judged = replace(_with_learnt(judged, scored), calibration=tuple(calibration))
+    judged = replace(_with_learnt(judged, scored), calibration=_calibration(frozen, scored, rows_of[Role.NOT_USED]))
     if rule.prior is None:
         return judged
     bench.on_step("guessing")
-    return with_beside(judged, rule, Pool(scored.scores, inputs.groups, rows_of, verdicts, doubt), frozen.judged_reals)
+    pool = Pool(scored.scores, inputs.groups, rows_of, verdicts, doubt, lower)
+    return with_beside(judged, rule, pool, frozen.judged_reals)
+
+
+def _calibration(frozen: FrozenAudit, scored: ScoredReals, rows: Int64s) -> tuple[CalibrationScore, ...]:
+    known = [frozen.judged_reals[row].image_key for row in rows.tolist()]
+    return tuple(map(CalibrationScore, known, scored.scores[rows].tolist()))
 
 
 def _with_learnt(judged: Judgement, scored: ScoredReals) -> Judgement:

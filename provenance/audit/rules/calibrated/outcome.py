@@ -15,7 +15,7 @@ import numpy as np
 from provenance.audit.nearest import rounded_neighbors
 from provenance.detection import NearestLists, ReleaseTest, Resampling, data_copying, judge_release
 from provenance.detection.checks import group_codes
-from provenance.detection.release.membership_test import NO_SENSITIVITY
+from provenance.detection.release.membership_test import LOWER, NO_SENSITIVITY
 from provenance.findings import DataCopying, GuessFigures, NotComputed, Statements
 from provenance.vocabulary import Label, Outcome, Role, Subject
 
@@ -101,6 +101,21 @@ def doubt_of(scored: ScoredReals, conclusion: Conclusion, level: float) -> str:
     return (
         "The images claimed used and those never used differ by themselves: what is learnt from the reference release, "
         f"which saw none of them, tells them apart as well (AUC {control.value:.2f}, p = {control.p_value:.2g})."
+    )
+
+
+def lower_of(scored: ScoredReals, rule: CalibratedParameters) -> str:
+    """Why what was learnt may be the wrong way round, in a sentence; empty: nothing says so.
+
+    A learner given labels that were taken for one another tells the two apart as well. What nothing is learnt for then
+    speaks against them.
+    """
+    test = None if scored.learnt is None else scored.learnt.lower(rule.permutations, rule.seed)
+    if test is None or test.value is None or test.p_value > rule.level:
+        return ""
+    return (
+        "Images claimed used score LOWER than images known not used by the part of the score that learns nothing, by "
+        f"more than chance allows (AUC {1 - test.value:.2f}, p = {test.p_value:.2g}, level {rule.level:g}). {LOWER}"
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from provenance.detection.learnt.learner import Learner
-from provenance.detection.learnt.sets import check_sets, difference_of, sets_tests, texture
+from provenance.detection.learnt.sets import check_sets, difference_of, lower_test, sets_tests, texture
 
 SIDE = 60
 
@@ -76,3 +76,15 @@ def test_a_leak_must_tell_more_than_the_images_by_themselves() -> None:
     assert with_it.p_value < 0.01
     assert with_it.value is not None
     assert with_it.value > 0.05
+
+
+def test_labels_the_wrong_way_round_show_in_what_is_not_learnt() -> None:
+    rng = np.random.default_rng(13)
+    memory = np.where(np.arange(2 * SIDE) < SIDE, 1.0, 0.0) + rng.normal(size=2 * SIDE)
+    columns = np.column_stack([rng.normal(size=2 * SIDE), 10 * memory])
+    sides = np.arange(SIDE), np.arange(SIDE, 2 * SIDE)
+    right, wrong = (lower_test(Learner.of(columns, np.zeros(2 * SIDE), *each, None)) for each in (sides, sides[::-1]))
+    assert right.p_value > 0.5
+    assert wrong.p_value < 0.01
+    auc = np.mean(memory[:SIDE, None] > memory[None, SIDE:])
+    assert wrong.value == pytest.approx(auc)
