@@ -102,7 +102,7 @@ GLOSSARY = (
          "How much of the generated image's structure lies within the real image once that is brought onto it.",
          _COPIES),
     Term("share", "share, 0 to 1",
-         "Of a whole: how much of the generated image's structure lies within its source; of a part: how much of its "
+         "Of a whole: how much of the generated image's structure follows its source; of a part: how much of its "
          "area it takes. Of planted copies: how many were found.",
          _COPIES, ("shares", "area")),
     Term("box", "shares of width and height", "Where a part lies: left, top, right and bottom edge.", _COPIES),

@@ -355,7 +355,7 @@ class CopySource:
     Attributes:
         part: Whether it is a region that agrees.
         agreement: Of the whole, in [-1, 1]; ``None`` of a region.
-        share: Of the generated image: how much of its structure was compared, or its region's share of the image.
+        share: Of the generated image: how much of its structure follows the source, or its region's share of the image.
         box: The region in the generated image; ``None`` of a whole.
         source_box: The region in the real image; likewise.
         transformation: From the real to the generated image, in words.

@@ -38,6 +38,11 @@ class Match:
     evidence: float | None = None
 
     @property
+    def covered(self) -> float:
+        """Share of the query's structure that follows the source."""
+        return round(self.overlap * self.following, DECIMALS)
+
+    @property
     def strength(self) -> float:
         """What matches are ordered by: evidence, before verification agreement."""
         return self.agreement if self.evidence is None else self.evidence

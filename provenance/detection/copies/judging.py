@@ -1,12 +1,12 @@
 """From what a search found to labels: copies and part copies, each a family with its own level. Pure.
 
     copy           its evidence (evidence.py) is rejected by Benjamini-Hochberg at q: by conformal p-values, or where
-                   these end by the model of the tail
+                   these end by the model of the tail; and the source is in all of it: 95 % of the structure or more
+                   follow it (local correlation 0.5 or more), or two thirds do, and a piece of two fifths agrees
     part_copy      its largest piece, of the least area, is rejected likewise by its own calibration and not the whole;
-                   or the whole is, and less than two thirds of its structure follow the source (local correlation
-                   0.5 or more), where there is a piece of that source of the least area
+                   or the whole is, is no copy by the above, and there is a piece of its source of the least area
     inconclusive   above all calibration and not rejected, where groups are too few and no model speaks, or the
-                   q-value is no more than four times q
+                   q-value is no more than four times q; or rejected, and neither in all of it nor in a large piece
     no_copy_seen   all others, which is not "no copy"
 
 Wholes and pieces are two families, each tested at level q, for two statements: of images called copies, and of those
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 
 DOUBT = 4
 LEAST_AREA = 0.15
-WHOLLY, TWIN_FOLLOWS = 2 / 3, 0.95
+WHOLLY, LARGELY, TWIN_FOLLOWS = 2 / 3, 0.4, 0.95
 _STEP = 1e-6
 
 
@@ -227,10 +227,11 @@ def judge_copies(
         test if enough else CopyTest(test.p_value, test.q_value) for test, enough in zip(part, large, strict=True)
     )
     rows = list(zip(known.tolist(), whole, part, strict=True))
+    labels = tuple(_label(each, *row, least_area) for each, row in zip(subjects, rows, strict=True))
     return CopyVerdicts(
         found=subjects,
-        labels=tuple(_label(each, *row, least_area) for each, row in zip(subjects, rows, strict=True)),
-        by=tuple(Established.IDENTITY if same else of.by or piece.by for same, of, piece in rows),
+        labels=labels,
+        by=tuple(_by(label, *row) for label, row in zip(labels, rows, strict=True)),
         margins=tuple(each.margin(source_groups) for each in subjects),
         whole=whole,
         part=part,
@@ -243,17 +244,28 @@ def judge_copies(
 
 
 def _label(found: Found, known: bool, whole: CopyTest, part: CopyTest, least_area: float) -> Label:
-    if known or whole.by:
-        return Label.PART_COPY if not known and _in_a_piece(found, least_area) else Label.COPY
-    if part.by:
+    piece = _piece_of_best(found)
+    if known or (whole.by and _in_all_of_it(found, piece)):
+        return Label.COPY
+    if part.by or (whole.by and piece is not None and piece.area >= least_area):
         return Label.PART_COPY
-    return Label.INCONCLUSIVE if whole.doubtful or part.doubtful else Label.NO_COPY_SEEN
+    return Label.INCONCLUSIVE if whole.by or whole.doubtful or part.doubtful else Label.NO_COPY_SEEN
 
 
-def _in_a_piece(found: Found, least_area: float) -> bool:
-    best = found.matches[0]
-    large = any(each.source == best.source and each.area >= least_area for each in found.pieces)
-    return best.following < WHOLLY and large
+def _by(label: Label, known: bool, whole: CopyTest, part: CopyTest) -> Established | None:
+    if label not in (Label.COPY, Label.PART_COPY):
+        return None
+    return Established.IDENTITY if known else whole.by or part.by
+
+
+def _piece_of_best(found: Found) -> Piece | None:
+    return next((each for each in found.pieces if each.source == found.matches[0].source), None)
+
+
+def _in_all_of_it(found: Found, piece: Piece | None) -> bool:
+    # An image put together from several agrees fully in one region and little elsewhere; a blend a little everywhere.
+    following = found.matches[0].following
+    return following >= TWIN_FOLLOWS or (following >= WHOLLY and piece is not None and piece.share >= LARGELY)
 
 
 def _evidence(found: Sequence[Found]) -> Floats:

@@ -180,7 +180,7 @@ class Row:
         found = [match for match in self.found.matches if keys[match.source] not in known][:WHOLES]
         by = [self.whole.by if self.label is Label.COPY and not self.same else None, *(None,) * len(found)]
         return [
-            CopySource(0, keys[m.source], False, m.agreement, m.overlap, None, None, str(m.transformation), how)
+            CopySource(0, keys[m.source], False, m.agreement, m.covered, None, None, str(m.transformation), how)
             for m, how in zip(found, by, strict=False)
         ]
 
@@ -214,7 +214,7 @@ def _findings(judged: Judged, rule: CopiesParameters, rows: Sequence[Row]) -> Co
         established={how.value: by[how] for how in Established},
         featureless=judged.featureless,
         of_not_used=sum(bool(row.same) and row.same[0].member.image_id in not_used for row in rows),
-        ambiguous=sum(near and not row.same and bool(row.whole.by) for row, near in zip(rows, close, strict=False)),
+        ambiguous=sum(near and not row.same and row.label is Label.COPY for row, near in zip(rows, close, strict=False)),
         whole=whole,
         part=calibration_of(verdicts.part_family if verdicts else None),
         false_match_rate=false_match_rate_of(verdicts.false_matches if verdicts else None),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SEARCH = {
-    "version": 5,
+    "version": 6,
     "edge": EDGE,
     "candidates": search.CANDIDATES,
     "wholes": search.WHOLES,
@@ -29,6 +29,7 @@ SEARCH = {
     "lacking": evidence.LACKING,
     "filters_from": evidence.LEAST_IMPOSTORS,
     "wholly": round(judging.WHOLLY, 6),
+    "largely": judging.LARGELY,
 }
 """The search as it is; a policy of another one is refused."""
 

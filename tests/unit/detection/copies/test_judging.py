@@ -116,6 +116,26 @@ def test_what_scores_high_and_does_not_follow_its_source_stays_in_the_calibratio
     assert (judged.whole_family.twins_by_score, judged.whole_family.groups) == (0, 61)
 
 
+@pytest.mark.parametrize(
+    ("following", "share", "area", "label"),
+    [
+        (0.96, 0.1, 0.1, Label.COPY),
+        (0.8, 0.5, 0.3, Label.COPY),  # as a blend has it: a little everywhere
+        (0.8, 0.3, 0.2, Label.PART_COPY),
+        (0.6, 0.5, 0.3, Label.PART_COPY),
+        (0.8, 0.3, 0.1, Label.INCONCLUSIVE),
+    ],
+)
+def test_a_copy_is_in_all_of_the_image(following: float, share: float, area: float, label: Label) -> None:
+    found = FOUND[0]
+    best = replace(found.matches[0], following=following)
+    piece = next(each for each in found.pieces if each.source == best.source)
+    altered = replace(found, matches=(best,), pieces=(replace(piece, share=share, area=area),))
+    judged = judge_copies([altered, *FOUND[1:]], SOURCES, impostors=OTHERS, never_used=KNOWN)
+    assert judged.labels[0] is label
+    assert (judged.by[0] is None) == (label is Label.INCONCLUSIVE)
+
+
 def test_nothing_calibrates_where_all_are_near_twins_or_there_is_nobody() -> None:
     flags = np.ones(60, dtype=np.bool_)
     judged = judge_copies(FOUND, SOURCES, impostors=OTHERS, never_used=Strangers(KNOWN.found, None, flags))
