@@ -334,7 +334,7 @@ def test_copies_of_real_slices_are_named_with_their_source(tmp_path: Path) -> No
     run(workspace, "ingest", str(release), *SETS["release"], "--backbone", WHOLE)
     document = answer(workspace, "audit", "rel", "--rule", "copies", "--used", "used", "--not-used", "fresh")
     found, names = judged(workspace, document["audit_id"])
-    for row, by in enumerate((Established.IDENTITY, Established.TAIL, Established.TAIL), start=1):
+    for row, by in enumerate((Established.IDENTITY, Established.IDENTITY, Established.TAIL), start=1):
         verdict, sources = found[f"plant{row}"]
         assert (verdict.label, sources[0].established_by) == (Label.COPY, by)
         assert names[sources[0].image_key] == used[row].name

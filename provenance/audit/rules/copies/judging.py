@@ -214,7 +214,9 @@ def _findings(judged: Judged, rule: CopiesParameters, rows: Sequence[Row]) -> Co
         established={how.value: by[how] for how in Established},
         featureless=judged.featureless,
         of_not_used=sum(bool(row.same) and row.same[0].member.image_id in not_used for row in rows),
-        ambiguous=sum(near and not row.same and row.label is Label.COPY for row, near in zip(rows, close, strict=False)),
+        ambiguous=sum(
+            near and not row.same and row.label is Label.COPY for row, near in zip(rows, close, strict=False)
+        ),
         whole=whole,
         part=calibration_of(verdicts.part_family if verdicts else None),
         false_match_rate=false_match_rate_of(verdicts.false_matches if verdicts else None),
