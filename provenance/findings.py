@@ -495,6 +495,10 @@ class CurveBin(JsonValue):
     share: float
 
 
+EVEN_PRIOR = 0.5
+"""The prior that says nothing beforehand."""
+
+
 @dataclass(frozen=True, slots=True)
 class GuessFigures(JsonValue):
     """How good the best guess is on an audit's own known images, each guessed without its group, and how it was learnt.
@@ -513,6 +517,7 @@ class GuessFigures(JsonValue):
         guessed: How many of the images of each claim are guessed used, by role; known not-used ones too.
         caution: Why the guess may rest on something else than use; empty: nothing is known to speak against it.
         better_than_chance: Whether the interval of kappa itself lies above 0, which chance has.
+        established_not_used: How many established images it calls not used.
         foreseen_groups: How many groups of unknown use there are, for which the intervals hold.
     """
 
@@ -536,6 +541,7 @@ class GuessFigures(JsonValue):
     caution: str = ""
     better_than_chance: bool = False
     foreseen_groups: int = 0
+    established_not_used: int = 0
 
     @property
     def sentence(self) -> str:
@@ -546,10 +552,24 @@ class GuessFigures(JsonValue):
         chance = "" if band is None else f" (guessing blindly: {band.chance:.2f}, up to {band.high:.2f})"
         foreseen = " (95 % intervals for as many images as are of unknown use)" if self.foreseen_groups else ""
         words.append(
-            f"A bet, not a finding: on the {self.used + self.not_used:,} known images, each guessed without its group, "
-            f"it hits {self.accuracy.words}{chance}, kappa {self.kappa.words}{foreseen}."
+            f"A bet, not a finding: on the {self.used + self.not_used:,} known images{self._share_used}, each guessed "
+            f"without its group, it hits {self.accuracy.words}{chance}, kappa {self.kappa.words}{foreseen}."
         )
-        return " ".join([*words, *([self.caution] if self.caution else [])])
+        return " ".join(filter(None, (*words, self._beside_findings, self.caution)))
+
+    @property
+    def _share_used(self) -> str:
+        # Where the prior is another, accuracy on the known images is not that on the unknown ones.
+        if self.prior == EVEN_PRIOR:
+            return ""
+        return f", of which {100 * self.used / (self.used + self.not_used):.0f} % were used (prior {self.prior:g})"
+
+    @property
+    def _beside_findings(self) -> str:
+        if not (count := self.established_not_used):
+            return ""
+        images = "1 established image is" if count == 1 else f"{count:,} established images are"
+        return f"{images} bet on as not used: the finding stands, the bet is a bet at prior {self.prior:g}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -565,6 +585,16 @@ class GroupFigures(JsonValue):
     score: str
     families: Mapping[str, Family]
     warning: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """How many groups are established, claim by claim."""
+        claims = {"used": "claimed used", "against": "of unknown use"}
+        said = [
+            f"{each.established_groups:,} of {each.subject_groups:,} groups {claims[role]}"
+            for role, each in self.families.items()
+        ]
+        return f"By patient or study: {' and '.join(said)} are established."
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,8 @@ def _membership(record: AuditRecord) -> str:
     families = found.calibration.families or {}
     by_claim = [f"{each.established:,} of those {_CLAIMS[role]}" for role, each in families.items()]
     said = f"established as used: {', '.join(by_claim)}"
+    if found.groups is not None:
+        said += f"; {found.groups.sentence[:1].lower()}{found.groups.sentence[1:-1]}"
     test = found.release_test
     if test is None or test.auc.value is None:
         return f"{_TOLD[record.findings.outcome]}; {said}"

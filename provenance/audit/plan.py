@@ -135,7 +135,12 @@ def _joint(
                 missing[name] = error.message
     if not plans:
         raise _nothing(missing)
-    return JointPlan(plans, missing)
+    return JointPlan(plans, {name: why + _WITHOUT.get(name, "") for name, why in missing.items()})
+
+
+_WITHOUT = {
+    Answer.MEMBERSHIP: "; so there is no best guess and no run file of real images either: both come of this answer"
+}
 
 
 class _LackingError(UsageError):

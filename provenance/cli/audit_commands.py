@@ -81,7 +81,7 @@ def audit(
             "--score",
             metavar="NAME",
             help="Membership score of real images.",
-            show_default="local; relative in a whole-image --space",
+            show_default="learnt where enough is known; else local, or relative in a whole-image --space",
         ),
     ] = None,
     fdr: Annotated[

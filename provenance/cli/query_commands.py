@@ -19,17 +19,18 @@ from provenance.cli.app import (
     open_workspace,
 )
 from provenance.cli.output import answer, message, print_facts, print_table, short
-from provenance.vocabulary import TOP_K, Subject, covered
+from provenance.vocabulary import TOP_K, Role, Subject, covered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from provenance.documents.images import AnswerOnImage, CopyOfImage, Image, PlaceOfImage, SourceOfCopy
-    from provenance.service import BackboneChoice, ExplainedImage, RecordedAudit
+    from provenance.service import AuditRecord, BackboneChoice, ExplainedImage, ImageView, RecordedAudit
 
 _STRONGEST = 5
 _COPIES = 20
 _WIDEST = 16
+_LEAST_SHOWN = 0.001
 ImageArgument = Annotated[
     str,
     typer.Argument(
@@ -80,7 +81,7 @@ def show(
     if answer(document, json=json):
         return
     if view.audit is not None:
-        _print_answers(document, view.audit)
+        _print_answers(document, view.audit, view)
     _print_image(document)
     if explained is not None:
         _print_explanation(explained)
@@ -88,9 +89,14 @@ def show(
         message(f"next: provenance show {shlex.quote(image)} --explain says which positions speak for its use")
 
 
-def _print_answers(image: Image, found: RecordedAudit) -> None:
+def _print_answers(image: Image, found: RecordedAudit, view: ImageView) -> None:
     """What an audit says of an image, its sources and its copies, and where the files of all of them are."""
-    told = {each.answer or each.rule: _words_of(each) for each in image.answers}
+    mine = {each.dataset.dataset_id for each in view.memberships}
+    roles = {row.role for row in found.datasets if row.dataset_id in mine}
+    told = {
+        each.answer or each.rule: _words_of(each, about.audit, roles)
+        for each, about in zip(image.answers, view.answers, strict=True)
+    }
     outcome = f": {found.audit.findings.outcome.replace('_', ' ')}" if found.audit.findings.outcome else ""
     print_facts(told, title=f"audit {found.audit.audit_id[:8]} of {found.release_name}{outcome}")
     for each in image.answers:
@@ -108,25 +114,46 @@ def _print_answers(image: Image, found: RecordedAudit) -> None:
         print_facts({name: _place(places) for name, places in where.items()}, title="files to look at")
 
 
-def _words_of(found: AnswerOnImage) -> str:
+def _words_of(found: AnswerOnImage, audit: AuditRecord, roles: Collection[Role]) -> str:
+    bet = _bet_of(found, audit)
     if found.calibration_score is not None:
-        return f"calibrates, with the score {found.calibration_score:g}{_bet_of(found)}"
+        return f"calibrates, with the score {found.calibration_score:g}{bet}"
     if found.label is None:
-        return "has no verdict on it"
+        return _without_verdict(len(found.copies), audit.subject, roles)
     figures = {"score": found.score, "p": found.p_value, "q": found.q_value}
     known = [f"{name} {value:.3g}" for name, value in figures.items() if value is not None]
-    return ", ".join([found.label.replace("_", " "), *known]) + _bet_of(found)
+    return ", ".join([found.label.replace("_", " "), *known]) + bet
 
 
-def _bet_of(found: AnswerOnImage) -> str:
-    """Its group's answer, and the best guess."""
+def _without_verdict(copies: int, subject: Subject, roles: Collection[Role]) -> str:
+    if subject is Subject.REAL and set(roles) == {Role.RELEASE}:
+        return "is about real images"
+    if subject is not Subject.GENERATED or not roles or Role.RELEASE in roles:
+        return "has no verdict on it"
+    named = f"; {copies:,} of these {'names' if copies == 1 else 'name'} it as a source, below" if copies else ""
+    return f"is judged of generated images only{named}"
+
+
+def _bet_of(found: AnswerOnImage, audit: AuditRecord) -> str:
+    """Its group's answer, and the best guess with the prior that it takes as given."""
     said = ""
     if found.group_label is not None:
         said += f"; its group: {found.group_label.replace('_', ' ')}, p {found.group_p_value:.3g}, q "
         said += f"{found.group_q_value:.3g}"
     if found.probability is not None and found.best_guess is not None:
-        said += f"; best guess, a bet: {found.best_guess.replace('_', ' ')}, probability {found.probability:.3g}"
+        said += f"; best guess, a bet: {found.best_guess.replace('_', ' ')}, probability "
+        said += _probability(found.probability)
+        figures = audit.findings.calibrated
+        prior = getattr(figures and figures.guess, "prior", None)
+        said += "" if prior is None else f" at prior {prior:g}"
     return said
+
+
+def _probability(value: float) -> str:
+    """Three digits; never a certainty that it is not."""
+    if min(value, 1 - value) < _LEAST_SHOWN:
+        return f"> {1 - _LEAST_SHOWN:g}" if value > _LEAST_SHOWN else f"< {_LEAST_SHOWN:g}"
+    return f"{value:.3g}"
 
 
 def _print_agreeing(title: str, images: Sequence[tuple[int, SourceOfCopy | CopyOfImage]]) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # what the verbs give
     from provenance.exports import RunFile as RunFile
     from provenance.ingest import OnProgress as OnProgress
     from provenance.ingest import Progress as Progress
+    from provenance.lookup import ImageView as ImageView
     from provenance.lookup import RecordedAudit as RecordedAudit
     from provenance.records import AuditRecord as AuditRecord
     from provenance.records import SensitivityRecord as SensitivityRecord

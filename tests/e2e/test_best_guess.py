@@ -79,6 +79,20 @@ def test_the_guess_says_how_good_it_is(found: dict[str, Any], rows: dict[str, di
     assert any(note.startswith("Best guess: A bet, not a finding") for note in found["notes"])
 
 
+def test_where_groups_have_several_images_their_answer_stands_in_the_first_sentence(
+    ws: Path, found: dict[str, Any], tmp_path: Path
+) -> None:
+    families = found["membership"]["groups"]["families"]
+    count = families["against"]["established_groups"]
+    assert "by patient or study: " in found["outcome_reason"]
+    assert f"{count} of 10 groups of unknown use are established" in found["outcome_reason"]
+    target = tmp_path / "report.html"
+    run(ws, "report", found["audit_id"], "-o", str(target))
+    page = " ".join(target.read_text().split())
+    assert "These are judged image by image. <strong>By patient or study: " in page
+    assert "<li>By patient or study: " in page
+
+
 def test_images_that_calibrate_are_guessed_and_have_no_p_value(rows: dict[str, dict[str, str]]) -> None:
     calibrating = [row for row in rows.values() if row["role"] == "not_used"]
     assert len(calibrating) == 30
@@ -164,7 +178,12 @@ def test_what_is_shown_of_an_image_calls_the_guess_a_bet(ws: Path, rows: dict[st
     row = rows["s0201.png"]
     assert mine["probability"] == float(row["probability"])
     assert (mine["best_guess"], mine["group_label"]) == (row["best_guess"], row["group_label"])
-    assert "best guess, a bet: " in run(ws, "show", "asked/s0201.png").stdout
+    shown = " ".join(run(ws, "show", "asked/s0201.png").stdout.split())
+    assert "best guess, a bet: " in shown
+    assert " at prior 0.5" in shown
+    copies = next(each for each in told if each["answer"] == "copies")["copies"]
+    assert f"is judged of generated images only; {len(copies)} of these name" in shown
+    assert "is about real images" in " ".join(run(ws, "show", "leaky/s0301.png").stdout.split())
     assert "calibrates, with the score" in run(ws, "show", "fresh/s0101.png").stdout
 
 

@@ -109,6 +109,7 @@ def test_what_a_set_lacks_is_said_and_no_error(ws: Path) -> None:
     one = answer(ws, "audits", "list")[0]
     assert one["membership"] is None
     assert "known not to have been used" in one["missing"]["membership"]
+    assert "no best guess and no run file of real images" in one["missing"]["membership"]
     assert one["copies"]["copy"] == 3
     assert one["outcome"] == "leak_established"
 

@@ -202,23 +202,27 @@ def _labels(
     enough = f"{sufficient:,} calibration groups would suffice to establish a single one"
     if blind:
         return everywhere, f"Inconclusive: {blind}; {enough}." if g < 2 else f"Inconclusive: {blind}."
-    of_subjects = f"{m:,} subject group{'s' if m > 1 else ''}"
+    of_groups = f"{m:,} subject group{'s' if m > 1 else ''}"
+    several = len(codes) > m
+    each, of_subjects = ("image by image, ", f"images of {of_groups}") if several else ("", of_groups)
     if k_min > m:
         return everywhere, (
-            f"Inconclusive: with {g:,} calibration groups no result on {of_subjects} could be "
+            f"Inconclusive: {each}with {g:,} calibration groups no result on {of_subjects} could be "
             f"established at a false discovery rate of {q:g}; {enough}."
         )
     if not rejected.any() and k_min > 1:
         return everywhere, (
-            f"Inconclusive: nothing is established, but with {g:,} calibration groups {k_min:,} of the {of_subjects} "
-            f"had to outrank all calibration before any could be; {enough}."
+            f"Inconclusive: {each}nothing is established, but with {g:,} calibration groups {k_min:,} of the "
+            f"{of_groups} had to outrank all calibration before any could be; {enough}."
         )
-    labels = tuple(Label.ESTABLISHED if each else Label.NOT_ESTABLISHED for each in rejected.tolist())
+    labels = tuple(Label.ESTABLISHED if found else Label.NOT_ESTABLISHED for found in rejected.tolist())
     count = len(np.unique(codes[rejected]))
     if not count:
-        return labels, f"None of the {of_subjects} is established at a false discovery rate of {q:g}."
+        none = f"{each}none of the {of_subjects} is established at a false discovery rate of {q:g}."
+        return labels, none[:1].upper() + none[1:]
+    found_in = f"Image by image, images of {count:,} of {of_groups} are" if several else f"{count:,} of {of_groups}"
     return labels, (
-        f"{count:,} of {of_subjects} established at a false discovery rate of {q:g}: "
+        f"{found_in} established at a false discovery rate of {q:g}: "
         f"on average over calibration sets, no more than that share of them is false."
     )
 

@@ -56,10 +56,21 @@ def test_every_image_has_its_columns_by_its_part_in_the_audit() -> None:
     assert own.guess.guessed["against"] == sum(each.best_guess is Label.USED for each in rows[160:])
     assert own.groups is not None
     assert own.groups.families["used"].established_groups > 10
+    count = own.groups.families["used"].established_groups
+    assert own.groups.sentence.startswith(f"By patient or study: {count} of 20 groups claimed used and ")
     assert own.other_means is not None
     assert own.other_means["used"].storey > 20
     assert "groups" in judged.basis
     assert set(beside_facts(own)) == {"groups", "other means", "best guess"}
+
+
+def test_established_images_that_are_bet_on_as_not_used_are_counted() -> None:
+    given = pool()
+    labels = (Label.ESTABLISHED,) * len(given.verdicts.labels)
+    _, own, rows = told(replace(given, verdicts=replace(given.verdicts, labels=labels)))
+    assert isinstance(own.guess, GuessFigures)
+    judged = [rows[row] for row in given.verdicts.rows.tolist()]
+    assert own.guess.established_not_used == sum(each.best_guess is Label.NOT_USED for each in judged) > 0
 
 
 def test_a_doubt_leaves_nothing_established_and_the_guess_says_what_it_may_be_betting_on() -> None:

@@ -106,7 +106,11 @@ def _guessed(
     for row, column in columns.items():
         column |= {"probability": float(found.probabilities[row]), "best_guess": labels[row]}
     counts = {role.value: sum(labels[row] is Label.USED for row in rows) for role, rows in pool.rows_of.items()}
-    return replace(found.figures, guessed=counts, caution=caution)
+    otherwise = sum(
+        label is Label.ESTABLISHED and labels[row] is Label.NOT_USED
+        for row, label in zip(pool.verdicts.rows.tolist(), pool.verdicts.labels, strict=True)
+    )
+    return replace(found.figures, guessed=counts, caution=caution, established_not_used=otherwise)
 
 
 def _caution(own: CalibratedFindings, doubt: str) -> str:

@@ -197,6 +197,9 @@ def stated(found: CalibratedFindings, counts: Mapping[str, int], subject: Subjec
     unknown = []
     if test is not None and test.outcome is not Outcome.LEAK_ESTABLISHED:
         unknown.append("Whether the used images as a whole give the release away: the release test does not show it.")
+    if found.groups is not None:
+        some = any(each.established_groups for each in found.groups.families.values())
+        (known if some else unknown).append(found.groups.sentence)
     if counts["not_established"]:
         unknown.append(
             f"{counts['not_established']:,} {what} are not established. That is not \u201cnot used\u201d: it could not "

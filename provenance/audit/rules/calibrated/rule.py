@@ -208,10 +208,11 @@ class CalibratedRule(CalibratedParameters, Rule):
             "calibration": f"{audit.counts['calibration_groups']:,} groups, {audit.counts['calibration_images']:,} "
             f"images known not used; FDR {figures.q:g}"
         }
+        by_image = "" if found.groups is None else ", image by image"
         for role, family in (figures.families or {"judged": figures}).items():
             facts[f"of {role.replace('against', 'unknown')}"] = (
-                f"{family.established:,} established; {counted(family.subject_groups, 'group')} judged, k_min "
-                f"{family.k_min:,}; {family.sufficient_groups:,} calibration groups would do for one alone"
+                f"{family.established:,} established{by_image}; {counted(family.subject_groups, 'group')} judged, "
+                f"k_min {family.k_min:,}; {family.sufficient_groups:,} calibration groups would do for one alone"
             )
         if figures.score is not None:
             facts["score"] = figures.score

@@ -94,6 +94,16 @@ def test_the_named_number_of_calibration_groups_does_suffice_and_one_fewer_does_
     assert none.reason.startswith("None of the 7 subject groups")
 
 
+def test_of_groups_of_several_images_it_is_said_that_images_are_judged_one_by_one() -> None:
+    known, pairs = np.linspace(0, 9, 139), [f"g{row // 2}" for row in range(6)]
+    none = calibrate([-1.0] * 6, known, groups=pairs, q=0.1)
+    assert none.reason.startswith("Image by image, none of the images of 3 subject groups is established")
+    one = calibrate([50.0, *[-1.0] * 5], known, groups=pairs, q=0.1)
+    assert one.reason.startswith("Image by image, images of 1 of 3 subject groups are established")
+    few = calibrate([50.0] * 6, known[:9], groups=pairs, q=0.01)
+    assert few.reason.startswith("Inconclusive: image by image, with 9 calibration groups no result on images of 3")
+
+
 def test_k_min_above_the_number_of_subjects_is_inconclusive_whatever_the_scores() -> None:
     result = calibrate([9.0, 9.0], [1.0, 2.0, 3.0], q=0.05)
     assert (set(result.labels), result.k_min) == ({Label.INCONCLUSIVE}, 10)

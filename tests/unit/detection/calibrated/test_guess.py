@@ -133,6 +133,18 @@ def test_where_chance_does_as_well_that_is_said_first() -> None:
     assert replace(good, caution="But look.").sentence.endswith("But look.")
 
 
+def test_a_bet_against_a_finding_is_counted_and_another_prior_says_what_the_accuracy_is_of() -> None:
+    scores, known, groups = drawn(gap=3)
+    even, other = (guessed(scores, known, groups=groups, prior=prior).figures for prior in (0.5, 0.1))
+    share = 100 * even.used / (even.used + even.not_used)
+    assert "were used" not in even.sentence
+    assert f"known images, of which {share:.0f} % were used (prior 0.1), each" in other.sentence
+    assert "bet on as not used" not in other.sentence
+    for count, words in ((1, "1 established image is"), (2, "2 established images are")):
+        said = replace(other, established_not_used=count).sentence
+        assert f"{words} bet on as not used: the finding stands, the bet is a bet at prior 0.1." in said
+
+
 @pytest.mark.parametrize(("used", "others", "words"), [(0, 9, "no images known used"), (9, 0, "no images known not"),
                                                        (4, 9, "5 groups or more each; there are 4 and 9")])  # fmt: skip
 def test_both_kinds_are_needed(used: int, others: int, words: str) -> None:
