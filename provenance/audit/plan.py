@@ -12,6 +12,7 @@ from provenance.audit.gates import require_gates
 from provenance.audit.inputs import freeze, parties_of
 from provenance.audit.policy import JointPolicy, Policy, PolicyChoice, policy_from_json
 from provenance.audit.resolution import matched_space
+from provenance.audit.rule import LackingError
 from provenance.audit.twins import twins_of, with_twins
 from provenance.duplicates import DuplicateRule
 from provenance.errors import ConflictError, SourceError, SpaceMismatchError, UsageError
@@ -127,12 +128,10 @@ def _joint(
             asked, others = _as_asked(workspace, request, stated[name], parties)
             try:
                 plans[name] = _single(workspace, asked, stated[name], others, on_step, frozen)
-            except SourceError as error:  # the space of one answer is made from the sources; others need them not
-                if name in request.only:
+            except (SourceError, LackingError) as error:  # the sources of its space, or images that others need not
+                if name in request.only and isinstance(error, SourceError):
                     raise
-                missing[name] = f"{error.message} ({error.hint})"
-            except _LackingError as error:
-                missing[name] = error.message
+                missing[name] = error.message + f" ({error.hint})" * bool(error.hint)
     if not plans:
         raise _nothing(missing)
     return JointPlan(plans, {name: why + _WITHOUT.get(name, "") for name, why in missing.items()})
@@ -141,10 +140,6 @@ def _joint(
 _WITHOUT = {
     Answer.MEMBERSHIP: "; so there is no best guess and no run file of real images either: both come of this answer"
 }
-
-
-class _LackingError(UsageError):
-    """No images are left in a role that a rule needs."""
 
 
 def _nothing(missing: Mapping[Answer, str]) -> UsageError:
@@ -181,6 +176,7 @@ def _single(
     frozen = freeze(workspace.catalog, parties, space, *asked, exclude_overlap=request.exclude_overlap)
     plan = _completed(policy, frozen)
     frozen = with_twins(workspace, frozen, request.twin_rule, on_step, exclude=request.exclude_twins)
+    plan.policy.rule.check(frozen)  # of what twins left
     if known is not None:
         known[key] = frozen
     return replace(plan, frozen=frozen)
@@ -190,7 +186,7 @@ def _completed(policy: Policy, frozen: FrozenAudit) -> AuditPlan:
     policy = replace(policy, rule=policy.rule.completed(frozen))
     if (lacking := policy.rule.lacks(frozen.reals)) and frozen.excluded_overlap:
         left_out = f"{frozen.excluded_overlap:,} images claimed used and not used are left out"
-        raise _LackingError(f"{lacking}, since {left_out}")
+        raise LackingError(f"{lacking}, since {left_out}")
     policy.rule.check(frozen)
     if frozen.space.parts != 1 and not policy.rule.judges_parts:
         raise SpaceMismatchError(

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     OnStep = Callable[[str], None]
 
 
+class LackingError(UsageError):
+    """The images that there are don't do for what a rule asks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What a rule says of the subjects of one audit.

@@ -132,6 +132,20 @@ def test_one_kind_of_known_images_teaches_nothing(workspace: Path) -> None:
     assert "no membership score" in refused(workspace, "audit", "leaky", *REAL, "--score", "referenced:learnt")
 
 
+def test_patients_with_images_of_both_kinds_are_not_counted_as_known(workspace: Path, tmp_path: Path) -> None:
+    """20 used groups and 24 never used, but 16 of them are the same patients."""
+    for name, seeds in (("used", range(500, 520)), ("fresh", range(604, 628))):
+        save(tmp_path / name, {f"p{seed % 100:02d}-{name}": slice_of(seed) for seed in seeds})
+        words = ("--set", f"mixed-{name}", *SETS[name][2:], "--backbone", "patches-24-8@64", "--group-from", "(p..)")
+        run(workspace, "ingest", str(tmp_path / name), *words)
+    sets = ("--used", "mixed-used", "--not-used", "mixed-fresh")
+    assert answer(workspace, "audit", "leaky", *REAL, *sets)["settings"]["calibrated"]["score"] == "local"
+    learnt = answer(workspace, "audit", "leaky", *REAL, *sets, "--score", "learnt")["settings"]["learnt"]
+    assert (learnt["used_groups"], learnt["not_used_groups"]) == (4, 8)
+    for name in ("used", "fresh"):
+        run(workspace, "sets", "remove", f"mixed-{name}", "--yes")
+
+
 def test_a_release_without_memory_is_no_leak_and_controls_one(workspace: Path) -> None:
     assert answer(workspace, "audit", "clean", *REAL)["outcome"] == "leak_not_established"
     found = answer(workspace, "audit", "leaky", *REAL, "--reference-release", "clean")

@@ -134,6 +134,30 @@ def test_sets_that_are_left_empty_cost_the_answers_that_need_them_alone(ws: Path
     assert "No copy is established among 1 generated image; 1 can't be told." in nobody["outcome_reason"]
 
 
+@pytest.mark.parametrize(
+    ("group_from", "lacks"), [("s..(.)", ""), ("(s)", "every calibration group is judged as well")]
+)
+def test_groups_of_both_kinds_cost_no_other_answer(layout: Path, tmp_path: Path, group_from: str, lacks: str) -> None:
+    """Patients with images of both kinds teach nothing; where all are such, membership alone is not answered."""
+    save(tmp_path / "used", range(20))
+    save(tmp_path / "fresh", range(100, 130))
+    save(tmp_path / "leaky", range(300, 310))
+    parts = {"used": SETS["used"], "fresh": SETS["fresh"], "leaky": RELEASES["leaky"]}
+    ws = make(tmp_path, WHOLE, parts, layout=tmp_path, grouped="used fresh", group_from=group_from)
+    if lacks:
+        found = answer(ws, "audit", "leaky")
+        assert lacks in found["missing"]["membership"]
+        assert {"copies", "baseline"} <= found.keys()
+        assert lacks in refused(ws, "audit", "leaky", "--only", "membership")
+    else:
+        found = answer(ws, "audit", "leaky")
+        assert found["membership"]["outcome"] == "inconclusive"
+        assert "missing" not in found or not found["missing"]
+        assert "beside groups that have images of both kinds" in refused(
+            ws, "audit", "leaky", "--subject", "real", "--score", "learnt"
+        )
+
+
 def test_only_restricts(ws: Path, found: dict[str, Any]) -> None:
     one = answer(ws, "audit", "leaky", *ALL, "--only", "baseline")
     assert (one["copies"], one["membership"]) == (None, None)

@@ -56,6 +56,12 @@ PENALTY = 100.0
 BONUS = 0.5
 FEWEST_GROUPS = 10
 """Known groups a side from which on the learnt score is the default."""
+FEWEST_TAUGHT = 2
+"""Groups a side, without those that have images of both kinds, that it can do with at all."""
+TOO_FEW_TAUGHT = (
+    "a learnt score needs two groups or more of images known used, and of images known not used, beside groups that "
+    "have images of both kinds"
+)
 _NUMBERS_AT_ONCE = 4_000_000
 
 
@@ -100,9 +106,9 @@ class Learner:
         used = np.zeros(len(columns), dtype=np.int64)
         used[known[pure]] = np.where(flags[pure], 1, -1)
         codes = group_codes(groups, len(columns))[0]
-        if min(len(np.unique(codes[used == side])) for side in (1, -1)) < 2:
+        if min(len(np.unique(codes[used == side])) for side in (1, -1)) < FEWEST_TAUGHT:
             raise UsageError(
-                "a learnt score needs two groups or more of images known used, and of images known not used",
+                TOO_FEW_TAUGHT,
                 hint="--score local learns nothing",
             )
         return cls(columns, copies, used, codes)

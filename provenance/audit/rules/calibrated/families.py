@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from provenance.detection.learnt.learner import Learner
 
 _WORDS = {Role.USED: "Images claimed used", Role.AGAINST: "Images of unknown use"}
+EVERY_GROUP_JUDGED = "every calibration group is judged as well: nothing is left to calibrate with"
 _PER_IMAGE = ("labels", "p_values", "q_values")
 
 
@@ -122,7 +123,7 @@ def judge_families(
     known = [row for row in rows_of[Role.NOT_USED].tolist() if groups[row] not in judged_groups]
     dropped = len({groups[row] for row in rows_of[Role.NOT_USED].tolist()} & judged_groups)
     if not known:
-        raise UsageError("every calibration group is judged as well: nothing is left to calibrate with")
+        raise UsageError(EVERY_GROUP_JUDGED)
     are = "1 group that is judged as well was" if dropped == 1 else f"{dropped:,} groups that are judged as well were"
     dropped_words = (f"{are} left out of the calibration.",) if dropped else ()
     of_role = {}

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from provenance.audit.inputs import CANDIDATES
 from provenance.audit.pixels import pixels_space
 from provenance.audit.resolution import embed_missing
-from provenance.audit.rule import Rule
+from provenance.audit.rule import LackingError, Rule
 from provenance.audit.rules.calibrated.beside import beside_facts
+from provenance.audit.rules.calibrated.families import EVERY_GROUP_JUDGED
 from provenance.audit.rules.calibrated.judging import LABELS, judge_generated, judge_real
 from provenance.audit.rules.calibrated.outcome import stated
 from provenance.audit.rules.calibrated.parameters import CalibratedParameters
@@ -22,7 +23,7 @@ from provenance.audit.scoring import (
     is_local_score,
     score_parameters,
 )
-from provenance.detection.learnt.learner import FEWEST_GROUPS
+from provenance.detection.learnt.learner import FEWEST_GROUPS, FEWEST_TAUGHT, TOO_FEW_TAUGHT
 from provenance.detection.scores.membership import REFERENCED
 from provenance.errors import SpaceMismatchError, UsageError
 from provenance.findings import CalibratedFindings, Statements
@@ -159,10 +160,22 @@ class CalibratedRule(CalibratedParameters, Rule):
                 f"the score {LEARNT} learns from images known used and images never used, and one kind is missing",
                 hint="name both with --used and --not-used; --score local learns nothing",
             )
+        if frozen.subject is Subject.REAL:
+            self._check_groups(frozen)
         if frozen.subject is Subject.GENERATED and frozen.reference is not None:
             raise UsageError(
                 "a reference release goes with membership scores, which are of real images", hint="add --subject real"
             )
+
+    def _check_groups(self, frozen: FrozenAudit) -> None:
+        used, not_used, judged = (
+            {member.group_key or member.image_key for member in members}
+            for members in (frozen.reals.get(Role.USED, ()), frozen.reals[Role.NOT_USED], frozen.candidates)
+        )
+        if not_used <= judged:
+            raise LackingError(EVERY_GROUP_JUDGED)
+        if self.score_name == LEARNT and min(len(used - not_used), len(not_used - used)) < FEWEST_TAUGHT:
+            raise LackingError(TOO_FEW_TAUGHT, hint="--score local learns nothing")
 
     def judge(self, bench: Bench, subjects: Sequence[SubjectEvidence]) -> Judgement:
         """Verdicts with p- and q-values, and the outcome for the release."""
@@ -230,12 +243,16 @@ class CalibratedRule(CalibratedParameters, Rule):
 
 
 def _knows_enough(catalog: Catalog, parties: Parties) -> bool:
-    """Whether there are enough groups of images known used, and of images never used, to learn from."""
+    """Whether there are enough groups of images known used, and of images never used, to learn from.
+
+    Groups with images of both kinds teach nothing; images claimed both ways, which are left out, make such groups.
+    """
     groups: dict[Role, set[str]] = {Role.USED: set(), Role.NOT_USED: set()}
     for dataset, role in parties.sets:
         if role in groups:
             groups[role] |= {each.group_key or each.image_key for each in catalog.placements([dataset.dataset_id])}
-    return min(map(len, groups.values())) >= FEWEST_GROUPS
+    used, not_used = groups[Role.USED], groups[Role.NOT_USED]
+    return min(len(used - not_used), len(not_used - used)) >= FEWEST_GROUPS
 
 
 def _shared_local(catalog: Catalog, datasets: Sequence[Dataset]) -> Space | None:
