@@ -175,6 +175,27 @@ def test_an_image_is_explained_and_the_report_draws_what_was_learnt(workspace: P
     assert not re.search(r"\bnan\b", page, re.IGNORECASE)
 
 
+def test_sets_of_two_sizes_establish_nothing_by_any_score(workspace: Path, tmp_path: Path) -> None:
+    """The used images leak, but were recorded at twice the size; a policy of before there was a prior did not ask."""
+    save(tmp_path / "large", {f"l{seed:04d}": np.kron(slice_of(seed), np.ones((2, 2))) for seed in MEMBERS})
+    words = ("--set", "large", *SETS["used"][2:], "--backbone", "patches-24-8@64")
+    run(workspace, "ingest", str(tmp_path / "large"), *words)
+    sets = (*REAL, "--used", "large", "--not-used", "fresh", "--against", "asked")
+    found = answer(workspace, "audit", "leaky", *sets, "--score", "local")
+    assert found["outcome"] == found["release_test"]["outcome"] == "inconclusive"
+    assert "differ by themselves, whatever the release: in size" in found["outcome_reason"]
+    assert found["counts"]["inconclusive"] == found["counts"]["subjects"]
+    policy = tmp_path / "policy.json"
+    run(workspace, "audit", "leaky", *sets, "--score", "local", "--declare", str(policy))
+    document = json.loads(policy.read_text())
+    for name in ("prior", "group_score"):
+        del document["parameters"][name]
+    del document["policy_id"]
+    policy.write_text(json.dumps(document))
+    assert answer(workspace, "audit", "leaky", *sets, "--policy", str(policy))["outcome"] == "leak_established"
+    run(workspace, "sets", "remove", "large", "--yes")
+
+
 def test_sets_of_two_scanners_establish_nothing(tmp_path: Path) -> None:
     """The images claimed used come from a noisier scanner; the release has seen neither set."""
     cohort(tmp_path)

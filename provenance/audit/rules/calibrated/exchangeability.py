@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from provenance.audit.inputs import CANDIDATES
 from provenance.detection import Appearance, ShiftCheck, check_shift
 from provenance.vocabulary import Role, RuleName
 
@@ -23,22 +24,39 @@ if TYPE_CHECKING:
     from provenance.records import Member
 
 
-def shift_of(catalog: Catalog, frozen: FrozenAudit, inputs: ScoringInputs, seed: int) -> ShiftCheck:
-    """Calibration against subjects, in what is on record of both.
+def shift_of(
+    catalog: Catalog, frozen: FrozenAudit, inputs: ScoringInputs, seed: int, roles: Sequence[Role] = CANDIDATES
+) -> ShiftCheck:
+    """Calibration against the subjects in some roles, in what is on record of both.
 
     Modality is that of the set, size the native one, distance that of the mean vectors (of a local space: of its parts'
     means).
     """
     pool = frozen.judged_reals
-    calibration = {member.image_id for member in frozen.reals[Role.NOT_USED]}
-    is_calibration = np.array([member.image_id in calibration for member in pool])
+    role_of = frozen.role_of
+    acting = [role_of[member.image_id] for member in pool]
     modality_of = {each.collection_key: each.dataset.modality for each in frozen.sets}
     sizes = catalog.sizes_of([member.image_key for member in pool])
     sides = (
-        _appearance(pool, np.flatnonzero(rows), modality_of, sizes, inputs)
-        for rows in (is_calibration, ~is_calibration)
+        _appearance(pool, np.flatnonzero([role in side for role in acting]), modality_of, sizes, inputs)
+        for side in ((Role.NOT_USED,), roles)
     )
     return check_shift(*sides, seed=seed)
+
+
+def apart_of(catalog: Catalog, frozen: FrozenAudit, inputs: ScoringInputs, seed: int) -> str:
+    """In what images claimed used differ from never-used ones by themselves, in a sentence; empty: nothing seen."""
+    if Role.USED not in frozen.reals:
+        return ""
+    shift = shift_of(catalog, frozen, inputs, seed, (Role.USED,))
+    seen = [each for each in shift.tests if each.p_corrected <= shift.level]
+    if not seen:
+        return ""
+    what = " and in ".join(f"{each.name} ({each.detail}; p = {each.p_corrected:.2g})" for each in seen)
+    return (
+        f"The images claimed used and those never used differ by themselves, whatever the release: in {what}. Their "
+        "membership scores may differ for that reason alone."
+    )
 
 
 def _appearance(

@@ -20,7 +20,7 @@ from provenance.audit.features import S_NOT_USED, S_USED, features_of
 from provenance.audit.nearest import nearest_of_other_groups
 from provenance.audit.rule import Judgement
 from provenance.audit.rules.calibrated.beside import Pool, with_beside
-from provenance.audit.rules.calibrated.exchangeability import audits_served, guarantee, shift_of
+from provenance.audit.rules.calibrated.exchangeability import apart_of, audits_served, guarantee, shift_of
 from provenance.audit.rules.calibrated.families import Families, family_of, figures_of, judge_families
 from provenance.audit.rules.calibrated.outcome import (
     Conclusion,
@@ -80,9 +80,9 @@ def judge_real(bench: Bench, rule: CalibratedParameters) -> Judgement:
     )
     bench.on_step("testing the release")
     conclusion = _conclude(rule, inputs, scored, rows_of, verdicts)
-    lower = lower_of(scored, rule)
-    doubt = doubt_of(scored, conclusion, rule.level) or lower
-    if doubt:
+    lower, apart = lower_of(scored, rule), _apart(bench, rule, inputs)
+    claims = conclusion.outcome is Outcome.LEAK_ESTABLISHED or verdicts.established
+    if doubt := doubt_of(scored, conclusion, rule.level) or lower or (apart if claims else ""):
         conclusion = undecided(conclusion, doubt)
         verdicts, *moved = (each.undecided(conclusion.reason) for each in (verdicts, *moved))
     scores, near = scored.scores[verdicts.rows].tolist(), _turned([each.labels for each in moved])
@@ -95,8 +95,13 @@ def judge_real(bench: Bench, rule: CalibratedParameters) -> Judgement:
     if rule.prior is None:
         return judged
     bench.on_step("guessing")
-    pool = Pool(scored.scores, inputs.groups, rows_of, verdicts, doubt, lower)
+    pool = Pool(scored.scores, inputs.groups, rows_of, verdicts, doubt or apart, lower)
     return with_beside(judged, rule, pool, frozen.judged_reals)
+
+
+def _apart(bench: Bench, rule: CalibratedParameters, inputs: ScoringInputs) -> str:
+    """Policies of before there was a prior did not ask."""
+    return "" if rule.prior is None else apart_of(bench.workspace.catalog, bench.frozen, inputs, rule.seed)
 
 
 def _calibration(frozen: FrozenAudit, scored: ScoredReals, rows: Int64s) -> tuple[CalibrationScore, ...]:
