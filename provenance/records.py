@@ -294,9 +294,8 @@ class AuditDataset:
 
 
 def in_order(datasets: Iterable[AuditDataset]) -> list[AuditDataset]:
-    """As they are always listed: the release, used, not-used and unknown sets; by name."""
-    roles = list(Role)
-    return sorted(datasets, key=lambda played: (roles.index(played.role), played.name))
+    """As records and documents have them: by role and name."""
+    return sorted(datasets, key=lambda played: (played.role.value, played.name))
 
 
 @dataclass(frozen=True, slots=True)

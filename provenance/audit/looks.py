@@ -162,5 +162,5 @@ def _images_of(datasets: Iterable[AuditDataset]) -> frozenset[tuple[Role, str]]:
 
 
 def _names_of(datasets: Iterable[AuditDataset]) -> str:
-    sets = [played for played in datasets if played.role is not Role.RELEASE]
+    sets = [played for role in Role for played in datasets if played.role is role and role is not Role.RELEASE]
     return ", ".join(f"{played.name} as {played.role.value.replace('_', ' ')}" for played in sets)

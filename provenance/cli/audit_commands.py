@@ -327,7 +327,8 @@ def _title(found: AuditReport | RecordedAudit) -> str:
 
 
 def _about(found: AuditReport | RecordedAudit) -> dict[str, Any]:
-    names: dict[str, list[str]] = {row.role.value: [] for row in found.datasets}
+    played = {row.role for row in found.datasets}
+    names: dict[str, list[str]] = {role.value: [] for role in Role if role in played}
     for row in found.datasets:
         names[row.role.value].append(f"{row.name} ({row.image_count:,})")
     facts: dict[str, Any] = {role: ", ".join(listed) for role, listed in names.items()}
