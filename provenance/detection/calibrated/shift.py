@@ -1,9 +1,9 @@
 """Shift check: does the calibration set look like the subjects, as exchangeability demands? Pure.
 
 Each property is compared by one test on group values (one vote a group), the p-values are corrected together
-(Holm 1979), and what is significant becomes a sentence. It warns (audits conclude no leak and
-establish nothing where images claimed used and never-used ones differ so): a shift in a property may leave the scores
-exchangeable, and a shift that shows in none of these may not. With few groups it sees little.
+(Holm 1979), and what is significant becomes a sentence. It warns (audits conclude no leak and establish nothing where
+images claimed used and never-used ones differ so): a shift in a property may leave the scores exchangeable, and a shift
+that shows in none of these may not. With few groups it sees little.
 
     modality        Fisher's exact test for two modalities, else chi-square (scipy)
     size, intensity two-sample Kolmogorov-Smirnov (scipy) on the groups' means
@@ -82,6 +82,14 @@ def check_shift(
         if test.p_corrected <= level
     )
     return ShiftCheck(tests, level, sentences)
+
+
+def apart(how: str) -> str:
+    """What follows from used and never-used images that differ without any release, ``how`` in words."""
+    return (
+        f"The images claimed used and those never used differ by themselves, whatever the release: {how}. Their "
+        "membership scores may differ for that reason alone."
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

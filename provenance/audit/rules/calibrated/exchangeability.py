@@ -12,6 +12,7 @@ import numpy as np
 
 from provenance.audit.inputs import CANDIDATES
 from provenance.detection import Appearance, ShiftCheck, check_shift
+from provenance.detection.calibrated.shift import apart
 from provenance.vocabulary import Role, RuleName
 
 if TYPE_CHECKING:
@@ -52,11 +53,7 @@ def apart_of(catalog: Catalog, frozen: FrozenAudit, inputs: ScoringInputs, seed:
     seen = [each for each in shift.tests if each.p_corrected <= shift.level]
     if not seen:
         return ""
-    what = " and in ".join(f"{each.name} ({each.detail}; p = {each.p_corrected:.2g})" for each in seen)
-    return (
-        f"The images claimed used and those never used differ by themselves, whatever the release: in {what}. Their "
-        "membership scores may differ for that reason alone."
-    )
+    return apart(" and ".join(f"in {each.name} ({each.detail}; p = {each.p_corrected:.2g})" for each in seen))
 
 
 def _appearance(
