@@ -28,7 +28,7 @@ from provenance.pace import throttled
 from provenance.spaces import members_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from provenance.arrays import Float32s
     from provenance.audit.bench import Bench
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from provenance.vocabulary import Space
 
 _SECONDS_OF_SILENCE = 8.0
+_BLOCK = 4096
+"""Images that are searched at once; any number gives the same."""
 
 
 def group_of(member: Member) -> str:
@@ -108,12 +110,20 @@ class Gallery:
             raise ConflictError(f"{len(missing):,} images were forgotten while they were audited", hint="audit again")
         return flattened(grey_levels(self._vectors.of([there[member.image_id] for member in members]), self.space))
 
+    def blocks(self, members: Sequence[Member], size: int) -> Iterator[Float32s]:
+        """Grey levels, ``size`` images at a time: memory does not grow with their number."""
+        return (self.images(members[start : start + size]) for start in range(0, len(members), size))
+
     def of_subjects(self, subjects: Sequence[SubjectEvidence]) -> tuple[Found, ...]:
         """What is found of the judged images."""
         near = [
             [self.row_of[n.member.image_id] for n in subject.neighbors if n.role in CANDIDATES] for subject in subjects
         ]
-        return self.found(self.images([subject.member for subject in subjects]), near)
+        found: list[Found] = []
+        for images in self.blocks([subject.member for subject in subjects], _BLOCK):
+            here = slice(len(found), len(found) + len(images))
+            found += self.found(images, near[here], counted=(here.start, len(subjects)))
+        return tuple(found)
 
     def of_reals(self, members: Sequence[Member]) -> tuple[Found, ...]:
         """What is found of real images among the candidates of other groups."""
@@ -122,10 +132,23 @@ class Gallery:
         return self.found(self.images(members), self._nearest(members), left_out)
 
     def found(
-        self, images: Float32s, near: Sequence[Sequence[int]], left_out: Sequence[Sequence[int]] | None = None
+        self,
+        images: Float32s,
+        near: Sequence[Sequence[int]],
+        left_out: Sequence[Sequence[int]] | None = None,
+        *,
+        counted: tuple[int, int] | None = None,
     ) -> tuple[Found, ...]:
-        """The search itself; ``near``: rows of candidates that the audit's space adds."""
+        """The search itself.
+
+        Args:
+            images: What is searched.
+            near: Rows of candidates that the audit's space adds.
+            left_out: Rows of candidates that are not looked at.
+            counted: Where these are a part: how many came before, and how many there are in all.
+        """
         say = throttled(self.bench.on_step, _SECONDS_OF_SILENCE)
+        before, of = counted or (0, len(images))
         threads = self.bench.vectors.threads or available_threads()
         with one_thread():
             return search(
@@ -134,7 +157,7 @@ class Gallery:
                 left_out=left_out,
                 candidates=near,
                 threads=threads,
-                progress=lambda done, total: say(f"{done:,} of {total:,} images"),
+                progress=lambda done, _: say(f"{before + done:,} of {of:,} images"),
             )
 
     def _nearest(self, members: Sequence[Member]) -> list[list[int]]:

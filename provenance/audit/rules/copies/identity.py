@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from provenance.detection.copies.found import Found
     from provenance.records import Member
 
-AGREES, CORRELATES, COARSE, BLOCK = 0.9, 0.98, 16, 1024
+AGREES, CORRELATES, COARSE, BLOCK = 0.9, 0.98, 16, 256
 MOST_READ = 3
 """Real images that are read again for one generated one."""
 SAME_FILE, SAME_PIXELS = "the same file", "the same pixels"
@@ -93,15 +93,15 @@ def _alike(gallery: Gallery, subjects: Sequence[SubjectEvidence], found: Sequenc
 
 def _correlated(gallery: Gallery, members: Sequence[Member]) -> list[dict[Member, float]]:
     """Of each image the real ones that it correlates with, in the position in which it does so most."""
-    queries, reals = gallery.images(members), gallery.bench.frozen.judged_reals
-    views = np.stack([_unit(position.of(queries, (1, 2))) for position in POSITIONS])
-    found: list[dict[Member, float]] = [{} for _ in members]
-    for start in range(0, len(reals), BLOCK):
-        some = reals[start : start + BLOCK]
-        there = _unit(gallery.images(some))
-        correlations = np.max([view @ there.T for view in views], axis=0)
-        for row, at in np.argwhere(correlations >= CORRELATES).tolist():
-            found[row][some[at]] = float(correlations[row, at])
+    reals = gallery.bench.frozen.judged_reals
+    nothing = np.zeros((0, COARSE**2), dtype=np.float32)
+    there = np.concatenate([nothing, *(_unit(images) for images in gallery.blocks(reals, BLOCK))])
+    found: list[dict[Member, float]] = []
+    for queries in gallery.blocks(members, BLOCK):
+        best = np.full((len(queries), len(reals)), -1, dtype=np.float32)
+        for position in POSITIONS:
+            np.maximum(best, _unit(position.of(queries, (1, 2))) @ there.T, out=best)
+        found += ({reals[at]: float(row[at]) for at in np.flatnonzero(row >= CORRELATES).tolist()} for row in best)
     return found
 
 
