@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
+import operator
 import os
 import tempfile
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -17,6 +20,58 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
+
+
+class _Umasks:
+    """The process's umask while workspaces are open: nothing is granted that the user or one of them withholds."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._held: list[int] = []
+
+    def of_the_user(self) -> int:
+        with self._lock:
+            if self._held:
+                return self._users
+            umask = os.umask(0o077)
+            os.umask(umask)
+            return umask
+
+    def hold(self, umask: int) -> None:
+        with self._lock:
+            if not self._held:
+                self._users = os.umask(0o077)
+            self._held.append(umask)
+            os.umask(self._all())
+
+    def release(self, umask: int) -> None:
+        with self._lock:
+            self._held.remove(umask)
+            os.umask(self._all())
+
+    def _all(self) -> int:
+        return functools.reduce(operator.or_, self._held, self._users)
+
+
+_umasks = _Umasks()
+
+
+@contextmanager
+def readable_like(file: Path) -> Iterator[None]:
+    """What anybody in this process makes until the end is readable by those only who may read ``file``.
+
+    The umask does it: a database and an engine make files of their own. Files that a user asked for by name
+    (``replace_file``) keep to the user's umask.
+    """
+    mode = file.stat().st_mode
+    umask = 0o077 & ~mode
+    umask &= ~((mode & 0o044) >> 2)  # who may read a file may enter a folder
+    _umasks.hold(umask)
+    try:
+        yield
+    finally:
+        _umasks.release(umask)
 
 
 ANOTHER_NAME = "give -o another name, or --force to replace it"
@@ -144,9 +199,7 @@ def _beside(target: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
+        Path(name).chmod(0o666 & ~_umasks.of_the_user())
         Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)

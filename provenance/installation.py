@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from provenance.config import SETTINGS_FILE, Settings, load_settings
 from provenance.errors import CatalogError, ConflictError, EmbeddingError, NotFoundError, UsageError
+from provenance.files import readable_like
 from provenance.logs import room, step
 from provenance.resources import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from provenance.catalog import Catalog
     from provenance.embedding import Backbone, Executor
@@ -43,6 +46,7 @@ class Installation(Resource):
     def __init__(self, root: Path, settings: Settings) -> None:
         self.root = root
         self.settings = settings
+        self._held = ExitStack()
 
     @classmethod
     def create(cls, root: Path | str, **settings: Any) -> Self:
@@ -126,15 +130,21 @@ class Installation(Resource):
 
         _require_workspace(self.root)
         self._refuse_lost_catalog()
+        self._held.enter_context(self.private_files())
         with step(_log, "open catalog", url=self.catalog_url):
             return Catalog.open(self.catalog_url, create=not self.settings.catalog_url)
+
+    def private_files(self) -> AbstractContextManager[None]:
+        """What is made in the workspace is readable by those who may read its settings, whatever the umask."""
+        return readable_like(self.root / SETTINGS_FILE)
 
     def upgrade_catalog(self) -> tuple[str | None, str]:
         """Bring the catalog to this software's schema, an empty database too; gives the revisions before and after."""
         from provenance.catalog import upgrade
 
         self._refuse_lost_catalog()
-        return upgrade(self.catalog_url)
+        with self.private_files():
+            return upgrade(self.catalog_url)
 
     def catalog_revisions(self) -> tuple[str | None, str]:
         """The catalog's schema revision (``None``: empty), and the one this software needs."""
@@ -307,6 +317,7 @@ class Installation(Resource):
         for name in ("index", "catalog"):
             if (resource := self.__dict__.pop(name, None)) is not None:
                 resource.close()
+        self._held.close()
 
 
 def is_workspace(folder: Path) -> bool:
@@ -332,6 +343,9 @@ def _write_settings(file: Path, text: str) -> None:
     unfinished = file.with_name(file.name + ".unfinished")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        if not any(file.parent.iterdir()):  # a folder with other things in it stays open to whom it was
+            file.parent.chmod(0o700)
+        unfinished.touch(0o600)
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(file)
     except OSError as error:

@@ -204,7 +204,7 @@ def restore(workspace: Installation, file: Path, on_progress: OnProgress | None 
     source = file.expanduser().absolute()
     require_empty(workspace.catalog_url)
     workspace.upgrade_catalog()
-    with _opened(source) as archive, _writing(workspace.root):
+    with _opened(source) as archive, _writing(workspace.root), workspace.private_files():
         manifest = _checked_manifest(archive, source)
         with tempfile.TemporaryDirectory(dir=workspace.root, prefix=".restore-") as folder:
             copy = Path(folder) / CATALOG_ENTRY

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import zipfile
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from sqlalchemy import create_engine, text
 
 from provenance import AuditRequest, IngestRequest, Workspace, run_audit, run_ingest
 from provenance.errors import CatalogError, ConflictError, SourceError, VectorStoreError
+from provenance.files import write_bytes
 from provenance.index import CollectionSpec, open_index
 from provenance.ingest import run_embed
 from provenance.keeping.backup import backup, restore
@@ -77,6 +80,30 @@ def filled(make_workspace: MakeWorkspace, cohort: Path, other_backbone: Path) ->
     workspace = make_workspace()
     fill(workspace, cohort, other_backbone)
     return workspace
+
+
+def modes(folder: Path) -> set[str]:
+    """The rights of a folder and of everything in it."""
+    return {stat.filemode(path.lstat().st_mode) for path in (folder, *folder.rglob("*"))}
+
+
+def test_what_a_workspace_holds_is_its_owners_whatever_the_umask(
+    make_workspace: MakeWorkspace, cohort: Path, other_backbone: Path, tmp_path: Path
+) -> None:
+    before = os.umask(0)
+    try:
+        with make_workspace() as workspace:
+            fill(workspace, cohort, other_backbone)
+            assert modes(workspace.root) == {"drwx------", "-rw-------"}  # the catalog's journal among them
+            backup(workspace, tmp_path / "all.zip")
+            write_bytes(tmp_path / "report.html", b"for everybody")
+        assert os.umask(0) == 0  # as it was, for whatever else this process makes
+        with make_workspace("restored") as restored:
+            restore(restored, tmp_path / "all.zip")
+            assert modes(restored.root) == {"drwx------", "-rw-------"}
+        assert stat.filemode((tmp_path / "report.html").stat().st_mode) == "-rw-rw-rw-"
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 import pytest
 
 from provenance.errors import SourceError
-from provenance.files import replace_file
+from provenance.files import readable_like, replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +30,36 @@ def test_file_is_made_and_replaced_with_ordinary_permissions(tmp_path: Path) -> 
     target.write_bytes(b"old")
     replace_file(target, write)
     assert target.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("mode", "file", "folder"),
+    [
+        (0o600, "-rw-------", "drwx------"),
+        (0o640, "-rw-r-----", "drwxr-x---"),
+        (0o660, "-rw-rw----", "drwxrwx---"),
+        (0o644, "-rw-r--r--", "drwxr-xr-x"),
+    ],
+)
+def test_what_is_made_is_open_to_those_who_may_read_the_file(mode: int, file: str, folder: str, tmp_path: Path) -> None:
+    def made(name: str) -> tuple[str, str]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+        return tuple(stat.filemode(path.stat().st_mode) for path in (tmp_path / name / "file", tmp_path / name))  # type: ignore[return-value]
+
+    (tmp_path / "settings").touch()
+    (tmp_path / "settings").chmod(mode)
+    (tmp_path / "closed").touch(0o600)
+    before = os.umask(0)
+    try:
+        with readable_like(tmp_path / "settings"):
+            assert made("first") == (file, folder)
+            with readable_like(tmp_path / "closed"):
+                assert made("both") == ("-rw-------", "drwx------")
+            assert made("again") == (file, folder)
+        assert made("after") == ("-rw-rw-rw-", "drwxrwxrwx")
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("oops"), KeyboardInterrupt()])
