@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import unquote
 
 from provenance.config import SETTINGS_FILE, Settings, load_settings
 from provenance.errors import CatalogError, ConflictError, EmbeddingError, NotFoundError, UsageError
@@ -100,9 +102,9 @@ class Installation(Resource):
             on_step(f"new workspace: {self.root}")
 
     @property
-    def catalog_url(self) -> str:
-        """Where the SQL catalog is."""
-        return self.settings.catalog_url or f"sqlite:///{self.root / CATALOG_FILE}"
+    def catalog_place(self) -> str | Path:
+        """Where the SQL catalog is: the URL of a database, or the file of the workspace itself."""
+        return self.settings.catalog_url or self.root / CATALOG_FILE
 
     @property
     def index_url(self) -> str:
@@ -131,8 +133,8 @@ class Installation(Resource):
         _require_workspace(self.root)
         self._refuse_lost_catalog()
         self._held.enter_context(self.private_files())
-        with step(_log, "open catalog", url=self.catalog_url):
-            return Catalog.open(self.catalog_url, create=not self.settings.catalog_url)
+        with step(_log, "open catalog", url=self.catalog_place):
+            return Catalog.open(self.catalog_place, create=not self.settings.catalog_url)
 
     def private_files(self) -> AbstractContextManager[None]:
         """What is made in the workspace is readable by those who may read its settings, whatever the umask."""
@@ -144,13 +146,13 @@ class Installation(Resource):
 
         self._refuse_lost_catalog()
         with self.private_files():
-            return upgrade(self.catalog_url)
+            return upgrade(self.catalog_place)
 
     def catalog_revisions(self) -> tuple[str | None, str]:
         """The catalog's schema revision (``None``: empty), and the one this software needs."""
         from provenance.catalog import current_revision, head_revision
 
-        return current_revision(self.catalog_url), head_revision()
+        return current_revision(self.catalog_place), head_revision()
 
     @cached_property
     def index(self) -> VectorIndex:
@@ -225,9 +227,13 @@ class Installation(Resource):
         if self.settings.catalog_url or not (self.root / "index" / "store.json").exists():
             return
         if not file.exists() or not file.stat().st_size:
+            read_as_url = Path(unquote(str(file).partition("?")[0]))  # where version 0.1 wrote it
+            moved = f"mv {shlex.quote(str(read_as_url))} {shlex.quote(str(file))}"
             raise CatalogError(
                 f"the catalog {file} is {'empty' if file.exists() else 'gone'}, and its vector index is still there",
-                hint="put the file back, or restore a backup into a new workspace",
+                hint=f"it was written beside its folder, whose name it took for a part of a URL: {moved}"
+                if read_as_url != file and read_as_url.is_file()
+                else "put the file back, or restore a backup into a new workspace",
             )
 
     @cached_property
@@ -342,11 +348,18 @@ def _write_settings(file: Path, text: str) -> None:
     """Whole or not at all: half of them would be a workspace with other settings."""
     unfinished = file.with_name(file.name + ".unfinished")
     try:
+        content = text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{file.name} can't hold a name that is not Unicode: {text[error.start - 40 : error.end]!r}",
+            hint="rename the file that is named by a setting, or set it by its environment variable",
+        ) from error
+    try:
         file.parent.mkdir(parents=True, exist_ok=True)
         if not any(file.parent.iterdir()):  # a folder with other things in it stays open to whom it was
             file.parent.chmod(0o700)
         unfinished.touch(0o600)
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_bytes(content)
         unfinished.replace(file)
     except OSError as error:
         raise UsageError(
@@ -358,4 +371,5 @@ def _write_settings(file: Path, text: str) -> None:
 def _toml_line(setting: tuple[str, Any]) -> str:
     name, value = setting
     is_number = isinstance(value, int | float)  # true and false among them
-    return f"{name} = {str(value).lower() if is_number else json.dumps(str(value), ensure_ascii=False)}\n"
+    text = str(value).lower() if is_number else json.dumps(str(value), ensure_ascii=False)
+    return f"{name} = {text}\n".replace("\x7f", "\\u007f")  # the one control character that JSON leaves as it is

@@ -80,14 +80,18 @@ def rows_by(session: Session, query: Any, column: Any, values: Sequence[Any]) ->
         yield from session.execute(query.where(column.in_(chunk)))
 
 
-def parse_url(url: str) -> URL:
-    """A database URL of ours: SQLite by file, or PostgreSQL through psycopg 3.
+def parse_url(place: str | Path) -> URL:
+    """Where a catalog is: a path is the file of a SQLite catalog, whatever its name; text is a database URL.
+
+    PostgreSQL is reached through psycopg 3.
 
     Raises:
         CatalogError: If it is no URL, or of another database. The message hides it: it may hold a password.
     """
+    if isinstance(place, Path):
+        return URL.create("sqlite", database=str(place.absolute()))
     try:
-        parsed = make_url(url)
+        parsed = make_url(place)
     except ArgumentError as error:
         raise CatalogError(
             "the catalog's URL is not a database URL",
@@ -102,11 +106,17 @@ def parse_url(url: str) -> URL:
         )
     if not parsed.database or parsed.database == ":memory:":
         raise CatalogError("a catalog in memory would be lost", hint="use sqlite:///FILE")
+    if "?" in place:
+        raise CatalogError(
+            "the catalog's URL has a ?, and what follows it would be lost", hint="use sqlite:///FILE, %3F for a ? in it"
+        )
     return parsed
 
 
 def for_people(url: URL) -> str:
-    """The URL with every secret in it hidden."""
+    """The URL with every secret in it hidden; a file's path as it is."""
+    if file := sqlite_file(url):
+        return f"sqlite:///{file}"
     hidden = {key: "***" for key in url.query if key.lower() in _SECRET_KEYS}
     return url.set(drivername=url.get_backend_name()).update_query_dict(hidden).render_as_string(hide_password=True)
 

@@ -35,8 +35,8 @@ def head_revision() -> str:
     return max(path.name[:4] for path in (migrations_folder() / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))
 
 
-def current_revision(url: str) -> str | None:
-    """The revision of the database at ``url``; None where it has no catalog.
+def current_revision(url: str | Path) -> str | None:
+    """The revision of the database at ``url`` (see ``parse_url``); None where it has no catalog.
 
     Raises:
         CatalogError: If the database can't be reached.
@@ -56,7 +56,7 @@ def revision_of(connection: Connection) -> str | None:
     return None if revision is None else str(revision)
 
 
-def upgrade(url: str) -> tuple[str | None, str]:
+def upgrade(url: str | Path) -> tuple[str | None, str]:
     """Brings the database at ``url`` to the newest revision; an empty one gets its tables.
 
     All in one transaction: it is there wholly or not at all. A second process waits for the first.

@@ -66,11 +66,11 @@ class Catalog(Resource):
         self._writing = writing_engine(engine)
 
     @classmethod
-    def open(cls, url: str, *, create: bool = False) -> Catalog:
+    def open(cls, url: str | Path, *, create: bool = False) -> Catalog:
         """Opens the catalog at a URL.
 
         Args:
-            url: ``sqlite:///FILE`` or ``postgresql://USER@HOST/DATABASE``.
+            url: ``sqlite:///FILE`` or ``postgresql://USER@HOST/DATABASE``; a path is a SQLite file, whatever its name.
             create: Makes the tables where there are none. An older catalog is never changed by this.
 
         Raises:

@@ -52,8 +52,8 @@ def copy_to_file(engine: Engine, url: URL, file: Path) -> None:
                 source.backup(target)
                 target.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
             return
-        upgrade(f"sqlite:///{file}")
-        copied = make_engine(parse_url(f"sqlite:///{file}"))
+        upgrade(file)
+        copied = make_engine(parse_url(file))
         try:
             # the source is seen as it was at the first look
             options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True, "stream_results": True}
@@ -69,7 +69,7 @@ def copy_to_file(engine: Engine, url: URL, file: Path) -> None:
         ) from error
 
 
-def restore_from_file(url: str, file: Path) -> None:
+def restore_from_file(url: str | Path, file: Path) -> None:
     """Fills the empty database at ``url`` from a copy; bound to no index yet. All of it goes in, or nothing.
 
     Raises:
@@ -81,7 +81,7 @@ def restore_from_file(url: str, file: Path) -> None:
     upgrade(url)
     require_empty(url)
     with (
-        opened(parse_url(f"sqlite:///{file}")) as source,
+        opened(parse_url(file)) as source,
         opened(parsed) as target,
         source.connect() as source_connection,
         writing_engine(target).begin() as connection,
@@ -105,10 +105,10 @@ def upgrade_copy(file: Path) -> None:
         problems = [str(error)]
     if problems:
         raise CatalogError(f"the copied catalog is damaged: {problems[0]}", hint="use another backup")
-    upgrade(f"sqlite:///{file}")
+    upgrade(file)
 
 
-def require_empty(url: str) -> None:
+def require_empty(url: str | Path) -> None:
     """Lets a database pass that holds no catalog, or one without a single fact.
 
     Raises:

@@ -129,6 +129,7 @@ class EdgeIndex(Resource):
         self._shards: dict[str, qdrant_edge.EdgeShard] = {}
         self._specs: dict[str, CollectionSpec] = {}
         self._points_read: dict[str, int] = {}
+        self._descriptor: int | None = None
         with _translated(f"the vector index at {folder} can't be opened"):
             self._collections.mkdir(parents=True, exist_ok=True)
             self._lock: StoreLock | None = StoreLock(self._folder, lock_timeout_seconds)
@@ -269,6 +270,8 @@ class EdgeIndex(Resource):
                         shard.close()
             finally:
                 self._shards.clear()
+                if self._descriptor is not None:
+                    os.close(self._descriptor)
                 lock.release()
 
     def _open_lock(self) -> StoreLock:
@@ -289,7 +292,7 @@ class EdgeIndex(Resource):
         unfinished = self._collections / f".making-{spec.key}"
         shutil.rmtree(unfinished, ignore_errors=True)
         (unfinished / "shard").mkdir(parents=True)
-        shard = qdrant_edge.EdgeShard.create(str(unfinished / "shard"), _edge_config(spec))
+        shard = qdrant_edge.EdgeShard.create(self._shard_path(unfinished.name), _edge_config(spec))
         shard.flush()
         shard.close()
         _write_json(unfinished / "collection.json", {"dimension": spec.dimension, "parts": spec.parts})
@@ -312,8 +315,18 @@ class EdgeIndex(Resource):
             self._spec(key)
             if key not in self._shards:
                 with _translated(f"collection {key} can't be opened"):
-                    self._shards[key] = qdrant_edge.EdgeShard.load(str(self._collections / key / "shard"))
+                    self._shards[key] = qdrant_edge.EdgeShard.load(self._shard_path(key))
             return self._shards[key]
+
+    def _shard_path(self, name: str) -> str:
+        """A shard's folder as the engine takes it: it knows no path that is not Unicode, but goes by a descriptor."""
+        try:
+            str(self._collections).encode()
+        except UnicodeEncodeError:
+            if self._descriptor is None:
+                self._descriptor = os.open(self._collections, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return f"/dev/fd/{self._descriptor}/{name}/shard"
+        return str(self._collections / name / "shard")
 
     def _read_ahead(self, key: str, count: int) -> None:
         """Brings the vector files of a collection into the system's cache, once, when most of it may be read."""

@@ -128,7 +128,7 @@ class _Packing:
     def pack(self, copy: Path) -> dict[str, Any]:
         with copy.open("rb") as stream:
             self._add(CATALOG_ENTRY, iter(lambda: stream.read(_BLOCK_BYTES), b""), zipfile.ZIP_DEFLATED)
-        with Catalog.open(f"sqlite:///{copy}") as frozen:
+        with Catalog.open(copy) as frozen:
             spaces = {space.space_id: space for space in frozen.spaces()}
             live = frozen.live_collections()
             self.total = sum(frozen.member_count(collection.dataset_id) for collection in live)
@@ -202,7 +202,7 @@ def restore(workspace: Installation, file: Path, on_progress: OnProgress | None 
         ConflictError: If the workspace's catalog or index holds anything.
     """
     source = file.expanduser().absolute()
-    require_empty(workspace.catalog_url)
+    require_empty(workspace.catalog_place)
     workspace.upgrade_catalog()
     with _opened(source) as archive, _writing(workspace.root), workspace.private_files():
         manifest = _checked_manifest(archive, source)
@@ -212,10 +212,10 @@ def restore(workspace: Installation, file: Path, on_progress: OnProgress | None 
                 shutil.copyfileobj(packed, plain)
             upgrade_copy(copy)
             _claim_index(workspace, [collection["key"] for collection in manifest["collections"]])
-            with Catalog.open(f"sqlite:///{copy}") as frozen:
+            with Catalog.open(copy) as frozen:
                 count = _Unpacking(archive, workspace.index, frozen, on_progress).unpack(manifest["collections"])
             workspace.close()
-            restore_from_file(workspace.catalog_url, copy)
+            restore_from_file(workspace.catalog_place, copy)
     (workspace.root / MARKER_FILE).unlink()
     return RestoreReport(
         file=source,

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from provenance import AuditRequest, IngestRequest, Workspace, run_audit, run_ingest
+from provenance.catalog.engine import parse_url
 from provenance.errors import CatalogError, ConflictError, SourceError, VectorStoreError
 from provenance.files import write_bytes
 from provenance.index import CollectionSpec, open_index
@@ -176,8 +177,7 @@ def emptied(postgres_url: str) -> Iterator[None]:
 def require_guarded(workspace: Workspace) -> None:
     """Append-only tables refuse to be changed, by a connection that knows nothing of us."""
     workspace.close()
-    url = workspace.catalog_url.replace("postgresql://", "postgresql+psycopg://")
-    engine = create_engine(url)
+    engine = create_engine(parse_url(workspace.catalog_place))
     for table in APPEND_ONLY:
         with engine.connect() as connection:
             assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() > 0

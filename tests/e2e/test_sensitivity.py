@@ -21,6 +21,7 @@ from provenance.audit.rules.calibrated import CalibratedRule
 from provenance.audit.rules.logistic import LogisticRule
 from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
 from provenance.audit.scoring import score_parameters
+from provenance.catalog.engine import parse_url
 from provenance.cli.sensitivity_command import print_recorded
 from provenance.detection import LogisticModel
 from provenance.errors import ConflictError, NotFoundError, SourceError, UsageError
@@ -169,7 +170,7 @@ def joint(workspace: Workspace, **parts: AuditReport) -> str:
         next(iter(parts.values())).audit, audit_id=uuid.uuid4().hex, subject=Subject.RELEASE, rule=JOINT_RULE
     )
     workspace.catalog.record_audit(NewAudit(whole))
-    engine = create_engine(workspace.catalog_url)
+    engine = create_engine(parse_url(workspace.catalog_place))
     with engine.begin() as connection:
         for answer, part in parts.items():
             values = {"whole": whole.audit_id, "answer": answer, "part": part.audit.audit_id}
@@ -214,7 +215,7 @@ def test_every_answer_of_an_audit_is_measured_and_recorded_with_the_whole(
 
 
 def tables(workspace: Workspace) -> dict[str, list[tuple[Any, ...]]]:
-    engine = create_engine(workspace.catalog_url)
+    engine = create_engine(parse_url(workspace.catalog_place))
     with engine.connect() as connection:
         names = inspect(engine).get_table_names()
         found = {name: [tuple(row) for row in connection.execute(text(f"SELECT * FROM {name}"))] for name in names}

@@ -7,19 +7,18 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
 
-from provenance.catalog import Catalog
+from provenance.catalog import Catalog, restore_from_file
 from provenance.catalog.engine import make_engine, parse_url
 from provenance.errors import CatalogError, ConflictError
 from provenance.vocabulary import Membership
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.unit.catalog.conftest import Stage
 
 
@@ -35,6 +34,7 @@ class TestUrls:
             ("mysql://u:secret@h/d", "can't be kept in 'mysql'"),
             ("sqlite://", "in memory would be lost"),
             ("sqlite:///:memory:", "in memory would be lost"),
+            ("sqlite:////a/secret?/c.sqlite", r"has a \?"),
         ],
     )
     def test_others_are_refused_without_repeating_them(self, url: str, message: str) -> None:
@@ -64,6 +64,37 @@ class TestFiles:
     def test_folders_are_made(self, tmp_path: Path) -> None:
         Catalog.open(f"sqlite:///{tmp_path / 'a' / 'b' / 'c.sqlite'}", create=True).close()
         assert (tmp_path / "a" / "b" / "c.sqlite").is_file()
+
+    def test_a_folder_of_any_name_holds_its_own_catalog(self, tmp_path: Path) -> None:
+        """No name is taken for a part of a URL, and no two folders share a file."""
+        names = [
+            "per%20cent",
+            "per cent",
+            "what?",
+            "what",
+            "what?mode=ro",
+            "a#b",
+            "&;:+@",
+            "n\nl",
+            "k\xe4se",
+            "b\udcff",
+            "%",
+        ]
+        for name in names:
+            (tmp_path / name).mkdir()
+            Catalog.open(tmp_path / name / "c.sqlite", create=True).close()
+        assert {file.relative_to(tmp_path) for file in tmp_path.rglob("*.sqlite*")} == {
+            Path(name, "c.sqlite") for name in names
+        }
+        uuids = []
+        for name in names:
+            with Catalog.open(tmp_path / name / "c.sqlite") as catalog:
+                uuids.append(catalog.catalog_uuid)
+                catalog.copy_to(tmp_path / name / "copy")
+                restore_from_file(tmp_path / name / "again", tmp_path / name / "copy")
+                assert catalog.url_for_people == f"sqlite:///{tmp_path / name / 'c.sqlite'}"
+        assert len(set(uuids)) == len(names)
+        assert {file.name for file in tmp_path.rglob("*")} == {*names, "c.sqlite", "copy", "again"}
 
     def test_a_folder_that_can_not_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("x")

@@ -53,6 +53,21 @@ def files_with(folder: Path, vector: npt.NDArray[np.float32]) -> list[str]:
     return [str(file) for file in folder.rglob("*") if file.is_file() and vector.tobytes() in file.read_bytes()]
 
 
+def test_a_folder_of_any_name_holds_its_own_store(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("per%20cent", "what?", "a#b", "n\nl", "bad\udcff", "bad\udcfe")]
+    for number, folder in enumerate(folders):
+        with open_index(f"local:{folder}") as index:
+            index.create(SPEC)
+            index.upsert("set", make_points(number, 2 * number + 1))
+    for number, folder in enumerate(folders):
+        with open_index(f"local:{folder}") as index:
+            assert (
+                index.get("set", make_points(number, 2 * number + 1).ids).ids == make_points(number, 2 * number + 1).ids
+            )
+            assert index.count("set") == number + 1
+    assert sorted(tmp_path.iterdir()) == sorted(folders)
+
+
 def test_a_second_process_is_told_who_holds_the_store_and_harms_nobody(tmp_path: Path) -> None:
     with EdgeIndex(tmp_path) as index:
         index.create(SPEC)
