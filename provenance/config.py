@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from provenance.errors import UsageError
+from provenance.limits import DEFAULT_MEMORY_BYTES, DEFAULT_SECONDS
 
 SETTINGS_FILE = "provenance.toml"
 SECRET_FIELDS = ("qdrant_api_key",)
@@ -41,6 +42,8 @@ class Settings(BaseSettings):
     threads: int | None = Field(None, ge=1, description="Threads of inference and of search; empty: all cores")
     workers: int = Field(2, ge=0, le=64, description="Decoding processes; 0 decodes in the main process")
 
+    worker_memory_bytes: int = Field(DEFAULT_MEMORY_BYTES, ge=2**28, description="Memory that one decoder may hold")
+    worker_seconds: float = Field(DEFAULT_SECONDS, gt=0, description="Computing time that one decoder has for an image")
     max_pixels: int = Field(178_956_970, ge=1, description="Largest image accepted, in pixels")
     max_file_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest file or archive member accepted")
     vector_cache_bytes: int = Field(8 * 1024**3, ge=0, description="Limit of the cached vector files of audits")

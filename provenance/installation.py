@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from provenance.config import SETTINGS_FILE, Settings, load_settings
 from provenance.errors import CatalogError, ConflictError, EmbeddingError, NotFoundError, UsageError
 from provenance.files import readable_like
+from provenance.limits import Limits
 from provenance.logs import room, step
 from provenance.resources import Resource
 
@@ -295,7 +296,8 @@ class Installation(Resource):
         """What decodes and embeds."""
         from provenance.embedding import Processes
 
-        return Processes(self.settings.workers)
+        settings = self.settings
+        return Processes(settings.workers, Limits(settings.worker_memory_bytes, settings.worker_seconds))
 
     def preparation(self, backbone: Backbone | None = None) -> PreparationSettings:
         """How images are prepared under the limits of the settings, for a backbone where one is given."""

@@ -85,7 +85,8 @@ def _computed(
     unreadable = {key: image.rejected(["No such file any more"] * bool(image.places)) for key, image in gone}
     # a few images are read sooner than workers are started
     executor = workspace.executor if len(images) > _KEPT_AT_ONCE else Processes(0)
-    stream = executor.prepared((image for _, image in images), partial(_hashed, settings=workspace.preparation()))
+    task = partial(_hashed, settings=workspace.preparation())
+    stream = executor.prepared((image for _, image in images), task, failed=RecordedImage.failed)
     for done, ((key, _), outcome) in enumerate(zip(images, stream, strict=True), start=1):
         if isinstance(outcome, Rejection):
             unreadable[key] = outcome

@@ -11,7 +11,8 @@ class with the same two methods, made by ``Installation.executor``.
 
 A worker is a plain child interpreter that speaks pickles over its standard streams. It does not import the
 caller's ``__main__`` again (so scripts need no guard), inherits no locks, sockets or threads, ends when its parent
-does, and because exactly one item is with it at any time, a worker that dies names the item that killed it.
+does, and because exactly one item is with it at any time, a worker that dies names the item that killed it. It is
+replaced, and the run goes on, where the caller says what stands for such an item.
 
 This module is imported by the workers: nothing heavy may be imported here.
 """
@@ -24,17 +25,21 @@ import queue
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 
 from provenance.errors import EmbeddingError
+from provenance.limits import NO_LIMITS, Limits, begin_step, hold_to
+from provenance.vocabulary import RejectReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 P = TypeVar("P")
+Failed: TypeAlias = "Callable[[T, RejectReason, str], P]"
 
 LOOK_AHEAD = 64
 # Batches handed to inference before the oldest is given out: one runs, one waits for it to be done.
@@ -53,6 +59,10 @@ _MOST_PASSING_BY = 1024
 # Workers give way to inference: on a machine with few cores the forward pass sets the pace.
 WORKER_NICENESS = 10
 _END_TIMEOUT_SECONDS = 5.0
+_LIMITS_TOLD: dict[int, str] = {
+    signal.SIGKILL: "as the system does where memory runs short",
+    signal.SIGXCPU: "it took more computing time than a worker has",
+}
 # The interrupt key reaches the whole process group; the parent alone answers it and ends the workers.
 # An image's buffers are larger than malloc's default thresholds: handing each back to the system and fetching it
 # again cost about a quarter of the time of preparing a small JPEG. glibc reads these when a process starts.
@@ -68,17 +78,23 @@ class Executor(Protocol):
     """Runs preparing and inference, somewhere."""
 
     def prepared(
-        self, items: Iterable[T], prepare: Callable[[T], P], *, look_ahead: int = LOOK_AHEAD
+        self,
+        items: Iterable[T],
+        prepare: Callable[[T], P],
+        *,
+        failed: Failed[T, P] | None = None,
+        look_ahead: int = LOOK_AHEAD,
     ) -> Generator[P, None, None]:
         """Runs ``prepare`` on every item; results come in the order of the items, one each.
 
         Args:
             items: Read lazily, in the caller's thread, never more than ``look_ahead`` ahead of the results.
             prepare: An importable function (or a ``functools.partial`` of one), which may be pickled.
+            failed: Gives what stands for an item that ended its worker, or did not fit into the worker's memory.
             look_ahead: Items that may be under way or waiting to be taken.
 
         Raises:
-            EmbeddingError: If what runs it dies; the message names the item it had.
+            EmbeddingError: If what runs it can't be started; without ``failed`` also if it dies, naming its item.
             Exception: What ``prepare`` raised, as it would inline.
         """
 
@@ -103,34 +119,31 @@ class Executor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """The executor of one machine: so many workers prepare; 0: the caller's thread does."""
+    """The executor of one machine: so many workers prepare; 0: the caller's thread does, which has no limits."""
 
     workers: int
+    limits: Limits = NO_LIMITS
 
     def prepared(
-        self, items: Iterable[T], prepare: Callable[[T], P], *, look_ahead: int = LOOK_AHEAD
+        self,
+        items: Iterable[T],
+        prepare: Callable[[T], P],
+        *,
+        failed: Failed[T, P] | None = None,
+        look_ahead: int = LOOK_AHEAD,
     ) -> Generator[P, None, None]:
         """See ``Executor``."""
         if self.workers <= 0:
             yield from map(prepare, items)
             return
-        staff: list[Worker] = []
-        idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-
-        def run(item: T) -> P:
-            worker = idle.get()
-            try:
-                return cast("P", worker.call(item))
-            finally:
-                idle.put(worker)
-
+        staff = _Staff(prepare, self.limits if failed else NO_LIMITS)
+        run = staff.call if failed is None else partial(_answered_for, staff, failed=failed)
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="prepare")
-        waiting: deque[Future[P]] = deque()
+        waiting: deque[Future[Any]] = deque()
         try:
             for item in items:
                 while len(staff) < self.workers:  # where nothing is to be done, nobody is called
-                    staff.append(Worker(prepare))
-                    idle.put(staff[-1])
+                    staff.hire()
                 waiting.append(pool.submit(run, item))
                 if len(waiting) >= look_ahead:
                     yield waiting.popleft().result()
@@ -138,11 +151,9 @@ class Processes:
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            for worker in staff:
-                worker.end()
+            staff.end()
             pool.shutdown(wait=True)
-            for worker in staff:
-                worker.close()
+            staff.close()
 
     def embedded(
         self, stream: Iterable[P], backbone: Backbone, pixels_of: Callable[[P], Uint8s | None]
@@ -186,11 +197,91 @@ def _embedded(batch: list[tuple[P, Uint8s | None]], backbone: Backbone) -> list[
     return [(each, None if image is None else next(vectors)) for each, image in batch]
 
 
+class WorkerDeathError(EmbeddingError):
+    """A worker ended before it answered, on account of its item or of the machine.
+
+    Attributes:
+        cause: How it ended, for the item that is rejected for it ...
+        reason: ... and what that is called.
+    """
+
+    def __init__(self, code: int, item: Any) -> None:
+        ended = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with code {code}"
+        super().__init__(
+            f"a worker process {ended} while it prepared {describe(item)}",
+            hint="run it again: what is done is kept. If it ends at the same image again, that image breaks the "
+            "decoder: take it out and report it. If memory ran short, use fewer workers",
+        )
+        told = _LIMITS_TOLD.get(-code)
+        self.cause = f"the process that read it {ended}" + (f": {told}" if told else "")
+        self.reason = RejectReason.OVERSIZED if told else RejectReason.BROKEN
+
+
+def _answered_for(staff: _Staff, item: T, *, failed: Failed[T, P]) -> P:
+    try:
+        return cast("P", staff.call(item))
+    except WorkerDeathError as death:
+        return failed(item, death.reason, death.cause)
+    except MemoryError:
+        return failed(item, RejectReason.OVERSIZED, "it does not fit into the memory of a worker")
+
+
+class _Staff:
+    """The workers of one stream; one that died is replaced by the next item that wants one."""
+
+    def __init__(self, function: Callable[[Any], Any], limits: Limits) -> None:
+        self._function = function
+        self._limits = limits
+        self._hired: list[Worker] = []
+        self._idle: queue.SimpleQueue[Worker | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def hire(self) -> None:
+        """One worker more."""
+        self._idle.put(self._started())
+
+    def __len__(self) -> int:
+        return len(self._hired)
+
+    def call(self, item: Any) -> Any:
+        """Has an idle worker run the function; ``WorkerDeathError`` if that ends it."""
+        worker = self._idle.get()
+        try:
+            worker = worker or self._started()
+            return worker.call(item)
+        except WorkerDeathError:
+            worker = None
+            raise
+        finally:
+            self._idle.put(worker)
+
+    def end(self) -> None:
+        """Ends them all, whatever they are doing, and lets nobody start another."""
+        with self._lock:
+            self._is_closed = True
+        for worker in self._hired:
+            worker.end()
+
+    def close(self) -> None:
+        """Closes the streams of ended processes."""
+        for worker in self._hired:
+            worker.close()
+
+    def _started(self) -> Worker:
+        with self._lock:
+            if self._is_closed:
+                raise EmbeddingError("no worker is started any more")
+            worker = Worker(self._function, self._limits)
+            self._hired = [each for each in self._hired if not each.is_gone()] + [worker]
+        return worker
+
+
 class Worker:
     """The parent's end of one worker process, which runs one function: pickled, so it must be importable."""
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self._greeting = pickle.dumps(sys.path) + _framed(function)
+    def __init__(self, function: Callable[[Any], Any], limits: Limits | None = None) -> None:
+        self._greeting = pickle.dumps(sys.path) + _framed(function) + _framed(limits or NO_LIMITS)
         try:
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-P", "-c", _BOOTSTRAP],
@@ -208,20 +299,32 @@ class Worker:
         """Runs the function on one item in the worker and waits for the result.
 
         Raises:
-            EmbeddingError: If the worker ends before it answers; the message names the item.
+            WorkerDeathError: If the worker ends before it answers; the message names the item.
+            EmbeddingError: If it ended before it was ready for any.
             Exception: What the function raised.
         """
-        request = self._greeting + _framed(item)
-        self._greeting = b""
-        try:
-            self._requests.write(request)
-            self._requests.flush()
-            done, value = pickle.load(self._replies)  # noqa: S301 - from our own child
-        except (EOFError, OSError, pickle.UnpicklingError, ValueError) as error:
-            raise self._died(item) from error
+        if self._greeting:
+            self._exchanged(self._greeting, _not_started)
+            self._greeting = b""
+        done, value = self._exchanged(_framed(item), lambda code: WorkerDeathError(code, item))
         if not done:
             raise value
         return value
+
+    def _exchanged(self, request: bytes, died: Callable[[int], EmbeddingError]) -> Any:
+        try:
+            self._requests.write(request)
+            self._requests.flush()
+            return pickle.load(self._replies)  # noqa: S301 - from our own child
+        except (EOFError, OSError, pickle.UnpicklingError, ValueError) as error:
+            raise died(self._exit_code()) from error
+
+    def is_gone(self) -> bool:
+        """Whether its process has ended; its streams are closed then."""
+        gone = self._process.poll() is not None
+        if gone:
+            self.close()
+        return gone
 
     def end(self) -> None:
         """Ends the process, whatever it is doing. Workers only read, so nothing is left half-done."""
@@ -241,14 +344,12 @@ class Worker:
             self._process.kill()
             return self._process.wait(_END_TIMEOUT_SECONDS)
 
-    def _died(self, item: Any) -> EmbeddingError:
-        code = self._exit_code()
-        cause = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with code {code}"
-        return EmbeddingError(
-            f"a worker process {cause} while it prepared {describe(item)}",
-            hint="run it again: what is done is kept. If it ends at the same image again, that image breaks the "
-            "decoder: take it out and report it. If memory ran short, use fewer workers",
-        )
+
+def _not_started(code: int) -> EmbeddingError:
+    return EmbeddingError(
+        f"a worker process ended as it started, with code {code}",
+        hint="check the memory and the limits of this machine, or use fewer workers; 0 does without",
+    )
 
 
 def serve() -> None:
@@ -260,11 +361,15 @@ def serve() -> None:
     if hasattr(os, "nice"):
         os.nice(WORKER_NICENESS)
     function = _received_function(requests)
+    hold_to(pickle.loads(pickle.load(requests)))  # noqa: S301 - from our own parent
+    replies.write(pickle.dumps("ready"))
+    replies.flush()
     while True:
         try:
             request = pickle.load(requests)  # noqa: S301 - from our own parent
         except EOFError:
             return
+        begin_step()
         replies.write(_reply(function, request))
         replies.flush()
 

@@ -18,6 +18,7 @@ from provenance.images.frames import rgb_of
 from provenance.images.pixels import POSITIONS
 from provenance.images.plants import TOLERANCE, ReleaseFormat, jpeg_tables_in, through_format, within
 from provenance.images.prepare import Reread, read_again
+from provenance.limits import begin_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +65,7 @@ def identities_of(order: IdentityOrder, *, settings: PreparationSettings) -> dic
         real = read_again(recorded, settings)
         if isinstance(real, Reread) and (how := same_picture(generated, real)):
             found[recorded.image_id] = how
+        begin_step()
     return found
 
 

@@ -15,6 +15,7 @@ from provenance.images.entries import DEFAULT_MAX_FILE_BYTES, item_from, rejecti
 from provenance.images.frames import BadInput, text_of
 from provenance.images.pixels import resized
 from provenance.images.source import read_item
+from provenance.limits import begin_step
 from provenance.vocabulary import Found, ImageFacts, Rejection, RejectReason, SourceItem
 
 if TYPE_CHECKING:
@@ -78,6 +79,10 @@ class RecordedImage:
     def name(self) -> str:
         """For messages."""
         return self.places[0].name if self.places else self.image_id
+
+    def failed(self, reason: RejectReason, detail: str) -> Rejection:
+        """The rejection of an image that ended whatever read it."""
+        return replace(self.rejected([detail]), reason=reason)
 
     def rejected(self, details: Sequence[str]) -> Rejection:
         """The rejection of an image that can't be had, under the first of its names."""
@@ -156,6 +161,7 @@ def _outcomes(item: Found, settings: PreparationSettings) -> Iterator[Outcome]:
         data = read_item(item, max_file_bytes=settings.max_file_bytes)
         for frame in frames_of(data, item.name, max_pixels=settings.max_pixels):
             yield _prepared(item, frame, settings)
+            begin_step()
     except (BadInput, MemoryError) as error:
         yield _rejection(item, error)
 

@@ -189,7 +189,7 @@ class Reembedding:
             yield [(_Again(each, each.rejected([why])), None) for each in recorded]
             return
         executor, task = self.workspace.executor, partial(_again, settings=self.workspace.preparation(self.backbone))
-        yield from executor.embedded(executor.prepared(recorded, task), self.backbone, _pixels_of)
+        yield from executor.embedded(executor.prepared(recorded, task, failed=_failed), self.backbone, _pixels_of)
 
     def _recorded(self, images: Iterable[tuple[str, str]]) -> Iterator[RecordedImage]:
         for image_id, key in images:
@@ -240,6 +240,10 @@ def _again(recorded: RecordedImage, *, settings: PreparationSettings) -> _Again:
     """Runs in a worker process."""
     reread = read_again(recorded, settings)
     return _Again(recorded, reread if isinstance(reread, Rejection) else reread.prepared(settings))
+
+
+def _failed(recorded: RecordedImage, reason: RejectReason, detail: str) -> _Again:
+    return _Again(recorded, recorded.failed(reason, detail))
 
 
 def _pixels_of(again: _Again) -> Uint8s | None:

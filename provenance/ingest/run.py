@@ -177,7 +177,7 @@ class IngestRun:
     def _embedded(self, items: Iterable[Found]) -> Generator[list[tuple[_Plan, Float32s | None]], None, None]:
         executor = self.workspace.executor
         task = partial(prepare_frames, settings=self.workspace.preparation(self.backbone))
-        prepared = executor.prepared(self._unknown_items(items), task)
+        prepared = executor.prepared(self._unknown_items(items), task, failed=_failed)
         yield from executor.embedded(self._planned(chain.from_iterable(prepared)), self.backbone, _pixels_of)
 
     def _unknown_items(self, items: Iterable[Found]) -> Iterator[Found]:
@@ -348,6 +348,10 @@ class IngestRun:
 def no_finite_vector(space: Space) -> str:
     """Why an image is rejected whose features are NaN or infinite."""
     return f"backbone {space.backbone} gives no finite vector for it"
+
+
+def _failed(item: Found, reason: RejectReason, detail: str) -> list[Outcome]:
+    return [item if isinstance(item, Rejection) else rejection_of(item, reason, detail)]
 
 
 def _pixels_of(plan: _Plan) -> Uint8s | None:

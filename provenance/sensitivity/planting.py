@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from provenance.installation import Installation
     from provenance.records import Member
     from provenance.sensitivity.values import SensitivityRequest
+    from provenance.vocabulary import RejectReason
 
 
 PARTNERS = 3
@@ -183,7 +184,7 @@ class Planting:
             settings=tuple(map(self.workspace.preparation, (self.backbone, *self.further))),
         )
         orders = self._orders(originals, wanted)
-        with closing(self.workspace.executor.prepared(orders, task, look_ahead=LOOK_AHEAD)) as stream:
+        with closing(self.workspace.executor.prepared(orders, task, failed=_failed, look_ahead=LOOK_AHEAD)) as stream:
             for outcome in stream:
                 if isinstance(outcome, Rejection):
                     self.unreadable[outcome.name] = outcome
@@ -210,6 +211,10 @@ class Planting:
         rng = np.random.default_rng(int.from_bytes(digest[:16]))
         chosen = rng.choice(len(self.release), min(PARTNERS, len(self.release)), replace=False)
         return [self.release[place] for place in chosen.tolist()]
+
+
+def _failed(order: PlantOrder, reason: RejectReason, detail: str) -> Rejection:
+    return order.original.failed(reason, detail)
 
 
 def _recorded(catalog: Catalog, member: Member) -> RecordedImage:

@@ -7,14 +7,12 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 from kept import faults_in, rows
 from refusals import EMBEDDING, refused
 from samples import save_backbone, save_pictures
 
 from provenance import IngestRequest, Workspace, run_ingest
-from provenance.errors import EmbeddingError
-from provenance.vocabulary import DatasetKind, Membership
+from provenance.vocabulary import DatasetKind, Membership, RejectReason
 
 if TYPE_CHECKING:
     from children import Children
@@ -39,7 +37,7 @@ def test_backbone_that_gives_nan_for_all_is_named_and_another_one_goes_on(
     assert children.run("-w", workspace, "audit", "release", "--subject", "generated").code == 0
 
 
-def test_killed_decoding_process_is_an_error_and_the_next_run_goes_on(workspace: Path, tmp_path: Path) -> None:
+def test_killed_decoding_process_costs_its_image_and_the_next_run_takes_it(workspace: Path, tmp_path: Path) -> None:
     folder = save_pictures(tmp_path / "many", range(150))
     request = IngestRequest((folder,), "used", DatasetKind.SET, Membership.USED)
     killed: list[int] = []
@@ -51,13 +49,13 @@ def test_killed_decoding_process_is_an_error_and_the_next_run_goes_on(workspace:
 
     with Workspace.open(workspace, workers=1) as opened:
         backbone = opened.load_backbone()
-        with pytest.raises(EmbeddingError, match=r"SIGKILL while it prepared img_0\d+\.png") as caught:
-            run_ingest(opened, request, backbone, kill_the_worker)
-        assert "run it again" in caught.value.hint
-        acknowledged = rows(workspace, "SELECT point_id FROM points WHERE state = 'indexed'")
-        assert 0 < len(acknowledged) < 150
-        report = run_ingest(opened, request, backbone)
-    assert (report.image_count, report.counts["known"]) == (150, len(acknowledged))
+        report = run_ingest(opened, request, backbone, kill_the_worker)
+        (rejection,) = report.rejections
+        assert (rejection.reason, report.image_count) == (RejectReason.OVERSIZED, 149)
+        assert "was ended by SIGKILL" in rejection.detail
+        again = run_ingest(opened, request, backbone)
+    assert (again.image_count, again.counts["known"], again.counts["added"]) == (150, 149, 1)
+    assert rows(workspace, "SELECT name FROM rejects") == []
     assert faults_in(workspace) == []
 
 

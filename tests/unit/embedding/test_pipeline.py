@@ -11,6 +11,7 @@ import worker_functions as functions
 
 from provenance.embedding import Processes, load_backbone
 from provenance.errors import EmbeddingError, SourceError
+from provenance.limits import Limits
 
 
 def prepared_stream(items, function, *, workers, **more):
@@ -89,6 +90,50 @@ def test_a_worker_killed_from_outside():
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(EmbeddingError, match="ended by SIGKILL"):
         list(stream)
+
+
+def rejected(item, reason, cause):
+    return f"{item} | {reason} | {cause}"
+
+
+def test_an_item_that_ends_its_worker_is_answered_for_and_the_stream_goes_on():
+    items = ["a", "deadly", "b", "deadly", "deadly", *map(str, range(20)), "deadly"]
+    stream = Processes(2).prepared(items, functions.leave_at, failed=rejected)
+    told = "deadly | broken | the process that read it ended with code 3"
+    assert list(stream) == [told if item == "deadly" else item for item in items]
+
+
+def test_a_worker_killed_from_outside_is_replaced():
+    stream = Processes(1).prepared(range(30), functions.process_facts, failed=rejected, look_ahead=1)
+    pid = next(stream)[0]
+    os.kill(pid, signal.SIGKILL)
+    first, *rest = stream
+    assert (
+        first == "1 | oversized | the process that read it was ended by SIGKILL: as the system does where memory "
+        "runs short"
+    )
+    assert len(rest) == 28
+    assert {facts[0] for facts in rest} != {pid}
+    assert len({facts[0] for facts in rest}) == 1
+
+
+def test_an_item_has_so_much_memory_and_time_and_the_next_one_has_as_much():
+    stream = Processes(1, Limits(memory_bytes=600 * 2**20, seconds=1)).prepared(
+        ["memory", "a", "time", "b"], functions.use_up, failed=rejected
+    )
+    late = "it took more computing time than a worker has"
+    assert list(stream) == [
+        "memory | oversized | it does not fit into the memory of a worker",
+        "a",
+        f"time | oversized | the process that read it was ended by SIGXCPU: {late}",
+        "b",
+    ]
+
+
+def test_a_worker_that_can_not_start_ends_the_stream(monkeypatch):
+    monkeypatch.setattr("provenance.embedding.executor._BOOTSTRAP", "raise SystemExit(7)")
+    with pytest.raises(EmbeddingError, match="ended as it started, with code 7"):
+        list(Processes(2).prepared(["a", "b"], functions.leave_at, failed=rejected))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

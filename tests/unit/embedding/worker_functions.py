@@ -49,6 +49,14 @@ def leave_at(item):
     return item
 
 
+def use_up(item):
+    if item == "memory":
+        np.ones(2**30, dtype=np.uint8)
+    while item == "time":
+        pass
+    return item
+
+
 class OddError(Exception):
     """Can be pickled, and can't be rebuilt."""
 

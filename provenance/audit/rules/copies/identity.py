@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from provenance.audit.rules.copies.gallery import Gallery
     from provenance.detection.copies.found import Found
     from provenance.records import Member
+    from provenance.vocabulary import RejectReason
 
 AGREES, CORRELATES, COARSE, BLOCK = 0.9, 0.98, 16, 256
 MOST_READ = 3
@@ -119,5 +120,10 @@ def _read(gallery: Gallery, pairs: Sequence[tuple[Member, tuple[Member, ...]]]) 
 
     orders = (IdentityOrder(recorded(member), tuple(map(recorded, reals))) for member, reals in pairs)
     task = partial(identities_of, settings=workspace.preparation())
-    with closing(workspace.executor.prepared(orders, task)) as stream:
+    with closing(workspace.executor.prepared(orders, task, failed=_none)) as stream:
         return {member.image_id: how for (member, _), how in zip(pairs, stream, strict=True)}
+
+
+def _none(_order: IdentityOrder, _reason: RejectReason, _detail: str) -> dict[str, str]:
+    """What can't be read any more is the same as nothing, whatever ended the reading."""
+    return {}
