@@ -5,12 +5,63 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from provenance.errors import SourceError, UsageError
 
 GroupRule = Callable[[str], str | None]
 """From the name of an occurrence to the raw group, or ``None``. The catalog pseudonymises it."""
+
+
+@dataclass(slots=True)
+class GroupMatches:
+    """How far a rule finds groups: the names it was asked about, those it found a group for, and the groups.
+
+    Attributes:
+        without: The first name that it found none for; empty where there is none.
+    """
+
+    names: int = 0
+    matched: int = 0
+    found: set[str] = field(default_factory=set)
+    without: str = ""
+
+    def ask(self, rule: GroupRule, name: str) -> str | None:
+        """The group of a name by a rule, counted."""
+        group = rule(name)
+        self.names += 1
+        if group is not None:
+            self.matched += 1
+            self.found.add(group)
+        elif not self.without:
+            self.without = name
+        return group
+
+    @property
+    def groups(self) -> int:
+        """How many groups were found."""
+        return len(self.found)
+
+    def __str__(self) -> str:
+        first = f"; the first without a group: {self.without!r}" if self.without else ""
+        return f"--group-from {self.counted(self.names, self.matched, self.groups)}{first}"
+
+    @staticmethod
+    def counted(names: int, matched: int, groups: int) -> str:
+        """The counts in words."""
+        return f"matched {matched:,} of {names:,} names, {groups:,} group{'' if groups == 1 else 's'}"
+
+    def require_some(self, *, force: bool) -> None:
+        """Refuse a rule that finds no group for any of the names, unless that is wanted.
+
+        Raises:
+            UsageError: If names were asked about and none has a group.
+        """
+        if self.names and not self.matched and not force:
+            raise UsageError(
+                str(self), hint="mend the expression, or the names in the CSV; --force goes on without groups"
+            )
 
 
 def group_rule(given: str | None) -> GroupRule:
@@ -47,7 +98,10 @@ def _rule_of_expression(given: str) -> GroupRule:
 def _read_table(path: Path) -> dict[str, str]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            # spreadsheets of many countries write semicolons, as the comma is their decimal sign
+            head = file.readline()
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=max(",;\t", key=head.count))
             if not {"name", "group"} <= set(reader.fieldnames or ()):
                 raise SourceError(f"{path} lacks a column: it needs name and group", hint="first line: name,group")
             groups: dict[str, str] = {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from contextlib import ExitStack
+import shutil
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -18,7 +19,7 @@ from provenance.logs import room, step
 from provenance.resources import Resource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from provenance.catalog import Catalog
@@ -55,8 +56,13 @@ class Installation(Resource):
     def create(cls, root: Path | str, **settings: Any) -> Self:
         """Make a workspace, or open the one that is there; given settings are written into its file.
 
+        What is given of a backbone is checked first; one that is there may be given other settings as long as it holds
+        no set and no release. Where it fails, nothing is left of it.
+
         Raises:
-            UsageError: If ``root`` is a file or can't be written, or the workspace is there and settings are given.
+            UsageError: If ``root`` is a file or can't be written, or the workspace holds something and settings are
+                given.
+            EmbeddingError: If there is no such backbone, or a file of it can't be read or does not fit.
         """
         folder = Path(root).expanduser().resolve()
         if folder.exists() and not folder.is_dir():
@@ -68,14 +74,29 @@ class Installation(Resource):
             for name, value in settings.items()
             if value is not None
         }
+        before = _text_without(file, given) if is_there else _SETTINGS_TEXT
         if is_there and given:
-            raise UsageError(f"{folder} is a workspace already", hint=f"edit {file}")
-        loaded = load_settings(folder, **given)
-        if not is_there:
-            _write_settings(file, _SETTINGS_TEXT + "".join(map(_toml_line, given.items())))
-        workspace = cls(folder, loaded)
+            cls._refuse_filled(folder)
+        _check_settings(load_settings(folder, **given), given)
+        if not given and is_there:
+            return cls._upgraded(folder)
+        with _written_settings(file, before + "".join(map(_toml_line, given.items()))):
+            return cls._upgraded(folder, **given)
+
+    @classmethod
+    def _upgraded(cls, folder: Path, **given: Any) -> Self:
+        workspace = cls(folder, load_settings(folder, **given))
         workspace.upgrade_catalog()
         return workspace
+
+    @classmethod
+    def _refuse_filled(cls, folder: Path) -> None:
+        with cls(folder, load_settings(folder)) as workspace:
+            if workspace.catalog.datasets():
+                raise UsageError(
+                    f"{folder} is a workspace already, and holds sets or releases",
+                    hint=f"for one call: --backbone; to change the default, edit {folder / SETTINGS_FILE}",
+                )
 
     @classmethod
     def open(cls, root: Path | str, **settings: Any) -> Self:
@@ -344,6 +365,50 @@ def _require_workspace(folder: Path) -> None:
             f"no workspace at {folder}",
             hint="make one with `provenance init`, or name one with --workspace or PROVENANCE_WORKSPACE",
         )
+
+
+_OF_BACKBONE = ("backbone", "backbone_file", "weights")
+
+
+def _check_settings(settings: Settings, given: dict[str, Any]) -> None:
+    """Refuses what is given of the backbone, or of the index's place, where it can't be."""
+    from provenance.index import require_index_url
+
+    if url := given.get("index_url"):
+        require_index_url(url)
+    chosen = {name: given[name] for name in _OF_BACKBONE if name in given}
+    if not chosen:
+        return
+    from provenance.embedding import check_backbone
+
+    name = chosen.get("backbone", None if "backbone_file" in chosen else settings.backbone)
+    files = {word: Path(chosen[word]) for word in ("backbone_file", "weights") if word in chosen}
+    check_backbone(name, **files, weights_dir=settings.weights_dir)
+
+
+def _text_without(file: Path, given: dict[str, Any]) -> str:
+    """A workspace's settings less those that are given anew; another backbone takes the former one's file along."""
+    names = set(given) | (set(_OF_BACKBONE) if {"backbone", "backbone_file"} & set(given) else set())
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    return "".join(line for line in lines if line.partition("=")[0].strip() not in names)
+
+
+@contextmanager
+def _written_settings(file: Path, text: str) -> Iterator[None]:
+    """Settings that stay if what follows succeeds; otherwise those before are put back."""
+    is_made = not file.parent.exists()
+    before = file.read_text(encoding="utf-8") if file.exists() else None
+    _write_settings(file, text)
+    try:
+        yield
+    except BaseException:
+        if before is not None:
+            _write_settings(file, before)
+        else:
+            file.unlink(missing_ok=True)
+            if is_made:
+                shutil.rmtree(file.parent, ignore_errors=True)
+        raise
 
 
 def _write_settings(file: Path, text: str) -> None:

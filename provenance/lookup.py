@@ -112,12 +112,32 @@ class ImageView:
 
 @dataclass(frozen=True, slots=True)
 class DatasetView:
-    """A set or release with its counts and spaces, and, shown in full, its runs and rejected inputs."""
+    """A set or release with its counts and spaces, and, shown in full, its groups, runs and rejected inputs.
+
+    Attributes:
+        group_sizes: How many images each group has, by pseudonym, the largest first; those of no group are left out.
+    """
 
     summary: DatasetSummary
     spaces: tuple[Space, ...]
     runs: tuple[RunRecord, ...] = ()
     rejects: tuple[RejectRecord, ...] = ()
+    group_sizes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def group_count(self) -> int:
+        """How many groups its images are in."""
+        return len(self.group_sizes)
+
+    @property
+    def largest_group_count(self) -> int:
+        """How many images the largest group has; 0 where there is none."""
+        return max(self.group_sizes.values(), default=0)
+
+    @property
+    def ungrouped_count(self) -> int:
+        """How many images are in no group."""
+        return self.summary.image_count - sum(self.group_sizes.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,9 +304,10 @@ def show_dataset(workspace: Installation, name: str, kind: DatasetKind | None = 
     catalog = workspace.catalog
     dataset = catalog.dataset(name, kind)
     view = next(v for v in list_datasets(workspace, dataset.kind) if v.summary.dataset == dataset)
-    return replace(
-        view, runs=tuple(catalog.runs(dataset.dataset_id)), rejects=tuple(catalog.rejects(dataset.dataset_id))
-    )
+    sizes = catalog.group_sizes(dataset.dataset_id)
+    groups = {key: sizes[key] for key in sorted(filter(None, sizes), key=lambda key: (-sizes[key], key))}
+    runs, rejects = catalog.runs(dataset.dataset_id), catalog.rejects(dataset.dataset_id)
+    return replace(view, runs=tuple(runs), rejects=tuple(rejects), group_sizes=groups)
 
 
 def history_of(workspace: Installation, text: str) -> tuple[ImageRecord, list[HistoryEntry]]:

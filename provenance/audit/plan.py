@@ -223,6 +223,9 @@ def planned_again(workspace: Installation, audit: AuditRecord, on_step: OnStep) 
     space, overlap = common_space(catalog, parties.everyone, audit.space_id), audit.counts.get("excluded_overlap", 0)
     frozen = freeze(catalog, parties, space, policy.subject, policy.top_k, exclude_overlap=overlap > 0)
     _require_unchanged(audit, frozen, seen)
+    for dataset in parties.everyone:
+        if (regrouped := catalog.regrouped_at(dataset.dataset_id)) and regrouped > audit.started_at:
+            raise _changed(f"{dataset.name} was given other groups after audit {audit.audit_id[:8]}")
     if (seen_twins := audit.findings.twins) and seen_twins.excluded:
         rule = DuplicateRule(seen_twins.evidence, seen_twins.hash_distance, seen_twins.min_similarity)
         frozen = with_twins(workspace, frozen, rule, on_step, exclude=True)

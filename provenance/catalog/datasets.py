@@ -18,6 +18,8 @@ from provenance.records import Dataset, DatasetSummary, Generator, Seal
 from provenance.vocabulary import DatasetKind, Membership
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy.orm import Session
 
 
@@ -147,6 +149,32 @@ def remove_dataset(session: Session, dataset_id: str) -> list[str]:
         session.execute(live.values(dropped_at=now()))
         erase_empty_groups(session)
     return sorted(session.scalars(collections))
+
+
+def discard_empty(session: Session, dataset_id: str, space_id: str) -> list[str]:
+    """Takes back a dataset that never held an image; of any other its collection in a space, if that has no point.
+
+    Returns:
+        The keys of the collections that went, for the index to drop.
+    """
+    hold(session, alone=True)
+    if session.scalar(select(t.Membership.image_key).where(t.Membership.dataset_id == dataset_id).limit(1)) is None:
+        return remove_dataset(session, dataset_id)
+    empty = (
+        update(t.Collection)
+        .where(t.Collection.dataset_id == dataset_id, t.Collection.space_id == space_id)
+        .where(
+            t.Collection.dropped_at.is_(None), ~exists().where(t.Point.collection_key == t.Collection.collection_key)
+        )
+    )
+    return list(session.scalars(empty.values(dropped_at=now()).returning(t.Collection.collection_key)))
+
+
+def regrouped_at(session: Session, dataset_id: str) -> datetime | None:
+    """When images of a dataset that were in it already last came into another group, or into one at all."""
+    kinds = (EventKind.GROUPED.value, EventKind.REGROUPED.value)
+    query = select(func.max(t.Event.at)).where(t.Event.dataset_id == dataset_id, t.Event.kind.in_(kinds))
+    return session.scalar(query)
 
 
 def erase_empty_groups(session: Session) -> None:

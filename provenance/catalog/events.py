@@ -25,6 +25,7 @@ class EventKind(StrEnum):
     CREATED = "created"
     ADDED = "added"
     GROUPED = "grouped"
+    REGROUPED = "regrouped"
     REMOVED = "removed"
     FORGET_REQUESTED = "forget_requested"
     FORGOTTEN = "forgotten"

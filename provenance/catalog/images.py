@@ -61,6 +61,12 @@ def member_count(session: Session, dataset_id: str) -> int:
     return session.scalar(_of_members(dataset_id, func.count())) or 0
 
 
+def group_sizes(session: Session, dataset_id: str) -> dict[str | None, int]:
+    """How many images of a dataset are in which group, by pseudonym; ``None``: in none. Forgotten ones are left out."""
+    query = _of_members(dataset_id, t.Membership.group_key, func.count()).group_by(t.Membership.group_key)
+    return {group_key: count for group_key, count in session.execute(query).all()}  # noqa: C416 rows are no pairs
+
+
 def native_resolutions(session: Session, dataset_id: str) -> dict[Resolution, int]:
     """How many images of a dataset have which ``(width, height)`` in pixels; forgotten ones are left out."""
     counts: Counter[Resolution] = Counter()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, bindparam, case, delete, select, update
 
 from provenance.catalog import tables as t
+from provenance.catalog.datasets import erase_empty_groups
 from provenance.catalog.engine import chunked, hold, now, rows_by, upserting
 from provenance.catalog.events import EventKind, add_image_events
 from provenance.catalog.images import lookup
@@ -49,7 +50,7 @@ def record_batch(
     if gone:
         raise ConflictError(f"image {min(gone)} was forgotten and must not come back", hint="leave it out")
     keys = _ensure_images(session, [image.facts for image in batch])
-    groups = _ensure_groups(session, batch)
+    groups = _ensure_groups(session, {image.group for image in batch if image.group is not None})
     _ensure_memberships(session, dataset_id, run_id, batch, keys, groups)
     _record_occurrences(session, dataset_id, run_id, batch, keys)
     _clear_rejects(session, dataset_id, run_id, batch)
@@ -111,9 +112,9 @@ def _ensure_images(session: Session, facts: Sequence[ImageFacts]) -> dict[str, s
     return known | recorded
 
 
-def _ensure_groups(session: Session, batch: Sequence[NewImage]) -> dict[str, str]:
+def _ensure_groups(session: Session, raw_keys: set[str]) -> dict[str, str]:
     """Pseudonyms by raw group key."""
-    groups = pseudonyms(session, {image.group for image in batch if image.group is not None})
+    groups = pseudonyms(session, raw_keys)
     if groups:
         moment = now()
         rows = [{"group_key": key, "created_at": moment} for key in sorted(groups.values())]
@@ -154,16 +155,43 @@ def _agree_on_groups(
         elif on_record != wanted[key]:
             raise ConflictError(
                 f"image {images[key].facts.image_id} is on record in group {on_record}, not in {wanted[key]}",
-                hint="one image belongs to one patient or study; check how groups are read",
+                hint="one image belongs to one patient or study; check how groups are read. To give all images of it "
+                "other groups: provenance sets regroup NAME --group-from ...",
             )
-    if grouped:
-        statement = (
-            update(t.Membership.__table__)  # type: ignore[arg-type]
-            .where(t.Membership.dataset_id == dataset_id, t.Membership.image_key == bindparam("key"))
-            .values(group_key=bindparam("group"))
-        )
-        session.connection().execute(statement, [{"key": key, "group": wanted[key]} for key in grouped])
-        add_image_events(session, EventKind.GROUPED, grouped, dataset_id, run_id)
+    _set_groups(session, dataset_id, {key: wanted[key] for key in grouped})
+    add_image_events(session, EventKind.GROUPED, grouped, dataset_id, run_id)
+
+
+def _set_groups(session: Session, dataset_id: str, groups: Mapping[str, str | None]) -> None:
+    statement = (
+        update(t.Membership.__table__)  # type: ignore[arg-type]
+        .where(t.Membership.dataset_id == dataset_id, t.Membership.image_key == bindparam("key"))
+        .values(group_key=bindparam("group"))
+    )
+    if groups:
+        session.connection().execute(statement, [{"key": key, "group": group} for key, group in groups.items()])
+
+
+def regroup(session: Session, dataset_id: str, run_id: str, groups: Mapping[str, str | None]) -> int:
+    """Puts images of a dataset, by image_key, into other groups by their raw keys (``None``: into none).
+
+    What audits recorded stays as it is.
+
+    Returns:
+        How many images are in another group than before.
+    """
+    hold(session, alone=True)
+    wanted = _ensure_groups(session, {group for group in groups.values() if group is not None})
+    query = select(t.Membership.image_key, t.Membership.group_key).where(t.Membership.dataset_id == dataset_id)
+    changed = {}
+    for key, before in rows_by(session, query, t.Membership.image_key, list(groups)):
+        raw = groups[key]
+        if (group := None if raw is None else wanted[raw]) != before:
+            changed[key] = group
+    _set_groups(session, dataset_id, changed)
+    add_image_events(session, EventKind.REGROUPED, sorted(changed), dataset_id, run_id)
+    erase_empty_groups(session)
+    return len(changed)
 
 
 def _record_occurrences(

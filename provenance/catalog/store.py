@@ -131,6 +131,7 @@ class Catalog(Resource):
     seal = _writes(_datasets.seal)
     latest_seal = _reads(_datasets.latest_seal)
     remove_dataset = _writes(_datasets.remove_dataset)
+    discard_empty = _writes(_datasets.discard_empty)
 
     # runs and what they rejected
     start_run = _writes(_runs.start_run)
@@ -156,12 +157,15 @@ class Catalog(Resource):
     vectors_elsewhere = _reads(_points.vectors_elsewhere)
     suppressed = _reads(_pseudonyms.suppressed)
     record_batch = _writes(_recording.record_batch)
+    regroup = _writes(_recording.regroup)
+    regrouped_at = _reads(_datasets.regrouped_at)
     acknowledge = _writes(_points.acknowledge)
     pending_points = _reads(_points.pending_points)
     drop_pending = _writes(_points.drop_pending)
     members = _reads(_images.members)
     member_ids = _reads(_images.member_ids)
     member_count = _reads(_images.member_count)
+    group_sizes = _reads(_images.group_sizes)
     native_resolutions = _reads(_images.native_resolutions)
     sizes_of = _reads(_images.sizes_of)
     names_of = _reads(_images.names_of)

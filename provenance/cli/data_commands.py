@@ -23,7 +23,7 @@ from provenance.cli.output import answer, message, print_table
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
-    from provenance.documents.ingests import Ingest
+    from provenance.documents.ingests import GroupMatches, Ingest
     from provenance.service import BackboneChoice
 
 
@@ -48,6 +48,7 @@ GeneratorVersionOption = Annotated[str, typer.Option("--generator-version", help
 MembershipOption = Annotated[
     str | None, typer.Option("--membership", callback=_membership, help="used, not-used or unknown.")
 ]
+ForceOption = Annotated[bool, typer.Option("--force", help="Go on without groups where --group-from matches no name.")]
 RehashOption = Annotated[
     bool, typer.Option("--rehash", help="Read every file again, also those that look unchanged since the last run.")
 ]
@@ -113,6 +114,7 @@ def ingest(
     match_resolution: MatchResolutionOption = None,
     parts: PartsOption = None,
     rehash: RehashOption = False,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Bring images into a set or a release.
@@ -147,6 +149,7 @@ def ingest(
             modality=modality,
             group_from=group_from,
             rehash=rehash,
+            force=force,
             **choice,
             on_progress=on_progress,
             on_step=message,
@@ -177,6 +180,7 @@ def ingest_layout(
     backbone_file: BackboneFileOption = None,
     weights: WeightsOption = None,
     rehash: RehashOption = False,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Bring in the ImageCLEFmed-GAN layout.
@@ -207,6 +211,7 @@ def ingest_layout(
             modality=modality,
             group_from=group_from,
             rehash=rehash,
+            force=force,
             **choice,
             on_step=message,
             on_report=on_report,
@@ -224,6 +229,13 @@ def _refuse_foreign_options(is_release: bool, membership: str | None, *of_releas
         raise UsageError("--generator, --architecture and --generator-version go with --release, not with --set")
 
 
+def words_of_groups(groups: GroupMatches) -> str:
+    """How far the groups of names were found, in words."""
+    from provenance.groups import GroupMatches as Matches
+
+    return f"--group-from {Matches.counted(groups.names, groups.matched, groups.groups)}"
+
+
 def print_report(report: Ingest) -> None:
     """One line of counts, and a table of what was rejected."""
     counts = report.counts
@@ -234,6 +246,8 @@ def print_report(report: Ingest) -> None:
         f"({counts['read']:,} read, {counts['added']:,} added, {counts['known']:,} known, "
         f"{counts['repeated']:,} repeated, {counts['rejected']:,} rejected{speed})"
     )
+    if report.groups is not None:
+        message(words_of_groups(report.groups))
     if report.rejects:
         rows = [(r.name, r.reason, r.detail) for r in report.rejects]
         print_table(("rejected", "reason", "detail"), rows)

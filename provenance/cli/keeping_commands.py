@@ -9,23 +9,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from provenance.cli.app import JsonOption, app, open_workspace
+from provenance.cli.data_commands import ForceOption
 from provenance.cli.output import answer, message, print_facts, print_table, short
 from provenance.errors import UsageError
 from provenance.vocabulary import DatasetKind
 
 if TYPE_CHECKING:
-    from provenance.documents.datasets import Dataset
+    from provenance.documents.datasets import Dataset, DatasetInFull
 
 sets_app = typer.Typer(
-    help="Real sets: list, show, remove; forget an image.", no_args_is_help=True, rich_markup_mode=None
+    help="Real sets: list, show, regroup, remove; forget an image.", no_args_is_help=True, rich_markup_mode=None
 )
-releases_app = typer.Typer(help="Releases: list, show, remove.", no_args_is_help=True, rich_markup_mode=None)
+releases_app = typer.Typer(help="Releases: list, show, regroup, remove.", no_args_is_help=True, rich_markup_mode=None)
 db_app = typer.Typer(help="The catalog's schema.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(sets_app, name="sets")
 app.add_typer(releases_app, name="releases")
 app.add_typer(db_app, name="db")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the set or release.")]
+RegroupOption = Annotated[
+    str,
+    typer.Option("--group-from", help="Group of each image: a CSV with columns name,group, or a regex on the name."),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -73,7 +78,7 @@ def _row(dataset: Dataset) -> tuple[Any, ...]:
 
 @sets_app.command("show")
 def sets_show(name: NameArgument, json: JsonOption = False) -> None:
-    """One set: counts, spaces, runs, rejected inputs.
+    """One set: counts, groups, spaces, runs, rejected inputs.
 
     \b
     Example:
@@ -106,6 +111,7 @@ def _show(name: str, kind: DatasetKind, *, json: bool) -> None:
         "generator": " ".join(filter(None, (made_by.name, made_by.architecture, made_by.version))) if made_by else None,
         "modality": dataset.modality or None,
         "images": f"{dataset.image_count:,} ({dataset.occurrence_count:,} occurrences)",
+        "groups": _groups(dataset),
         "spaces": ", ".join(f"{space.backbone} ({space.space_id[:18]})" for space in dataset.spaces),
         "seals": ", ".join(f"revision {s.revision}: {short(s.digest)} ({s.image_count:,})" for s in dataset.seals),
         "created at": dataset.created_at,
@@ -120,6 +126,54 @@ def _show(name: str, kind: DatasetKind, *, json: bool) -> None:
     )
     if dataset.rejects:
         print_table(("rejected", "reason", "detail"), [(r.name, r.reason, r.detail) for r in dataset.rejects])
+
+
+def _groups(dataset: DatasetInFull) -> str | None:
+    if not dataset.group_count:
+        return "none: every image counts by itself" if dataset.kind is DatasetKind.SET else None
+    return (
+        f"{dataset.group_count:,}, the largest of {dataset.largest_group_count:,} images; "
+        f"{dataset.ungrouped_count:,} images in none"
+    )
+
+
+@sets_app.command("regroup")
+def sets_regroup(
+    name: NameArgument, group_from: RegroupOption, force: ForceOption = False, json: JsonOption = False
+) -> None:
+    """Give the images of a set other groups.
+
+    By their names on record: no file is read. Audits on record keep what they said.
+
+    \b
+    Example:
+      provenance sets regroup cohort-2024 --group-from patients.csv
+    """
+    _regroup(name, DatasetKind.SET, group_from, force=force, json=json)
+
+
+@releases_app.command("regroup")
+def releases_regroup(
+    name: NameArgument, group_from: RegroupOption, force: ForceOption = False, json: JsonOption = False
+) -> None:
+    """Give the images of a release other groups.
+
+    By their names on record: no file is read. Audits on record keep what they said.
+
+    \b
+    Example:
+      provenance releases regroup gan-v1 --group-from '(P[0-9]+)_'
+    """
+    _regroup(name, DatasetKind.RELEASE, group_from, force=force, json=json)
+
+
+def _regroup(name: str, kind: DatasetKind, group_from: str, *, force: bool, json: bool) -> None:
+    from provenance.documents.datasets import Regrouping
+
+    with open_workspace() as workspace:
+        report = workspace.regroup(name, group_from, force=force, kind=kind)
+    if not answer(Regrouping.of(report), json=json):
+        message(str(report.matches), f"{kind.value} {report.name}: {report.changed:,} images changed their group")
 
 
 @sets_app.command("remove")

@@ -19,7 +19,14 @@ from provenance.cli.app import (
     open_workspace,
     workspace_of_call,
 )
-from provenance.cli.data_commands import GroupOption, MembershipOption, ModalityOption, RehashOption
+from provenance.cli.data_commands import (
+    ForceOption,
+    GroupOption,
+    MembershipOption,
+    ModalityOption,
+    RehashOption,
+    words_of_groups,
+)
 from provenance.cli.interrupt import interruptible
 from provenance.cli.output import answer, json_text, message, print_table, progress_bar, short, warn
 from provenance.errors import UsageError, VectorStoreError
@@ -49,6 +56,7 @@ def watch(
     backbone_file: BackboneFileOption = None,
     weights: WeightsOption = None,
     rehash: RehashOption = False,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Ingest into a set whatever arrives in a folder.
@@ -81,6 +89,7 @@ def watch(
             settle_seconds=settle_seconds,
             once=once,
             rehash=rehash,
+            force=force,
             **choice,
             on_start=on_start,
             on_step=message,
@@ -102,6 +111,8 @@ def _print_batch(batch: WatchBatch, *, json: bool) -> None:
         f"set {batch.name}: {batch.image_count:,} images ({counts['added']:,} added, {counts['known']:,} known, "
         f"{counts['repeated']:,} repeated, {counts['rejected']:,} rejected)"
     )
+    if batch.groups is not None and batch.groups.matched < batch.groups.names:
+        warn(words_of_groups(batch.groups))
     for reject in batch.rejects:
         message(f"  rejected: {reject.name}: {reject.reason.value}: {reject.detail}")
 

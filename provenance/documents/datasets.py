@@ -50,10 +50,23 @@ class Reject(UnreadableInput):
 
 
 class DatasetInFull(Dataset):
-    """A set or release with its runs and rejected inputs."""
+    """A set or release with its groups, its runs and rejected inputs."""
 
+    group_count: int
+    largest_group_count: int
+    ungrouped_count: int
     runs: tuple[RunRecord, ...]
     rejects: tuple[Reject, ...]
+
+
+class Regrouping(Document):
+    """Images that were given other groups: names that were matched, groups found, and images that changed."""
+
+    name: str
+    names: int = at("matches", "names")
+    matched: int = at("matches", "matched")
+    groups: int = at("matches", "groups")
+    changed: int
 
 
 class Removal(Document):
@@ -94,10 +107,12 @@ class Revisions(Document):
 DOCUMENTS = {
     "sets list": tuple[Dataset, ...],
     "sets show": DatasetInFull,
+    "sets regroup": Regrouping,
     "sets remove": Removal,
     "sets forget": Forgotten,
     "releases list": tuple[Dataset, ...],
     "releases show": DatasetInFull,
+    "releases regroup": Regrouping,
     "releases remove": Removal,
     "relocate": Relocation,
     "db upgrade": Upgrade,

@@ -35,6 +35,14 @@ class UnreadableInput(Document):
     detail: str
 
 
+class GroupMatches(Document):
+    """How far a rule found groups: names it was asked about, those that have one, and how many groups these are."""
+
+    names: int
+    matched: int
+    groups: int
+
+
 class Ingest(Document):
     """One run of an ingest: ``read`` inputs are ``added``, ``known``, ``repeated`` or ``rejected``."""
 
@@ -49,6 +57,7 @@ class Ingest(Document):
     interrupted: bool
     dataset_digest: str
     duration_seconds: Seconds
+    groups: GroupMatches | None
     rejects: tuple[UnreadableInput, ...] = at("rejections")
 
 
@@ -59,6 +68,7 @@ class WatchBatch(Document):
     name: str
     counts: Counts
     image_count: int
+    groups: GroupMatches | None
     rejects: tuple[UnreadableFile, ...] = at("rejections")
 
 

@@ -36,7 +36,7 @@ from provenance.errors import EmbeddingError, UsageError
 from provenance.vocabulary import PIXELS, Space
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import nn
 
@@ -193,6 +193,31 @@ def load_backbone(
     return _backbone(engine, spec, found.sha256, layer, batch_size, feature="penultimate").at_resolution(resolution)
 
 
+def check_backbone(
+    name: str | None = None,
+    *,
+    backbone_file: Path | None = None,
+    weights: Path | None = None,
+    weights_dir: Path | None = None,
+) -> None:
+    """Raises what ``load_backbone`` would raise of a choice, as far as that can be told without a download.
+
+    Files that are given are loaded. Of published weights those that are at hand are verified.
+    """
+    bare, _ = _chosen_resolution(name, None)
+    if backbone_file is not None or weights is not None or bare in (None, PIXELS) or is_patch_name(str(name)):
+        load_backbone(name, backbone_file=backbone_file, weights=weights, weights_dir=weights_dir, device="cpu")
+        return
+    bare, layer = split_layer(str(bare))
+    spec = backbone_spec(bare)
+    published = spec.weights
+    places = [folder / published.file_name for folder in [weights_dir, _hub_folder()] if folder is not None]
+    if spec.library == "efficientnet-lite" or any(place.is_file() for place in places):
+        _find(spec, None, weights_dir, None)
+    if layer is not None:
+        torch_engine.up_to_layer(_fresh_network(spec)[0], layer.layer)
+
+
 def _chosen_resolution(name: str | None, asked: Resolution | None) -> tuple[str | None, Resolution | None]:
     """A name without the resolution after ``@``, and the resolution that name or call ask for."""
     found = _RESOLUTION.fullmatch(name or "")
@@ -225,16 +250,8 @@ def _check_call(
 
 def _network(spec: BackboneSpec, found: WeightsFile) -> nn.Module:
     """The network with its weights, without classifier, in evaluation mode."""
-    import torch
-
-    build = {
-        "torchvision": torch_engine.torchvision_network,
-        "timm": torch_engine.timm_network,
-        "efficientnet-lite": torch_engine.efficientnet_lite_network,
-    }[spec.library]
     state = read_state_dict(found.path)
-    with torch.random.fork_rng(devices=[]):  # fresh networks draw initial weights; the caller's generator stays put
-        network, heads = build(spec.architecture)
+    network, heads = _fresh_network(spec)
     load_state(network, state, path=found.path, name=spec.name, skipped=heads)
     network.eval().requires_grad_(requires_grad=False)
     if spec.library == "torchvision":  # importing it for others takes seconds
@@ -242,14 +259,25 @@ def _network(spec: BackboneSpec, found: WeightsFile) -> nn.Module:
     return network
 
 
+def _fresh_network(spec: BackboneSpec) -> tuple[nn.Module, Sequence[str]]:
+    """The network with weights drawn at random, and the names of its heads."""
+    import torch
+
+    build = {
+        "torchvision": torch_engine.torchvision_network,
+        "timm": torch_engine.timm_network,
+        "efficientnet-lite": torch_engine.efficientnet_lite_network,
+    }[spec.library]
+    with torch.random.fork_rng(devices=[]):  # the caller's generator stays put
+        return build(spec.architecture)
+
+
 def _find(
     spec: BackboneSpec, given: Path | None, folder: Path | None, on_progress: ProgressCallback | None
 ) -> WeightsFile:
     """The weights file of a specification, wherever its library keeps it."""
-    import torch
-
     published = spec.weights
-    cached = [Path(torch.hub.get_dir()) / "checkpoints" / published.file_name]
+    cached = [_hub_folder() / published.file_name]
     if spec.library == "efficientnet-lite":
         cached = _package_file()
     elif spec.library == "timm" and given is None:
@@ -261,6 +289,13 @@ def _find(
             else:
                 published = published_on_hub(spec.hub_repository, _HUB_FILE, published.file_name)
     return find_weights(published, given=given, folder=folder, cached=cached, on_progress=on_progress)
+
+
+def _hub_folder() -> Path:
+    """Where torch hub keeps the weights that it downloaded."""
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def _package_file() -> list[Path]:

@@ -12,7 +12,7 @@ from provenance.index.contract import (
     vector_digest,
 )
 from provenance.index.moments import Moments, MomentsCache, direct_pairwise, member_key, needs_direct, pairwise
-from provenance.index.opening import open_index
+from provenance.index.opening import open_index, require_index_url
 from provenance.index.ranges import pairs_in_file
 from provenance.index.rescoring import similarities
 from provenance.index.search import available_threads, neighbors_by_engine, neighbors_in_file
@@ -41,6 +41,7 @@ __all__ = [
     "pairwise",
     "point_id",
     "prune",
+    "require_index_url",
     "similarities",
     "vector_digest",
 ]

@@ -13,6 +13,23 @@ if TYPE_CHECKING:
     from provenance.index.contract import VectorIndex
 
 
+_SERVERS = {"http", "https", "grpc", "grpcs"}
+
+
+def require_index_url(url: str) -> None:
+    """Refuse what names no engine; nothing is opened.
+
+    Raises:
+        UsageError: If the URL names no engine.
+    """
+    scheme, _, rest = url.partition(":")
+    if not ((scheme == "local" and rest) or scheme == "memory" or (scheme in _SERVERS and urlsplit(url).hostname)):
+        raise UsageError(
+            f"{url!r} names no vector index",
+            hint="use local:PATH, http(s)://HOST:PORT, grpc(s)://HOST:PORT or memory:",
+        )
+
+
 def open_index(
     url: str,
     *,
@@ -35,8 +52,9 @@ def open_index(
         StoreLockedError: If another process holds the local store.
         VectorStoreError: If the store can't be opened, or the server is refused as insecure.
     """
+    require_index_url(url)
     scheme, _, rest = url.partition(":")
-    if scheme == "local" and rest:
+    if scheme == "local":
         from provenance.index.edge import EdgeIndex
 
         return EdgeIndex(Path(rest).expanduser(), lock_timeout_seconds=lock_timeout_seconds)
@@ -44,17 +62,13 @@ def open_index(
         from provenance.index.memory import MemoryIndex
 
         return MemoryIndex.named(rest)
-    if scheme in {"http", "https", "grpc", "grpcs"} and urlsplit(url).hostname:
-        from provenance.index.server import ServerIndex
+    from provenance.index.server import ServerIndex
 
-        return ServerIndex.connect(
-            url,
-            api_key=api_key,
-            allow_insecure=allow_insecure,
-            shard_number=shard_number,
-            replication_factor=replication_factor,
-            timeout_seconds=timeout_seconds,
-        )
-    raise UsageError(
-        f"{url!r} names no vector index", hint="use local:PATH, http(s)://HOST:PORT, grpc(s)://HOST:PORT or memory:"
+    return ServerIndex.connect(
+        url,
+        api_key=api_key,
+        allow_insecure=allow_insecure,
+        shard_number=shard_number,
+        replication_factor=replication_factor,
+        timeout_seconds=timeout_seconds,
     )

@@ -14,7 +14,7 @@ from provenance.ingest.request import (
     image_ids_digest,
     layout_requests,
 )
-from provenance.ingest.run import recorded_run, run_ingest
+from provenance.ingest.run import recorded_run, require_groups_of_all, run_ingest
 
 __all__ = [
     "EmbedReport",
@@ -27,6 +27,7 @@ __all__ = [
     "image_ids_digest",
     "layout_requests",
     "recorded_run",
+    "require_groups_of_all",
     "run_embed",
     "run_ingest",
 ]

@@ -21,7 +21,7 @@ from provenance.images import RecordedImage, read_again, rejection_of
 from provenance.index import vector_digest
 from provenance.ingest.record import Writer
 from provenance.ingest.request import Progress
-from provenance.ingest.run import no_finite_vector, recorded_run
+from provenance.ingest.run import leaving_nothing_empty, no_finite_vector, recorded_run
 from provenance.vocabulary import Rejection, RejectReason
 
 if TYPE_CHECKING:
@@ -78,18 +78,20 @@ def run_embed(
     started = time.monotonic()
     catalog, space = workspace.catalog, backbone.space
     dataset = catalog.dataset(name)
-    writer = Writer.opened(workspace, dataset.dataset_id, space, "embed", {})
     total = catalog.member_count(dataset.dataset_id)
-    lacking = catalog.without_vector(dataset.dataset_id, writer.collection_key)
-    again = Reembedding(workspace, writer, backbone, on_progress, stop or Event(), total, done=total - len(lacking))
-    with recorded_run(catalog, writer.run_id, again.counts, lambda: again.interrupted):
-        again.run(lacking)
-        if again.unreadable and len(again.unreadable) == total:
-            first = next(iter(again.unreadable.values()))
-            raise SourceError(
-                f"none of the {total:,} images of {name} could be read again; the first: {first.name}: {first.detail}",
-                hint="if the files were moved: provenance relocate OLD NEW",
-            )
+    with leaving_nothing_empty(workspace, dataset.dataset_id, space):
+        writer = Writer.opened(workspace, dataset.dataset_id, space, "embed", {})
+        lacking = catalog.without_vector(dataset.dataset_id, writer.collection_key)
+        again = Reembedding(workspace, writer, backbone, on_progress, stop or Event(), total, done=total - len(lacking))
+        with recorded_run(catalog, writer.run_id, again.counts, lambda: again.interrupted):
+            again.run(lacking)
+            if again.unreadable and len(again.unreadable) == total:
+                first = next(iter(again.unreadable.values()))
+                raise SourceError(
+                    f"none of the {total:,} images of {name} could be read again; the first: {first.name}: "
+                    f"{first.detail}",
+                    hint="if the files were moved: provenance relocate OLD NEW",
+                )
     counts = {"images": total, "known": total - len(lacking), "embedded": 0, "copied": 0, "unreadable": 0}
     return EmbedReport(
         run_id=writer.run_id,

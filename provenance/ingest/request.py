@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provenance.catalog import Catalog
+    from provenance.groups import GroupMatches
     from provenance.records import Dataset, Generator
 
 
@@ -42,6 +43,7 @@ class IngestRequest:
     modality: str = ""
     group_from: str | None = None
     rehash: bool = False
+    force: bool = False
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -70,6 +72,7 @@ class IngestReport:
             went through the backbone and ``copied`` had a vector of the same space in another collection.
         rejections: Every input that did not become an image, with its reason.
         sealed: Whether the release is sealed now; ``None`` for a set.
+        groups: How far ``group_from`` found groups for the names; ``None`` where none was given.
         interrupted: Whether it was asked to stop before its sources were read to the end; the same call goes on.
     """
 
@@ -85,6 +88,7 @@ class IngestReport:
     dataset_digest: str
     duration_seconds: float
     interrupted: bool = False
+    groups: GroupMatches | None = None
 
 
 def layout_requests(root: Path, prefix: str, generator: Generator, **common: Any) -> list[IngestRequest]:

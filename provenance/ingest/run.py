@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from itertools import chain, islice
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from provenance.errors import ConflictError, EmbeddingError, ProvenanceError, SourceError
-from provenance.groups import GroupRule, group_rule
+from provenance.groups import GroupMatches, GroupRule, group_rule
 from provenance.images import Prepared, open_source, prepare_frames, rejection_of
 from provenance.index import load_vectors
 from provenance.ingest.record import Writer, told_apart
 from provenance.ingest.request import IngestReport, IngestRequest, OnProgress, Progress, image_ids_digest
 from provenance.logs import note, room, run_of, step
-from provenance.vocabulary import DatasetKind, PointState, Rejection, RejectReason, RunState
+from provenance.vocabulary import DatasetKind, PointState, Rejection, RejectReason, RunState, SourceItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from provenance.catalog import Catalog
     from provenance.embedding import Backbone
     from provenance.images import Outcome
+    from provenance.images.entries import Source
     from provenance.installation import Installation
     from provenance.records import Dataset, VectorLocation
     from provenance.vocabulary import Found, Space
@@ -67,12 +68,16 @@ def run_ingest(
     backbone: Backbone,
     on_progress: OnProgress | None = None,
     stop: Event | None = None,
+    on_step: Callable[[str], None] | None = None,
 ) -> IngestReport:
     """Bring sources into a set or release, in the backbone's space; ``on_progress`` is told after each batch.
 
     Once ``stop`` is set, by somebody else, the run ends after the batch in flight; the report says ``interrupted``.
+    A run that ends before anything went in leaves no set, release or space behind. ``on_step`` is told what should be
+    known before anything is embedded.
 
     Raises:
+        UsageError: If ``group_from`` matches no name and that is not forced.
         SourceError: If a source can't be read (nothing is recorded then), or no image of it can.
         EmbeddingError: If the backbone fails, or has no finite vector for any image.
         ConflictError: If the name stands for something else, or a sealed release would change.
@@ -82,14 +87,64 @@ def run_ingest(
     limit = workspace.settings.max_file_bytes
     sources = [open_source(path, max_file_bytes=limit) for path in request.sources]
     groups = group_rule(request.group_from)
+    require_groups(request, sources, groups, on_step)
     counts = [source.count() for source in sources]
     total = None if None in counts else sum(count for count in counts if count is not None)
     _ = workspace.index
-    run = IngestRun(workspace, request, backbone, request.dataset(workspace.catalog), groups, stop or Event())
-    with run.recorded():
-        run.take((item for source in sources for item in source), on_progress, total)
-        sealed = None if run.interrupted else run.complete()
-    return run.report(sealed, time.monotonic() - started)
+    dataset = request.dataset(workspace.catalog)
+    with leaving_nothing_empty(workspace, dataset.dataset_id, backbone.space):
+        run = IngestRun(workspace, request, backbone, dataset, groups, stop or Event())
+        with run.recorded():
+            run.take((item for source in sources for item in source), on_progress, total)
+            sealed = None if run.interrupted else run.complete()
+        return run.report(sealed, time.monotonic() - started)
+
+
+def require_groups(
+    request: IngestRequest,
+    sources: Sequence[Source],
+    groups: GroupRule,
+    on_step: Callable[[str], None] | None = None,
+) -> None:
+    """Refuse a rule of groups that matches no name in the sources; say where it does not match them all.
+
+    Sources that can be listed are asked for every name, a stream until the first one that matches.
+
+    Raises:
+        UsageError: If none matches and that is not forced.
+    """
+    if request.group_from is None:
+        return
+    matches = GroupMatches()
+    listable = all(source.count() is not None for source in sources)
+    for item in (item for source in sources for item in source if isinstance(item, SourceItem)):
+        matches.ask(groups, item.name)
+        if matches.matched and not listable:
+            return
+    matches.require_some(force=request.force)
+    if matches.matched < matches.names and on_step is not None:
+        on_step(str(matches))
+
+
+def require_groups_of_all(
+    requests: Sequence[IngestRequest], on_step: Callable[[str], None] | None = None
+) -> list[IngestRequest]:
+    """Requests of one call, whose rule of groups has to match a name in one of them at least (``require_groups``)."""
+    sources = [open_source(path) for request in requests for path in request.sources]
+    require_groups(requests[0], sources, group_rule(requests[0].group_from), on_step)
+    return [replace(request, force=True) for request in requests]
+
+
+@contextmanager
+def leaving_nothing_empty(workspace: Installation, dataset_id: str, space: Space) -> Iterator[None]:
+    """What was begun for a dataset and got nothing is taken back at the end: its collection in the space, or all."""
+    try:
+        yield
+    finally:
+        with suppress(ProvenanceError):  # what ended the run is the news
+            if dropped := workspace.catalog.discard_empty(dataset_id, space.space_id):
+                for key in set(dropped) & set(workspace.index.collections()):
+                    workspace.index.drop(key)
 
 
 @contextmanager
@@ -123,6 +178,7 @@ class IngestRun:
     counts: Counter[str] = field(default_factory=Counter)
     rejections: list[Rejection] = field(default_factory=list)
     interrupted: bool = False
+    matches: GroupMatches = field(default_factory=GroupMatches)
     seen: set[str] = field(default_factory=set)
     unusable: dict[str, str] = field(default_factory=dict)
     sealed_ids: frozenset[str] | None = None
@@ -184,6 +240,8 @@ class IngestRun:
         where = self.catalog, self.dataset.dataset_id, self.writer.collection_key, self.groups
         told = ((item, None) for item in items) if self.request.rehash else told_apart(items, *where)
         for item, image_id in told:
+            if self.request.group_from is not None and isinstance(item, SourceItem):
+                self.matches.ask(self.groups, item.name)
             if self.stop.is_set():
                 self.interrupted = True
                 return
@@ -304,11 +362,15 @@ class IngestRun:
                 f"backbone {self.space.backbone} gives no finite vector for any of the {len(self.unusable):,} images",
                 hint="its weights or its file are broken: take another one; the same ingest goes on with it",
             )
+        reasons = Counter(one.reason.value for one in self.rejections).most_common()
+        told = ": " + ", ".join(f"{count:,} {reason}" for reason, count in reasons) if reasons else ""
         first = f"; the first: {self.rejections[0].name}: {self.rejections[0].detail}" if self.rejections else ""
+        is_there = self.catalog.member_count(self.dataset.dataset_id) > 0
+        show = f"provenance {self.request.kind.value}s show {self.request.name}"
         raise SourceError(
             f"no image could be read from {', '.join(map(str, self.request.sources))} "
-            f"({self.counts['rejected']} rejected{first})",
-            hint=f"every reason: provenance {self.request.kind.value}s show {self.request.name}",
+            f"({self.counts['rejected']} rejected{told}{first})",
+            hint=f"every reason: {show if is_there else 'the same command with provenance -v'}",
         )
 
     def _seal(self) -> bool:
@@ -342,6 +404,7 @@ class IngestRun:
             dataset_digest=image_ids_digest(ids),
             duration_seconds=seconds,
             interrupted=self.interrupted,
+            groups=self.matches if self.request.group_from is not None else None,
         )
 
 

@@ -18,12 +18,13 @@ from provenance.errors import CatalogError, ProvenanceError, SourceError, UsageE
 from provenance.groups import group_rule
 from provenance.images import items_at, open_source
 from provenance.ingest.record import told_apart
-from provenance.ingest.run import IngestRun
+from provenance.ingest.run import IngestRun, leaving_nothing_empty, require_groups
 from provenance.logs import note, room
 from provenance.vocabulary import SETTLE_SECONDS, DatasetKind, Rejection, SourceItem
 
 if TYPE_CHECKING:
     from provenance.embedding import Backbone
+    from provenance.groups import GroupMatches
     from provenance.ingest.request import IngestRequest
     from provenance.installation import Installation
     from provenance.vocabulary import Found
@@ -44,6 +45,7 @@ class WatchBatch:
     counts: dict[str, int]
     rejections: tuple[Rejection, ...]
     image_count: int
+    groups: GroupMatches | None = None
 
 
 OnBatch = Callable[[WatchBatch], None]
@@ -68,7 +70,7 @@ def watch(
     locked store or a database that is away; the batch is tried again until it goes in.
 
     Raises:
-        UsageError: If the request is not one folder and a set.
+        UsageError: If the request is not one folder and a set, or ``group_from`` matches none of the names there.
         SourceError: If the folder can't be listed.
         ConflictError: If the set's name stands for something else, or an image contradicts what is on record.
     """
@@ -79,8 +81,14 @@ def watch(
     source = open_source(request.sources[0])
     if source.kind != "folder":
         raise UsageError(f"{request.sources[0]} is no folder", hint="use provenance ingest for a file or an archive")
+    require_groups(request, [source], group_rule(request.group_from))
     watcher = _Watch(workspace, request, backbone, source.path, settle_seconds, stop or Event())
-    watcher.run(on_batch, on_problem, once=once)
+    dataset = request.dataset(workspace.catalog)  # a name that stands for something else is told at once
+    try:
+        with leaving_nothing_empty(workspace, dataset.dataset_id, backbone.space):
+            watcher.run(on_batch, on_problem, once=once)
+    finally:
+        workspace.close()
 
 
 @dataclass(slots=True)
@@ -110,7 +118,6 @@ class _Watch:
         self.retry_at = self.retry_seconds = 0.0
 
     def run(self, on_batch: OnBatch, on_problem: OnProblem, *, once: bool) -> None:
-        self.request.dataset(self.workspace.catalog)  # a name that stands for something else is told at once
         self.workspace.close()
         for changed in self._changes():
             self.changed |= changed
@@ -201,7 +208,8 @@ class _Watch:
             rejected = {(one.source, one.member) for one in run.rejections}
             self.refused.update((one.source, one) for one in unknown if (one.source, one.member) in rejected)
             count = self.workspace.catalog.member_count(dataset.dataset_id)
-            return WatchBatch(run.writer.run_id, run.all_counts, tuple(run.rejections), count)
+            groups = run.matches if self.request.group_from is not None else None
+            return WatchBatch(run.writer.run_id, run.all_counts, tuple(run.rejections), count, groups)
         finally:
             self.workspace.close()
 

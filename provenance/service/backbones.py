@@ -58,7 +58,9 @@ def backbone_for_file(
 ) -> Backbone:
     """The chosen backbone; otherwise that of the chosen space, or of the only space on record, or of the settings."""
     if choice.get("backbone") is None and choice.get("backbone_file") is None:
-        known = workspace.catalog.spaces() if space is None else [workspace.catalog.space(space)]
+        catalog = workspace.catalog
+        held = {collection.space_id for collection in catalog.live_collections()}
+        known = [s for s in catalog.spaces() if s.space_id in held] if space is None else [catalog.space(space)]
         if len(known) == 1 and not known[0].is_of_file:
             choice["backbone"] = known[0].backbone
     return chosen_backbone(workspace, on_step, **choice)

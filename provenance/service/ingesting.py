@@ -38,6 +38,7 @@ class Ingesting(Installation):
         modality: str = "",
         group_from: str | None = None,
         rehash: bool = False,
+        force: bool = False,
         on_progress: OnProgress | None = None,
         on_step: OnStep | None = None,
         stop: Event | None = None,
@@ -56,6 +57,7 @@ class Ingesting(Installation):
             modality: DICOM's code: CT, MR, CR, DX, US ...
             group_from: CSV with the columns name,group, or a regular expression on the name.
             rehash: Read files again that look unchanged.
+            force: Go on where ``group_from`` matches no name.
             on_progress: Called with ``Progress(stage, done, total)`` after every batch.
             on_step: Called with a line of text at each step before.
             stop: Set by somebody else, it ends the run after the batch in flight; the same call goes on.
@@ -65,7 +67,7 @@ class Ingesting(Installation):
             Counts, rejections and digests of this run (``provenance.ingest.IngestReport``).
 
         Raises:
-            UsageError: If the names do not go together.
+            UsageError: If the names do not go together, or ``group_from`` matches none of the images' names.
             SourceError: If a source can't be read, or no image of it can.
             WeightsError: If the backbone's weights can't be had.
             ConflictError: If the name stands for something else, or a sealed release would change.
@@ -79,10 +81,11 @@ class Ingesting(Installation):
         name, kind = (release or "", DatasetKind.RELEASE) if set is None else (set, DatasetKind.SET)
         claim = membership_of(membership)
         made_by = Generator(generator, architecture, generator_version) if generator else None
-        facts = (modality.upper(), group_from, rehash)
+        facts = (modality.upper(), group_from, rehash, force)
         request = IngestRequest(tuple(map(Path, sources)), name, kind, claim, made_by, *facts)
+        backbone = chosen_backbone(self, on_step, **choice)
         self.make_if_missing(on_step)
-        return run_ingest(self, request, chosen_backbone(self, on_step, **choice), on_progress, stop)
+        return run_ingest(self, request, backbone, on_progress, stop, on_step)
 
     def ingest_layout(
         self,
@@ -95,6 +98,7 @@ class Ingesting(Installation):
         modality: str = "",
         group_from: str | None = None,
         rehash: bool = False,
+        force: bool = False,
         on_progress: OnProgress | None = None,
         on_step: OnStep | None = None,
         on_report: Callable[[IngestReport], None] | None = None,
@@ -114,18 +118,19 @@ class Ingesting(Installation):
         Raises:
             SourceError: If none of the folders is there; and all that ``ingest`` raises.
         """
-        from provenance.ingest import layout_requests, run_ingest
+        from provenance.ingest import layout_requests, require_groups_of_all, run_ingest
 
         made_by = Generator(generator or prefix, architecture, generator_version)
-        common = {"modality": modality.upper(), "group_from": group_from, "rehash": rehash}
-        requests = layout_requests(Path(root), prefix, made_by, **common)
-        self.make_if_missing(on_step)
+        common = {"modality": modality.upper(), "group_from": group_from, "rehash": rehash, "force": force}
+        # a rule that names patients need not match the names of generated images
+        requests = require_groups_of_all(layout_requests(Path(root), prefix, made_by, **common), on_step)
         loaded = chosen_backbone(self, on_step, **choice)
+        self.make_if_missing(on_step)
         bar = progress_bar or (lambda _name: nullcontext(on_progress))
         reports: list[IngestReport] = []
         for request in requests:
             with bar(request.name) as shown:
-                reports.append(run_ingest(self, request, loaded, shown, stop))
+                reports.append(run_ingest(self, request, loaded, shown, stop, on_step))
             if on_report is not None:
                 on_report(reports[-1])
             if reports[-1].interrupted:
@@ -141,6 +146,7 @@ class Ingesting(Installation):
         modality: str = "",
         group_from: str | None = None,
         rehash: bool = False,
+        force: bool = False,
         settle_seconds: float = SETTLE_SECONDS,
         once: bool = False,
         on_batch: OnBatch,
@@ -168,11 +174,10 @@ class Ingesting(Installation):
         from provenance.ingest.watch import watch
 
         claim = membership_of(membership)
-        request = IngestRequest(
-            (Path(folder),), set, DatasetKind.SET, claim, None, modality.upper(), group_from, rehash
-        )
-        self.make_if_missing(on_step)
+        facts = (modality.upper(), group_from, rehash, force)
+        request = IngestRequest((Path(folder),), set, DatasetKind.SET, claim, None, *facts)
         backbone = chosen_backbone(self, on_step, **choice)
+        self.make_if_missing(on_step)
         on_start()
         watch(self, request, backbone, on_batch, on_problem, settle_seconds=settle_seconds, once=once, stop=stop)
 

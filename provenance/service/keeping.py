@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from provenance.ingest import OnProgress
     from provenance.keeping.backup import BackupReport, RestoreReport
+    from provenance.keeping.grouping import RegroupReport
     from provenance.keeping.reconcile import ReconcileReport
     from provenance.records import ImageRecord
     from provenance.service.words import OnStep, Place
@@ -113,6 +114,29 @@ class Keeping(Installation):
             confirm(count)
         remove_dataset(self, found)
         return count
+
+    def regroup(
+        self, dataset: str, group_from: str, *, force: bool = False, kind: DatasetKind | None = None
+    ) -> RegroupReport:
+        """Give the images of a set or release other groups, by their names on record; no file is read.
+
+        Args:
+            dataset: Its name.
+            group_from: CSV with the columns name,group, or a regular expression on the name.
+            force: Go on where it matches no name: no image is in a group afterwards.
+            kind: Which of the two it must be.
+
+        Returns:
+            How far the names were matched, and how many images changed. Audits on record keep what they said.
+
+        Raises:
+            NotFoundError: If there is no such set or release.
+            UsageError: If no name is matched.
+            ConflictError: If an image has names of two groups; nothing is changed then.
+        """
+        from provenance.keeping.grouping import regroup
+
+        return regroup(self, self.catalog.dataset(dataset, kind), group_from, force=force)
 
     def relocate(self, old: Place, new: Place) -> int:
         """Tell the catalog that sources moved; gives the number of names that moved with them.

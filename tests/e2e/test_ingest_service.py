@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import tarfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -14,8 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from provenance import AuditRequest, IngestRequest, Workspace, run_audit, run_ingest
-from provenance.errors import ConflictError, SourceError, SpaceMismatchError
+from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
+from provenance.audit.plan import planned_again
+from provenance.errors import ConflictError, SourceError, SpaceMismatchError, UsageError
 from provenance.records import Generator
 from provenance.vocabulary import DatasetKind, Membership, PointState, RejectReason
 
@@ -306,6 +309,113 @@ def test_groups_that_are_given_later_are_recorded_without_rehash(make_workspace:
     assert sum(member.group_key is not None for member in members) == 3
     with pytest.raises(ConflictError, match="group"):
         ingest_set(workspace, used, group_from=r"(img)_000[0-2]")
+
+
+def test_groups_are_counted_and_a_rule_that_matches_no_name_is_refused_before_anything_is_embedded(
+    make_workspace: MakeWorkspace, used: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, said = make_workspace(), []
+    (used / "notes.txt").write_text("no image, and no name to be matched")
+    backbone = workspace.load_backbone()
+    request = IngestRequest((used,), "cohort", DatasetKind.SET, Membership.USED, group_from="(PAT[0-9]+)/")
+    with monkeypatch.context() as patched:
+        patched.setattr(type(backbone), "embed", None)
+        with pytest.raises(UsageError, match="matched 0 of 12 names, 0 groups"):
+            run_ingest(workspace, request, backbone)
+    assert workspace.catalog.datasets() == []
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive, tarfile.open(tmp_path / "set.tgz", "w:gz") as stream:
+        for file in sorted(used.iterdir()):
+            archive.write(file, file.name)
+            stream.add(file, file.name)
+    for source in ("set.zip", "set.tgz"):  # a stream tells its names only while it is read
+        with pytest.raises(UsageError, match="matched 0 of 12 names"):
+            run_ingest(workspace, replace(request, sources=(tmp_path / source,)), backbone)
+    forced = run_ingest(workspace, replace(request, force=True), backbone)
+    assert forced.groups is not None
+    assert (forced.groups.names, forced.groups.matched, forced.groups.groups) == (12, 0, 0)
+    few = replace(request, name="few", group_from=r"img_000([0-2])")
+    counted = [
+        run_ingest(workspace, replace(few, name=source.name, sources=(source,)), backbone, on_step=said.append).groups
+        for source in (used, tmp_path / "set.zip", tmp_path / "set.tgz")
+    ]
+    assert {(found.names, found.matched, found.groups) for found in counted if found} == {(12, 3, 3)}
+    assert said == ["--group-from matched 3 of 12 names, 3 groups; the first without a group: 'img_0003.png'"] * 2
+    assert ingest_set(workspace, used, name="none").groups is None
+
+
+def test_images_are_regrouped_by_their_names_and_audits_keep_what_they_said(
+    make_workspace: MakeWorkspace, cohort: Path
+) -> None:
+    workspace = make_workspace()
+    ingest_set(workspace, cohort / "real_used", group_from=r"img_00(0)")
+    ingest_release(workspace, cohort / "generated")
+    audit = run_audit(workspace, AuditRequest("release", policy=Policy()))
+    before = workspace.show_dataset("cohort")
+    assert (before.group_count, before.largest_group_count, before.ungrouped_count) == (1, 10, 2)
+    for path in (cohort / "real_used").iterdir():
+        path.unlink()  # no file is read
+    with pytest.raises(UsageError, match="matched 0 of 12 names"):
+        workspace.regroup("cohort", "(P.)_")
+    report = workspace.regroup("cohort", r"img_00(\d)")
+    assert (report.matches.matched, report.matches.groups, report.changed) == (12, 2, 2)
+    after = workspace.show_dataset("cohort")
+    assert (list(after.group_sizes.values()), after.ungrouped_count) == ([10, 2], 0)
+    recorded = workspace.show_audit(audit.audit.audit_id)
+    assert recorded.audit.verdict_digest == audit.audit.verdict_digest
+    assert not any(drift.changed for drift in recorded.drift)
+    with pytest.raises(ConflictError, match="cohort was given other groups"):
+        planned_again(workspace, audit.audit, lambda _step: None)
+    history = [entry.kind for entry in workspace.history_of("img_0011.png")[1]]
+    assert history.count("regrouped") == 1
+    assert workspace.regroup("cohort", "(P.)_", force=True).changed == 12
+    assert workspace.show_dataset("cohort").group_count == 0
+
+
+def test_an_image_whose_names_stand_for_two_groups_is_not_regrouped(make_workspace: MakeWorkspace, used: Path) -> None:
+    workspace = make_workspace()
+    (used / "P1").mkdir()
+    (used / "P2").mkdir()
+    for folder in ("P1", "P2"):
+        shutil.copy(used / "img_0000.png", used / folder / "same.png")
+    ingest_set(workspace, used)
+    with pytest.raises(ConflictError, match=r"'P1/same.png' and 'P2/same.png'"):
+        workspace.regroup("cohort", "(P[0-9])/")
+    assert workspace.show_dataset("cohort").group_count == 0
+
+
+def test_what_gets_nothing_leaves_no_set_no_release_and_no_space(
+    make_workspace: MakeWorkspace, used: Path, tmp_path: Path, other_backbone: Path
+) -> None:
+    workspace, empty = make_workspace(), tmp_path / "empty"
+    empty.mkdir()
+    (empty / "a.png").write_bytes(b"no image")
+    with pytest.raises(SourceError, match=r"1 rejected: 1 unsupported; the first: a\.png") as failed:
+        ingest_set(workspace, empty)
+    assert "provenance -v" in failed.value.hint
+    with pytest.raises(SourceError):
+        ingest_release(workspace, empty)
+    stop = Event()
+    stop.set()
+    request = IngestRequest((used,), "cohort", DatasetKind.SET, Membership.USED)
+    assert run_ingest(workspace, request, workspace.load_backbone(), stop=stop).interrupted
+
+    def at_once(_step: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # the first batch has gone in before it is told
+        run_ingest(workspace, request, workspace.load_backbone(), at_once)
+    assert [summary.image_count for summary in workspace.catalog.datasets()] == [4]
+    with pytest.raises(SourceError) as failed:
+        ingest_set(workspace, empty)
+    assert "sets show cohort" in failed.value.hint  # the set was there, and stays
+    other = workspace.load_backbone(backbone_file=other_backbone)
+    with pytest.raises(SourceError):
+        run_ingest(workspace, replace(request, sources=(empty,)), other)
+    shutil.move(used, tmp_path / "moved")
+    with pytest.raises(SourceError, match="none of the 4 images"):
+        workspace.embed("cohort", backbone=other)
+    assert len(workspace.show_dataset("cohort").spaces) == 1
+    assert set(workspace.index.collections()) == {c.collection_key for c in workspace.catalog.live_collections()}
 
 
 def test_a_file_that_changed_back_is_known_by_its_first_bytes(make_workspace: MakeWorkspace, used: Path) -> None:

@@ -43,6 +43,24 @@ def take_all(workspace: Workspace, folder: Path, **more: Any) -> list[WatchBatch
     return batches
 
 
+def test_a_watch_that_takes_nothing_leaves_no_set(make_workspace: MakeWorkspace, tmp_path: Path) -> None:
+    workspace, folder = make_workspace(), tmp_path / "incoming"
+    folder.mkdir()
+    assert take_all(workspace, folder) == []
+    (folder / "a.png").write_bytes(b"no image")
+    assert [batch.counts["rejected"] for batch in take_all(workspace, folder)] == [1]
+    assert workspace.catalog.datasets() == []
+    with pytest.raises(UsageError, match="matched 0 of 1 names"):
+        watch(
+            workspace,
+            IngestRequest((folder,), "cohort", DatasetKind.SET, Membership.USED, group_from="(P.)_"),
+            workspace.load_backbone(),
+            lambda _batch: None,
+            refuse,
+            once=True,
+        )
+
+
 class Watched:
     """A watch in a thread of its own, and what it told."""
 

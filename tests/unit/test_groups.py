@@ -1,0 +1,33 @@
+"""From names to groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provenance.errors import UsageError
+from provenance.groups import GroupMatches, group_rule
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_table_is_read_as_spreadsheets_of_any_country_write_it(mark: str, tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    table.write_text("name|group|note\na.png|P1|x\nb.png|P2|y, z\n".replace("|", mark).replace("y, z", '"y, z"'))
+    rule = group_rule(str(table))
+    assert [rule(name) for name in ("a.png", "deep/b.png", "c.png")] == ["P1", "P2", None]
+
+
+def test_matches_are_counted_and_none_at_all_is_refused_unless_wanted() -> None:
+    matches = GroupMatches()
+    matches.require_some(force=False)  # nothing was asked
+    rule = group_rule("(P.)_")
+    assert [matches.ask(rule, name) for name in ("x.png", "y.png")] == [None, None]
+    with pytest.raises(UsageError, match=r"matched 0 of 2 names, 0 groups; the first without a group: 'x\.png'"):
+        matches.require_some(force=False)
+    matches.require_some(force=True)
+    assert [matches.ask(rule, name) for name in ("P1_a.png", "P1_b.png")] == ["P1", "P1"]
+    assert str(matches).startswith("--group-from matched 2 of 4 names, 1 group;")
