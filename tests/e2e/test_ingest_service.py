@@ -314,7 +314,7 @@ def test_groups_that_are_given_later_are_recorded_without_rehash(make_workspace:
 def test_groups_are_counted_and_a_rule_that_matches_no_name_is_refused_before_anything_is_embedded(
     make_workspace: MakeWorkspace, used: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace, said = make_workspace(), []
+    workspace, said = make_workspace(), list[str]()
     (used / "notes.txt").write_text("no image, and no name to be matched")
     backbone = workspace.load_backbone()
     request = IngestRequest((used,), "cohort", DatasetKind.SET, Membership.USED, group_from="(PAT[0-9]+)/")

@@ -112,6 +112,7 @@ def test_public_workspace_is_the_workspace_and_has_the_verbs() -> None:
         "reconcile",
         "rejects",
         "releases",
+        "regroup",
         "relocate",
         "remove",
         "report",
