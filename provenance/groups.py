@@ -45,12 +45,8 @@ class GroupMatches:
 
     def __str__(self) -> str:
         first = f"; the first without a group: {self.without!r}" if self.without else ""
-        return f"--group-from {self.counted(self.names, self.matched, self.groups)}{first}"
-
-    @staticmethod
-    def counted(names: int, matched: int, groups: int) -> str:
-        """The counts in words."""
-        return f"matched {matched:,} of {names:,} names, {groups:,} group{'' if groups == 1 else 's'}"
+        groups = f"{self.groups:,} group{'' if self.groups == 1 else 's'}"
+        return f"--group-from matched {self.matched:,} of {self.names:,} names, {groups}{first}"
 
     def require_some(self, *, force: bool) -> None:
         """Refuse a rule that finds no group for any of the names, unless that is wanted.

@@ -231,9 +231,8 @@ def _refuse_foreign_options(is_release: bool, membership: str | None, *of_releas
 
 def words_of_groups(groups: GroupMatches) -> str:
     """How far the groups of names were found, in words."""
-    from provenance.groups import GroupMatches as Matches
-
-    return f"--group-from {Matches.counted(groups.names, groups.matched, groups.groups)}"
+    plural = "" if groups.groups == 1 else "s"
+    return f"--group-from matched {groups.matched:,} of {groups.names:,} names, {groups.groups:,} group{plural}"
 
 
 def print_report(report: Ingest) -> None:
