@@ -213,8 +213,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def writable(text: str) -> str:
-    r"""A recorded name as UTF-8 can carry it: bytes of a file name that are no UTF-8 become ``\udcXX``."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

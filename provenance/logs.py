@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from provenance.text import shown, shown_json, shown_lines
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -128,15 +130,17 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """``2026-01-31T12:00:00.000Z INFO provenance.ingest [run] message name=fact``."""
         facts = "".join(f" {name}={_quoted(fact)}" for name, fact in _facts(record).items())
-        return f"{_moment(record)} {record.levelname} {record.name} [{_run_id(record)}] {record.getMessage()}{facts}"
+        head = f"{_moment(record)} {record.levelname} {record.name} [{_run_id(record)}]"
+        return f"{head} {shown(record.getMessage())}{facts}"
 
 
 class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """A message as people read it; an error with its traceback, where there is one, and its hint."""
         facts = _facts(record)
-        hint = f"\nhint: {facts['hint']}" if "hint" in facts else ""
-        return str(facts.get("traceback", "")) + _PREFIXES.get(record.levelno, "") + record.getMessage() + hint
+        hint = f"\nhint: {shown(str(facts['hint']))}" if "hint" in facts else ""
+        trace = shown_lines(str(facts.get("traceback", "")))
+        return trace + _PREFIXES.get(record.levelno, "") + shown(record.getMessage()) + hint
 
 
 class _Json(logging.Formatter):
@@ -150,7 +154,7 @@ class _Json(logging.Formatter):
             "run_id": _run_id(record),
             "message": without_secrets(record.getMessage()),
         }
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return shown_json(json.dumps(line, ensure_ascii=False, default=str), sys.stderr.encoding)
 
 
 class _Stderr(logging.Handler):
@@ -202,7 +206,8 @@ def _moment(record: logging.LogRecord) -> str:
 
 def _quoted(fact: object) -> str:
     text = str(fact)
-    return text if text and text.isprintable() and " " not in text else json.dumps(text, ensure_ascii=False)
+    plain = text and text.isprintable() and " " not in text
+    return text if plain else shown_json(json.dumps(text, ensure_ascii=False))
 
 
 _PREFIXES = {logging.WARNING: "note: ", logging.ERROR: "error: "}

@@ -26,6 +26,7 @@ from provenance.records import (
     VerdictAbout,
     VerdictCiting,
 )
+from provenance.text import meant
 from provenance.vocabulary import IMAGE_ID_PREFIX, ImageFacts, Role, SourceItem
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def resolve_image(session: Session, text: str) -> ImageRecord:
     Raises:
         NotFoundError: If there is none, if it could be more than one (up to 5 are named), or if it was forgotten.
     """
+    text = meant(text)
     asked = text.strip()
     digits = asked.removeprefix(IMAGE_ID_PREFIX).lower()
     if _IMAGE_ID.fullmatch(digits):
@@ -60,7 +62,7 @@ def resolve_image(session: Session, text: str) -> ImageRecord:
             raise NotFoundError(
                 f"image {IMAGE_ID_PREFIX}{digits} was forgotten", hint="its digests and names are erased"
             )
-    keys = _keys_by_name(session, asked) if asked else []
+    keys = (_keys_by_name(session, text) or _keys_by_name(session, asked)) if asked else []
     if keys:
         return _only(session, asked, keys)
     raise NotFoundError(

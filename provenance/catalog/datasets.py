@@ -15,6 +15,7 @@ from provenance.catalog.events import EventKind, add_event
 from provenance.catalog.mapping import row_of, value_of
 from provenance.errors import ConflictError, NotFoundError
 from provenance.records import Dataset, DatasetSummary, Generator, Seal
+from provenance.text import meant
 from provenance.vocabulary import DatasetKind, Membership
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def dataset(session: Session, name: str, kind: DatasetKind | None = None) -> Dat
     Raises:
         NotFoundError: If there is none of that name and kind; the hint names close ones.
     """
+    name = meant(name)
     found = _live(session, name)
     if found is not None and kind in (None, found.kind):
         return found

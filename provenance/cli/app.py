@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
 from provenance import logs
 from provenance.errors import ProvenanceError
+from provenance.text import shown_lines
 from provenance.version import __version__
 
 if TYPE_CHECKING:
@@ -129,7 +132,14 @@ def main() -> None:
     started = time.monotonic()
     with logs.run_of():
         try:
-            app()
+            _accept_any_name()
+            sys.exit(app(standalone_mode=False) or 0)
+        except TyperException as error:
+            _say_usage(error)
+            sys.exit(error.exit_code)
+        except typer.Abort:
+            logs.MESSAGES.info("aborted")
+            sys.exit(1)
         except ProvenanceError as error:
             _say(error, error.message, error.hint)
             sys.exit(error.exit_code)
@@ -143,6 +153,24 @@ def main() -> None:
             sys.exit(1)
         finally:
             logs.note(_log, "command: ended", seconds=round(time.monotonic() - started, 3))
+
+
+def _accept_any_name() -> None:
+    """What an output's encoding has no sign for is written as an escape, and ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _say_usage(error: TyperException) -> None:
+    """What is wrong with the words of a call: they may be names that a shell found."""
+    said = io.StringIO()
+    show: Any = getattr(error, "show", None)
+    if show is None:
+        said.write(f"Error: {error.format_message()}\n")
+    else:
+        show(said)
+    sys.stderr.write(shown_lines(said.getvalue()))
 
 
 def _say(error: Exception, message: str, hint: str) -> None:

@@ -87,8 +87,8 @@ def _print_demo(report: DemoReport, document: Demo) -> None:
     )
     warn(*report.audit.notes, CAVEAT)
     message(f"images, their truth and the workspace: {report.folder}")
-    message("\nnext, with your own folders:", *(f"  {command}" for command in document.next))
-    message(f"\nthe report, for a browser: {report.page}")
+    message("", "next, with your own folders:", *(f"  {command}" for command in document.next))
+    message("", f"the report, for a browser: {report.page}")
 
 
 def _print_made(demo: Demo) -> None:

@@ -12,6 +12,7 @@ from provenance.cli.app import JsonOption, app, open_workspace
 from provenance.cli.data_commands import ForceOption
 from provenance.cli.output import answer, message, print_facts, print_table, short
 from provenance.errors import UsageError
+from provenance.text import shown
 from provenance.vocabulary import DatasetKind
 
 if TYPE_CHECKING:
@@ -63,14 +64,14 @@ def _list(kind: DatasetKind, *, json: bool) -> None:
         documents = [Dataset.of(view) for view in workspace.list_datasets(kind)]
     if not answer(documents, json=json):
         columns = ("membership",) if kind is DatasetKind.SET else ("generator", "sealed")
-        common = ("name", "images", "occurrences", "rejected", "modality", "spaces", "created at")
-        print_table((*common, *columns), [_row(document) for document in documents])
+        common = ("name", "images", "files", "rejected", "modality", "spaces")
+        print_table((*common, *columns), [_row(document) for document in documents], names=("name",))
 
 
 def _row(dataset: Dataset) -> tuple[Any, ...]:
     counts = (dataset.image_count, dataset.occurrence_count, dataset.reject_count)
     spaces = ", ".join(sorted(space.backbone for space in dataset.spaces))
-    row = (dataset.name, *counts, dataset.modality or None, spaces, dataset.created_at)
+    row = (dataset.name, *counts, dataset.modality or None, spaces)
     if dataset.kind is DatasetKind.SET:
         return (*row, dataset.membership)
     return (*row, dataset.generator.name if dataset.generator else None, bool(dataset.seals))
@@ -245,7 +246,7 @@ def _confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"not done: {question}", hint="there is nobody to ask here; say --yes")
-    if not typer.confirm(question, err=True):
+    if not typer.confirm(shown(question), err=True):
         raise typer.Exit(1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from provenance.glossary import terms_in
 from provenance.logs import MESSAGES, may_draw
+from provenance.text import shown, shown_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,14 +27,17 @@ WIDTH_OF_PIPES = 160
 WIDTH_OF_NAMES = 100
 """Of a table whose names can be shortened, where nobody's terminal sets a width."""
 _SHORTEST_NAME = 9
+_LONGEST_WORD = 12
+"""Of a table's words: longer ones may be broken."""
+_FIGURES = re.compile(r"(?=.*\d)[-+.,:/%()\[\]\s\deE]+|n/e|-")
 
 _printed: ContextVar[list[str] | None] = ContextVar("printed", default=None)
 """What is printed, for somebody who wants its words explained."""
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, indent: int | None = 2) -> None:
     """One JSON document with a final newline; keys in the order given."""
-    sys.stdout.write(json_text(value) + "\n")
+    sys.stdout.write(shown_json(json_text(value, indent), sys.stdout.encoding) + "\n")
 
 
 def answer(document: Any, *, json: bool) -> bool:
@@ -77,7 +82,9 @@ def _is_wide_as_said(*, stderr: bool = False) -> bool:
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "", names: Sequence[str] = ()
 ) -> None:
-    """A plain table; numbers to the right.
+    """A plain table as wide as the screen; numbers to the right, and never broken.
+
+    Where not even the shortest form of its columns fits, each row is a block of lines with a name and a value.
 
     Args:
         columns: Their titles.
@@ -90,37 +97,60 @@ def print_table(
     from rich.text import Text
 
     filled = [[_cell(value) for value in row] for row in rows]
-    screen = console(piped=WIDTH_OF_NAMES if names else WIDTH_OF_PIPES)
-    if places := [index for index, name in enumerate(columns) if name in names]:
-        _shorten(filled, columns, places, screen.width)
-    table = Table(box=box.SIMPLE, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
-    table.padding = (0, 1, 0, 0) if names else (0, 1)
-    for index, name in enumerate(columns):
-        numeric = bool(filled) and all(_is_number(row[index]) for row in filled)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for row in filled:
-        table.add_row(*(Text(value) for value in row))
     _note(title, *columns, *(value for row in filled for value in row))
+    screen = console(piped=WIDTH_OF_NAMES if names else WIDTH_OF_PIPES)
+    widths = _widths(columns, filled, names, screen.width)
+    if widths is None:
+        _print_blocks(columns, filled, title, screen.width)
+        return
+    table = Table(box=box.SIMPLE, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    table.title = Text(_line(title)) if title else None
+    for index, (name, width) in enumerate(zip(columns, widths, strict=True)):
+        numeric = bool(filled) and all(_is_number(row[index]) for row in filled)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold", width=width)
+    for row in filled:
+        cells = zip(columns, row, widths, strict=True)
+        table.add_row(*(Text(without_middle(c, width) if name in names else c) for name, c, width in cells))
     screen.print(table)
 
 
-def _shorten(rows: list[list[str]], columns: Sequence[str], places: Sequence[int], width: int) -> None:
-    """Take from the longest names what makes the table wider than the screen."""
-    wide = [max(map(_cells_of, (name, *(row[n] for row in rows)))) for n, name in enumerate(columns)]
-    for _ in range(sum(wide) + 2 * len(wide) - width):  # two spaces stand between columns, one at either end
-        longest = max(places, key=lambda n: wide[n])
-        wide[longest] = max(wide[longest] - 1, _SHORTEST_NAME)
+def _widths(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], names: Sequence[str], screen: int
+) -> list[int] | None:
+    """How wide each column is: the widest give up most, figures nothing; ``None`` where they do not fit."""
+    wide, least = [], []
+    for n, name in enumerate(columns):
+        cells = [row[n] for row in rows]
+        wide.append(max(map(_cells_of, (name, *cells))))
+        words = [word for text in (name, *cells) for word in text.split()]
+        shortest = _SHORTEST_NAME if name in names else min(max(map(_cells_of, words), default=1), _LONGEST_WORD)
+        figures = bool(cells) and all(map(_FIGURES.fullmatch, cells))
+        least.append(wide[n] if figures else min(wide[n], max(shortest, *map(_cells_of, name.split() or ("",)))))
+    excess = sum(wide) + 2 * len(wide) - screen  # two spaces stand between columns, one at either end
+    for _ in range(excess):
+        longest = max(range(len(wide)), key=lambda n: (wide[n] > least[n], wide[n]))
+        if wide[longest] == least[longest]:
+            return None
+        wide[longest] -= 1
+    return wide
+
+
+def _print_blocks(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str, screen: int) -> None:
+    sys.stdout.write(_line(title) + "\n" if title else "")
+    width = max(map(len, columns))
     for row in rows:
-        for n in places:
-            row[n] = without_middle(row[n], wide[n])
+        lines = (_wrapped(f"  {name:<{width}}  ", value, screen) for name, value in zip(columns, row, strict=True))
+        sys.stdout.write("\n".join(lines) + "\n\n")
 
 
 def without_middle(text: str, width: int) -> str:
     """A text of at most ``width`` columns of a screen, with an ellipsis for its middle; its end is kept longest."""
+    mark = shown("\u2026", sys.stdout.encoding)
+    mark = mark if len(mark) == 1 else "~"
     found, kept = text, width - 1
     while _cells_of(found) > width:
         head = kept // 2
-        found, kept = f"{text[:head]}\u2026{text[len(text) - (kept - head) :]}", kept - 1
+        found, kept = f"{text[:head]}{mark}{text[len(text) - (kept - head) :]}", kept - 1
     return found
 
 
@@ -133,7 +163,7 @@ def _cells_of(text: str) -> int:
 def print_facts(facts: Mapping[str, Any], *, title: str = "") -> None:
     """Names and values, one a line; on a screen long values go on below."""
     if title:
-        sys.stdout.write(title + "\n")
+        sys.stdout.write(_line(title) + "\n")
     width = max((len(name) for name in facts), default=0)
     for name, value in facts.items():
         sys.stdout.write(_folded(f"  {name:<{width}}  ", _cell(value)) + "\n")
@@ -142,17 +172,24 @@ def print_facts(facts: Mapping[str, Any], *, title: str = "") -> None:
 
 def print_words(text: str) -> None:
     """A sentence or two, on a screen in lines as wide as it is."""
-    sys.stdout.write(_folded("", text) + "\n")
+    sys.stdout.write(_folded("", _line(text)) + "\n")
     _note(text)
 
 
 def _folded(head: str, text: str) -> str:
     if not _is_wide_as_said():
         return head + text
-    lines = textwrap.wrap(
-        text, console().width, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False
-    )
+    return _wrapped(head, text, console().width)
+
+
+def _wrapped(head: str, text: str, width: int) -> str:
+    lines = textwrap.wrap(text, width, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False)
     return "\n".join(lines) or head
+
+
+def _line(text: str) -> str:
+    """A line of ours with names in it; an empty one may stand before it."""
+    return text[: text.startswith("\n")] + shown(text.removeprefix("\n"), sys.stdout.encoding)
 
 
 @contextmanager
@@ -187,7 +224,7 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6f}"
-    return "".join(c if c.isprintable() else "\ufffd" for c in str(value))
+    return shown(str(value), sys.stdout.encoding)
 
 
 def _is_number(text: str) -> bool:
@@ -215,14 +252,14 @@ def progress_bar(label: str) -> Iterator[OnProgress]:
         yield _lines(label)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]} images/s"),
         TimeRemainingColumn(),
     )
     with Bars(*columns, console=screen) as bars:
-        task = bars.add_task(label, total=None, rate="-")
+        task = bars.add_task(shown(label, sys.stderr.encoding), total=None, rate="-")
 
         def show(step: Progress) -> None:
             speed = bars.tasks[0].speed

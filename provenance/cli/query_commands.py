@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +18,7 @@ from provenance.cli.app import (
     open_workspace,
 )
 from provenance.cli.output import answer, message, print_facts, print_table, short
+from provenance.text import meant, pasted
 from provenance.vocabulary import TOP_K, Role, Subject, covered
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def show(
     if explained is not None:
         _print_explanation(explained)
     elif not explain and any(each.verdict and rule_of(each.audit).local_score(each.audit) for each in view.answers):
-        message(f"next: provenance show {shlex.quote(image)} --explain says which positions speak for its use")
+        message(f"next: provenance show {pasted([meant(image)])} --explain says which positions speak for its use")
 
 
 def _print_answers(image: Image, found: RecordedAudit, view: ImageView) -> None:

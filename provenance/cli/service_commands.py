@@ -28,7 +28,7 @@ from provenance.cli.data_commands import (
     words_of_groups,
 )
 from provenance.cli.interrupt import interruptible
-from provenance.cli.output import answer, json_text, message, print_table, progress_bar, short, warn
+from provenance.cli.output import answer, message, print_json, print_table, progress_bar, short, warn
 from provenance.errors import UsageError, VectorStoreError
 from provenance.vocabulary import SETTLE_SECONDS
 
@@ -103,7 +103,7 @@ def watch(
 
 def _print_batch(batch: WatchBatch, *, json: bool) -> None:
     if json:
-        sys.stdout.write(json_text(batch, indent=None) + "\n")
+        print_json(batch, indent=None)
         sys.stdout.flush()
         return
     counts = batch.counts

@@ -9,8 +9,9 @@ from datetime import UTC
 from typing import IO, TYPE_CHECKING, Any
 
 from provenance.documents.rows import CopyRow, MembershipRow, VerdictRow
-from provenance.files import replace_file, writable, write_csv
+from provenance.files import replace_file, write_csv
 from provenance.records import StoredVerdict
+from provenance.text import writable
 from provenance.vocabulary import Answer, ExportFormat, Role
 
 if TYPE_CHECKING:

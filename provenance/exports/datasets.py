@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from provenance.errors import SourceError, SpaceMismatchError, UsageError
-from provenance.files import replace_file, writable
+from provenance.files import replace_file
 from provenance.spaces import is_plain
+from provenance.text import writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,6 @@ image that is gone, changed or forgotten is shown as such. Vectors are read for 
 from __future__ import annotations
 
 import json
-import shlex
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -33,6 +32,7 @@ from provenance.report import (
     render,
     render_joint,
 )
+from provenance.text import pasted
 from provenance.version import __version__
 from provenance.vocabulary import DEFAULT_CASES, Answer, DatasetKind, Label, Role, Subject
 
@@ -267,7 +267,7 @@ def audit_command(
             words += _option(flag, f"{parameters[name]}")
     if reference := audit.findings.reference_release:
         words += _option("--reference-release", reference.name)
-    return _shell([*words, *_judged_by(audit, audit.findings.twins, datasets, compare=compare)])
+    return pasted([*words, *_judged_by(audit, audit.findings.twins, datasets, compare=compare)])
 
 
 def joint_command(
@@ -283,7 +283,7 @@ def joint_command(
     if reference := next(filter(None, references), None):
         words += _option("--reference-release", reference.name)
     twins = next((part.findings.twins for part in parts.values() if part.findings.twins), None)
-    return _shell([*words, *_judged_by(audit, twins, datasets, compare=compare)])
+    return pasted([*words, *_judged_by(audit, twins, datasets, compare=compare)])
 
 
 def _of_sets(datasets: Sequence[AuditDataset]) -> list[str]:
@@ -327,7 +327,7 @@ def ingest_command(dataset: Dataset, space: Space) -> str:
     if dataset.modality:
         words += _option("--modality", dataset.modality)
     backbone = ["--backbone-file", "FILE"] if space.is_of_file else ["--backbone", space.backbone]
-    return _shell([*words, *backbone])
+    return pasted([*words, *backbone])
 
 
 class _CaseReader:
@@ -465,16 +465,3 @@ def _labels_by_role(verdicts: Sequence[StoredVerdict], positive: Label) -> tuple
 def _option(flag: str, value: str) -> list[str]:
     """A flag with its value; in one word where the value looks like a flag itself."""
     return [f"{flag}={value}"] if value.startswith("-") else [flag, value]
-
-
-def _shell(words: Sequence[str]) -> str:
-    """Words as one line for bash; what has no glyph is written as an escape."""
-    return " ".join(shlex.quote(word) if word.isprintable() else f"$'{''.join(map(_escape, word))}'" for word in words)
-
-
-def _escape(character: str) -> str:
-    if character in "\\'":
-        return "\\" + character
-    if character.isprintable():
-        return character
-    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))

@@ -63,6 +63,22 @@ def test_every_command_explains_itself_with_an_example(path: tuple[str, ...]) ->
     assert f"provenance {' '.join(path)}" in rest.replace("--workspace /srv/audits ", "")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252:strict", "utf-8"])
+def test_words_of_a_call_are_harmless_and_print_everywhere(encoding: str, tmp_path: Path) -> None:
+    bad = "\x1b[31m患\u202e"
+    for words, code in (
+        (("show", bad, bad), 2),
+        (("sets", "show", bad), 7),
+        (("--workspace", bad, "init", "--json"), 0),
+    ):
+        done = process(tmp_path, *words, PYTHONIOENCODING=encoding)
+        assert done.returncode == code, done.stderr
+        said = done.stdout + done.stderr
+        assert said
+        assert not {"\x1b", "\u202e"} & set(said)
+    assert json.loads(done.stdout)["workspace"] == str(tmp_path / bad)
+
+
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
 def test_every_command_speaks_json(path: tuple[str, ...]) -> None:
     assert "json" in ALL[path].__annotations__

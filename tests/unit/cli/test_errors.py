@@ -23,7 +23,7 @@ CODES = {
 
 
 def run_raising(error: BaseException, monkeypatch: pytest.MonkeyPatch, *, verbosity: int = 0) -> int:
-    def fail() -> None:
+    def fail(**_options: object) -> None:
         raise error
 
     monkeypatch.setattr(cli, "app", fail)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 
 from provenance.cli.output import explaining, print_facts, print_table, without_middle
@@ -30,6 +33,39 @@ def test_without_a_screen_names_have_a_hundred_columns(
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 100
     print_facts({"because": "word " * 50})
     assert len(capsys.readouterr().out.splitlines()) == 1  # a program reads it: one fact a line
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_a_table_that_can_not_fit_is_told_in_blocks(
+    encoding: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("provenance.cli.output.sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    columns = [f"figure {n}" for n in range(12)]
+    rows = [["\x1b[31m患者.png", *(f"{n}.123 [0.{n}, 0.99]" for n in range(11))]] * 2
+    print_table(columns, rows, title="figures of \x1b[31m")
+    print_table(("name", "n"), [("\x1b[31m患" * 20, 12345)], names=("name",))
+    sys.stdout.seek(0)
+    said = sys.stdout.read()
+    lines = said.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert sum("10.123 [0.10, 0.99]" in line for line in lines) == 2
+    assert sum("12345" in line for line in lines) == 1
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_words_are_folded_and_no_number_is_broken(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = [("a", "0.523 [0.401, 0.644]", 1_234_567, "3/4/5/6", "words " * 30, "1e-12")]
+    print_table(("set", "AUC", "images", "TP/FP/FN/TN", "why", "p"), rows)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    for figure in ("0.523 [0.401, 0.644]", "1234567", "3/4/5/6", "1e-12"):
+        assert sum(figure in line for line in lines) == 1
+    assert sum(line.count("words") for line in lines) == 30
 
 
 def test_names_that_fit_are_left_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,70 @@
+"""Text of others (names of files and sets, reasons of libraries) as a terminal, a spreadsheet or UTF-8 can carry it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_NOT_PLAIN = re.compile(r"[^\x20-\x7e\n]")
+
+
+def writable(text: str) -> str:
+    r"""A recorded name as UTF-8 can carry it: bytes of a file name that are no UTF-8 become ``\udcXX``."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def shown(text: str, encoding: str | None = None) -> str:
+    r"""A text as one line that does nothing to a terminal.
+
+    Control, escape and direction marks, and what the encoding has no sign for, become escapes (``\x1b``, ``\n``).
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return plain.encode(encoding or "utf-8", "backslashreplace").decode(encoding or "utf-8")
+
+
+def shown_lines(text: str, encoding: str | None = None) -> str:
+    """``shown`` of each line of a text that has several."""
+    return "\n".join(shown(line, encoding) for line in text.split("\n"))
+
+
+def shown_json(text: str, encoding: str | None = None) -> str:
+    """A JSON document with JSON's own escapes for what ``shown`` takes out: what is read from it is the same."""
+
+    def escaped(found: re.Match[str]) -> str:
+        character = found[0]
+        if character.isprintable() and character == character.encode(encoding or "utf-8", "replace").decode(
+            encoding or "utf-8"
+        ):
+            return character
+        return json.dumps(character)[1:-1]
+
+    return text if text.isascii() and "\x7f" not in text else _NOT_PLAIN.sub(escaped, text)
+
+
+def pasted(words: Iterable[str]) -> str:
+    """Words as one line that can be pasted into bash; what has no glyph is written as an escape."""
+    return " ".join(shlex.quote(word) if word.isprintable() else f"$'{''.join(map(_escaped, word))}'" for word in words)
+
+
+def _escaped(character: str) -> str:
+    if character in "\\'":
+        return "\\" + character
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+def meant(text: str) -> str:
+    """A name that was typed where the system's encoding has no sign for it: its bytes are read as UTF-8."""
+    try:
+        return text.encode(sys.getfilesystemencoding(), "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return text
