@@ -15,6 +15,7 @@ from provenance.audit.features import FEATURES, features_of
 from provenance.audit.plan import AuditRequest
 from provenance.audit.policy import Policy, PolicyChoice, policy_from_json
 from provenance.audit.run import AuditReport, run_audit
+from provenance.audit.scored import scored_reals
 from provenance.audit.scoring import score_names
 from provenance.audit.seen import outcome_words
 from provenance.audit.standing import copied_words
@@ -39,4 +40,5 @@ __all__ = [
     "policy_from_json",
     "run_audit",
     "score_names",
+    "scored_reals",
 ]

@@ -141,7 +141,7 @@ def _true_source(kind: KindResult) -> str | None:
 
 
 def _print_membership(part: EvaluatedPart, guess: EvaluatedPart | None) -> None:
-    right, wrong = part.confusion.true_positives, part.confusion.false_positives
+    right, wrong = part.confusion.true_positives, part.confusion.false_positives or 0
     facts = {
         "established": f"{right + wrong:,} of {part.n:,} unknown images: {right:,} were used, {wrong:,} were not; "
         f"{part.positives - right:,} used ones were not found",
@@ -150,7 +150,7 @@ def _print_membership(part: EvaluatedPart, guess: EvaluatedPart | None) -> None:
     if part.inconclusive:
         facts["inconclusive"] = f"{part.inconclusive:,} images: the audit could not have shown it"
     if guess is not None:
-        right = guess.confusion.true_positives + guess.confusion.true_negatives
+        right = guess.confusion.true_positives + (guess.confusion.true_negatives or 0)
         kappa = guess.estimates["kappa"].value
         facts["best guess"] = f"a bet, no finding: {right:,} of {guess.n:,} right" + (
             "" if kappa is None else f", kappa {kappa:.2f} (0 is chance)"
@@ -159,7 +159,7 @@ def _print_membership(part: EvaluatedPart, guess: EvaluatedPart | None) -> None:
 
 
 def _print_baseline(part: EvaluatedPart) -> None:
-    said = part.confusion.true_positives + part.confusion.false_positives
+    said = part.confusion.true_positives + (part.confusion.false_positives or 0)
     facts = {
         "labelled used": f"{said:,} of {part.n:,} generated images; {part.positives:,} came from used ones, it labels "
         f"{part.confusion.true_positives:,}; of the {part.negatives:,} controls "

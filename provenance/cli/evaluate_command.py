@@ -57,7 +57,7 @@ def evaluate(
 
     Labels are a CSV with the columns name (or image_id) and used (or label): 1 or 0, used or not_used. One file
     serves all audits, or each has its own, in their order. Without labels the truth is what an audit of real images
-    claims: its used and not-used sets.
+    claims: its used and not-used sets. Not-used images that calibrate have scores and a best guess, and no label.
 
     \b
     Example:
@@ -87,7 +87,11 @@ def _print_report(report: EvaluationReport) -> None:
     for audit in report.audits:
         _print_audit(audit)
     if report.parts and report.parts[0].by == "all":
-        _print_figures(report.parts[0], report.resampling.level)
+        _print_figures(report.parts[0], report.resampling.level, "All images with known truth")
+    for part in report.parts:
+        if part.is_guess:
+            title = f"Best guess of audit {part.value}: a bet, not a finding (its labels, and its probability as score)"
+            _print_figures(part, report.resampling.level, title)
     print_table(
         _PART_COLUMNS, [_part_cells(part) for part in report.parts], title="By generator, architecture, modality"
     )
@@ -115,8 +119,8 @@ def _print_audit(audit: EvaluatedAudit) -> None:
     print_facts(facts, title=f"audit {judged.audit.audit_id}")
 
 
-def _print_figures(part: EvaluatedPart, level: float) -> None:
-    evaluation, metrics = part.evaluation, part.evaluation.metrics
+def _print_figures(part: EvaluatedPart, level: float, title: str) -> None:
+    evaluation = part.evaluation
     rows = [
         (_WORDS.get(name, name), _number(each.value), _ends(each.low, each.high), each.reason)
         for name, each in evaluation.estimates.items()
@@ -125,12 +129,13 @@ def _print_figures(part: EvaluatedPart, level: float) -> None:
         chance = evaluation.chance
         band = f"a guesser's accuracy; P(as good by chance) = {chance.p_value:.4f}"
         rows.insert(1, ("  chance", _number(chance.chance), _ends(chance.low, chance.high), band))
-    print_table(("figure", "value", f"{level:.0%} interval", "remark"), rows, title="All images with known truth")
+    print_table(("figure", "value", f"{level:.0%} interval", "remark"), rows, title=title)
+    counts = part.confusion
     print_table(
         ("", "labelled used", "not labelled used"),
         [
-            ("used", str(metrics.true_positives), str(metrics.false_negatives)),
-            ("not used", str(metrics.false_positives), str(metrics.true_negatives)),
+            ("used", counts["true_positives"], counts["false_negatives"]),
+            ("not used", counts["false_positives"], counts["true_negatives"]),
         ],
         title="Counts" + (f" ({part.inconclusive} inconclusive, as not labelled used)" if part.inconclusive else ""),
     )
@@ -139,13 +144,14 @@ def _print_figures(part: EvaluatedPart, level: float) -> None:
 def _part_cells(part: EvaluatedPart) -> Sequence[str]:
     evaluation, metrics = part.evaluation, part.evaluation.metrics
     chance, estimates = evaluation.chance, evaluation.estimates
-    counts = (metrics.true_positives, metrics.false_positives, metrics.false_negatives, metrics.true_negatives)
+    order = ("true_positives", "false_positives", "false_negatives", "true_negatives")
+    counts = ("-" if (count := part.confusion[name]) is None else str(count) for name in order)
     return (
         part.by,
         part.value,
         str(metrics.n),
         str(metrics.positives),
-        "/".join(map(str, counts)),
+        "/".join(counts),
         _short(estimates["accuracy"]),
         "n/e" if chance is None else f"{chance.low:.2f}-{chance.high:.2f}",
         *("n/e" if (value := estimates[name].value) is None else f"{value:.3f}" for name in _BARE),

@@ -15,12 +15,12 @@ from provenance.vocabulary import Answer, Population, Subject
 
 
 class Confusion(Document):
-    """Images by truth and label."""
+    """Images by truth and label; null of images that were not used where these calibrate, and have no label."""
 
     true_positives: int
-    false_positives: int
+    false_positives: int | None
     false_negatives: int
-    true_negatives: int
+    true_negatives: int | None
 
 
 class BootstrapOfPart(Document):
@@ -43,7 +43,7 @@ class EvaluatedPart(Document):
     positives: int = at("evaluation", "metrics", "positives")
     negatives: int = at("evaluation", "metrics", "negatives")
     groups: int = at("evaluation", "groups")
-    confusion: Confusion = at("evaluation", "metrics")
+    confusion: Confusion
     estimates: dict[str, Estimate] = at("evaluation", "estimates")
     chance: ChanceBand | None = at("evaluation", "chance")
     resampling: BootstrapOfPart = at("evaluation")

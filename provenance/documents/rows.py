@@ -7,7 +7,10 @@ from provenance.vocabulary import Membership
 
 
 class VerdictRow(Document):
-    """One verdict with its nearest neighbor of any role; forgotten images have no ids and names."""
+    """One verdict with its nearest neighbor of any role; forgotten images have no ids and names.
+
+    An export has the images that calibrate as well: their label is ``calibration``, and they have a score alone.
+    """
 
     subject_id: str | None
     name: str | None
@@ -30,15 +33,16 @@ class VerdictRow(Document):
 class CopyRow(Document):
     """A generated image and one real image that it agrees with; without any the source's columns are empty.
 
-    ``label``, ``p_value`` and ``q_value`` are the image's, and the same in all its rows; what is known of this source
-    says ``established_by``, empty where it is named and not established. ``extent`` is ``whole`` or ``part``, ``share``
-    how much of the generated image's structure (of a part: of its area) the source covers; of a part the boxes in both
+    ``label``, ``p_value``, ``q_value`` and ``evidence`` are the image's, and stand in the first of its rows alone, that
+    of its best source: as many rows have a label as there are images. What is known of a source says
+    ``established_by``, empty where it is named and not established. ``extent`` is ``whole`` or ``part``, ``share`` how
+    much of the generated image's structure (of a part: of its area) the source covers; of a part the boxes in both
     images follow, their edges as shares of width and height.
     """
 
     image_id: str | None
     name: str | None
-    label: Word
+    label: Word | None
     established_by: Word | None
     agreement: float | None
     p_value: float | None
@@ -57,11 +61,14 @@ class CopyRow(Document):
     source_top: float | None
     source_right: float | None
     source_bottom: float | None
+    evidence: float | None
 
 
 class MembershipRow(Document):
     """A real image and whether it was used; those that calibrate have the label ``calibration`` and no p-value.
 
+    ``tested`` says whether the release test compares its score: by ``role`` and ``score`` of these rows the recorded
+    AUC is found again. It is empty where there was no such test, or where groups have changed since.
     ``probability`` and ``best_guess`` are a bet, not a finding. ``copied_by`` is the generated image that shows it
     again, as ``copied_as`` says.
     """
@@ -85,6 +92,7 @@ class MembershipRow(Document):
     storey_q_value: float | None
     copied_by: str | None
     copied_as: Word | None
+    tested: bool | None
 
 
 class MetricRow(Document):

@@ -8,11 +8,12 @@ from dataclasses import asdict
 from datetime import UTC
 from typing import IO, TYPE_CHECKING, Any
 
+from provenance.audit import scored_reals
 from provenance.documents.rows import CopyRow, MembershipRow, VerdictRow
 from provenance.files import replace_file, write_csv
 from provenance.records import StoredVerdict
 from provenance.text import writable
-from provenance.vocabulary import Answer, ExportFormat, Role
+from provenance.vocabulary import Answer, Established, ExportFormat, Label, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -85,19 +86,43 @@ def similarity_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dic
 
 
 def copy_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
-    """One row an image and source, in image_id order and the best source first, with columns ``COPY_COLUMNS``.
+    """One row an image and source, with columns ``COPY_COLUMNS``: findings first, the strongest of them first.
 
-    An image that agrees with none has one row. Images that were forgotten since have neither ids nor names.
+    Copies, part copies, what can't be told, the others; in each what is known by identity, then by evidence. The rows
+    of an image stand together, the best source first. An image that agrees with none has one row. Images that were
+    forgotten since have neither ids nor names.
     """
     catalog = workspace.catalog
-    sources, verdicts = catalog.sources_of(audit.audit_id), catalog.verdicts(audit.audit_id)
+    sources = catalog.sources_of(audit.audit_id)
+    verdicts = sorted(catalog.verdicts(audit.audit_id), key=lambda each: _strength(each, sources))
     generated = _names(workspace, audit, {verdict.image_key for verdict in verdicts}, released=True)
     named = {source.image_key for listed in sources.values() for source in listed}
     real = _names(workspace, audit, named, released=False)
     for verdict in verdicts:
-        row = dict.fromkeys(COPY_COLUMNS) | _figures(verdict, generated)
-        for source in sources.get(verdict.image_key, [None]):
-            yield row if source is None else row | _of_source(source, real)
+        listed = [_of_source(source, real) for source in sources.get(verdict.image_key, ())]
+        row = dict.fromkeys(COPY_COLUMNS) | {"image_id": verdict.image_id, "name": generated.get(verdict.image_key)}
+        first, *others = listed or [{}]
+        yield row | _figures(verdict, generated) | {"evidence": verdict.score} | first
+        yield from (row | source for source in others)
+
+
+_FINDINGS = (Label.COPY, Label.PART_COPY, Label.INCONCLUSIVE)
+
+
+def _strength(verdict: StoredVerdict, sources: Mapping[str, Sequence[StoredCopySource]]) -> tuple[Any, ...]:
+    label = _FINDINGS.index(verdict.label) if verdict.label in _FINDINGS else len(_FINDINGS)
+    best = next(iter(sources.get(verdict.image_key, ())), None)
+    is_fact = best is not None and best.established_by is Established.IDENTITY
+    return label, not is_fact, -(verdict.score or 0.0), verdict.image_id is None, verdict.image_id or verdict.image_key
+
+
+def _calibrating(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
+    """What is on record of each image that calibrates, in image_id order."""
+    scores = workspace.catalog.calibration_scores(audit.audit_id)
+    names = _names(workspace, audit, {each.image_key for each in scores}, released=False)
+    for each in scores:
+        known = {"image_id": each.image_id, "name": names.get(each.image_key), "score": each.score}
+        yield known | {"role": Role.NOT_USED.value, "label": CALIBRATION}
 
 
 def _of_source(source: StoredCopySource, names: Mapping[str, str]) -> dict[str, Any]:
@@ -112,18 +137,15 @@ def _of_source(source: StoredCopySource, names: Mapping[str, str]) -> dict[str, 
 
 def membership_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
     """One row a real image, judged or calibrating, in image_id order, with columns ``MEMBERSHIP_COLUMNS``."""
-    catalog = workspace.catalog
-    judged = {verdict.image_key: verdict for verdict in catalog.verdicts(audit.audit_id)}
-    scores = {one.image_key: one for one in catalog.calibration_scores(audit.audit_id)}
-    names = _names(workspace, audit, judged.keys() | scores.keys(), released=False)
+    catalog, reals = workspace.catalog, scored_reals(workspace.catalog, audit)
+    everyone: list[StoredVerdict | StoredCalibrationScore] = [*reals.verdicts, *reals.calibrating]
+    names = _names(workspace, audit, {each.image_key for each in everyone}, released=False)
     beside, copies = catalog.membership_figures(audit.audit_id), catalog.standing_copies(audit.audit_id)
     generated = _names(workspace, audit, {each.image_key for each in copies.values()}, released=True)
-    dataset_ids = [row.dataset_id for row in _datasets(workspace, audit, released=False)]
-    groups = {placed.image_key: placed.group_key for placed in catalog.placements(dataset_ids) if placed.group_key}
-    everyone: list[StoredVerdict | StoredCalibrationScore] = [*judged.values(), *scores.values()]
     for each in sorted(everyone, key=lambda one: (one.image_id is None, one.image_id or one.image_key)):
-        row = dict.fromkeys(MEMBERSHIP_COLUMNS) | {"group": groups.get(each.image_key)}
+        row = dict.fromkeys(MEMBERSHIP_COLUMNS) | {"group": reals.groups.get(each.image_key)}
         row |= _beside(beside.get(each.image_key))
+        row["tested"] = None if reals.tested is None else each.image_key in reals.tested
         if (copy := copies.get(each.image_key)) is not None:
             row |= {"copied_by": generated.get(copy.image_key), "copied_as": copy.label.value}
         if isinstance(each, StoredVerdict):
@@ -155,8 +177,23 @@ def _names(workspace: Installation, audit: AuditRecord, keys: Collection[str], *
 
 
 def export_audit_csv(workspace: Installation, audit: AuditRecord, target: Path) -> int:
-    """Write an audit's verdicts as CSV (see ``write_csv``); gives the number of rows."""
-    return write_csv(target, AUDIT_COLUMNS, audit_rows(workspace, audit))
+    """Write an audit's verdicts, and the scores that calibrate them, as CSV; the number of rows."""
+    rows = itertools.chain(audit_rows(workspace, audit), _calibrating_rows(workspace, audit))
+    return write_csv(target, AUDIT_COLUMNS, rows)
+
+
+def _calibrating_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
+    """Images that calibrate as rows of ``audit_rows``."""
+    for row in _calibrating(workspace, audit):
+        row |= {"subject_id": row["image_id"], "near_threshold": False}
+        yield {name: row.get(name) for name in AUDIT_COLUMNS}
+
+
+def _records(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
+    """``audit_records``, then the images that calibrate, for which no neighbors are kept."""
+    yield from audit_records(workspace, audit)
+    for row in _calibrating_rows(workspace, audit):
+        yield {"audit_id": audit.audit_id, **row, "neighbors": []}
 
 
 def export_similarities(workspace: Installation, audit: AuditRecord, target: Path) -> int:
@@ -165,16 +202,16 @@ def export_similarities(workspace: Installation, audit: AuditRecord, target: Pat
 
 
 def export_audit_jsonl(workspace: Installation, audit: AuditRecord, target: Path) -> int:
-    """Write ``audit_records`` as JSON Lines (see ``write_jsonl``); gives their number."""
-    return write_jsonl(target, audit_records(workspace, audit))
+    """Write ``audit_records``, and the scores that calibrate, as JSON Lines; the number of lines."""
+    return write_jsonl(target, _records(workspace, audit))
 
 
 def export_audit_parquet(workspace: Installation, audit: AuditRecord, target: Path) -> int:
-    """Write ``audit_records`` as Parquet (see ``write_parquet``), neighbors as a list of structs.
+    """Write the same as Parquet (see ``write_parquet``), neighbors as a list of structs.
 
     Similarities, scores and thresholds are float64. The file's metadata holds the audit's own figures as JSON values.
     """
-    return write_parquet(target, _audit_schema(), workspace, audit, audit_records(workspace, audit))
+    return write_parquet(target, _audit_schema(), workspace, audit, _records(workspace, audit))
 
 
 def export_answer(workspace: Installation, audit: AuditRecord, answer: Answer, target: Path, fmt: ExportFormat) -> int:
@@ -280,8 +317,8 @@ def _closest(neighbors: Sequence[StoredNeighbor]) -> StoredNeighbor | None:
 
 _FLOATS = {
     *("score", "s_used", "s_not_used", "s_against", "threshold", "nearest_similarity", "p_value", "q_value"),
-    *("agreement", "probability", "group_score", "group_p_value", "group_q_value", "tail_p_value", "tail_q_value"),
-    *("storey_q_value", "share"),
+    *("agreement", "evidence", "probability", "group_score", "group_p_value", "group_q_value", "tail_p_value"),
+    *("tail_q_value", "storey_q_value", "share"),
     *(f"{image}{edge}" for image in ("", "source_") for edge in ("left", "top", "right", "bottom")),
 }
 
@@ -289,7 +326,8 @@ _FLOATS = {
 def _schema_of(columns: Sequence[str]) -> Any:
     import pyarrow as pa
 
-    types = {"near_threshold": pa.bool_(), "rank": pa.int32(), **dict.fromkeys(_FLOATS, pa.float64())}
+    flags = dict.fromkeys(("near_threshold", "tested"), pa.bool_())
+    types = {**flags, "rank": pa.int32(), **dict.fromkeys(_FLOATS, pa.float64())}
     return pa.schema([pa.field(name, types.get(name, pa.string())) for name in columns])
 
 

@@ -98,9 +98,17 @@ class _Evaluator:
         return self._done[key]
 
 
+_NEED_ALL_LABELS = ("accuracy", "precision", "f1", "kappa")
+"""Figures that count what is labelled used among the images that were not."""
+
+
 def evaluation_of(sample: Sample, resampling: Resampling) -> Evaluation:
     """The evaluation of a sample; without all scores, what needs them is not estimable."""
     found = evaluate(sample.truth, sample.called, sample.scores, groups=sample.groups, resampling=resampling)
+    if sample.unlabelled:
+        told = Estimate(None, reason=sample.lacks_labels)
+        by_label = {name: told for name in found.estimates if name in _NEED_ALL_LABELS}
+        found = replace(found, estimates={**found.estimates, **by_label}, chance=None)
     if not sample.unscored:
         return found
     lacking = Estimate(None, reason=f"not estimable: {sample.unscored} verdicts have no score")
@@ -121,6 +129,7 @@ def sample_of(rows: Sequence[_Known]) -> Sample:
         groups=groups,
         inconclusive=np.array([row.image.verdict.label is Label.INCONCLUSIVE for row in rows], dtype=np.bool_),
         unscored=unscored,
+        unlabelled=sum(not row.image.labelled for row in rows),
     )
 
 
@@ -160,9 +169,7 @@ def _truths(workspace: Installation, judged: Sequence[JudgedAudit], request: Eva
 
 
 def _known(audit: JudgedAudit, truth: Truth) -> list[_Known]:
-    return [
-        _Known(audit, image, truth.used[image.image_key]) for image in audit.images if image.image_key in truth.used
-    ]
+    return [_Known(audit, image, truth.used[image.image_key]) for image in audit.known if image.image_key in truth.used]
 
 
 def _evaluated(audit: JudgedAudit, truth: Truth, rows: Sequence[_Known], evaluator: _Evaluator) -> EvaluatedAudit:
@@ -205,9 +212,11 @@ def _parts(known: Sequence[Sequence[_Known]], evaluator: _Evaluator) -> tuple[tu
             if len({row.audit.rule_key for row in rows}) > 1:
                 unpooled.append(value if by == "all" else f"{by} {value}")
                 continue
-            inconclusive = int(sample_of(rows).inconclusive.sum())
+            sample = sample_of(rows)
             evaluation = evaluator.of(rows, value if by == "all" else f"{by} {value}")
-            found.append(EvaluatedPart(by, value, rows[0].audit.audit.rule, inconclusive, evaluation))
+            inconclusive = int(sample.inconclusive.sum())
+            rule = rows[0].audit.audit.rule
+            found.append(EvaluatedPart(by, value, rule, inconclusive, evaluation, sample.lacks_labels))
     return tuple(found), unpooled
 
 
@@ -216,7 +225,9 @@ def _guesses(known: Sequence[Sequence[_Known]], evaluator: _Evaluator) -> list[E
     found = []
     for rows in known:
         guessed = [
-            replace(row, image=replace(row.image, verdict=row.image.guessed)) for row in rows if row.image.guessed
+            replace(row, image=replace(row.image, verdict=row.image.guessed, labelled=True))
+            for row in rows
+            if row.image.guessed
         ]
         if guessed:
             evaluation = evaluation_of(sample_of(guessed), evaluator.resampling)
@@ -232,6 +243,11 @@ def _compared(first: JudgedAudit, second: JudgedAudit, truth: Truth, evaluator: 
         raise UsageError(
             f"audit {first.short_id} judged {first.audit.subject.value} images, audit {second.short_id} "
             f"{second.audit.subject.value} ones: nothing to compare"
+        )
+    if first.calibrating and truth.source == "claims":
+        raise UsageError(
+            f"audit {first.short_id} is calibrated by its not-used images, which have no label to compare",
+            hint="give their truth with --labels, or evaluate both audits in one call",
         )
     others = {image.image_key: image for image in second.images}
     rows = [row for row in _known(first, truth) if row.image.image_key in others]
@@ -272,14 +288,21 @@ def _require_same_claims(rows: Iterable[_Known], other_rows: Iterable[_Known]) -
 
 def _notes_on(audit: EvaluatedAudit) -> list[str]:
     name, truth, evaluation = f"audit {audit.judged.short_id}", audit.truth, audit.evaluation
+    without = sum(image.image_key not in truth.used for image in audit.judged.images) - truth.mixed
     kinds = {
-        f"judged by {name}, without known truth and left out": len(audit.judged.images) - len(audit.sample),
+        f"judged by {name}, without known truth and left out": max(without, 0),
+        f"of groups with images of both kinds, left out as the release test of {name} leaves them out": truth.mixed,
         f"with a label, that {name} rejected or left out": len(truth.unjudged),
         f"with a label, that {name} does not know": len(truth.unknown),
         f"with a label that is not what {name} claimed of them; the label counts": truth.contradicted,
         f"that {name} calls inconclusive; they count as not called used": int(audit.sample.inconclusive.sum()),
     }
     notes = [f"Images {words}: {count:,}." for words, count in kinds.items() if count]
+    if audit.sample.unlabelled:
+        notes.append(
+            f"The not-used images of {name} ({audit.sample.unlabelled:,}) calibrate it, and have a score but no label: "
+            "figures that count labels of not-used images are not estimable."
+        )
     if audit.judged.removed:
         notes.append(f"{', '.join(audit.judged.removed)}: removed since; every image counts as a group of its own.")
     if audit.sample.truth.all() or not audit.sample.truth.any():

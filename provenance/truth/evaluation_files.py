@@ -100,7 +100,9 @@ def _curve(judged: JudgedAudit, sample: Sample, evaluation: Evaluation, *, named
         label=f"{who}AUC {auc}; {metrics.positives:,} used, {metrics.negatives:,} not used",
         fpr=points.fpr,
         tpr=points.tpr,
-        operating_point=(metrics.false_positives / metrics.negatives, metrics.true_positives / metrics.positives),
+        operating_point=None
+        if sample.unlabelled
+        else (metrics.false_positives / metrics.negatives, metrics.true_positives / metrics.positives),
     )
 
 

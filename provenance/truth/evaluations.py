@@ -59,6 +59,7 @@ class Sample:
         groups: A number for each group; an image without one has its own.
         inconclusive: Whether each was labelled ``inconclusive``.
         unscored: Verdicts without a score.
+        unlabelled: Images that calibrate, and have a score but no label.
     """
 
     truth: Flags
@@ -67,9 +68,17 @@ class Sample:
     groups: tuple[int, ...]
     inconclusive: Flags
     unscored: int
+    unlabelled: int = 0
 
     def __len__(self) -> int:
         return len(self.truth)
+
+    @property
+    def lacks_labels(self) -> str:
+        """Why there are no figures of labels of not-used images; '' where there are."""
+        if not self.unlabelled:
+            return ""
+        return f"not estimable: the not-used images ({self.unlabelled:,}) calibrate, and have no label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +104,8 @@ class EvaluatedPart:
     """A row of the table: all images, or those of one audit, generator, architecture or modality; or its best guesses.
 
     ``by`` is one of these words, ``value`` which one (of ``all`` the same word); ``inconclusive`` counts images
-    labelled so, which are not called used.
+    labelled so, which are not called used. ``lacks_labels``: why labels of not-used images are not counted; '': they
+    are.
     """
 
     by: str
@@ -103,17 +113,33 @@ class EvaluatedPart:
     rule: str
     inconclusive: int
     evaluation: Evaluation
+    lacks_labels: str = ""
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether its rows are best guesses: bets, not findings."""
+        return self.by == BEST_GUESS
+
+    @property
+    def confusion(self) -> dict[str, int | None]:
+        """Images by truth and label; ``None`` of what has no label."""
+        found = {name: getattr(self.evaluation.metrics, name) for name in COUNTS[2:]}
+        return found | (dict.fromkeys(("false_positives", "true_negatives")) if self.lacks_labels else {})
 
     def metric_rows(self) -> Iterator[dict[str, Any]]:
         """One row for each figure, with ``METRIC_COLUMNS``; what is not estimable is ``None``, with its reason."""
         found, chance = self.evaluation, self.evaluation.chance
         common = {"by": self.by, "value": self.value, "rule": self.rule, "n": found.metrics.n, "groups": found.groups}
-        lacking = Estimate(None, reason=ONE_CLASS)
+        lacking = Estimate(None, reason=self.lacks_labels or ONE_CLASS)
         figures = {
             **found.estimates,
             "chance_accuracy": Estimate(chance.chance, chance.low, chance.high) if chance else lacking,
             "chance_p_value": Estimate(chance.p_value) if chance else lacking,
-            **{name: Estimate(getattr(found.metrics, name)) for name in COUNTS},
+            **{name: Estimate(getattr(found.metrics, name)) for name in COUNTS[:2]},
+            **{
+                name: Estimate(count, reason=self.lacks_labels if count is None else "")
+                for name, count in self.confusion.items()
+            },
             "inconclusive": Estimate(self.inconclusive),
         }
         for name, each in figures.items():

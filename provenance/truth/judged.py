@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from provenance.audit import scored_reals
+from provenance.records import StoredVerdict
 from provenance.vocabulary import Answer, Label, Role, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from provenance.catalog import Catalog
     from provenance.installation import Installation
-    from provenance.records import AuditDataset, AuditRecord, Dataset, MembershipFigures, StoredVerdict
+    from provenance.records import AuditDataset, AuditRecord, Dataset, MembershipFigures, StoredCalibrationScore
 
 CALLED_USED = frozenset({Label.USED, Label.ESTABLISHED, Label.COPY, Label.PART_COPY})
 """Labels that call an image used, or a copy; every other one, ``inconclusive`` too, does not."""
@@ -32,6 +34,7 @@ class JudgedImage:
         verdict: As recorded.
         group: Patient or study key; ``None``: the image is its own group.
         guessed: The best guess as a verdict: its label, and the probability for a score; ``None``: there is none.
+        labelled: Whether it was judged; one that calibrates has a score, and the label of ``verdict`` says nothing.
         modality: Of the set or release that holds the image, else of the release; '' where neither states one.
     """
 
@@ -39,6 +42,7 @@ class JudgedImage:
     group: str | None
     modality: str
     guessed: StoredVerdict | None = None
+    labelled: bool = True
 
     @property
     def image_key(self) -> str:
@@ -48,7 +52,7 @@ class JudgedImage:
     @property
     def called_used(self) -> bool:
         """Whether the label calls it used."""
-        return self.verdict.label in CALLED_USED
+        return self.labelled and self.verdict.label in CALLED_USED
 
     @property
     def claimed(self) -> bool | None:
@@ -65,6 +69,8 @@ class JudgedAudit:
         datasets: The datasets whose images it judged, in the role they played.
         images: One for each verdict.
         removed: Names of those datasets that were removed since: their names and groups are gone.
+        calibrating: Of real images, those known not used, which calibrate and are not judged, by image_id.
+        tested: Keys of the images whose scores the release test compares; ``None``: there is none, or it can't be told.
     """
 
     audit: AuditRecord
@@ -73,6 +79,13 @@ class JudgedAudit:
     datasets: tuple[AuditDataset, ...]
     images: tuple[JudgedImage, ...]
     removed: tuple[str, ...]
+    calibrating: tuple[JudgedImage, ...] = ()
+    tested: Collection[str] | None = None
+
+    @property
+    def known(self) -> tuple[JudgedImage, ...]:
+        """All that have a score: judged ones, and those that calibrate."""
+        return (*self.images, *self.calibrating)
 
     @property
     def short_id(self) -> str:
@@ -108,21 +121,38 @@ def judged_audit(workspace: Installation, audit: AuditRecord) -> JudgedAudit:
     release = catalog.dataset_by_id(audit.dataset_id)
     beside = catalog.membership_figures(audit.audit_id)
     groups, modalities, present = _belonging(catalog, datasets)
+    reals = scored_reals(catalog, audit) if audit.subject is Subject.REAL else None
+    judged = catalog.verdicts(audit.audit_id) if reals is None else reals.verdicts
+
+    def image(verdict: StoredVerdict, *, labelled: bool = True) -> JudgedImage:
+        key = verdict.image_key
+        modality = modalities.get(key, "") or release.modality
+        return JudgedImage(verdict, groups.get(key), modality, _guessed(verdict, beside.get(key)), labelled)
+
     return JudgedAudit(
         audit=audit,
         release=release,
         release_name=next((row.name for row in played if row.role is Role.RELEASE), release.name),
         datasets=datasets,
-        images=tuple(
-            JudgedImage(
-                verdict,
-                groups.get(verdict.image_key),
-                modalities.get(verdict.image_key, "") or release.modality,
-                _guessed(verdict, beside.get(verdict.image_key)),
-            )
-            for verdict in catalog.verdicts(audit.audit_id)
-        ),
+        images=tuple(map(image, judged)),
         removed=tuple(sorted({row.name for row in datasets if row.dataset_id not in present})),
+        calibrating=tuple(image(_unjudged(each), labelled=False) for each in (reals.calibrating if reals else ())),
+        tested=None if reals is None else reals.tested,
+    )
+
+
+def _unjudged(known: StoredCalibrationScore) -> StoredVerdict:
+    """What stands for the verdict of an image that calibrates: its score is all that there is."""
+    none: dict[str, Any] = dict.fromkeys(("s_used", "s_not_used", "s_against", "threshold", "p_value", "q_value"))
+    return StoredVerdict(
+        image_key=known.image_key,
+        subject_role=Role.NOT_USED,
+        label=Label.NOT_ESTABLISHED,
+        score=known.score,
+        near_threshold=False,
+        verdict_sha256="",
+        image_id=known.image_id,
+        **none,
     )
 
 

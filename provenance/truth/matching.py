@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from provenance.audit.rules import rule_named
 from provenance.errors import ConflictError, NotFoundError, SourceError, UsageError
 from provenance.exports import id_of_name
 from provenance.vocabulary import IMAGE_ID_PREFIX, Subject
@@ -31,6 +30,7 @@ class Truth:
         unjudged: Keys of rows about images that the audit's datasets hold, or rejected, and that have no verdict.
         unknown: Keys of rows about nothing that this audit knows.
         contradicted: Images whose label is not what the audit claimed of them.
+        mixed: Images of groups of both kinds, which the audit's own test leaves out.
     """
 
     used: dict[str, bool]
@@ -38,10 +38,13 @@ class Truth:
     unjudged: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     contradicted: int = 0
+    mixed: int = 0
 
 
 def truth_of_claims(judged: JudgedAudit) -> Truth:
     """The audit's own claims as truth: which of its real images are in used sets, and which in not-used ones.
+
+    Those that calibrate it are among them. Where it tests its release, truth is of the images that the test compares.
 
     Raises:
         UsageError: If it judged generated images, or nothing is claimed of the real ones.
@@ -51,18 +54,14 @@ def truth_of_claims(judged: JudgedAudit) -> Truth:
             f"audit {judged.short_id} judged generated images, and nothing on record says what is true of these",
             hint="give their truth with --labels, or evaluate an audit with --subject real",
         )
-    used = {image.image_key: image.claimed for image in judged.images if image.claimed is not None}
-    if rule_named(judged.audit.rule).calibrates and used and all(used.values()):
-        raise UsageError(
-            f"audit {judged.short_id} is calibrated by its not-used images and judges none of them: its claims are of "
-            "one class",
-            hint="its release test compares the two; evaluate it with --labels, or an audit by --rule mu-alpha-sigma",
-        )
+    claimed = {image.image_key: image.claimed for image in judged.known if image.claimed is not None}
+    left_out = () if judged.tested is None else tuple(key for key in claimed if key not in judged.tested)
+    used = {key: truth for key, truth in claimed.items() if key not in left_out}
     if not used:
         raise UsageError(
             f"all images that audit {judged.short_id} judged are of unknown use", hint="give their truth with --labels"
         )
-    return Truth(used, "claims")
+    return Truth(used, "claims", mixed=len(left_out))
 
 
 def truth_of_labels(workspace: Installation, judged: JudgedAudit, rows: Sequence[TruthRow]) -> Truth:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from scipy.stats import false_discovery_control
+from sklearn.metrics import roc_auc_score
 
 from provenance import Workspace
 from provenance.vocabulary import Outcome
@@ -110,7 +111,8 @@ def test_planted_members_are_established_as_an_independent_script_finds(whole: P
     assert found["outcome"] == "leak_established"
     assert found["counts"]["calibration_groups"] == 50
     assert found["settings"]["calibrated"]["score"] == "relative"
-    rows = {row["subject_id"]: row for row in verdicts(whole, found["audit_id"], tmp_path / "v.csv")}
+    table = verdicts(whole, found["audit_id"], tmp_path / "v.csv")
+    rows = {row["subject_id"]: row for row in table if row["label"] != "calibration"}
     names = ("used", "fresh", "asked", "leaky")
     sets = {name: vectors(whole, name, tmp_path / f"{name}.parquet") for name in names}
     pool = {**sets["used"], **sets["fresh"], **sets["asked"]}
@@ -134,6 +136,12 @@ def test_planted_members_are_established_as_an_independent_script_finds(whole: P
     planted = {rows[i]["name"] for i in established if int(rows[i]["name"][1:5]) in (*range(20), *range(200, 205))}
     assert len(planted) >= 20
     assert len(established) - len(planted) <= 3
+    calibrating = {row["subject_id"]: float(row["score"]) for row in table if row["label"] == "calibration"}
+    assert calibrating == pytest.approx({i: score[i] for i in sets["fresh"]}, abs=1e-6)
+    assert {row["role"] for row in table if row["subject_id"] in calibrating} == {"not_used"}
+    both = [row for row in table if row["role"] in ("used", "not_used")]
+    auc = roc_auc_score([row["role"] == "used" for row in both], [float(row["score"]) for row in both])
+    assert auc == pytest.approx(found["release_test"]["auc"]["value"], abs=1e-12)
 
 
 def test_the_outcome_stands_first_for_people(whole: Path) -> None:
@@ -364,9 +372,21 @@ def test_the_python_api_and_the_evaluation(whole: Path, tmp_path: Path) -> None:
         labels = tmp_path / "labels.csv"
         truth = [f"s{seed:04d}.png,{int(seed < 205)}" for seed in range(200, 210)]
         labels.write_text("name,used\n" + "\n".join(truth) + "\n")
+    older = answer(whole, "audit", "leaky", *REAL, "--rule", "mu-alpha-sigma")
     found = answer(whole, "evaluate", report.audit.audit_id, "--labels", str(labels), "--bootstrap", "100")
     assert '"steps": 51' in json.dumps(found)
-    assert "judges none of them" in refused(whole, "evaluate", report.audit.audit_id)
+    claimed = answer(whole, "evaluate", report.audit.audit_id, "--bootstrap", "100")
+    told = claimed["parts"][0]
+    assert told["estimates"]["auc"]["value"] == report.audit.findings.calibrated.release_test.auc.value
+    assert (told["positives"], told["negatives"]) == (20, 50)
+    assert told["confusion"]["true_positives"] + told["confusion"]["false_negatives"] == 20
+    assert told["confusion"]["false_positives"] is told["estimates"]["kappa"]["value"] is told["chance"] is None
+    assert "calibrate, and have no label" in told["estimates"]["accuracy"]["reason"]
+    guess = claimed["parts"][-1]
+    assert (guess["by"], guess["n"]) == ("best guess", 70)
+    assert guess["estimates"]["kappa"]["value"] == report.audit.findings.calibrated.guess.kappa.value
+    refusal = refused(whole, "evaluate", report.audit.audit_id, "--against", older["audit_id"])
+    assert "calibrated by its not-used images, which have no label to compare" in refusal
 
 
 def test_an_explanation_is_of_the_score_on_record_where_twins_were_left_out(layout: Path, tmp_path: Path) -> None:

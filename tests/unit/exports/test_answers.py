@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 COPIES = [
     *("image_id", "name", "label", "established_by", "agreement", "p_value", "q_value"),
     *("source_id", "source_name", "transformation", "rank", "extent", "share"),
-    *("left", "top", "right", "bottom", "source_left", "source_top", "source_right", "source_bottom"),
+    *("left", "top", "right", "bottom", "source_left", "source_top", "source_right", "source_bottom", "evidence"),
 ]
 MEMBERSHIP = ["image_id", "name", "role", "group", "label", "score", "p_value", "q_value", "probability", "best_guess"]
 
@@ -106,16 +106,22 @@ def test_copies_have_a_row_an_image_and_source_with_the_best_first(joint: Joint)
     for row in rows:
         assert row["image_id"] == joint.id_of[row["name"]]
         by_name.setdefault(row["name"], []).append(row)
-    assert [row["image_id"] for row in rows] == sorted(row["image_id"] for row in rows)
+    # what is known by identity first; an image's label stands in one of its rows, so that rows can be counted by it
+    assert [(row["name"], row["label"]) for row in rows] == [
+        ("g1.png", "copy"),
+        ("g0.png", "copy"),
+        ("g0.png", ""),
+        ("g2.png", "no_copy_seen"),
+    ]
     first, second = by_name["g0.png"]
     told = ("label", "established_by", "agreement", "p_value", "q_value", "source_id", "source_name", "transformation")
     whole = ("copy", "tail", "0.9", "0.01", "0.03", joint.id_of["r1.png"], "r1.png", "mirrored")
     assert tuple(first[name] for name in told) == whole
-    piece = ("copy", "", "", "0.01", "0.03", joint.id_of["r0.png"], "r0.png", "in place")
+    piece = ("", "", "", "", "", joint.id_of["r0.png"], "r0.png", "in place")
     assert tuple(second[name] for name in told) == piece
     extents = [tuple(row[name] for name in COPIES[10:]) for row in (first, second)]
-    assert extents[0] == ("1", "whole", "0.8", *[""] * 8)
-    assert extents[1] == ("2", "part", "0.2", "0", "0", "0.5", "0.5", "0", "0.5", "0.5", "1")
+    assert extents[0] == ("1", "whole", "0.8", *[""] * 8, "0.5")
+    assert extents[1] == ("2", "part", "0.2", "0", "0", "0.5", "0.5", "0", "0.5", "0.5", "1", "")
     assert [row["established_by"] for row in by_name["g1.png"]] == ["identity"]
     (none,) = by_name["g2.png"]
     assert tuple(none[name] for name in told) == ("no_copy_seen", "", "", "0.9", "0.9", "", "", "")
@@ -124,7 +130,7 @@ def test_copies_have_a_row_an_image_and_source_with_the_best_first(joint: Joint)
 def test_membership_has_the_images_that_calibrate_with_their_role(joint: Joint) -> None:
     columns, rows = joint.rows("--answer", "membership", "--format", "csv")
     assert columns[: len(MEMBERSHIP)] == MEMBERSHIP
-    assert {row[name] for row in rows for name in columns[len(MEMBERSHIP) : -2]} == {""}  # of an audit without any
+    assert {row[name] for row in rows for name in columns[len(MEMBERSHIP) : -3]} == {""}  # of an audit without any
     assert [row["image_id"] for row in rows] == sorted(joint.id_of[f"r{n}.png"] for n in range(4))
     told = {row["name"]: tuple(row[name] for name in MEMBERSHIP[2:] if name != "group") for row in rows}
     judged = ("used", "established", "3.0", "0.02", "0.04", "", "")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from provenance.audit.scored import scored_reals
 from provenance.audit.standing import copied_words
 from provenance.detection import ReleasePower, roc_points
 from provenance.findings import CalibratedFindings
@@ -80,7 +81,7 @@ def drawn(workspace: Installation, audit: AuditRecord, verdicts: Sequence[Stored
     measured = [each.result for each in workspace.catalog.sensitivities(audit.audit_id)]
     latest: Mapping[str, Any] = measured[-1] if measured else {}
     found = audit.findings.own_as(CalibratedFindings)
-    never_used = _never_used(workspace, audit)
+    reals = scored_reals(workspace.catalog, audit) if audit.subject is Subject.REAL else None
     own = CalibratedPart(
         found,
         tuple(series for series in p_values if series.values),
@@ -88,22 +89,16 @@ def drawn(workspace: Installation, audit: AuditRecord, verdicts: Sequence[Stored
         workspace.catalog.names_of(dataset_ids, [v.image_key for v in established]),
         latest or None,
         ReleasePower.from_json(latest["power"]) if latest.get("power") else None,
-        _roc(found, verdicts, never_used),
+        None if reals is None else _roc(found, *reals.compared),
         copied_words(workspace.catalog, audit),
     )
+    never_used = () if reals is None else tuple(each.score for each in reals.calibrating)
     series = Series(f"score {found.calibration.score}", "of real images known not used", never_used)
     template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
     return RulePart(template, own, (series,) if never_used else ())
 
 
-def _never_used(workspace: Installation, audit: AuditRecord) -> tuple[float, ...]:
-    if audit.subject is not Subject.REAL:
-        return ()
-    return tuple(each.score for each in workspace.catalog.calibration_scores(audit.audit_id))
-
-
-def _roc(found: CalibratedFindings, verdicts: Sequence[StoredVerdict], never_used: tuple[float, ...]) -> Curve | None:
-    used = [v.score for v in verdicts if v.subject_role is Role.USED and v.score is not None]
+def _roc(found: CalibratedFindings, used: Sequence[float], never_used: Sequence[float]) -> Curve | None:
     if not used or not never_used:
         return None
     points = roc_points([True] * len(used) + [False] * len(never_used), [*used, *never_used])

@@ -163,9 +163,9 @@ def judge_generated(bench: Bench, rule: CalibratedParameters, subjects: Sequence
         closeness=family_of(verdicts.closeness),
         control=family_of(verdicts.control),
     )
-    return _judgement(
-        bench, decisions, conclusion, shift, figures, digest_of_json([each.tolist() for each in calibration])
-    )
+    digest = digest_of_json([each.tolist() for each in calibration])
+    closeness = tuple(CalibrationScore(m.image_key, score) for m, score in zip(known, calibration[0], strict=True))
+    return replace(_judgement(bench, decisions, conclusion, shift, figures, digest), calibration=closeness)
 
 
 def calibration_of(bench: Bench) -> tuple[Float64s, Float64s]:
