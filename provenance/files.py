@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from provenance.errors import ConflictError, SourceError, UsageError
+from provenance.text import inert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -154,31 +155,33 @@ def json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
 
 
-def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> int:
+def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, raw: bool = False) -> int:
     """Write rows as CSV, one at a time (UTF-8, RFC 4180, header line); gives their number.
 
-    Floats are written with all their digits; a missing value is empty; the parts of a list are joined by ``;``.
+    Floats are written with all their digits; a missing value is empty; the parts of a list are joined by ``;``. What a
+    spreadsheet would run as a formula is made ``inert``, unless it is wanted ``raw``.
 
     Raises:
         SourceError: If the file can't be written.
     """
-    return replace_file(target, lambda file: _put_csv(file, columns, rows))
+    return replace_file(target, lambda file: _put_csv(file, columns, rows, raw=raw))
 
 
-def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, raw: bool = False) -> bytes:
     """What ``write_csv`` writes."""
     file = io.BytesIO()
-    _put_csv(file, columns, rows)
+    _put_csv(file, columns, rows, raw=raw)
     return file.getvalue()
 
 
-def _put_csv(file: IO[bytes], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> int:
+def _put_csv(file: IO[bytes], columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, raw: bool) -> int:
     text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="", write_through=True)
     writer = csv.writer(text)
     writer.writerow(columns)
     count = 0
     for count, row in enumerate(rows, start=1):  # noqa: B007 the last one is their number
-        writer.writerow([_cell(row[column]) for column in columns])
+        cells = (_cell(row[column]) for column in columns)
+        writer.writerow(cells if raw else map(inert, cells))
     text.detach()
     return count
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from provenance.errors import SourceError, UsageError
+from provenance.text import as_named
 
 GroupRule = Callable[[str], str | None]
 """From the name of an occurrence to the raw group, or ``None``. The catalog pseudonymises it."""
@@ -102,7 +103,7 @@ def _read_table(path: Path) -> dict[str, str]:
                 raise SourceError(f"{path} lacks a column: it needs name and group", hint="first line: name,group")
             groups: dict[str, str] = {}
             for row in reader:
-                name, group = (row["name"] or "").strip(), (row["group"] or "").strip()
+                name, group = (as_named((row[column] or "").strip()) for column in ("name", "group"))
                 if name and group and groups.setdefault(name, group) != group:
                     raise SourceError(f"{path}, line {reader.line_num}: {name} has two groups", hint="one row a name")
             return groups

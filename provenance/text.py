@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _NOT_PLAIN = re.compile(r"[^\x20-\x7e\n]")
+_FORMULA = re.compile("'*[-=+@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+|inf|nan)(e[-+]?\d+)?", re.IGNORECASE)
 
 
 def writable(text: str) -> str:
@@ -68,3 +70,17 @@ def meant(text: str) -> str:
         return text.encode(sys.getfilesystemencoding(), "surrogateescape").decode("utf-8")
     except UnicodeError:
         return text
+
+
+def inert(cell: str) -> str:
+    """A cell of a CSV file as no spreadsheet runs it: an apostrophe stands before what would be a formula.
+
+    That is text which begins with ``=``, ``+``, ``-``, ``@`` (their wide forms too), a tab or the end of a line;
+    numbers are no formulas. ``as_named`` undoes it.
+    """
+    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
+
+
+def as_named(cell: str) -> str:
+    """A cell as it was before ``inert``."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

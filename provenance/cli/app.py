@@ -52,6 +52,9 @@ PartsOption = Annotated[
     typer.Option("--parts", help="Local space of a backbone file: map/7 (a grid of cells), tokens or all-tokens."),
 ]
 WeightsOption = Annotated[Path | None, typer.Option("--weights", help="Weights file for the backbone.")]
+RawOption = Annotated[
+    bool, typer.Option("--raw", help="CSV: no apostrophe before what a spreadsheet would run as a formula.")
+]
 TopKOption = Annotated[int, typer.Option("--top-k", min=1, help="Neighbors to keep per subject.")]
 
 

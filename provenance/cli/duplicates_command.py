@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from provenance.cli.app import JsonOption, SpaceOption, app, workspace_of_call
+from provenance.cli.app import JsonOption, RawOption, SpaceOption, app, workspace_of_call
 from provenance.cli.output import answer, message, print_facts, print_table, progress_bar, warn
 from provenance.vocabulary import Evidence
 
@@ -30,6 +30,7 @@ def duplicates(
         Evidence, typer.Option("--evidence", help="Whether hash and embedding must agree, or either is enough.")
     ] = Evidence.BOTH,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV file for all pairs.")] = None,
+    raw: RawOption = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     space: SpaceOption = None,
     rows: Annotated[int, typer.Option("--rows", min=0, help="How many pairs to print.")] = 20,
@@ -59,6 +60,7 @@ def duplicates(
             min_similarity=min_similarity,
             space=space,
             file=output,
+            raw=raw,
             overwrite=force,
             on_progress=on_progress,
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from provenance.cli.app import JsonOption, app, workspace_of_call
+from provenance.cli.app import JsonOption, RawOption, app, workspace_of_call
 from provenance.cli.output import answer, message, print_facts, print_table, warn
 from provenance.vocabulary import DEFAULT_RESAMPLES
 
@@ -47,6 +47,7 @@ def evaluate(
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out labels of images that the audit does not know.")
     ] = False,
+    raw: RawOption = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are in the folder.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -77,7 +78,7 @@ def evaluate(
             on_step=None if json else message,
         )
     report = evaluated.report
-    files = () if output is None else evaluated.write(output, overwrite=force)
+    files = () if output is None else evaluated.write(output, overwrite=force, raw=raw)
     if not answer(Evaluation.of(report, files=files), json=json):
         _print_report(report)
         message(*(f"written: {file}" for file in files))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
+from provenance.cli.app import JsonOption, RawOption, SpaceOption, app, open_workspace
 from provenance.cli.output import answer, message, print_table, warn
 from provenance.errors import ConflictError
 from provenance.vocabulary import Answer, ExportFormat, RunLabels, Subject
@@ -37,6 +37,7 @@ def export(
             "--labels", help="imageclef: what its rows follow.", show_default="the best guess if there is one"
         ),
     ] = None,
+    raw: RawOption = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -53,6 +54,9 @@ def export(
     follows the labels, where only what is established is a 1. An image that stands in the release as it is has a 1
     either way.
 
+    In CSV, text that a spreadsheet would run as a formula (it begins with =, +, -, @ or a tab) has an apostrophe before
+    it; --labels, --group-from and check-run read it as it was, and --raw leaves it out.
+
     \b
     Example:
       provenance export 1f3c9a2b --format csv -o copies.csv
@@ -68,12 +72,17 @@ def export(
     require_free(output, replace=force)
     with open_workspace() as workspace:
         options = {"set": set_name, "space": space, "answer": which, "labels": labels}
-        exported = workspace.write_export(what, output, format=fmt, **options, overwrite=True)
+        exported = workspace.write_export(what, output, format=fmt, **options, raw=raw, overwrite=True)
     if exported.answer is not None and which is None:
         others = " or ".join(each for each in Answer if each is not exported.answer)
         message(f"written: the answer {exported.answer} (others: --answer {others})")
     if exported.run_file is not None:
         _warn_of_ids_left_out(exported.run_file)
+        if not raw and (formulas := exported.run_file.formula_count):
+            warn(
+                f"{formulas:,} ids have an apostrophe before them, as a spreadsheet would run them as formulas; "
+                "for the challenge give --raw"
+            )
     if not answer(Export.of(exported, file=output.resolve(), format=fmt), json=json):
         message(f"{output}: {exported.row_count:,} rows")
 

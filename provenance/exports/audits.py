@@ -176,10 +176,10 @@ def _names(workspace: Installation, audit: AuditRecord, keys: Collection[str], *
     return {k: writable(name) for k, name in workspace.catalog.names_of(dataset_ids, sorted(keys)).items()}
 
 
-def export_audit_csv(workspace: Installation, audit: AuditRecord, target: Path) -> int:
+def export_audit_csv(workspace: Installation, audit: AuditRecord, target: Path, *, raw: bool = False) -> int:
     """Write an audit's verdicts, and the scores that calibrate them, as CSV; the number of rows."""
     rows = itertools.chain(audit_rows(workspace, audit), _calibrating_rows(workspace, audit))
-    return write_csv(target, AUDIT_COLUMNS, rows)
+    return write_csv(target, AUDIT_COLUMNS, rows, raw=raw)
 
 
 def _calibrating_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
@@ -196,9 +196,9 @@ def _records(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, 
         yield {"audit_id": audit.audit_id, **row, "neighbors": []}
 
 
-def export_similarities(workspace: Installation, audit: AuditRecord, target: Path) -> int:
+def export_similarities(workspace: Installation, audit: AuditRecord, target: Path, *, raw: bool = False) -> int:
     """Write ``similarity_rows`` as CSV (see ``write_csv``); gives the number of rows."""
-    return write_csv(target, SIMILARITY_COLUMNS, similarity_rows(workspace, audit))
+    return write_csv(target, SIMILARITY_COLUMNS, similarity_rows(workspace, audit), raw=raw)
 
 
 def export_audit_jsonl(workspace: Installation, audit: AuditRecord, target: Path) -> int:
@@ -214,12 +214,14 @@ def export_audit_parquet(workspace: Installation, audit: AuditRecord, target: Pa
     return write_parquet(target, _audit_schema(), workspace, audit, _records(workspace, audit))
 
 
-def export_answer(workspace: Installation, audit: AuditRecord, answer: Answer, target: Path, fmt: ExportFormat) -> int:
+def export_answer(
+    workspace: Installation, audit: AuditRecord, answer: Answer, target: Path, fmt: ExportFormat, *, raw: bool = False
+) -> int:
     """Write the rows of copies or of membership as CSV, JSON Lines or Parquet; gives their number."""
     columns, rows = _ANSWERS[answer]
     found = rows(workspace, audit)
     if fmt is ExportFormat.CSV:
-        return write_csv(target, columns, found)
+        return write_csv(target, columns, found, raw=raw)
     if fmt is ExportFormat.JSONL:
         return write_jsonl(target, found)
     return write_parquet(target, _schema_of(columns), workspace, audit, found)

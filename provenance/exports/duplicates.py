@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 DUPLICATE_COLUMNS = tuple(DuplicatePair.model_fields)
 
 
-def export_duplicates_csv(report: DuplicateReport, file: Path) -> int:
+def export_duplicates_csv(report: DuplicateReport, file: Path, *, raw: bool = False) -> int:
     """Write every pair (see ``write_csv``); gives their number."""
-    return write_csv(file, DUPLICATE_COLUMNS, (DuplicatePair.of(pair).to_json() for pair in report.pairs))
+    return write_csv(file, DUPLICATE_COLUMNS, (DuplicatePair.of(pair).to_json() for pair in report.pairs), raw=raw)

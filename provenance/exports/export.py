@@ -65,6 +65,8 @@ def write_export(
     for flag, given in (("--set", run.set_name), ("--labels", run.labels)):
         if given is not None and fmt is not ExportFormat.IMAGECLEF:
             raise UsageError(f"{flag} goes with --format imageclef, not with {fmt}")
+    if run.raw and fmt not in _TABLES:
+        raise UsageError(f"--raw goes with {', '.join(_TABLES)}, not with {fmt}", hint="nothing is changed in it")
     found = _audit_or_dataset(workspace, what)
     if isinstance(found, Dataset):
         if fmt is ExportFormat.PARQUET and answer is None:
@@ -89,6 +91,7 @@ def write_export(
     return replace(_verdicts(workspace, found, target, fmt, run), answer=answer)
 
 
+_TABLES = (ExportFormat.CSV, ExportFormat.MAX_SIMILARITY, ExportFormat.IMAGECLEF)
 _OWN_ROWS = {
     Answer.COPIES: (ExportFormat.CSV, ExportFormat.JSONL, ExportFormat.PARQUET),
     Answer.MEMBERSHIP: (ExportFormat.CSV, ExportFormat.JSONL, ExportFormat.PARQUET, ExportFormat.IMAGECLEF),
@@ -124,20 +127,18 @@ def _answer(
         )
     if fmt is ExportFormat.IMAGECLEF:
         return replace(_verdicts(workspace, found, target, fmt, run), answer=answer)
-    return Exported(export_answer(workspace, found, answer, target, fmt), answer=answer)
+    return Exported(export_answer(workspace, found, answer, target, fmt, raw=run.raw), answer=answer)
 
 
 def _verdicts(workspace: Installation, found: AuditRecord, target: Path, fmt: ExportFormat, run: RunChoice) -> Exported:
     if fmt is ExportFormat.IMAGECLEF:
         made = run_file(workspace, found, run)
-        write_bytes(target, made.content)
+        write_bytes(target, made.content if run.raw else made.inert_content)
         return Exported(len(made.rows), made)
-    write = {
-        ExportFormat.CSV: export_audit_csv,
-        ExportFormat.JSONL: export_audit_jsonl,
-        ExportFormat.PARQUET: export_audit_parquet,
-        ExportFormat.MAX_SIMILARITY: export_similarities,
-    }[fmt]
+    if fmt in (ExportFormat.CSV, ExportFormat.MAX_SIMILARITY):
+        write_table = export_audit_csv if fmt is ExportFormat.CSV else export_similarities
+        return Exported(write_table(workspace, found, target, raw=run.raw))
+    write = export_audit_jsonl if fmt is ExportFormat.JSONL else export_audit_parquet
     return Exported(write(workspace, found, target))
 
 

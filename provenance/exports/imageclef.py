@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from provenance.errors import ConflictError, NotFoundError, UsageError
 from provenance.findings import GuessFigures, NotComputed
+from provenance.text import inert
 from provenance.vocabulary import Established, Label, Role, RunLabels, Subject
 
 if TYPE_CHECKING:
@@ -59,6 +60,16 @@ class RunFile:
         """UTF-8, a line feed after every row."""
         return "".join(f"{image},{value}\n" for image, value in self.rows).encode()
 
+    @property
+    def inert_content(self) -> bytes:
+        """The same with ids that no spreadsheet runs (see ``text.inert``)."""
+        return replace(self, rows=tuple((inert(image), value) for image, value in self.rows)).content
+
+    @property
+    def formula_count(self) -> int:
+        """How many ids a spreadsheet would run as formulas."""
+        return sum(inert(image) != image for image, _ in self.rows)
+
 
 def id_of_name(name: str) -> str:
     """A name's last part without its extension: ``real_unknown/real_unknown_0001.png`` -> ``real_unknown_0001``.
@@ -76,10 +87,12 @@ class RunChoice:
         set_name: For real subjects, the name of one of the audit's sets, or a role: ``against``, ``used`` or
             ``not-used``; ``None``: the ``against`` sets, or all of them where there is none.
         labels: What rows follow; ``None``: the best guess where the audit has one.
+        raw: Of any table as CSV: what a spreadsheet would run as a formula is left as it is.
     """
 
     set_name: str | None = None
     labels: RunLabels | None = None
+    raw: bool = False
 
 
 def run_file(workspace: Installation, audit: AuditRecord, run: RunChoice | None = None) -> RunFile:

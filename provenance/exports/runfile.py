@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from provenance.errors import ConflictError, SourceError
 from provenance.exports.imageclef import id_of_name
 from provenance.images import open_source
+from provenance.text import as_named
 from provenance.vocabulary import Rejection, RejectReason
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _listed_names(place: Path) -> list[str]:
         rows = [row[0].strip() for row in csv.reader(io.StringIO(text)) if row and row[0].strip()]
     except csv.Error as error:
         raise SourceError(f"{place} can't be read as a list of ids: {error}") from error
-    names = [name for name in rows if not name.startswith("#")]
+    names = [as_named(name) for name in rows if not name.startswith("#")]
     return names[1:] if names and names[0].lower() in _HEADER_WORDS else names
 
 
@@ -182,6 +183,7 @@ class _Check:
             self.say(number, RunFileMistake.ENCODING, f"byte {error.start + 1} of the line is no UTF-8")
             text = raw.decode(errors="replace")
         image, *values = text.split(",")
+        image = image if image in self.ids else as_named(image)
         if len(values) != 1:
             found = "1 field" if not values else f"{len(values) + 1} fields"
             message = f"{found} where 2 are needed (id,0 or id,1): {_shown(text)}"

@@ -327,6 +327,7 @@ class Auditing(Installation):
         space: str | None = None,
         answer: str | Answer | None = None,
         labels: str | RunLabels | None = None,
+        raw: bool = False,
         overwrite: bool = False,
     ) -> int:
         """Write an audit, or the embeddings of a set or release, to a file; it is whole or not there.
@@ -341,6 +342,7 @@ class Auditing(Installation):
             answer: Of an audit of the release: ``copies`` (a row an image and source), ``membership`` (a row a real
                 image, with those that calibrate) or ``baseline``; ``None``: the one that the form is for.
             labels: For ``imageclef``: ``guess`` (the best guess; default where there is one) or ``strict``.
+            raw: Of CSV: cells that a spreadsheet would run as formulas are left as they are, without an apostrophe.
             overwrite: Replace a file that is there.
 
         Returns:
@@ -353,7 +355,7 @@ class Auditing(Installation):
             SourceError: If the file can't be written.
         """
         options = {"set": set, "space": space, "answer": answer, "labels": labels}
-        return self.write_export(what, file, format=format, **options, overwrite=overwrite).row_count
+        return self.write_export(what, file, format=format, **options, raw=raw, overwrite=overwrite).row_count
 
     def write_export(
         self,
@@ -365,6 +367,7 @@ class Auditing(Installation):
         space: str | None = None,
         answer: str | Answer | None = None,
         labels: str | RunLabels | None = None,
+        raw: bool = False,
         overwrite: bool = False,
     ) -> Exported:
         """The same as ``export``; gives beside the number of rows what is in a run file, and what is not."""
@@ -373,7 +376,7 @@ class Auditing(Installation):
         target = Path(file)
         require_free(target, replace=overwrite, hint=ANOTHER_FILE)
         wanted = None if answer is None else word_of(Answer, answer)
-        chosen = RunChoice(set, None if labels is None else word_of(RunLabels, labels))
+        chosen = RunChoice(set, None if labels is None else word_of(RunLabels, labels), raw)
         form = word_of(ExportFormat, format)
         return write_export(self, id_of(what), target, form, run=chosen, space=space, answer=wanted)
 

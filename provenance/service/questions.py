@@ -205,6 +205,7 @@ class Questions(Installation):
         min_similarity: float | None = None,
         space: str | None = None,
         file: Place | None = None,
+        raw: bool = False,
         overwrite: bool = False,
         on_progress: OnProgress | None = None,
     ) -> DuplicateReport:
@@ -215,6 +216,7 @@ class Questions(Installation):
             hash_distance: Likewise, the most bits between hashes; ``None``: the default.
             min_similarity: Likewise, the least cosine.
             file: CSV file for all pairs.
+            raw: Cells that a spreadsheet would run as formulas are left as they are.
             overwrite: Replace it if it is there.
         """
         from provenance.duplicates import DuplicateRequest, DuplicateRule, find_duplicates
@@ -224,7 +226,7 @@ class Questions(Installation):
         rule = rule or DuplicateRule.chosen(word_of(Evidence, evidence), hash_distance, min_similarity)
         report = find_duplicates(self, DuplicateRequest(names_of_call(sets), rule, space), on_progress)
         if file is not None:
-            export_duplicates_csv(report, Path(file))
+            export_duplicates_csv(report, Path(file), raw=raw)
         return report
 
     def embeddings(self, dataset: str, *, space: str | None = None, rows: int = 1000) -> Iterator[pd.DataFrame]:

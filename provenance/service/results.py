@@ -57,8 +57,10 @@ class EvaluationResult(_Result):
         """Everything as JSON values, as ``--json`` prints it."""
         return self.report.to_json()
 
-    def write(self, folder: Place, *, overwrite: bool = False) -> list[Path]:
+    def write(self, folder: Place, *, overwrite: bool = False, raw: bool = False) -> list[Path]:
         """Write tables and figures (SVG and PNG) into a folder; gives the files.
+
+        Cells that a spreadsheet would run as formulas have an apostrophe before them, unless they are wanted ``raw``.
 
         Raises:
             ConflictError: If one is there.
@@ -66,7 +68,7 @@ class EvaluationResult(_Result):
         """
         from provenance.truth import write_evaluation
 
-        return list(write_evaluation(self.report, Path(folder), replace=overwrite))
+        return list(write_evaluation(self.report, Path(folder), replace=overwrite, raw=raw))
 
 
 class SensitivityResult(_Result):

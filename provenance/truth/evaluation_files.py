@@ -23,7 +23,9 @@ REPORT_FILE, METRICS_FILE, CURVES_FILE = "evaluation.json", "metrics.csv", "curv
 MAX_CURVES, LONGEST_NAME = 6, 24
 
 
-def write_evaluation(report: EvaluationReport, folder: Path, *, replace: bool = False) -> tuple[Path, ...]:
+def write_evaluation(
+    report: EvaluationReport, folder: Path, *, replace: bool = False, raw: bool = False
+) -> tuple[Path, ...]:
     """Write ``evaluation.json``, ``metrics.csv``, ``curves.json`` and the figures into a folder, which is made.
 
     With several audits there is a histogram (and a calibration) for each, under its id; ROC curves share a figure (the
@@ -33,12 +35,12 @@ def write_evaluation(report: EvaluationReport, folder: Path, *, replace: bool = 
         ConflictError: If a file is there and may not be replaced.
         SourceError: If the folder or a file can't be written.
     """
-    return write_files(folder, dict(_contents(report)), replace=replace)
+    return write_files(folder, dict(_contents(report, raw=raw)), replace=replace)
 
 
-def _contents(report: EvaluationReport) -> Iterator[tuple[str, bytes]]:
+def _contents(report: EvaluationReport, *, raw: bool) -> Iterator[tuple[str, bytes]]:
     yield REPORT_FILE, json_bytes(report.to_json())
-    yield METRICS_FILE, csv_bytes(METRIC_COLUMNS, report.metric_rows())
+    yield METRICS_FILE, csv_bytes(METRIC_COLUMNS, report.metric_rows(), raw=raw)
     yield CURVES_FILE, json_bytes(_curve_values(report))
     for name, drawing in _drawings(report):
         yield f"{name}.svg", drawing.svg

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provenance.errors import SourceError, UsageError
+from provenance.text import as_named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,7 +91,7 @@ def _row(
     path: Path, line: int, columns: Mapping[str, str], row: Mapping[str, str | None], truth_column: str
 ) -> TruthRow:
     def cell(column: str) -> str:
-        return (row.get(columns.get(column, ""), "") or "").strip()
+        return as_named((row.get(columns.get(column, ""), "") or "").strip())
 
     place = f"{path.name}, line {line}"
     said = (row.get(truth_column) or "").strip()

@@ -23,6 +23,7 @@ from provenance.errors import ConflictError, SourceError, UsageError, VectorStor
 from provenance.findings import Findings
 from provenance.index import CollectionSpec, Points, vector_digest
 from provenance.records import AuditDataset, AuditRecord, Generator, NeighborRecord, NewAudit, NewImage, VerdictRecord
+from provenance.text import as_named
 from provenance.vocabulary import ImageFacts, Label, Membership, Role, SourceItem, Space, Subject, digest_of_json
 from tests.vectors import unit
 
@@ -207,7 +208,7 @@ def test_audits(
     audit = planted.audit(verdicts, {Role.RELEASE: release, Role.AGAINST: unknown}, Subject.GENERATED)
     expected = on_record(workspace, audit)
     for fmt in ("csv", "jsonl", "parquet"):
-        count = workspace.export(audit, tmp_path / f"audit.{fmt}", format=fmt, overwrite=True)
+        count = workspace.export(audit, tmp_path / f"audit.{fmt}", format=fmt, overwrite=True, raw=fmt == "csv")
         assert count == len(expected) == len(generated)
     lines = (tmp_path / "audit.jsonl").read_text(encoding="utf-8").removesuffix("\n").split("\n")
     assert [json.loads(line) for line in lines] == expected
@@ -218,6 +219,12 @@ def test_audits(
     with (tmp_path / "audit.csv").open(encoding="utf-8", newline="") as file:
         rows = [{column: cell(text, column) for column, text in row.items()} for row in csv.DictReader(file)]
     assert rows == [{c: row[c] for c in exports.AUDIT_COLUMNS} for row in expected]
+    workspace.export(audit, tmp_path / "inert.csv", overwrite=True)
+    with (tmp_path / "inert.csv").open(encoding="utf-8", newline="") as file:
+        for found, row in zip(csv.DictReader(file), expected, strict=True):
+            assert all(text[:1] not in {*"=+-@\t\r\n"} or float(text) < 0 for text in found.values() if text)
+            assert as_named(found["name"]) == row["name"]
+            assert found["score"] == ("" if row["score"] is None else str(row["score"]))
     frame = workspace.verdicts(audit)
     assert list(frame.columns) == list(exports.AUDIT_COLUMNS)
     for column in exports.AUDIT_COLUMNS:
@@ -244,9 +251,10 @@ def test_run_files_are_valid_or_refused(
     for row, found in enumerate(real):
         for name in found:
             by_id.setdefault(exports.id_of_name(name), set()).add(row)
-    file = tmp_path / "run.csv"
+    file, raw = tmp_path / "run.csv", tmp_path / "raw.csv"
     try:
         count = workspace.export(audit, file, format="imageclef", overwrite=True)
+        workspace.export(audit, raw, format="imageclef", overwrite=True, raw=True)
     except ConflictError as error:
         clash = any(len(rows) > 1 for rows in by_id.values())
         told = "two images would have the id" if clash else "can't be an id"
@@ -256,7 +264,8 @@ def test_run_files_are_valid_or_refused(
     assert all(len(rows) == 1 for rows in by_id.values())
     assert count == len(by_id)
     assert exports.check_run(file.read_bytes(), by_id).problems == ()
-    values = dict(line.rsplit(",") for line in file.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+    assert exports.check_run(raw.read_bytes(), by_id).problems == ()
+    values = dict(line.rsplit(",") for line in raw.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
     positive = {Label.USED, Label.ESTABLISHED}
     assert values == {image: str(int(verdicts[row].label in positive)) for image, (row,) in by_id.items()}
 

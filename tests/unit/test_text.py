@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provenance.text import meant, pasted, shown, shown_json, shown_lines
+from provenance.text import as_named, inert, meant, pasted, shown, shown_json, shown_lines
 
 ENCODINGS = ("utf-8", "ascii", "latin-1", "cp1252", "shift_jis")
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40)
@@ -62,3 +62,26 @@ def test_a_name_typed_where_the_system_has_no_sign_for_it(monkeypatch: pytest.Mo
     assert meant("患者.png".encode().decode("ascii", "surrogateescape")) == "患者.png"
     assert meant("bad\udcff") == "bad\udcff"
     assert meant("患者") == "患者"
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ('=HYPERLINK("x","y")', '\'=HYPERLINK("x","y")'),
+        ("+1.png", "'+1.png"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\tx", "'\tx"),
+        ("\rx", "'\rx"),
+        ("\uff1d1+1", "'\uff1d1+1"),
+        ("'=1", "''=1"),
+        *((text, text) for text in ("-0.25", "+1", "-1e-05", "-inf", "1e5", "a=b", "'quoted", "", "001", "患者")),
+    ],
+)
+def test_a_spreadsheet_runs_no_cell_and_numbers_stay(cell: str, written: str) -> None:
+    assert inert(cell) == written
+
+
+@given(ANY_TEXT | st.from_regex(r"'*[=+@\t-].*"))
+def test_a_cell_is_read_as_it_was(cell: str) -> None:
+    assert as_named(inert(cell)) == cell
