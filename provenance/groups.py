@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from provenance.errors import SourceError, UsageError
-from provenance.text import as_named
+from provenance.text import as_named, composed, name_key
 
 GroupRule = Callable[[str], str | None]
 """From the name of an occurrence to the raw group, or ``None``. The catalog pseudonymises it."""
@@ -65,7 +65,7 @@ def group_rule(given: str | None) -> GroupRule:
     """The rule behind ``--group-from``; ``None``: no groups.
 
     Else the path to a CSV file with the columns ``name`` and ``group``, or a regular expression that is searched in the
-    name and whose first (or ``group``-named) group is the key.
+    name (as names are compared: ``text.name_key``) and whose first (or ``group``-named) group is the key.
 
     Raises:
         SourceError: If the CSV can't be read or lacks a column.
@@ -76,12 +76,17 @@ def group_rule(given: str | None) -> GroupRule:
     if not given.lower().endswith(".csv"):
         return _rule_of_expression(given)
     groups = _read_table(Path(given))
-    return lambda name: groups.get(name) or groups.get(name.rsplit("/", 1)[-1])
+
+    def of(name: str) -> str | None:
+        key = name_key(name)
+        return groups.get(key) or groups.get(key.rsplit("/", 1)[-1])
+
+    return of
 
 
 def _rule_of_expression(given: str) -> GroupRule:
     try:
-        expression = re.compile(given)
+        expression = re.compile(composed(given))
     except re.error as error:
         raise UsageError(f"--group-from: {given!r} is no regular expression: {error}") from error
     if not expression.groups:
@@ -89,7 +94,13 @@ def _rule_of_expression(given: str) -> GroupRule:
             f"--group-from: {given!r} has no group in parentheses", hint="for example --group-from '(P[0-9]+)/'"
         )
     key = "group" if "group" in expression.groupindex else 1
-    return lambda name: found[key] if (found := expression.search(name)) else None
+
+    def of(name: str) -> str | None:
+        # as names are compared; an expression may speak of a name's own backslashes
+        found = expression.search(name_key(name)) or expression.search(composed(name))
+        return found[key] if found else None
+
+    return of
 
 
 def _read_table(path: Path) -> dict[str, str]:
@@ -104,6 +115,7 @@ def _read_table(path: Path) -> dict[str, str]:
             groups: dict[str, str] = {}
             for row in reader:
                 name, group = (as_named((row[column] or "").strip()) for column in ("name", "group"))
+                name, group = name_key(name), composed(group)
                 if name and group and groups.setdefault(name, group) != group:
                     raise SourceError(f"{path}, line {reader.line_num}: {name} has two groups", hint="one row a name")
             return groups

@@ -1,4 +1,7 @@
-"""Text of others (names of files and sets, reasons of libraries) as a terminal, a spreadsheet or UTF-8 can carry it."""
+"""Text of others (names of files and sets, reasons of libraries), as it is compared and as it can be shown.
+
+A terminal, a spreadsheet and UTF-8 each carry less than a name may hold.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import re
 import shlex
 import sys
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +18,21 @@ if TYPE_CHECKING:
 _NOT_PLAIN = re.compile(r"[^\x20-\x7e\n]")
 _FORMULA = re.compile("'*[-=+@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+|inf|nan)(e[-+]?\d+)?", re.IGNORECASE)
+
+
+def composed(text: str) -> str:
+    """Text as texts are compared: a Mac writes names with marks apart from their letters (NFD), people do not (NFC)."""
+    return unicodedata.normalize("NFC", text)
+
+
+def name_key(name: str) -> str:
+    """A name as names are compared: composed, with ``/`` between its parts, however a system wrote it."""
+    return composed(name.replace("\\", "/"))
+
+
+def forms_of(text: str) -> tuple[str, ...]:
+    """The ways in which a text may have been recorded: as it is, composed, decomposed; each once."""
+    return tuple(dict.fromkeys((text, composed(text), unicodedata.normalize("NFD", text))))
 
 
 def writable(text: str) -> str:

@@ -6,7 +6,7 @@ import re
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, and_, func, or_, select
 
 from provenance.catalog import tables as t
 from provenance.catalog.datasets import to_dataset
@@ -26,7 +26,7 @@ from provenance.records import (
     VerdictAbout,
     VerdictCiting,
 )
-from provenance.text import meant
+from provenance.text import forms_of, meant, name_key
 from provenance.vocabulary import IMAGE_ID_PREFIX, ImageFacts, Role, SourceItem
 
 if TYPE_CHECKING:
@@ -104,14 +104,18 @@ def _keys_by_name(session: Session, name: str) -> list[str]:
 
 def _within_datasets(session: Session, name: str) -> list[tuple[str | None, str]]:
     """Each dataset whose name stands before a slash, with what stands behind it."""
-    rest_of = {name[: slash.start()]: name[slash.end() :] for slash in re.finditer("/", name)}
+    split = [(name[: slash.start()], name[slash.end() :]) for slash in re.finditer("/", name)]
+    rest_of = {form: rest for dataset, rest in split for form in forms_of(dataset)}
     query = select(t.Dataset.dataset_id, t.Dataset.name).where(t.Dataset.name.in_(list(rest_of)))
     live = session.execute(query.where(t.Dataset.removed_at.is_(None)).order_by(t.Dataset.name))
     return [(dataset_id, rest_of[dataset]) for dataset_id, dataset in live if rest_of[dataset]]
 
 
 def _keys_named(session: Session, name: str, dataset_id: str | None, *, bare: bool) -> list[str]:
-    """Image keys by a name or its trailing part (``bare``: less the extension); the index over base names finds it."""
+    """Image keys by a name or its trailing part (``bare``: less the extension), as names are compared (``name_key``).
+
+    The index over base names finds it.
+    """
     last, column = base_name(name), t.Occurrence.base_name
     query = (
         select(t.Occurrence.image_key, t.Occurrence.name)
@@ -119,12 +123,13 @@ def _keys_named(session: Session, name: str, dataset_id: str | None, *, bare: bo
         .order_by(t.Occurrence.name, t.Occurrence.image_key)
     )
     # '/' follows '.' in every order of bytes, so the range is all names with an extension behind this one
-    query = query.where(column >= last + ".", column < last + "/") if bare else query.where(column == last)
+    ranges = [and_(column >= form + ".", column < form + "/") if bare else column == form for form in forms_of(last)]
+    query = query.where(or_(*ranges))
     if dataset_id is not None:
         query = query.where(t.Occurrence.dataset_id == dataset_id)
-    extension = r"\.[^./\\]+" if bare and last else ""
-    whole = re.compile(r"(^|[/\\])" + re.escape(name) + extension + r"\Z")
-    return list(dict.fromkeys(key for key, recorded in session.execute(query) if whole.search(recorded)))
+    extension = r"\.[^./]+" if bare and last else ""
+    whole = re.compile(r"(^|/)" + re.escape(name_key(name)) + extension + r"\Z")
+    return list(dict.fromkeys(key for key, recorded in session.execute(query) if whole.search(name_key(recorded))))
 
 
 def _only(session: Session, asked: str, keys: list[str]) -> ImageRecord:

@@ -15,7 +15,7 @@ from provenance.catalog.events import EventKind, add_event
 from provenance.catalog.mapping import row_of, value_of
 from provenance.errors import ConflictError, NotFoundError
 from provenance.records import Dataset, DatasetSummary, Generator, Seal
-from provenance.text import meant
+from provenance.text import forms_of, meant
 from provenance.vocabulary import DatasetKind, Membership
 
 if TYPE_CHECKING:
@@ -237,9 +237,10 @@ def _generator_id(session: Session, generator: Generator) -> int:
 
 
 def _live(session: Session, name: str) -> Dataset | None:
-    query = select_datasets().where(t.Dataset.name == name, t.Dataset.removed_at.is_(None))
-    row = session.execute(query).one_or_none()
-    return None if row is None else to_dataset(*row)
+    forms = forms_of(name)
+    query = select_datasets().where(t.Dataset.name.in_(forms), t.Dataset.removed_at.is_(None))
+    found = [to_dataset(*row) for row in session.execute(query)]
+    return min(found, key=lambda each: forms.index(each.name), default=None)
 
 
 def _count_by_dataset(session: Session, table: Any, *conditions: Any) -> Counter[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from dataclasses import replace
 from pathlib import PurePath
@@ -18,6 +17,7 @@ from provenance.catalog.images import lookup
 from provenance.catalog.mapping import row_of
 from provenance.catalog.pseudonyms import pseudonyms, suppressed
 from provenance.errors import ConflictError, NotFoundError
+from provenance.text import name_key
 from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def record_batch(
 
 
 def base_name(name: str) -> str:
-    """The last part of a name."""
-    return re.split(r"[/\\]", name)[-1]
+    """The last part of a name, as names are compared."""
+    return name_key(name).rpartition("/")[2]
 
 
 def _require_live(session: Session, dataset_id: str, collection_key: str) -> None:

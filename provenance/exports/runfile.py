@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from provenance.errors import ConflictError, SourceError
 from provenance.exports.imageclef import id_of_name
 from provenance.images import open_source
-from provenance.text import as_named
+from provenance.text import as_named, composed
 from provenance.vocabulary import Rejection, RejectReason
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def ids_at(place: Path) -> list[str]:
     """
     seen: dict[str, str] = {}
     for name in _names_at(place):
-        image = id_of_name(name)
+        image = composed(id_of_name(name))
         if image in seen:
             raise ConflictError(f"{place} has the id {image!r} twice: {seen[image]!r} and {name!r}")
         seen[image] = name
@@ -126,9 +126,9 @@ def check_run(data: bytes, ids: Collection[str]) -> RunFileCheck:
     """Check the bytes of a run file. One mistake gives one problem: an id whose line is wrong is not missing too.
 
     Rules: UTF-8 without byte order mark, lines end with a line feed (the last may lack it), no empty line, each
-    line ``id,0`` or ``id,1``, every id exactly once and no other.
+    line ``id,0`` or ``id,1``, every id exactly once and no other. An id is the same composed or not (as a Mac does).
     """
-    check = _Check(frozenset(ids))
+    check = _Check(frozenset(map(composed, ids)))
     for number, line in check.lines(data):
         check.line(number, line)
     problems = sorted(check.problems, key=lambda problem: problem.line or 0)
@@ -182,7 +182,7 @@ class _Check:
         except UnicodeDecodeError as error:
             self.say(number, RunFileMistake.ENCODING, f"byte {error.start + 1} of the line is no UTF-8")
             text = raw.decode(errors="replace")
-        image, *values = text.split(",")
+        image, *values = composed(text).split(",")
         image = image if image in self.ids else as_named(image)
         if len(values) != 1:
             found = "1 field" if not values else f"{len(values) + 1} fields"

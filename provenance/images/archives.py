@@ -2,7 +2,9 @@
 
 Zips are listed by their central directory; plain tars are listed and read by offset; compressed tars flow past in a
 stream. A member's name is a label only. Where an archive holds a name more than once, the later members are labelled
-``name (2)``, ``name (3)`` ... in the archive's own order, so that each label finds its own bytes again.
+``name (2)``, ``name (3)`` ... in the archive's own order, so that each label finds its own bytes again. The label is
+the member's path as the archive's directory has it; its name as people wrote it (``membernames``) is what is shown.
+A hard link of a tar stands for the member before it that it names; nothing outside the archive is ever followed.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import posixpath
 import stat
 import struct
 import tarfile
@@ -17,26 +20,43 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from functools import cache, partial
+from itertools import count
 from typing import IO, TYPE_CHECKING, Self, TypeVar, cast
 
 from provenance.images.entries import ARCHIVE_SUFFIXES, admitted, check_size, is_left_out, item_from, rejection_of
 from provenance.images.frames import BadInput, text_of
+from provenance.images.membernames import tar_name, zip_names
 from provenance.vocabulary import Found, Rejection, RejectReason, SourceItem
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 T = TypeVar("T")
 
 _ENCRYPTED = 0x1
+_FOLDER_OF_DOS = 0x10
+_IS_ENCRYPTED = "it is encrypted: unpack the archive with its password and give the folder"
 _LINK = "a link or device inside an archive, not a file"
+_UNPACK = "Unpack it and give the folder."
 _MAX_TRAILING_BYTES = 16 * 1024**2
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _COMPRESSIONS = cast(
-    "dict[bytes, Callable[[Path], IO[bytes]]]", {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+    "dict[bytes, tuple[str, Callable[[Path], IO[bytes]]]]",
+    {b"\x1f\x8b": ("gzip", gzip.open), b"BZh": ("bzip2", bz2.open), b"\xfd7zXZ\0": ("xz", lzma.open)},
 )
+_UNREAD = {
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!\x1a\x07": "a RAR archive",
+    b"\x28\xb5\x2f\xfd": "compressed by Zstandard",
+    b"\x04\x22\x4d\x18": "compressed by LZ4",
+    b"LZIP": "compressed by lzip",
+    b"\x1f\x9d": "compressed by compress",
+    b"MSCF": "a cabinet",
+    b"xar!": "a xar archive",
+}
 
 # What the readers of the standard library raise over damaged bytes: their own errors, and what slips through.
 DAMAGE = (
@@ -52,6 +72,14 @@ DAMAGE = (
     ArithmeticError,
     NotImplementedError,
 )
+
+
+class UnreadKind(tarfile.TarError):
+    """An archive of a kind that is not read here: what it is, and what to do."""
+
+    def __init__(self, kind: str, hint: str) -> None:
+        super().__init__(kind)
+        self.hint = hint
 
 
 class Reader(ABC):
@@ -83,18 +111,43 @@ class Reader(ABC):
 def is_archive(path: Path) -> bool:
     """Whether the name or the first bytes say that the file is an archive, of a kind that is read here or not."""
     head = _head(path)
-    has_magic = head.startswith((*_ZIP_MAGIC, *_COMPRESSIONS)) or head[257:262] == b"ustar"
+    has_magic = head.startswith((*_ZIP_MAGIC, *_COMPRESSIONS, *_UNREAD)) or head[257:262] == b"ustar"
     return has_magic or path.suffix.lower() in ARCHIVE_SUFFIXES
 
 
 def open_reader(path: Path, max_file_bytes: int) -> Reader:
-    """Opens an archive by what its first bytes say; raises one of ``DAMAGE`` where it can't."""
+    """Opens an archive by what its first bytes say; raises one of ``DAMAGE`` where it can't.
+
+    Raises:
+        UnreadKind: One of them: if it is an archive of another kind, or one compressed file.
+    """
     head = _head(path)
-    for magic, decompress in _COMPRESSIONS.items():
+    for magic, kind in _UNREAD.items():
         if head.startswith(magic):
+            raise UnreadKind(f"{kind}, which is not read here", _UNPACK)
+    for magic, (kind, decompress) in _COMPRESSIONS.items():
+        if head.startswith(magic):
+            _refuse_one_file(path, kind, decompress)
             return _CompressedTarReader(path, decompress, max_file_bytes)
     is_zip = head.startswith(_ZIP_MAGIC) or path.suffix.lower() == ".zip"
     return _ZipReader(path) if is_zip else _TarReader(path)
+
+
+def is_streamed(path: Path) -> bool:
+    """Whether it is an archive that can only be read from its beginning."""
+    return _head(path).startswith(tuple(_COMPRESSIONS))
+
+
+def _refuse_one_file(path: Path, kind: str, decompress: Callable[[Path], IO[bytes]]) -> None:
+    with decompress(path) as raw:
+        head = raw.read(tarfile.BLOCKSIZE)
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except (tarfile.TarError, ValueError) as error:
+        if len(head) == tarfile.BLOCKSIZE and head.count(0) == len(head):
+            return  # a tar without members
+        hint = f"Decompress it ({kind} -dk) and give the file. An archive has to be a .tar.gz, .tar.bz2 or .tar.xz."
+        raise UnreadKind(f"one file compressed by {kind}, not an archive", hint) from error
 
 
 def _head(path: Path) -> bytes:
@@ -116,10 +169,13 @@ def reason_of(error: Exception) -> RejectReason:
 
 
 class _Labels:
-    """Gives each member a label of its own: its name, or ``name (N)`` where that was taken before."""
+    """Gives each member a label of its own: its path, or ``path (N)`` where that was taken before."""
 
     def __init__(self) -> None:
         self._taken: dict[str, int] = {}
+
+    def __contains__(self, label: str) -> bool:
+        return label in self._taken
 
     def of(self, name: str) -> str:
         """The next label for a member of this name."""
@@ -131,15 +187,16 @@ class _Labels:
         return label
 
 
-def _labelled(members: Iterable[tuple[str, T]]) -> dict[str, T]:
-    """Members by label, in the order of their names' parts; equal names keep the archive's order."""
+def _labelled(members: Iterable[tuple[str, str, T]]) -> dict[str, tuple[str, T]]:
+    """Members of a path and name by label, in the order of their names' parts; equal names keep the archive's order."""
     labels = _Labels()
-    named = [(_name_of(path).split("/"), labels.of(path), member) for path, member in members]
-    return {label: member for _, label, member in sorted(named, key=lambda each: each[0])}
+    named = [(_name_of(name), labels.of(path), member) for path, name, member in members]
+    ordered = sorted(named, key=lambda each: each[0].split("/"))
+    return {label: (name, member) for name, label, member in ordered}
 
 
 def _name_of(path: str) -> str:
-    """A member's path as a label: without empty parts and ``.``; ``..`` stays, for nothing is ever written there."""
+    """A member's path as a name: without empty parts and ``.``; ``..`` stays, for nothing is ever written there."""
     return "/".join(part for part in path.split("/") if part not in ("", ".")) or path
 
 
@@ -147,10 +204,10 @@ def _is_member_left_out(path: str) -> bool:
     return any(is_left_out(part) for part in path.split("/"))
 
 
-def _there(member: T | None) -> T:
-    if member is None:
+def _there(found: T | None) -> T:
+    if found is None:
         raise BadInput(RejectReason.UNREADABLE, "the archive has no such member")
-    return member
+    return found
 
 
 class _ZipReader(Reader):
@@ -160,30 +217,41 @@ class _ZipReader(Reader):
         self._path = path
         self.status = path.stat()
         self._zip = zipfile.ZipFile(path)
-        files = (info for info in self._zip.infolist() if not info.is_dir() and not _is_member_left_out(info.filename))
-        self._members = _labelled((info.filename, info) for info in files)
+        infos = self._zip.infolist()
+        named = zip(zip_names(infos), infos, strict=True)
+        files = ((name, info) for name, info in named if not _is_folder(name, info) and not _is_member_left_out(name))
+        self._members = _labelled((info.filename, name, info) for name, info in files)
 
     def count(self) -> int:
         return len(self._members)
 
     def found(self) -> Iterator[Found]:
-        for label, info in self._members.items():
-            name = _name_of(info.filename)
+        for label, (name, info) in self._members.items():
             item = item_from(self.status, self._path, name, member=label, size_bytes=info.file_size)
             if info.flag_bits & _ENCRYPTED:
-                yield rejection_of(item, RejectReason.UNREADABLE, "it is encrypted")
+                yield rejection_of(item, RejectReason.UNREADABLE, _IS_ENCRYPTED)
             elif stat.S_ISLNK(info.external_attr >> 16):
                 yield rejection_of(item, RejectReason.UNSUPPORTED, _LINK)
             else:
                 yield admitted(item)
 
     def read(self, member: str, max_file_bytes: int) -> bytes:
-        info = _there(self._members.get(member))
+        _, info = _there(self._members.get(member))
         check_size(info.file_size, max_file_bytes)
-        return self._zip.read(info)  # never more than file_size
+        try:
+            return self._zip.read(info)  # never more than file_size
+        except NotImplementedError as error:
+            method = zipfile.compressor_names.get(info.compress_type, f"method {info.compress_type}")  # type: ignore[attr-defined]
+            detail = f"compressed by {method}, which is not read: unpack the archive and give the folder"
+            raise BadInput(RejectReason.UNSUPPORTED, detail) from error
 
     def close(self) -> None:
         self._zip.close()
+
+
+def _is_folder(name: str, info: zipfile.ZipInfo) -> bool:
+    """Whether it is the entry of a folder: by its name's end, or by what DOS says of an empty one."""
+    return name.endswith("/") or (bool(info.external_attr & _FOLDER_OF_DOS) and not info.file_size)
 
 
 # Named in no documentation, but what tarfile has told its own ends by since Python 3.2.
@@ -205,11 +273,33 @@ class _NotingTarInfo(tarfile.TarInfo):
                 tarfile.damage = error
             raise
 
+    def _block(self, count: int) -> int:
+        """Bytes in whole blocks. A negative size, which a header can state, would lead back, and round for ever."""
+        if not 0 <= count < 2**63:
+            raise tarfile.InvalidHeaderError(f"a header states a size of {count}")  # type: ignore[attr-defined]
+        return super()._block(count)  # type: ignore[misc, no-any-return]
+
 
 class _NotingTar(tarfile.TarFile):
     tarinfo = _NotingTarInfo
     damage: Exception | None = None
     members: list[tarfile.TarInfo]
+
+
+class _Files:
+    """Which member holds the bytes of each: itself, or of a hard link the file before it that it names."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+
+    def of(self, place: int, info: tarfile.TarInfo) -> int | None:
+        """The place of the file in the archive; ``None``: there is none. To be asked of all members, in order."""
+        found = place if info.isreg() else None
+        if info.islnk():
+            found = self._last.get(posixpath.normpath(info.linkname))
+        if found is not None:
+            self._last[posixpath.normpath(info.name)] = found
+        return found
 
 
 class _TarReader(Reader):
@@ -220,29 +310,35 @@ class _TarReader(Reader):
         self.status = path.stat()
         self._tar = _NotingTar.open(path, "r:")
         self._damage: Exception | None = None
-        self._members = _labelled((info.name, info) for info in self._listed())
+        self._members = _labelled(self._listed())
 
     def count(self) -> int:
         return len(self._members) + (self._damage is not None)
 
     def found(self) -> Iterator[Found]:
-        for label, info in self._members.items():
-            item = _item_of(self.status, self._path, info, label)
-            yield admitted(item) if info.isreg() else rejection_of(item, RejectReason.UNSUPPORTED, _LINK)
+        for label, (name, (info, file)) in self._members.items():
+            size = info.size if file is None else file.size
+            item = item_from(self.status, self._path, name, member=label, size_bytes=size)
+            yield _no_file(item, info) if file is None else admitted(item)
         if self._damage is not None:
             yield _rejected_rest(self.status, self._path, self._damage)
 
     def read(self, member: str, max_file_bytes: int) -> bytes:
-        return _bytes_of(self._tar, _there(self._members.get(member)), max_file_bytes)
+        _, (_, file) = _there(self._members.get(member))
+        return _bytes_of(self._tar, file, max_file_bytes)
 
     def close(self) -> None:
         self._tar.close()
 
-    def _listed(self) -> Iterator[tarfile.TarInfo]:
+    def _listed(self) -> Iterator[tuple[str, str, tuple[tarfile.TarInfo, tarfile.TarInfo | None]]]:
+        files = _Files()
         try:
+            place = 0
             while (info := self._tar.next()) is not None:
-                if not info.isdir() and not _is_member_left_out(info.name):
-                    yield info
+                at, name = files.of(place, info), tar_name(info.name)
+                if not info.isdir() and not _is_member_left_out(name):
+                    yield name, name, (info, None if at is None else self._tar.members[at])
+                place += 1
         except DAMAGE as error:
             self._damage = error
         self._damage = self._damage or self._tar.damage
@@ -252,13 +348,15 @@ class _CompressedTarReader(Reader):
     """A compressed tar archive, which can be read one way only: each item is found together with its bytes.
 
     Reading by label goes on from where the last reading ended, and starts over at most once: in the archive's own
-    order, all members cost one pass.
+    order, all members cost one pass. Hard links come last, and cost another one.
     """
 
     def __init__(self, path: Path, decompress: Callable[[Path], IO[bytes]], max_file_bytes: int) -> None:
         self._path = path
         self._decompress = decompress
         self._max_file_bytes = max_file_bytes
+        self._damage: Exception | None = None
+        self._all: _Labels | None = None
         self.status = path.stat()
         with decompress(path) as raw, _NotingTar.open(fileobj=raw, mode="r|"):
             pass  # there is a tar inside: its first header is sound
@@ -268,25 +366,31 @@ class _CompressedTarReader(Reader):
     def count(self) -> None:
         return
 
-    def found(self) -> Generator[Found, None, None]:
+    def found(self) -> Iterator[Found]:
         """The members in the archive's order, with their bytes; at last the damage that ended the reading."""
-        labels = _Labels()
-        try:
-            with self._decompress(self._path) as raw, _NotingTar.open(fileobj=raw, mode="r|") as tar:
-                while (info := tar.next()) is not None:
-                    tar.members.clear()  # it would grow with the archive
-                    if not info.isdir() and not _is_member_left_out(info.name):
-                        yield self._with_bytes(tar, info, labels.of(info.name))
-                damage = tar.damage
-                _read_to_end(raw)
-        except DAMAGE as error:
-            damage = error
+        labels, files = _Labels(), _Files()
+        links: dict[int, list[tuple[str, str]]] = {}
+        for place, tar, info in self._members():
+            at, name = files.of(place, info), tar_name(info.name)
+            if info.isdir() or _is_member_left_out(name):
+                continue
+            named = _name_of(name), labels.of(name)
+            if at is None or at == place:
+                yield self._with_bytes(info, *named, partial(self._read, tar, info))
+            else:
+                links.setdefault(at, []).append(named)
+        damage = self._damage
+        for place, tar, info in self._members() if links else ():
+            once = cache(partial(self._read, tar, info))  # the bytes flow past but once
+            yield from (self._with_bytes(info, *named, once) for named in links.get(place, ()))
         if damage is not None:
             yield _rejected_rest(self.status, self._path, damage)
+        self._all = labels
 
     def read(self, member: str, max_file_bytes: int) -> bytes:
-        found = self._next(member)
-        if found is None and not self._at_start:
+        is_missing = self._all is not None and member not in self._all
+        found = None if is_missing else self._next(member)
+        if found is None and not self._at_start and not is_missing:
             self._position = self.found()
             found = self._next(member)
         self._at_start = False
@@ -297,31 +401,52 @@ class _CompressedTarReader(Reader):
         return item.content or b""
 
     def close(self) -> None:
-        self._position.close()
+        self._position = iter(())
 
     def _next(self, member: str) -> Found | None:
         return next((found for found in self._position if found.member == member), None)
 
-    def _with_bytes(self, tar: tarfile.TarFile, info: tarfile.TarInfo, label: str) -> Found:
-        bare = _item_of(self.status, self._path, info, label)
+    def _members(self) -> Iterator[tuple[int, tarfile.TarFile, tarfile.TarInfo]]:
+        """One pass over the archive; what damage ended it is noted."""
+        self._damage = None
+        try:
+            with self._decompress(self._path) as raw, _NotingTar.open(fileobj=raw, mode="r|") as tar:
+                for place in count():
+                    if (info := tar.next()) is None:
+                        break
+                    tar.members.clear()  # it would grow with the archive
+                    yield place, tar, info
+                self._damage = tar.damage
+                _read_to_end(raw)
+        except DAMAGE as error:
+            self._damage = error
+
+    def _with_bytes(self, info: tarfile.TarInfo, name: str, label: str, read: Callable[[], bytes]) -> Found:
+        bare = item_from(self.status, self._path, name, member=label, size_bytes=info.size)
         if not info.isreg():
-            return rejection_of(bare, RejectReason.UNSUPPORTED, _LINK)
+            return _no_file(bare, info)
         if isinstance(refused := admitted(bare), Rejection):
             return refused
         try:
-            return replace(bare, content=_bytes_of(tar, info, self._max_file_bytes))
+            return replace(bare, content=read())
         except BadInput as failure:
             return rejection_of(bare, failure.reason, failure.detail)
         except DAMAGE as error:
             return rejection_of(bare, _reason_of_damage(error), f"in the archive: {text_of(error)}")
 
+    def _read(self, tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+        return _bytes_of(tar, info, self._max_file_bytes)
 
-def _item_of(status: os.stat_result, path: Path, info: tarfile.TarInfo, label: str) -> SourceItem:
-    return item_from(status, path, _name_of(info.name), member=label, size_bytes=info.size)
+
+def _no_file(item: SourceItem, info: tarfile.TarInfo) -> Rejection:
+    if info.islnk():
+        detail = f"a hard link to {info.linkname}, which does not stand before it in the archive"
+        return rejection_of(item, RejectReason.UNSUPPORTED, detail)
+    return rejection_of(item, RejectReason.UNSUPPORTED, _LINK)
 
 
-def _bytes_of(tar: tarfile.TarFile, info: tarfile.TarInfo, max_file_bytes: int) -> bytes:
-    if not info.isreg():
+def _bytes_of(tar: tarfile.TarFile, info: tarfile.TarInfo | None, max_file_bytes: int) -> bytes:
+    if info is None or not info.isreg():
         raise BadInput(RejectReason.UNSUPPORTED, _LINK)
     check_size(info.size, max_file_bytes)
     file = tar.extractfile(info)

@@ -6,6 +6,7 @@ are only hidden files (a leading dot) and the litter of operating systems.
 
 from __future__ import annotations
 
+import hashlib
 import stat
 from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
@@ -32,6 +33,12 @@ _VOLUMES_AND_VIDEOS = ".nii .mha .mhd .nrrd .mp4 .avi .mov .mkv .wmv"
 ARCHIVE_SUFFIXES = frozenset(_ARCHIVES.split())
 _OTHER_SUFFIXES = frozenset(" ".join((_TEXTS, _DOCUMENTS, _PROGRAMS, _DATA, _VOLUMES_AND_VIDEOS)).split())
 _LITTER = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir"))
+_UNREAD_ARCHIVES = {".7z": "a 7z archive", ".rar": "a RAR archive", ".zst": "compressed by Zstandard"}
+_NESTED = "an archive inside a source is not opened: ingest it as a source of its own"
+_MOST_NAME_BYTES = 2400
+"""Of name, source and member together: what a row of an index of PostgreSQL holds (2,704 bytes), less its own keys."""
+_MOST_SHOWN = 300
+"""Characters of each of these that are kept where they are longer together."""
 
 
 class Source(ABC):
@@ -58,15 +65,19 @@ class Source(ABC):
 
 
 def is_left_out(name: str) -> bool:
-    """Whether one part of a path is hidden or litter (``.DS_Store``, ``__MACOSX``, ``Thumbs.db`` ...)."""
-    return (name.startswith(".") and name not in (".", "..")) or name.lower() in _LITTER
+    """Whether one part of a path is hidden or litter (``.DS_Store``, ``__MACOSX``, ``Thumbs.db`` ...).
+
+    A tool that unpacks a zip of old Windows tools makes one name, with backslashes in it, of what was a path.
+    """
+    parts = name.lower().split("\\")
+    return any((part.startswith(".") and part not in (".", "..")) or part in _LITTER for part in parts)
 
 
 def rejection_of(item: SourceItem, reason: RejectReason, detail: str) -> Rejection:
-    """The rejection of ``item``; its texts are made printable."""
-    member = None if item.member is None else _printable(item.member)
-    named = _printable(item.name), _printable(item.source), member
-    return Rejection(*named, item.size_bytes, reason, _printable(detail))
+    """The rejection of ``item``; its texts are made printable, and short enough to be recorded."""
+    shown = _shortened if _is_too_long(item) else _printable
+    member = None if item.member is None else shown(item.member)
+    return Rejection(shown(item.name), shown(item.source), member, item.size_bytes, reason, _printable(detail))
 
 
 def admitted(item: SourceItem) -> Found:
@@ -74,9 +85,12 @@ def admitted(item: SourceItem) -> Found:
     for text in (item.name, item.source, item.member or ""):
         if text != _printable(text):
             return rejection_of(item, RejectReason.UNREADABLE, "its name is not valid Unicode: rename it")
+    if _is_too_long(item):
+        return rejection_of(item, RejectReason.UNREADABLE, "its name and path are too long: shorten them")
     suffix = "" if is_claimed(item.name) else PurePosixPath(item.name).suffix.lower()
     if suffix in ARCHIVE_SUFFIXES:
-        detail = "an archive inside a source is not opened: ingest it as a source of its own"
+        kind = _UNREAD_ARCHIVES.get(suffix)
+        detail = f"{kind}, which is not read: unpack it" if kind else _NESTED
         return rejection_of(item, RejectReason.UNSUPPORTED, detail)
     if suffix in _OTHER_SUFFIXES:
         return rejection_of(item, RejectReason.UNSUPPORTED, f"{suffix} is not an image format")
@@ -97,9 +111,9 @@ def file_item(path: Path, name: str) -> Found:
 
 
 def item_from(status: os.stat_result, path: Path, name: str, *, member: str | None, size_bytes: int) -> SourceItem:
-    """A source item with the times and inode of ``status``."""
-    times = status.st_mtime_ns, status.st_ctime_ns
-    return SourceItem(name, str(path), member, size_bytes, *times, _inode_of(status))
+    """A source item with the times and inode of ``status``; all numbers are such as a database can hold."""
+    times = _in_64_bits(status.st_mtime_ns), _in_64_bits(status.st_ctime_ns)
+    return SourceItem(name, str(path), member, min(size_bytes, 2**63 - 1), *times, _inode_of(status))
 
 
 def identity_of(status: os.stat_result) -> tuple[int, int, int]:
@@ -110,7 +124,7 @@ def identity_of(status: os.stat_result) -> tuple[int, int, int]:
 def is_unchanged(item: SourceItem, status: os.stat_result, size_bytes: int) -> bool:
     """Whether a file, or an archive's file, still is what the listing saw."""
     seen = (item.size_bytes, item.modified_ns, item.inode)
-    return seen == (size_bytes, status.st_mtime_ns, _inode_of(status))
+    return seen == (size_bytes, _in_64_bits(status.st_mtime_ns), _inode_of(status))
 
 
 def check_size(size_bytes: int, max_file_bytes: int) -> None:
@@ -122,6 +136,27 @@ def check_size(size_bytes: int, max_file_bytes: int) -> None:
 def _inode_of(status: os.stat_result) -> int:
     """The inode number in 63 bits: some file systems use 64, which a database's signed integer can't hold."""
     return status.st_ino & (2**63 - 1)
+
+
+def _in_64_bits(number: int) -> int:
+    """A signed integer of a database: what is beyond (a file of the year 292 billion) goes round, but stays itself."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def _is_too_long(item: SourceItem) -> bool:
+    texts = (item.name, item.source, item.member or "")
+    most = _MOST_NAME_BYTES
+    return sum(map(len, texts)) > most or sum(len(_printable(text).encode()) for text in texts) > most
+
+
+def _shortened(text: str) -> str:
+    """A long text's beginning and end, with a digest between them that keeps it apart from others like it."""
+    text = _printable(text)
+    if len(text.encode()) <= _MOST_SHOWN:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    cut = _MOST_SHOWN // 3
+    return f"{text[:cut]}...({digest})...{text[-cut:]}"
 
 
 def _printable(text: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from provenance.errors import SourceError
-from provenance.images.archives import DAMAGE, Reader, is_archive, open_reader, reason_of
+from provenance.images.archives import DAMAGE, Reader, UnreadKind, is_archive, open_reader, reason_of
 from provenance.images.decode import is_claimed
 from provenance.images.entries import (
     DEFAULT_MAX_FILE_BYTES,
@@ -29,6 +29,7 @@ from provenance.images.entries import (
     rejection_of,
 )
 from provenance.images.frames import BadInput, text_of
+from provenance.text import forms_of
 from provenance.vocabulary import Found, RejectReason, SourceItem
 
 if TYPE_CHECKING:
@@ -247,6 +248,7 @@ class _ListSource(Source):
         for name in self._names:
             path = self.path.parent / name
             with contextlib.suppress(OSError, RuntimeError, ValueError):  # file_item says what is wrong with it
+                path = next((other for form in forms_of(name) if (other := self.path.parent / form).exists()), path)
                 path = path.resolve() if ".." in path.parts else path
             yield file_item(path, Path(name).as_posix())
 
@@ -272,6 +274,8 @@ class _ArchiveSource(Source):
     def _open(self) -> Reader:
         try:
             return open_reader(self.path, self._max_file_bytes)
+        except UnreadKind as error:
+            raise SourceError(f"{self.path} is {error}", hint=error.hint) from error
         except DAMAGE as error:
             raise SourceError(
                 f"can't open the archive {self.path}: {text_of(error)}",

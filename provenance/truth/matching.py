@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from provenance.errors import ConflictError, NotFoundError, SourceError, UsageError
 from provenance.exports import id_of_name
+from provenance.text import name_key
 from provenance.vocabulary import IMAGE_ID_PREFIX, Subject
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MIN_DIGITS = 8
 _SHOWN = 3
+_LEVELS = 8
+"""How exactly a name may be meant: see ``_aliases_of``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,8 @@ def truth_of_labels(workspace: Installation, judged: JudgedAudit, rows: Sequence
     """Find the image of every row.
 
     An id may be shortened to 8 or more digits. A name is looked for as it is, then without its extension, then as the
-    last part of a path, then as that without extension; the first of these that is found counts. It may stand
-    for many occurrences of one image, not for different images.
+    last part of a path, then as that without extension; then in this order as names are compared (composed or not).
+    The first of these that is found counts. It may stand for many occurrences of one image, not for different images.
 
     Raises:
         NotFoundError: If no row is about a judged image.
@@ -116,7 +119,7 @@ class _Index:
                 self._members.add(key)
                 for name in names:
                     self._add("", name, key)
-                    self._add(row.name, name, key)
+                    self._add(name_key(row.name), name, key)
         of_these = {row.dataset_id for row in judged.datasets}
         rejects = (each.reject for each in self._catalog.audit_rejects(judged.audit.audit_id))
         self._rejected = {
@@ -127,16 +130,17 @@ class _Index:
         }
 
     def _add(self, set_name: str, name: str, image_key: str) -> None:
-        levels = self._aliases.setdefault(set_name, [{}, {}, {}, {}])
+        levels = self._aliases.setdefault(set_name, [{} for _ in range(_LEVELS)])
         for level, alias in zip(levels, _aliases_of(name), strict=True):
             level.setdefault(alias, set()).add(image_key)
 
     def is_rejected(self, row: TruthRow) -> bool:
-        return not row.is_id and row.key in self._rejected
+        return not row.is_id and not self._rejected.isdisjoint(_keys_of(row.key))
 
     def image_of(self, row: TruthRow) -> str | None:
-        levels = self._aliases.get(row.set_name, [])
-        found = self._by_id(row) if row.is_id else next((each[row.key] for each in levels if row.key in each), set())
+        levels = self._aliases.get(name_key(row.set_name), [])
+        named = (each[key] for key, each in zip(_keys_of(row.key), levels, strict=False) if key in each)
+        found = self._by_id(row) if row.is_id else next(named, set())
         if len(found) > 1:
             raise ConflictError(
                 f"{row.place}: {row.key!r} could mean {len(found)} different images",
@@ -157,11 +161,15 @@ class _Index:
 
 
 def _aliases_of(name: str) -> Iterator[str]:
-    folder, slash, last = name.replace("\\", "/").rpartition("/")
-    yield name
-    yield folder + slash + id_of_name(last)
-    yield last
-    yield id_of_name(last)
+    """What may be written for a name, the most exact first: as it is, then as names are compared."""
+    for form in (name, name_key(name)):
+        folder, slash, last = form.replace("\\", "/").rpartition("/")
+        yield from (form, folder + slash + id_of_name(last), last, id_of_name(last))
+
+
+def _keys_of(written: str) -> tuple[str, ...]:
+    """What is looked for at each level."""
+    return (written,) * (_LEVELS // 2) + (name_key(written),) * (_LEVELS // 2)
 
 
 def refuse_unknown(judged: Sequence[JudgedAudit], unknown: Sequence[str]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import unicodedata
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -11,6 +12,8 @@ from provenance.groups import GroupMatches, group_rule
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+Form = Literal["NFC", "NFD"]
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t"])
@@ -31,3 +34,23 @@ def test_matches_are_counted_and_none_at_all_is_refused_unless_wanted() -> None:
     matches.require_some(force=True)
     assert [matches.ask(rule, name) for name in ("P1_a.png", "P1_b.png")] == ["P1", "P1"]
     assert str(matches).startswith("--group-from matched 2 of 4 names, 1 group;")
+
+
+@pytest.mark.parametrize("file", ["NFC", "NFD"])
+@pytest.mark.parametrize("table", ["NFC", "NFD"])
+def test_a_name_has_its_group_composed_or_not(tmp_path: Path, file: Form, table: Form) -> None:
+    name = unicodedata.normalize(file, "Zoë/Müller_1.png")
+    rows = "name,group\nMüller_1.png,Müller\nset\\P2\\a.png,P2\n"
+    (tmp_path / "groups.csv").write_text(unicodedata.normalize(table, rows), encoding="utf-8")
+
+    by_table, by_expression = (
+        group_rule(given) for given in (str(tmp_path / "groups.csv"), unicodedata.normalize(table, "(Müller)"))
+    )
+
+    assert by_table(name) == by_expression(name) == "Müller"
+    assert by_table("set/P2/a.png") == by_table("set\\P2\\a.png") == "P2"
+
+
+def test_an_expression_may_speak_of_either_slash() -> None:
+    for expression in ("(P[0-9]+)/", r"(P[0-9]+)\\", r"(P[0-9]+)[/\\]"):
+        assert group_rule(expression)("set\\P2\\a.png") == "P2"

@@ -37,6 +37,11 @@ class TestNames:
         assert catalog.create_release("r", generator, "CT").modality == "CT"  # filled in
         assert catalog.create_release("r", generator, "").modality == "CT"  # kept
 
+    def test_a_name_is_the_same_composed_or_not(self, catalog: Catalog) -> None:
+        composed, apart = "Zürich", "Zu\u0308rich"
+        made = catalog.create_set(apart, Membership.UNKNOWN, "")
+        assert catalog.dataset(composed) == catalog.create_set(composed, Membership.UNKNOWN, "") == made
+
     def test_the_differing_fact_is_named(self, catalog: Catalog) -> None:
         catalog.create_set("ward", Membership.USED, "CT")
         catalog.create_release("r", Generator("gan", "stylegan2", "7"), "CT")

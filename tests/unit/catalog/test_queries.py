@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -13,6 +14,9 @@ from provenance.vocabulary import Box, Established, Label, Role
 
 if TYPE_CHECKING:
     from tests.unit.catalog.conftest import Stage
+
+
+Form = Literal["NFC", "NFD"]
 
 
 class TestResolve:
@@ -35,6 +39,16 @@ class TestResolve:
         for asked in ("t/0001.png", "001.png", "0001.PNG", "real/ct", "%.png", "", "/0001.png"):
             with pytest.raises(NotFoundError, match="no image is known"):
                 stage.catalog.resolve_image(asked)
+
+    @pytest.mark.parametrize("recorded_as", ["NFC", "NFD"])
+    def test_a_name_in_either_form_and_with_either_slash(self, stage: Stage, recorded_as: Form) -> None:
+        name = unicodedata.normalize(recorded_as, "Zoë/Müller_1.png")
+        stage.record([stage.image(1, items=[stage.item(name)]), stage.image(2, items=[stage.item("set\\P1\\a.png")])])
+        for form in ("NFC", "NFD"):
+            for asked in ("Zoë/Müller_1.png", "Müller_1.png", "Müller_1", "hospital/Zoë/Müller_1", "Zoë\\Müller_1.png"):
+                assert stage.catalog.resolve_image(unicodedata.normalize(form, asked)).image_key == stage.key(1)
+        for asked in ("set\\P1\\a.png", "set/P1/a.png", "P1/a", "a.png"):
+            assert stage.catalog.resolve_image(asked).image_key == stage.key(2)
 
     def test_a_name_of_hex_digits(self, stage: Stage) -> None:
         stage.record([stage.image(1, items=[stage.item("deadbeef00")])])

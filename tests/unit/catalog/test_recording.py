@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from provenance.errors import CatalogError, ConflictError
+from provenance.images.entries import admitted, item_from
 from provenance.vocabulary import PointState, Rejection, RejectReason
 
 if TYPE_CHECKING:
@@ -85,6 +89,22 @@ class TestRecordBatch:
         stage.record(batch)
         assert stage.catalog.member_count(stage.dataset.dataset_id) == number
         assert len(stage.catalog.members(stage.dataset.dataset_id, stage.collection)) == number
+
+    def test_names_and_numbers_as_long_as_a_source_lets_through(self, stage: Stage) -> None:
+        """Random letters, which no database packs: an index of PostgreSQL holds rows of 2,704 bytes at most."""
+        letters = random.Random(1).choices([chr(0x4E00 + number) for number in range(8000)], k=3000)
+        status = SimpleNamespace(st_mtime_ns=2**90, st_ctime_ns=-(2**90), st_ino=2**64 - 1)
+        for name, source in (("".join(letters[:790]), "/z"), ("".join(letters[:390]), "/" + "".join(letters[390:780]))):
+            item = item_from(cast("Any", status), Path(source), name, member=None, size_bytes=2**80)
+            assert admitted(item) == item
+            stage.record([stage.image(name, items=[item])])
+        for length in (800, 3000):
+            name = "".join(letters[:length])
+            item = item_from(cast("Any", status), Path(f"/{name}"), name, member=name, size_bytes=2**80)
+            refused = admitted(item)
+            assert isinstance(refused, Rejection)
+            stage.catalog.add_rejects(stage.run_id, stage.dataset.dataset_id, [refused])
+        assert len(stage.catalog.rejects(stage.dataset.dataset_id)) == 2
 
     @pytest.mark.slow
     def test_a_large_batch(self, stage: Stage) -> None:

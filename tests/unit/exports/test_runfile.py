@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,14 @@ def test_all_mistakes_are_reported_by_line() -> None:
         (None, "missing_id"),
         (None, "missing_id"),
     ]
+
+
+def test_an_id_is_the_same_composed_or_not() -> None:
+    composed, apart = (unicodedata.normalize(form, "Müller_1") for form in ("NFC", "NFD"))
+    for ids, rows in ((composed, apart), (apart, composed)):
+        assert check_run(f"{rows},1\n".encode(), [ids]).valid
+    twice = check_run(f"{composed},1\n{apart},1\n".encode(), [apart])
+    assert [problem.mistake for problem in twice.problems] == [RunFileMistake.DUPLICATE_ID]
 
 
 def test_messages_differ() -> None:

@@ -8,6 +8,7 @@ import os
 import struct
 import tarfile
 import zipfile
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -133,6 +134,79 @@ def item_without_content(item: SourceItem) -> SourceItem:
     )
 
 
+class WindowsInfo(zipfile.ZipInfo):
+    """A member with its name as bytes, and no word about their encoding."""
+
+    def __init__(self, name: bytes, extra: bytes = b"", attributes: int = 0) -> None:
+        super().__init__("x")
+        self.raw, self.extra, self.external_attr = name, extra, attributes
+
+    def _encodeFilenameFlags(self) -> tuple[bytes, int]:  # noqa: N802 - zipfile's own hook
+        return self.raw, 0
+
+
+def named(folder: Path, *names: bytes | WindowsInfo) -> list[str]:
+    path = folder / "named.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        for name in names:
+            made.writestr(name if isinstance(name, WindowsInfo) else WindowsInfo(name), b"1")
+    found = items(path)
+    assert all(read_item(item) == b"1" for item in found)
+    return [item.name for item in found]
+
+
+def test_a_zip_of_old_windows_tools_has_folders_and_litter_too(tmp_path):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        for name in ("set\\", "set\\P0\\", "__MACOSX\\._1.png", "set\\Thumbs.db", "set\\.DS_Store"):
+            made.writestr(name, b"")
+        made.writestr(WindowsInfo(b"empty", attributes=0x10), b"")
+        made.writestr("set\\P0\\1.png", b"1")
+        made.writestr("..\\up.png", b"2")
+
+    assert [(one.name, one.member) for one in open_source(path)] == [
+        ("../up.png", "..\\up.png"),
+        ("set/P0/1.png", "set\\P0\\1.png"),
+    ], "the member stays as the archive has it: what older versions recorded is found again"
+    assert [read_item(one) for one in items(path)] == [b"2", b"1"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "names"),
+    [
+        ("utf-8", ["Müller.png", "患者01.png"]),
+        ("cp932", ["患者01.png", "画像/頭部CT.png", "脳.png", "ﾃﾞｰﾀ1.png"]),
+        ("cp932", ["スライス1.png"]),
+        ("cp437", ["Müller.png", "Größe.png", "Ärzte_Übung.png", "château.png"]),
+        ("cp437", ["Köln/élève.png"]),
+        ("cp437", ["naïve.png"]),
+    ],
+)
+def test_names_without_a_flag_are_read_as_they_were_written(tmp_path, encoding, names):
+    assert named(tmp_path, *(name.encode(encoding) for name in names)) == sorted(names, key=lambda n: n.split("/"))
+
+
+def test_encodings_may_mix_and_a_unicode_field_counts_where_it_fits(tmp_path):
+    raw = "Müller.png".encode("cp437")
+    fields = [struct.pack("<BI", 1, zlib.crc32(raw) + wrong) + "Şişli.png".encode() for wrong in (0, 1)]
+    extras = [struct.pack("<HH", 0x7075, len(field)) + field for field in fields]
+
+    assert named(tmp_path, WindowsInfo(raw, extras[0])) == ["Şişli.png"]
+    assert named(tmp_path, WindowsInfo(raw, extras[1])) == ["Müller.png"]
+    assert named(tmp_path, "Müller.png".encode(), "Käse.png".encode("cp437")) == ["Käse.png", "Müller.png"]
+    assert named(tmp_path, bytes(range(0x80, 0x100))) == [bytes(range(0x80, 0x100)).decode("cp437")]
+
+
+def test_the_names_of_a_tar_that_are_no_utf_8_are_read_too(tmp_path):
+    for suffix in (".tar", ".tar.gz"):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", encoding="cp932", format=tarfile.GNU_FORMAT) as made:
+            for name in ("患者01.png", "a.png"):
+                made.addfile(tarfile.TarInfo(name))
+        path = put(tmp_path / f"set{suffix}", COMPRESSED.get(suffix, bytes)(buffer.getvalue()))
+        assert sorted((one.name, one.member) for one in items(path)) == [(n, n) for n in ("a.png", "患者01.png")]
+
+
 def test_labels_stay_apart_from_names_that_look_like_them(tmp_path):
     members = [("a", b"1"), ("a (2)", b"2"), ("a", b"3"), ("a (2)", b"4")]
 
@@ -176,7 +250,57 @@ def test_an_encrypted_member_is_unreadable(tmp_path):
     found = list(open_source(put(tmp_path / "set.zip", bytes(data))))
 
     assert [getattr(one, "reason", None) for one in found] == [RejectReason.UNREADABLE, None]
-    assert "encrypted" in found[0].detail
+    assert "it is encrypted: unpack the archive with its password" in found[0].detail
+
+
+def with_links(mode: Any) -> bytes:
+    """A tar as tar itself writes it of files with several names, and links that lead nowhere or elsewhere."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as made:
+
+        def add(name: str, data: bytes = b"", target: str = "") -> None:
+            info = tarfile.TarInfo(name)
+            info.size, info.linkname = len(data), target
+            info.type = tarfile.LNKTYPE if target else tarfile.REGTYPE
+            made.addfile(info, io.BytesIO(data))
+
+        add("a.png", b"first")
+        add("early.png", target="late.png")
+        add("same.png", target="./a.png")
+        add("again.png", target="same.png")
+        add(".hidden.png", b"hidden")
+        add("shown.png", target=".hidden.png")
+        add("table.csv", target="a.png")
+        add("out.png", target="/etc/passwd")
+        add("up.png", target="../a.png")
+        add("late.png", b"late")
+        add("a.png", b"second")
+        add("own.png", target="own.png")
+        add("newer.png", target="a.png")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
+def test_hard_links_to_members_give_the_bytes_that_stand_before_them(tmp_path, mode):
+    path = put(tmp_path / "set.tar", with_links(mode))
+
+    found = items(path)
+
+    expected = {
+        "a.png": b"first",
+        "again.png": b"first",
+        "same.png": b"first",
+        "shown.png": b"hidden",
+        "late.png": b"late",
+        "a.png (2)": b"second",
+        "newer.png": b"second",
+    }
+    assert {str(one.member): read_item(one) for one in found} == expected
+    for one in (*found, *reversed(found)):
+        assert read_item(item_without_content(one)) == expected[str(one.member)]
+    refused = {one.name: one.detail for one in rejections(path)}
+    assert sorted(refused) == ["early.png", "out.png", "own.png", "table.csv", "up.png"]
+    assert "a hard link to /etc/passwd, which does not stand before it" in refused["out.png"]
 
 
 def test_links_in_archives_are_not_followed(tmp_path):
@@ -227,6 +351,41 @@ def test_an_unknown_compression_in_a_zip_is_unsupported(tmp_path):
     with pytest.raises(BadInput) as caught:
         read_item(item)
     assert caught.value.reason is RejectReason.UNSUPPORTED
+
+
+@pytest.mark.parametrize("size", [-1536, -512, 2**63, 2**70])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_a_size_that_no_file_has_ends_a_tar_as_damage(tmp_path, size, compress):
+    """A negative one would lead a reader back to where it was, for ever."""
+    data = bytearray(tarred([("a.png", bytes(512)), ("b.png", bytes(512))]))
+    header = data.index(b"b.png")
+    data[header + 124 : header + 136] = (b"\xff" if size < 0 else b"\x80") + (size % 2**88).to_bytes(11, "big")
+    data[header + 148 : header + 156] = b" " * 8
+    data[header + 148 : header + 156] = b"%06o\0 " % sum(data[header : header + 512])
+
+    path = put(tmp_path / "set.tar", compress(bytes(data)))
+
+    assert [item.name for item in items(path)] == ["a.png"]
+    assert [one.name for one in rejections(path)] == [path.name]
+
+
+def test_a_size_that_no_database_holds_is_oversized_alone(tmp_path):
+    data = bytearray(zipped([("a.png", b"12345"), ("b.png", b"open")]))
+    central = data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 1)
+    assert data[central + 46 : central + 51] == b"a.png"
+    extra = struct.pack("<HHQ", 1, 8, 2**64 - 1)
+    data[central + 51 : central + 51] = extra
+    data[central + 24 : central + 28] = b"\xff" * 4
+    data[central + 30 : central + 32] = struct.pack("<H", len(extra))
+    end = data.rindex(b"PK\x05\x06")
+    data[end + 12 : end + 16] = struct.pack("<I", struct.unpack_from("<I", data, end + 12)[0] + len(extra))
+
+    large, fine = items(put(tmp_path / "set.zip", bytes(data)))
+
+    assert large.size_bytes == 2**63 - 1
+    with pytest.raises(BadInput, match="where the limit is"):
+        read_item(large)
+    assert read_item(fine) == b"open"
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.bz2", ".tar.xz"])
@@ -288,17 +447,39 @@ def test_a_wrong_checksum_of_the_compression_is_told(tmp_path):
         ("set.zip", b""),
         ("set.tar", b"not a tar" * 100),
         ("set.tar", b""),
-        ("set.tar.gz", gzip.compress(b"an image?" * 100, mtime=0)),
         ("set.tar.gz", gzip.compress(b"x", mtime=0)[:12]),
-        ("scan.nii.gz", gzip.compress(bytes(range(256)) * 4, mtime=0)),
-        ("set.7z", b"7z\xbc\xaf\x27\x1c" + bytes(600)),
-        ("set.rar", b"Rar!\x1a\x07" + bytes(range(256)) * 3),
     ],
 )
 def test_an_archive_that_cannot_be_opened_is_an_error(tmp_path, name, data):
     with pytest.raises(SourceError, match="can't open the archive") as caught:
         open_source(put(tmp_path / name, data))
     assert "unpack it" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind", "advice"),
+    [
+        ("set.7z", b"7z\xbc\xaf\x27\x1c" + bytes(600), "a 7z archive", "Unpack it and give the folder"),
+        ("set.rar", b"Rar!\x1a\x07" + bytes(range(256)) * 3, "a RAR archive", "Unpack it"),
+        ("set.tar.zst", b"\x28\xb5\x2f\xfd" + bytes(600), "compressed by Zstandard", "Unpack it"),
+        ("download", b"7z\xbc\xaf\x27\x1c" + bytes(600), "a 7z archive", "Unpack it"),
+        ("a.png.gz", gzip.compress(b"an image?" * 100, mtime=0), "one file compressed by gzip", "gzip -dk"),
+        ("a.png.bz2", bz2.compress(b"an image?" * 100), "one file compressed by bzip2", "bzip2 -dk"),
+        ("empty.xz", lzma.compress(b""), "one file compressed by xz", "xz -dk"),
+        ("scan.nii.gz", gzip.compress(bytes(range(256)) * 4, mtime=0), "one file compressed by gzip", "gzip -dk"),
+    ],
+)
+def test_a_kind_that_is_not_read_is_named_with_what_to_do(tmp_path, name, data, kind, advice):
+    with pytest.raises(SourceError, match=kind) as caught:
+        open_source(put(tmp_path / name, data))
+    assert advice in caught.value.hint
+
+
+def test_archives_inside_a_source_are_told_what_to_do_with_them(tmp_path):
+    details = {one.name: one.detail for one in rejections(archive(tmp_path, ".zip", [("a.7z", b""), ("b.zip", b"")]))}
+
+    assert "unpack it" in details["a.7z"]
+    assert "a source of its own" in details["b.zip"]
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import os
+import unicodedata
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from provenance.errors import SourceError
+from provenance.images.entries import is_unchanged, item_from
 from provenance.images.frames import BadInput
 from provenance.images.source import items_at, layout_sources, open_source, read_item
 from provenance.vocabulary import Rejection, RejectReason, SourceItem
@@ -46,6 +50,46 @@ def test_an_item_states_what_the_directory_states(tmp_path):
     assert item == SourceItem(
         "sub/a.png", str(path), None, 5, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, content=None
     )
+
+
+@pytest.mark.parametrize("seconds", [292 * 10**9, -292 * 10**9, 2**62, 2**63 // 10**9, -1])
+def test_times_that_no_database_holds_are_brought_into_range(tmp_path, seconds):
+    path = put(tmp_path / "a.png", b"12345")
+    status = path.stat()
+    far = SimpleNamespace(
+        st_mtime_ns=seconds * 10**9, st_ctime_ns=-seconds * 10**9, st_ino=2**64 - 1, st_size=5, st_mode=status.st_mode
+    )
+
+    item = item_from(far, path, "a.png", member=None, size_bytes=5)
+
+    assert all(-(2**63) <= number < 2**63 for number in (item.modified_ns, item.changed_ns, item.inode))
+    assert is_unchanged(item, far, 5)
+    far.st_mtime_ns += 1
+    assert not is_unchanged(item, far, 5)
+    assert item_from(far, path, "a.png", member=None, size_bytes=2**70).size_bytes == 2**63 - 1
+
+
+def test_names_that_no_index_holds_are_rejected_alone_and_stay_apart(tmp_path):
+    long = "x" * 3000
+    names = [f"{long}{number}.png" for number in (1, 2)] + ["名" * 700 + ".png", "fine.png"]
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as made:
+        for name in names:
+            made.writestr(name, b"1")
+
+    rejected = [one for one in open_source(tmp_path / "set.zip") if isinstance(one, Rejection)]
+
+    assert [name for name, kind in found(tmp_path / "set.zip") if kind == "item"] == ["fine.png"]
+    assert len({one.name for one in rejected}) == len({one.member for one in rejected}) == 3
+    for one in rejected:
+        assert sum(len(text.encode()) for text in (one.name, one.source, one.member or "")) < 2600
+        assert "too long" in one.detail
+
+
+def test_what_a_zip_of_old_windows_tools_becomes_when_it_is_unpacked(tmp_path):
+    for name in ("__MACOSX\\set\\._a.png", "set\\.DS_Store", "set\\Thumbs.db", "set\\a.png", "..\\b.png"):
+        put(tmp_path / name)
+
+    assert [name for name, _ in found(tmp_path)] == ["..\\b.png", "set\\a.png"]
 
 
 def test_hidden_files_and_litter_are_left_out(tmp_path):
@@ -156,6 +200,16 @@ def test_a_list_counts_paths_from_its_own_folder(tmp_path):
         ("x\\x00y", "unreadable"),
     ]
     assert [one.source for one in open_source(listing)][1] == str(tmp_path / "images" / "b.png")
+
+
+def test_a_list_in_composed_letters_finds_the_files_of_a_mac(tmp_path):
+    name = "Müller.png"
+    apart = put(tmp_path / unicodedata.normalize("NFD", name))
+    (tmp_path / "list.txt").write_text(f"{name}\n", encoding="utf-8")
+
+    (item,) = open_source(tmp_path / "list.txt")
+
+    assert (item.name, item.source) == (name, str(apart))
 
 
 def test_a_csv_list_has_a_path_column(tmp_path):
