@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from provenance.embedding import Processes
-from provenance.images import PERCEPTUAL_HASH, RecordedImage, perceptual_hash, read_again
+from provenance.images import PERCEPTUAL_HASH, RecordedImage, in_reading_order, perceptual_hash, read_again
 from provenance.ingest import Progress
-from provenance.vocabulary import Rejection
+from provenance.vocabulary import Rejection, RejectReason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,8 +86,10 @@ def _computed(
     # a few images are read sooner than workers are started
     executor = workspace.executor if len(images) > _KEPT_AT_ONCE else Processes(0)
     task = partial(_hashed, settings=workspace.preparation())
-    stream = executor.prepared((image for _, image in images), task, failed=RecordedImage.failed)
-    for done, ((key, _), outcome) in enumerate(zip(images, stream, strict=True), start=1):
+    key_of = {image.image_id: key for key, image in images}
+    ordered = in_reading_order((image for _, image in images), workspace.settings.max_file_bytes)
+    for done, (image_id, outcome) in enumerate(executor.prepared(ordered, task, failed=_failed), start=1):
+        key = key_of[image_id]
         if isinstance(outcome, Rejection):
             unreadable[key] = outcome
         else:
@@ -125,7 +127,11 @@ def _exists(source: str) -> bool:
     return True
 
 
-def _hashed(recorded: RecordedImage, *, settings: PreparationSettings) -> str | Rejection:
-    """Runs in a worker process."""
+def _hashed(recorded: RecordedImage, *, settings: PreparationSettings) -> tuple[str, str | Rejection]:
+    """The image_id with its hash, or why it has none. Runs in a worker process."""
     reread = read_again(recorded, settings)
-    return reread if isinstance(reread, Rejection) else perceptual_hash(reread.frame.pixels)
+    return recorded.image_id, reread if isinstance(reread, Rejection) else perceptual_hash(reread.frame.pixels)
+
+
+def _failed(recorded: RecordedImage, reason: RejectReason, detail: str) -> tuple[str, str | Rejection]:
+    return recorded.image_id, recorded.failed(reason, detail)

@@ -16,7 +16,7 @@ from provenance.audit.rules import rule_named
 from provenance.errors import ConflictError, NotFoundError, SourceError, SpaceMismatchError, UsageError
 from provenance.files import require_free, write_bytes
 from provenance.findings import JointFindings, Statements
-from provenance.images import OTHER_BYTES, RecordedImage, Reread, png_bytes, reading_again
+from provenance.images import OTHER_BYTES, RecordedImage, Reread, in_reading_order, png_bytes, reading_again
 from provenance.logs import room, step
 from provenance.lookup import drift_of_audit
 from provenance.report import (
@@ -37,7 +37,7 @@ from provenance.version import __version__
 from provenance.vocabulary import DEFAULT_CASES, Answer, DatasetKind, Label, Role, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -199,6 +199,7 @@ def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = D
     reader = _CaseReader(workspace, audit, played)
     closest = _closest(verdicts, cases, rule_named(audit.rule).labels)
     heat, not_explained = _heat_maps(workspace, audit, [each.image_key for each in closest], reader)
+    reader.fetch(key for each in closest for key in reader.shown_with(each))
     rule, symbol = rule_named(audit.rule), rule_named(audit.rule).symbol(parameters)
     part = rule.report_part(workspace, audit, verdicts)
     return ReportContent(
@@ -337,6 +338,22 @@ class _CaseReader:
         self.workspace, self.audit = workspace, audit
         self.played = {row.dataset_id: row for row in played}
         self.preparation = replace(workspace.preparation(), size=THUMBNAIL_SIZE)
+        self._at_hand: dict[str, RecordedImage] = {}
+
+    def fetch(self, image_keys: Iterable[str]) -> None:
+        """Goes once through the compressed archives that some images lie in, for their pictures."""
+        catalog, places = self.workspace.catalog, self.workspace.catalog.places_for_reading(sorted(set(image_keys)))
+        found = ((catalog.image(key), of_image) for key, of_image in places.items())
+        recorded = (RecordedImage(image.image_id, tuple(of_image)) for image, of_image in found if image is not None)
+        ordered = in_reading_order(recorded, self.workspace.settings.max_file_bytes)
+        self._at_hand |= {image.image_id: image for image in ordered}
+
+    def shown_with(self, verdict: StoredVerdict) -> Iterator[str]:
+        """The images whose pictures the case of a verdict shows, by image_key."""
+        catalog, audit_id, key = self.workspace.catalog, self.audit.audit_id, verdict.image_key
+        yield key
+        yield from (near.image_key for near in catalog.neighbors_of(audit_id, key).get(key, ()) if near.rank == 1)
+        yield from (source.image_key for source in catalog.sources_of(audit_id, key).get(key, [])[: 1 + _REGIONS])
 
     def generated(self, member: Member) -> Picture:
         """The picture of an image of the release."""
@@ -415,9 +432,12 @@ class _CaseReader:
 
     def _thumbnail(self, image: ImageRecord) -> tuple[bytes | None, str]:
         """The image as PNG of square pixels, or why there is none: the first place that still shows it counts."""
-        places = self.workspace.catalog.occurrences_for_reading(image.image_key)
+        recorded = self._at_hand.get(image.image_id)
+        if recorded is None:
+            places = self.workspace.catalog.occurrences_for_reading(image.image_key)
+            recorded = RecordedImage(image.image_id, tuple(places))
         details = []
-        for outcome in reading_again(RecordedImage(image.image_id, tuple(places)), self.preparation):
+        for outcome in reading_again(recorded, self.preparation):
             if isinstance(outcome, Reread):
                 pixels = outcome.prepared(self.preparation).pixels
                 grey = (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all()
@@ -439,11 +459,12 @@ def _heat_maps(
         explained = explain(workspace, audit, image_keys)
     except (ConflictError, NotFoundError, SpaceMismatchError) as error:
         return {}, error.message
-    found = {
-        key: HeatMap(each, tuple(reader.generated(position.generated) for position in each.strongest(_PAIRS)))
+    strongest = {key: each.strongest(_PAIRS) for key, each in explained.items()}
+    reader.fetch(position.generated.image_key for positions in strongest.values() for position in positions)
+    return {
+        key: HeatMap(each, tuple(reader.generated(position.generated) for position in strongest[key]))
         for key, each in explained.items()
-    }
-    return found, ""
+    }, ""
 
 
 def _closest(verdicts: Sequence[StoredVerdict], count: int, labels: Sequence[Label]) -> list[StoredVerdict]:

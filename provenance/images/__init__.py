@@ -29,6 +29,7 @@ from provenance.images.prepare import (
     read_again,
     reading_again,
 )
+from provenance.images.rereading import in_reading_order, supplied
 from provenance.images.source import items_at, layout_sources, open_source
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "ReleaseFormat",
     "Reread",
     "identities_of",
+    "in_reading_order",
     "items_at",
     "jpeg_tables_of",
     "kinds_named",
@@ -61,4 +63,5 @@ __all__ = [
     "read_again",
     "reading_again",
     "rejection_of",
+    "supplied",
 ]

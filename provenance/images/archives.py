@@ -19,6 +19,7 @@ import tarfile
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cache, partial
 from itertools import count
@@ -31,7 +32,7 @@ from provenance.vocabulary import Found, Rejection, RejectReason, SourceItem
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Generator, Iterable, Iterator
     from pathlib import Path
 
 T = TypeVar("T")
@@ -136,6 +137,16 @@ def open_reader(path: Path, max_file_bytes: int) -> Reader:
 def is_streamed(path: Path) -> bool:
     """Whether it is an archive that can only be read from its beginning."""
     return _head(path).startswith(tuple(_COMPRESSIONS))
+
+
+def streamed_members(path: Path, labels: Container[str], max_file_bytes: int) -> Generator[SourceItem, None, None]:
+    """The members of a compressed tar that have these labels, with their bytes, in one pass.
+
+    What is no longer there, or can't be read, is left out.
+    """
+    with suppress(*DAMAGE), closing(open_reader(path, max_file_bytes)) as reader:
+        if isinstance(reader, _CompressedTarReader):
+            yield from (one for one in reader.found(labels) if isinstance(one, SourceItem))
 
 
 def _refuse_one_file(path: Path, kind: str, decompress: Callable[[Path], IO[bytes]]) -> None:
@@ -366,8 +377,11 @@ class _CompressedTarReader(Reader):
     def count(self) -> None:
         return
 
-    def found(self) -> Iterator[Found]:
-        """The members in the archive's order, with their bytes; at last the damage that ended the reading."""
+    def found(self, wanted: Container[str] | None = None) -> Iterator[Found]:
+        """The members in the archive's order, with their bytes; at last the damage that ended the reading.
+
+        Of files whose label is not ``wanted`` nothing is given.
+        """
         labels, files = _Labels(), _Files()
         links: dict[int, list[tuple[str, str]]] = {}
         for place, tar, info in self._members():
@@ -375,6 +389,8 @@ class _CompressedTarReader(Reader):
             if info.isdir() or _is_member_left_out(name):
                 continue
             named = _name_of(name), labels.of(name)
+            if wanted is not None and named[1] not in wanted:
+                continue
             if at is None or at == place:
                 yield self._with_bytes(info, *named, partial(self._read, tar, info))
             else:

@@ -21,7 +21,7 @@ from provenance.images.prepare import Reread, read_again
 from provenance.limits import begin_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from provenance.images.frames import Pixels
     from provenance.images.prepare import PreparationSettings, RecordedImage
@@ -50,6 +50,15 @@ class IdentityOrder:
     def name(self) -> str:
         """For messages."""
         return self.generated.name
+
+    @property
+    def images(self) -> tuple[RecordedImage, ...]:
+        """What is read again for it."""
+        return self.generated, *self.reals
+
+    def with_images(self, known: Mapping[str, RecordedImage]) -> IdentityOrder:
+        """See ``rereading.Order``."""
+        return IdentityOrder(known[self.generated.image_id], tuple(known[each.image_id] for each in self.reals))
 
 
 def identities_of(order: IdentityOrder, *, settings: PreparationSettings) -> dict[str, str]:

@@ -36,7 +36,7 @@ from provenance.images.prepare import RecordedImage, Reread, read_again
 from provenance.vocabulary import Rejection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.random import Generator
     from numpy.typing import NDArray
@@ -260,6 +260,15 @@ class PlantOrder:
     def name(self) -> str:
         """For messages."""
         return self.original.name
+
+    @property
+    def images(self) -> tuple[RecordedImage, ...]:
+        """What is read again for it."""
+        return self.original, *self.partners
+
+    def with_images(self, known: Mapping[str, RecordedImage]) -> PlantOrder:
+        """See ``rereading.Order``."""
+        return PlantOrder(known[self.original.image_id], tuple(known[each.image_id] for each in self.partners))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -143,6 +143,8 @@ def _reread(item: SourceItem, image_id: str, settings: PreparationSettings) -> R
 
 
 def _as_it_is_now(place: SourceItem) -> Found:
+    if place.content is not None:
+        return place
     path = Path(place.source)
     name = place.member or path.name
     try:

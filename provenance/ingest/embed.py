@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from provenance.errors import SourceError, VectorStoreError
-from provenance.images import RecordedImage, read_again, rejection_of
+from provenance.images import RecordedImage, in_reading_order, read_again, rejection_of
 from provenance.index import vector_digest
 from provenance.ingest.record import Writer
 from provenance.ingest.request import Progress
@@ -25,7 +25,7 @@ from provenance.ingest.run import leaving_nothing_empty, no_finite_vector, recor
 from provenance.vocabulary import Rejection, RejectReason
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from provenance.arrays import Float32s, Uint8s
     from provenance.embedding import Backbone
@@ -100,7 +100,7 @@ def run_embed(
         space_id=space.space_id,
         backbone=space.backbone,
         counts=counts | again.counts,
-        unreadable=tuple(again.unreadable.values()),
+        unreadable=tuple(again.unreadable[image_id] for image_id in sorted(again.unreadable)),
         duration_seconds=time.monotonic() - started,
         interrupted=again.interrupted,
     )
@@ -188,27 +188,29 @@ class Reembedding:
         recorded = self._recorded(images)
         if self.backbone is None:
             why = self.no_backbone or "no backbone is at hand"
-            yield [(_Again(each, each.rejected([why])), None) for each in recorded]
+            yield [(_Again(each.image_id, each.rejected([why])), None) for each in recorded]
             return
         executor, task = self.workspace.executor, partial(_again, settings=self.workspace.preparation(self.backbone))
         yield from executor.embedded(executor.prepared(recorded, task, failed=_failed), self.backbone, _pixels_of)
 
-    def _recorded(self, images: Iterable[tuple[str, str]]) -> Iterator[RecordedImage]:
-        for image_id, key in images:
+    def _recorded(self, images: Sequence[tuple[str, str]]) -> Iterator[RecordedImage]:
+        places = self.writer.catalog.places_for_reading([key for _, key in images])
+        recorded = (RecordedImage(image_id, tuple(places.get(key, ()))) for image_id, key in images)
+        for image in in_reading_order(recorded, self.workspace.settings.max_file_bytes):
             if self.stop.is_set():
                 self.interrupted = True
                 return
-            yield RecordedImage(image_id, tuple(self.writer.catalog.occurrences_for_reading(key)))
+            yield image
 
     def _write(self, batch: Sequence[tuple[_Again, Float32s | None]]) -> None:
         rows = []
         for again, vector in batch:
             outcome = again.outcome
             if isinstance(outcome, Rejection):
-                self.unreadable[again.recorded.image_id] = outcome
+                self.unreadable[again.image_id] = outcome
             elif vector is None or not np.isfinite(vector).all():
                 rejection = rejection_of(outcome.item, RejectReason.NOT_FINITE, no_finite_vector(self.writer.space))
-                self.unreadable[again.recorded.image_id] = rejection
+                self.unreadable[again.image_id] = rejection
             else:
                 rows.append((self.writer.row(outcome.facts, vector), vector))
         self._put("embedded", rows)
@@ -234,18 +236,18 @@ class Reembedding:
 class _Again:
     """An image on record that was read again, or why it could not be."""
 
-    recorded: RecordedImage
+    image_id: str
     outcome: Outcome
 
 
 def _again(recorded: RecordedImage, *, settings: PreparationSettings) -> _Again:
     """Runs in a worker process."""
     reread = read_again(recorded, settings)
-    return _Again(recorded, reread if isinstance(reread, Rejection) else reread.prepared(settings))
+    return _Again(recorded.image_id, reread if isinstance(reread, Rejection) else reread.prepared(settings))
 
 
 def _failed(recorded: RecordedImage, reason: RejectReason, detail: str) -> _Again:
-    return _Again(recorded, recorded.failed(reason, detail))
+    return _Again(recorded.image_id, recorded.failed(reason, detail))
 
 
 def _pixels_of(again: _Again) -> Uint8s | None:

@@ -21,6 +21,7 @@ from provenance.images import (
     ReleaseFormat,
     jpeg_tables_of,
     plants_of,
+    supplied,
 )
 from provenance.index import similarities
 from provenance.ingest import Progress
@@ -183,7 +184,8 @@ class Planting:
             seed=self.request.seed,
             settings=tuple(map(self.workspace.preparation, (self.backbone, *self.further))),
         )
-        orders = self._orders(originals, wanted)
+        limit = self.workspace.settings.max_file_bytes
+        orders = supplied(self._orders(originals, wanted), limit, most=LOOK_AHEAD)
         with closing(self.workspace.executor.prepared(orders, task, failed=_failed, look_ahead=LOOK_AHEAD)) as stream:
             for outcome in stream:
                 if isinstance(outcome, Rejection):

@@ -16,7 +16,7 @@ import numpy as np
 
 from provenance.audit.inputs import CANDIDATES
 from provenance.detection.copies.structure import standardised
-from provenance.images import POSITIONS, IdentityOrder, RecordedImage, identities_of
+from provenance.images import POSITIONS, IdentityOrder, RecordedImage, identities_of, supplied
 from provenance.vocabulary import Role
 
 if TYPE_CHECKING:
@@ -120,7 +120,8 @@ def _read(gallery: Gallery, pairs: Sequence[tuple[Member, tuple[Member, ...]]]) 
 
     orders = (IdentityOrder(recorded(member), tuple(map(recorded, reals))) for member, reals in pairs)
     task = partial(identities_of, settings=workspace.preparation())
-    with closing(workspace.executor.prepared(orders, task, failed=_none)) as stream:
+    ready = supplied(orders, workspace.settings.max_file_bytes, most=len(pairs))
+    with closing(workspace.executor.prepared(ready, task, failed=_none)) as stream:
         return {member.image_id: how for (member, _), how in zip(pairs, stream, strict=True)}
 
 
