@@ -5,18 +5,31 @@ Built once at the edge and handed down as values; nothing below the workspace re
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from provenance.errors import UsageError
 from provenance.limits import DEFAULT_MEMORY_BYTES, DEFAULT_SECONDS
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 SETTINGS_FILE = "provenance.toml"
 SECRET_FIELDS = ("qdrant_api_key",)
+# A settings file can come from somebody else: it says neither that a connection is safe nor who may have a key.
+NOT_FROM_A_FILE = (*SECRET_FIELDS, "qdrant_api_key_host", "allow_insecure_index")
 
 
 class Settings(BaseSettings):
@@ -27,7 +40,12 @@ class Settings(BaseSettings):
     catalog_url: str = Field("", description="SQL catalog; empty: SQLite in the workspace")
     index_url: str = Field("", description="Vector index: local:PATH, http(s)://, grpc(s)://; empty: in the workspace")
     qdrant_api_key: SecretStr | None = Field(None, description="API key of a Qdrant server (environment only)")
-    allow_insecure_index: bool = Field(False, description="Accept a non-loopback Qdrant server without TLS or key")
+    qdrant_api_key_host: str = Field(
+        "", description="HOST of the Qdrant server that gets the key where provenance.toml names it (environment only)"
+    )
+    allow_insecure_index: bool = Field(
+        False, description="Accept a non-loopback Qdrant server without TLS or key (environment only)"
+    )
     shard_number: int | None = Field(None, ge=1, description="Shards of a new collection on a Qdrant cluster")
     replication_factor: int | None = Field(None, ge=1, description="Replicas of a new collection on a Qdrant cluster")
     lock_timeout_seconds: float = Field(10.0, ge=0, description="How long to wait for another process's index lock")
@@ -80,7 +98,7 @@ def load_settings(workspace: Path, **flags: Any) -> Settings:
         model_config = SettingsConfigDict(toml_file=file)
 
     try:
-        return WorkspaceSettings(**given)
+        settings = WorkspaceSettings(**given)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -89,6 +107,27 @@ def load_settings(workspace: Path, **flags: Any) -> Settings:
             f"setting {name}: {first['msg']} (given: {shown})",
             hint=f"flag, environment variable PROVENANCE_{name.upper()}, or {file}",
         ) from None
+    _refuse_key_for_a_host_of_the_file(settings, {**EnvSettingsSource(Settings)(), **given}, file)
+    return settings
+
+
+def _refuse_key_for_a_host_of_the_file(settings: Settings, trusted: Mapping[str, Any], file: Path) -> None:
+    """A key of the environment goes to a host that flag or environment name, not to one that a file alone names.
+
+    libpq sends ``PGPASSWORD`` to whatever host it is led to, so the same holds of the catalog's.
+    """
+    keys = (
+        ("index_url", settings.qdrant_api_key, settings.qdrant_api_key_host, "PROVENANCE_QDRANT_API_KEY"),
+        ("catalog_url", os.environ.get("PGPASSWORD"), os.environ.get("PGHOST", ""), "PGPASSWORD"),
+    )
+    for name, key, meant_for, variable in keys:
+        host = urlsplit(str(getattr(settings, name))).hostname
+        if key and host and name not in trusted and host != meant_for.lower():
+            wanted = "PGHOST" if variable == "PGPASSWORD" else f"{variable}_HOST"
+            raise UsageError(
+                f"{file} names {host} as the host of its {name}, and {variable} is not meant for it by name",
+                hint=f"if it is the server that the key is for: {wanted}={host}; otherwise unset {variable}",
+            )
 
 
 def _refuse_unknown_names(file: Path) -> None:
@@ -103,8 +142,9 @@ def _refuse_unknown_names(file: Path) -> None:
     for name in sorted(names):
         if name not in Settings.model_fields:
             raise UsageError(f"{file}: unknown setting {name!r}", hint="known: " + ", ".join(Settings.model_fields))
-        if name in SECRET_FIELDS:
+        if name in NOT_FROM_A_FILE:
+            why = "is a secret and" if name in SECRET_FIELDS else "opens what is closed, and"
             raise UsageError(
-                f"{file}: {name} is a secret and is not read from a file",
+                f"{file}: {name} {why} is not read from a file",
                 hint=f"set the environment variable PROVENANCE_{name.upper()}",
             )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote
 
-from provenance.config import SETTINGS_FILE, Settings, load_settings
+from provenance.config import NOT_FROM_A_FILE, SETTINGS_FILE, Settings, load_settings
 from provenance.errors import CatalogError, ConflictError, EmbeddingError, NotFoundError, UsageError
 from provenance.files import readable_like
 from provenance.limits import Limits
@@ -33,7 +33,7 @@ _log = room(__name__)
 
 _SETTINGS_TEXT = """\
 # Settings of this workspace. A flag or an environment variable PROVENANCE_<NAME> wins over a line here.
-# Secrets (qdrant_api_key) are read from the environment only.
+# Secrets (qdrant_api_key) and what opens closed doors (allow_insecure_index) are read from the environment only.
 # catalog_url = "postgresql://user@host/provenance"
 # index_url = "https://qdrant.example.org:6333"
 """
@@ -60,8 +60,8 @@ class Installation(Resource):
         no set and no release. Where it fails, nothing is left of it.
 
         Raises:
-            UsageError: If ``root`` is a file or can't be written, or the workspace holds something and settings are
-                given.
+            UsageError: If ``root`` is a file or can't be written, the workspace holds something and settings are
+                given, or the backbone file is a program (TorchScript), which no settings file names.
             EmbeddingError: If there is no such backbone, or a file of it can't be read or does not fit.
         """
         folder = Path(root).expanduser().resolve()
@@ -78,9 +78,10 @@ class Installation(Resource):
         if is_there and given:
             cls._refuse_filled(folder)
         _check_settings(load_settings(folder, **given), given)
+        kept = {name: value for name, value in given.items() if name not in NOT_FROM_A_FILE}
         if not given and is_there:
             return cls._upgraded(folder)
-        with _written_settings(file, before + "".join(map(_toml_line, given.items()))):
+        with _written_settings(file, before + "".join(map(_toml_line, kept.items()))):
             return cls._upgraded(folder, **given)
 
     @classmethod
@@ -268,7 +269,8 @@ class Installation(Resource):
     def load_backbone(self, **overrides: Any) -> Backbone:
         """The backbone of the settings, with ``overrides`` where not ``None``.
 
-        These are ``name``, ``backbone_file``, ``weights``, ``match_resolution``, ``parts`` and ``on_progress``.
+        These are ``name``, ``backbone_file``, ``trust_backbone_file`` (of a file of the call itself, never of one that
+        the settings name), ``weights``, ``match_resolution``, ``parts`` and ``on_progress``.
 
         Raises:
             WeightsError: If its weights can't be had; the hint names the ways out.
@@ -277,6 +279,7 @@ class Installation(Resource):
 
         given = {name: value for name, value in overrides.items() if value is not None}
         chosen = {**self._default_backbone(given), **given}
+        chosen["trust_backbone_file"] = "backbone_file" in given and given.get("trust_backbone_file", False)
         with step(_log, "load backbone") as facts:
             backbone = load_backbone(
                 chosen.pop("name", None),

@@ -39,6 +39,10 @@ BackboneOption = Annotated[str | None, typer.Option("--backbone", help="Backbone
 BackboneFileOption = Annotated[
     Path | None, typer.Option("--backbone-file", help="ONNX or TorchScript file to use as the backbone.")
 ]
+TrustOption = Annotated[
+    bool,
+    typer.Option("--trust-backbone-file", help="Run a TorchScript --backbone-file: it is a program, not data."),
+]
 MatchResolutionOption = Annotated[
     str | None,
     typer.Option(

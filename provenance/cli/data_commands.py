@@ -13,6 +13,7 @@ from provenance.cli.app import (
     JsonOption,
     MatchResolutionOption,
     PartsOption,
+    TrustOption,
     WeightsOption,
     app,
     state,
@@ -110,6 +111,7 @@ def ingest(
     group_from: GroupOption = None,
     backbone: BackboneOption = None,
     backbone_file: BackboneFileOption = None,
+    trust_backbone_file: TrustOption = False,
     weights: WeightsOption = None,
     match_resolution: MatchResolutionOption = None,
     parts: PartsOption = None,
@@ -136,7 +138,7 @@ def ingest(
         )
     _refuse_foreign_options(release is not None, membership, generator, architecture, generator_version)
     choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
-    choice |= {"parts": parts, "match_resolution": match_resolution}
+    choice |= {"trust_backbone_file": trust_backbone_file, "parts": parts, "match_resolution": match_resolution}
     with interruptible(name) as run, workspace_of_call() as workspace, run.bar(name) as on_progress:
         report = workspace.ingest(
             sources,
@@ -178,6 +180,7 @@ def ingest_layout(
     group_from: GroupOption = None,
     backbone: BackboneOption = None,
     backbone_file: BackboneFileOption = None,
+    trust_backbone_file: TrustOption = False,
     weights: WeightsOption = None,
     rehash: RehashOption = False,
     force: ForceOption = False,
@@ -201,6 +204,7 @@ def ingest_layout(
             print_report(documents[-1])
 
     choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
+    choice |= {"trust_backbone_file": trust_backbone_file}
     with interruptible(prefix) as run, workspace_of_call() as workspace:
         workspace.ingest_layout(
             root,

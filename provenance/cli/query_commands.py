@@ -13,6 +13,7 @@ from provenance.cli.app import (
     JsonOption,
     SpaceOption,
     TopKOption,
+    TrustOption,
     WeightsOption,
     app,
     open_workspace,
@@ -305,6 +306,7 @@ def neighbors(
     space: SpaceOption = None,
     backbone: BackboneOption = None,
     backbone_file: BackboneFileOption = None,
+    trust_backbone_file: TrustOption = False,
     weights: WeightsOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -320,6 +322,7 @@ def neighbors(
     from provenance.documents.images import Neighbors
 
     choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
+    choice |= {"trust_backbone_file": trust_backbone_file}
     with open_workspace() as workspace:
         found = workspace.find_neighbors(image, within=dataset, top_k=top_k, space=space, **choice, on_step=message)
     if not answer(Neighbors.of(query=image, neighbors=found), json=json):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from provenance.cli.app import BackboneFileOption, JsonOption, WeightsOption, app, workspace_of_call
+from provenance.cli.app import BackboneFileOption, JsonOption, TrustOption, WeightsOption, app, workspace_of_call
 from provenance.cli.interrupt import EXIT_CODE, stop_on_interrupt
 from provenance.cli.output import answer, message, print_facts, print_table, progress_bar, warn
 from provenance.vocabulary import DEFAULT_PLANTS
@@ -30,6 +30,7 @@ def sensitivity(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of originals, blends and noise.")] = 0,
     backbone_file: BackboneFileOption = None,
+    trust_backbone_file: TrustOption = False,
     weights: WeightsOption = None,
     answers: Annotated[
         list[str] | None,
@@ -57,7 +58,7 @@ def sensitivity(
     if output is not None:
         SensitivityResult.require_free(output, overwrite=force)
     with workspace_of_call() as workspace:
-        choice = {"backbone_file": backbone_file, "weights": weights}
+        choice = {"backbone_file": backbone_file, "weights": weights, "trust_backbone_file": trust_backbone_file}
         asked = {"plants": plants, "kinds": kinds, "seed": seed, "answers": answers, **choice}
         found = measured(workspace, audit_id, **asked, quiet=json)
     files = () if output is None else found.write(output, overwrite=force)

@@ -14,6 +14,7 @@ from provenance.cli.app import (
     JsonOption,
     MatchResolutionOption,
     PartsOption,
+    TrustOption,
     WeightsOption,
     app,
     open_workspace,
@@ -54,6 +55,7 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="End when everything that is there has gone in.")] = False,
     backbone: BackboneOption = None,
     backbone_file: BackboneFileOption = None,
+    trust_backbone_file: TrustOption = False,
     weights: WeightsOption = None,
     rehash: RehashOption = False,
     force: ForceOption = False,
@@ -79,6 +81,7 @@ def watch(
         warn(f"{error.message}; trying again in {seconds:.0f} s")
 
     choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
+    choice |= {"trust_backbone_file": trust_backbone_file}
     with interruptible(set_name) as run, workspace_of_call() as workspace:
         workspace.watch(
             folder,
@@ -122,6 +125,7 @@ def embed(
     name: Annotated[str, typer.Argument(metavar="SET|RELEASE", help="Name of the set or release.")],
     backbone: BackboneOption = None,
     backbone_file: BackboneFileOption = None,
+    trust_backbone_file: TrustOption = False,
     weights: WeightsOption = None,
     match_resolution: MatchResolutionOption = None,
     parts: PartsOption = None,
@@ -142,7 +146,7 @@ def embed(
     if backbone is None and backbone_file is None:
         raise UsageError("which backbone? give --backbone NAME or --backbone-file FILE")
     choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
-    choice |= {"parts": parts, "match_resolution": match_resolution}
+    choice |= {"trust_backbone_file": trust_backbone_file, "parts": parts, "match_resolution": match_resolution}
     with interruptible(name) as run, open_workspace() as workspace, run.bar(name) as on_progress:
         report = workspace.embed(name, **choice, on_progress=on_progress, on_step=message, stop=run.stop)
     document = Embedding.of(report)
@@ -167,6 +171,7 @@ def reconcile(
     repair: Annotated[bool, typer.Option("--repair/--check-only", help="Put right what can be, or only look.")] = True,
     backbone: BackboneOption = None,
     backbone_file: BackboneFileOption = None,
+    trust_backbone_file: TrustOption = False,
     weights: WeightsOption = None,
     adopt_index: Annotated[
         bool, typer.Option("--adopt-index", help="Fill the empty index at the index URL: the old one is lost.")
@@ -186,6 +191,7 @@ def reconcile(
     from provenance.documents.keeping import Reconciliation
 
     choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
+    choice |= {"trust_backbone_file": trust_backbone_file}
     with open_workspace() as workspace, progress_bar("reconcile") as on_progress:
         report = workspace.reconcile(repair=repair, adopt_index=adopt_index, **choice, on_progress=on_progress)
     document = Reconciliation.of(report)

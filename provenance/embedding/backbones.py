@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from provenance.embedding import grey, onnx_engine, torch_engine
+from provenance.embedding import grey, onnx_engine, script_engine, torch_engine
 from provenance.embedding.inference import IMAGENET_MEAN, IMAGENET_STD, Backbone, Engine, library_of_extra
 from provenance.embedding.parts import PartSpec, parts_of_file, split_layer
 from provenance.embedding.patches import is_patch_name, load_patches
@@ -50,7 +50,7 @@ PREPROCESSING_VERSION = 1
 CANONICAL_PIXELS_VERSION = 1
 FILE_KINDS: dict[str, tuple[tuple[str, ...], Callable[..., Engine]]] = {
     "onnx": ((".onnx",), onnx_engine.open_file),
-    "torchscript": ((".pt", ".ts", ".torchscript"), torch_engine.open_file),
+    "torchscript": ((".pt", ".ts", ".torchscript"), script_engine.open_file),
 }
 """Kinds of backbone files by the name that their spaces bear: endings, and what makes an engine of one."""
 _FILE_INPUT_SIZE = 224
@@ -132,10 +132,11 @@ def backbone_spec(name: str) -> BackboneSpec:
     return _PINNED[plain] if plain in _PINNED else _torchvision_spec(plain)
 
 
-def load_backbone(
+def load_backbone(  # noqa: PLR0913 - all that people can say of a backbone
     name: str | None = None,
     *,
     backbone_file: Path | None = None,
+    trust_backbone_file: bool = False,
     weights: Path | None = None,
     match_resolution: Resolution | None = None,
     parts: str | None = None,
@@ -152,6 +153,7 @@ def load_backbone(
         backbone_file: An ONNX file (``.onnx``) or a TorchScript file (``.pt``, ``.ts``, ``.torchscript``) instead
             of a name. It takes float32 images (n, 3, size, size), RGB in [0, 1] less ImageNet's mean over its
             standard deviation, and gives (n, d), or feature maps (n, d, h, w) that are averaged.
+        trust_backbone_file: Whether a TorchScript file may run: it is a program, which can do what its user can.
         weights: The user's own weights file for ``name``; taken whatever its digest if it fits.
         match_resolution: ``(width, height)`` that images are brought to before the backbone's own size; the same as
             ``@WIDTHxHEIGHT`` after the name.
@@ -163,7 +165,7 @@ def load_backbone(
         on_progress: Called with (bytes done, bytes in all or ``None``) while weights are downloaded.
 
     Raises:
-        UsageError: If the arguments contradict one another.
+        UsageError: If the arguments contradict one another, or a TorchScript file is not trusted.
         EmbeddingError: If the backbone can't be had here.
         WeightsError: If its weights can't be had, or are not what they claim to be.
     """
@@ -175,6 +177,7 @@ def load_backbone(
         return grey.load_pixels(batch_size=batch_size).at_resolution(resolution)
     if backbone_file is not None:
         file_parts = parts_of_file(parts)
+        require_trust(backbone_file, trusted=trust_backbone_file)
         loaded = _load_file(backbone_file, file_parts, device=device, batch_size=batch_size, threads=threads)
         return loaded.at_resolution(resolution)
     if parts is not None:
@@ -216,6 +219,20 @@ def check_backbone(
         _find(spec, None, weights_dir, None)
     if layer is not None:
         torch_engine.up_to_layer(_fresh_network(spec)[0], layer.layer)
+
+
+def require_trust(path: Path, *, trusted: bool) -> None:
+    """Refuse a backbone file that is a program, unless whoever called says that it is trusted.
+
+    Raises:
+        UsageError: If it is a TorchScript file and not trusted.
+    """
+    if path.suffix.lower() in FILE_KINDS["torchscript"][0] and not trusted:
+        raise UsageError(
+            f"the backbone file {path} is TorchScript: a program, which can read and write whatever you can",
+            hint="export it to ONNX, which is data (torch.onnx.export); or, if you know who made it, name it in the "
+            "call itself: --backbone-file FILE --trust-backbone-file",
+        )
 
 
 def _chosen_resolution(name: str | None, asked: Resolution | None) -> tuple[str | None, Resolution | None]:

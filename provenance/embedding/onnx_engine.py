@@ -10,6 +10,7 @@ from provenance.embedding.inference import IMAGENET_MEAN, IMAGENET_STD, Engine, 
 from provenance.errors import EmbeddingError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from provenance.arrays import Float32s, Uint8s
@@ -51,12 +52,7 @@ def open_file(path: Path, parts: PartSpec | None, *, device: str, threads: int |
 
 def _session(content: bytes, path: Path, *, device: str, threads: int | None) -> Any:
     onnxruntime = library_of_extra("onnxruntime", "onnx")
-    # The field name of weights that lie in a second file, as the format writes it: the digest would not cover them.
-    if b"\n\x08location\x12" in content:
-        raise EmbeddingError(
-            f"the ONNX file {path} keeps its weights in a second file",
-            hint="save it as one file (save_as_external_data=False)",
-        )
+    _refuse_more_than_a_network(content, path)
     options = onnxruntime.SessionOptions()
     options.use_deterministic_compute = True
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -73,6 +69,38 @@ def _session(content: bytes, path: Path, *, device: str, threads: int | None) ->
         raise EmbeddingError(
             f"ONNX Runtime refuses the backbone file {path}: {error}", hint="check it with onnx.checker.check_model"
         ) from error
+
+
+def _refuse_more_than_a_network(content: bytes, path: Path) -> None:
+    """Weights in a second file are not covered by the digest, and may be any file; a loop need not end."""
+    onnx = library_of_extra("onnx", "onnx")
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception as error:  # protobuf's errors share no base class that can be imported without it
+        raise EmbeddingError(
+            f"ONNX Runtime refuses the backbone file {path}: it is no ONNX model", hint="check it with onnx.checker"
+        ) from error
+    for message in _messages_in(model):
+        if isinstance(message, onnx.TensorProto) and (message.external_data or message.data_location):
+            raise EmbeddingError(
+                f"the ONNX file {path} keeps its weights in a second file",
+                hint="save it as one file (save_as_external_data=False)",
+            )
+        if isinstance(message, onnx.NodeProto) and message.op_type == "Loop":
+            raise EmbeddingError(
+                f"the ONNX file {path} has a loop, which need not end", hint="export the network without one"
+            )
+
+
+def _messages_in(message: Any) -> Iterator[Any]:
+    """A protobuf message and every one in it, however deep and in whatever order it was written."""
+    waiting = [message]
+    while waiting:
+        found = waiting.pop()
+        yield found
+        for field, value in found.ListFields():
+            if field.message_type is not None:
+                waiting.extend([value] if hasattr(value, "ListFields") else value)
 
 
 def _shape(session: Any, path: Path) -> tuple[int | None, int | None]:

@@ -112,8 +112,8 @@ def choose_device(device: str) -> str:
     return device
 
 
-def open_file(path: Path, parts: PartSpec | None, *, device: str, threads: int | None) -> Engine:
-    """A TorchScript file; ``parts``: what of its output becomes a part. ``EmbeddingError`` if it is none."""
+def load_script(path: Path, parts: PartSpec | None, *, device: str, threads: int | None) -> Engine:
+    """A TorchScript file in this process: a program that runs; ``EmbeddingError`` if it is none."""
     import warnings
 
     import torch

@@ -14,7 +14,6 @@ from provenance.vocabulary import DEFAULT_PLANTS, Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from provenance.detection import Detected, ReleasePower, Sensitivity
     from provenance.vocabulary import Rejection
@@ -34,7 +33,7 @@ class SensitivityRequest:
     plants: int = DEFAULT_PLANTS
     kinds: tuple[PlantKind, ...] = DEFAULT_KINDS
     seed: int = 0
-    backbone: dict[str, Path] = field(default_factory=dict)
+    backbone: dict[str, Any] = field(default_factory=dict)
     answers: tuple[Answer, ...] = ()
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ class BackboneChoice(TypedDict, total=False):
     Attributes:
         backbone: Name, or a loaded one (``load_backbone``) to use for several calls.
         backbone_file: ONNX or TorchScript file.
+        trust_backbone_file: Whether a TorchScript file may run: it is a program, which does what it likes.
         weights: Weights file.
         parts: Local space of a backbone file: ``map/7``, ``tokens`` or ``all-tokens``.
         match_resolution: A release: every image is brought to its native resolution first, a space of its own.
@@ -28,6 +29,7 @@ class BackboneChoice(TypedDict, total=False):
 
     backbone: str | Backbone | None
     backbone_file: Place | None
+    trust_backbone_file: bool
     weights: Place | None
     parts: str | None
     match_resolution: str | None
@@ -69,7 +71,8 @@ def backbone_for_file(
 def words_of(choice: BackboneChoice) -> dict[str, Any]:
     """What a call says of its backbone, as ``load_backbone`` takes it."""
     given = {**choice, "name": choice.get("backbone")}
-    return {word: given[word] for word in ("name", "backbone_file", "weights", "parts") if given.get(word) is not None}
+    words = ("name", "backbone_file", "trust_backbone_file", "weights", "parts")
+    return {word: given[word] for word in words if given.get(word) not in (None, False)}
 
 
 def _tenths(on_step: OnStep) -> Callable[[int, int | None], None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from provenance.installation import Installation
 from provenance.service.results import EvaluationResult, FitResult, SensitivityResult, SweepResult
@@ -67,6 +67,7 @@ class Measuring(Installation):
         kinds: Names = (),
         seed: int = 0,
         backbone_file: Place | None = None,
+        trust_backbone_file: bool = False,
         weights: Place | None = None,
         answers: Names = (),
         on_progress: OnProgress | None = None,
@@ -83,6 +84,7 @@ class Measuring(Installation):
             kinds: Such as ``exact``, ``blend`` or ``blend:0.6``; empty: all.
             seed: Which images are copied, what they are blended with, and the noise.
             backbone_file: Of the audit's space, where its name does not find it; likewise ``weights``.
+            trust_backbone_file: Whether a TorchScript file may run.
             weights: Weights file.
             answers: Of an audit of several: ``copies``, ``membership``, ``baseline``; empty: all that it has.
             on_progress: Called with ``Progress(stage, done, total)`` while plants are embedded and judged.
@@ -104,7 +106,9 @@ class Measuring(Installation):
 
         named = kinds_named(given) if (given := names_of_call(kinds)) else DEFAULT_KINDS
         choice = {"backbone_file": backbone_file, "weights": weights}
-        backbone = {name: Path(place) for name, place in choice.items() if place is not None}
+        backbone: dict[str, Any] = {name: Path(place) for name, place in choice.items() if place is not None}
+        if trust_backbone_file:
+            backbone["trust_backbone_file"] = True
         count = DEFAULT_PLANTS if plants is None else plants
         words = (word.strip() for name in names_of_call(answers) for word in name.split(","))
         chosen = tuple(word_of(Answer, word) for word in words if word)

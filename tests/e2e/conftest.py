@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,39 +9,21 @@ import pytest
 from PIL import Image
 
 from provenance import Workspace
+from tests.faults.samples import save_backbone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
-def save_backbone(path: Path, seed: int) -> Path:
-    """A TorchScript file: 224 x 224 RGB -> 48 features."""
-    import torch
-
-    torch.manual_seed(seed)
-    network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 24, kernel_size=16, stride=16),
-        torch.nn.ReLU(),
-        torch.nn.Conv2d(24, 12, kernel_size=3),
-        torch.nn.ReLU(),
-        torch.nn.AdaptiveAvgPool2d(2),
-        torch.nn.Flatten(),
-    ).eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, and people have such files
-        torch.jit.save(torch.jit.trace(network, torch.zeros(1, 3, 224, 224)), str(path))
-    return path
-
-
 @pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_backbone(tmp_path_factory.mktemp("backbone") / "tiny.pt", seed=7)
+    return save_backbone(tmp_path_factory.mktemp("backbone") / "tiny.onnx", seed=7)
 
 
 @pytest.fixture(scope="session")
 def other_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_backbone(tmp_path_factory.mktemp("backbone") / "other.pt", seed=8)
+    return save_backbone(tmp_path_factory.mktemp("backbone") / "other.onnx", seed=8)
 
 
 def picture(seed: int, side: int = 40) -> np.ndarray[Any, np.dtype[np.uint8]]:

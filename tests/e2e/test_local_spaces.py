@@ -14,6 +14,7 @@ from provenance import Workspace, read_embeddings
 from provenance.errors import SpaceMismatchError
 from provenance.keeping.backup import backup, restore
 from provenance.keeping.reconcile import reconcile
+from tests.faults.samples import save_map
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +78,7 @@ def test_what_compares_whole_images_refuses_parts(workspace: Workspace) -> None:
 def test_lost_parts_are_made_again_and_backups_hold_them(
     workspace: Workspace, make_workspace: MakeWorkspace, tmp_path: Path, tiny_backbone: Path
 ) -> None:
-    cells = workspace.load_backbone(backbone_file=save_map(tmp_path / "map.pt"), parts="map/3")
+    cells = workspace.load_backbone(backbone_file=save_map(tmp_path / "map.onnx"), parts="map/3")
     workspace.embed("used", backbone=cells)
     before = {space: by_name(workspace, space) for space in (PATCHES, cells.space.space_id)}
     backup(workspace, tmp_path / "all.zip")
@@ -89,23 +90,10 @@ def test_lost_parts_are_made_again_and_backups_hold_them(
         }
     workspace.close()
     shutil.rmtree(workspace.root / "index")
-    report = reconcile(workspace, adopt_index=True, backbone={"backbone_file": tmp_path / "map.pt"})
+    report = reconcile(workspace, adopt_index=True, backbone={"backbone_file": tmp_path / "map.onnx"})
     left = {check.backbone: check.left for check in report.collections}
     assert left[cells.space.backbone] == 0, "a file given for one space does for it"
     assert reconcile(workspace).is_clean, "patches need no choice"
     for space, vectors in before.items():
         found = by_name(workspace, space)
         assert all(np.array_equal(found[name], vector) for name, vector in vectors.items())
-
-
-def save_map(path: Path) -> Path:
-    import warnings
-
-    import torch
-
-    torch.manual_seed(3)
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 32, stride=32), torch.nn.ReLU()).eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, and people have such files
-        torch.jit.save(torch.jit.trace(network, torch.zeros(1, 3, 224, 224)), str(path))
-    return path

@@ -34,12 +34,11 @@ def save_cohort(root: Path, *, used: int = 24, not_used: int = 12, generated: in
     return root
 
 
-def save_backbone(path: Path, *, gives_nan: bool = False) -> Path:
+def save_backbone(path: Path, *, seed: int = 7, gives_nan: bool = False) -> Path:
     """An ONNX file: 224 x 224 RGB -> 48 features; or the logarithm of numbers below zero."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper
 
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(seed)
     kernels: dict[str, Any] = {"k1": rng.normal(0, 0.05, (24, 3, 16, 16)), "k2": rng.normal(0, 0.1, (12, 24, 3, 3))}
     nodes = [
         helper.make_node("Conv", ["image", "k1"], ["a"], strides=[16, 16]),
@@ -58,12 +57,31 @@ def save_backbone(path: Path, *, gives_nan: bool = False) -> Path:
         kernels["one"] = np.ones(1)
     else:
         nodes.append(helper.make_node("Identity", ["f"], ["features"]))
+    return save_network(path, nodes, kernels, ["n", 48])
+
+
+def save_map(path: Path) -> Path:
+    """An ONNX file: 224 x 224 RGB -> 8 feature maps of 7 x 7."""
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Conv", ["image", "k"], ["a"], strides=[32, 32]),
+        helper.make_node("Relu", ["a"], ["features"]),
+    ]
+    return save_network(path, nodes, {"k": np.random.default_rng(3).normal(0, 0.05, (8, 3, 32, 32))}, ["n", 8, 7, 7])
+
+
+def save_network(path: Path, nodes: list[Any], weights: dict[str, Any], output: list[Any]) -> Path:
+    """An ONNX file from ``image`` to ``features``."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
     graph = helper.make_graph(
         nodes,
         "tiny",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 224, 224])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", 48])],
-        [numpy_helper.from_array(values.astype(np.float32), name) for name, values in kernels.items()],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, output)],
+        [numpy_helper.from_array(values.astype(np.float32), name) for name, values in weights.items()],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path

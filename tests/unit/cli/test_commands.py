@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from provenance.cli.main import app
-from provenance.errors import ProvenanceError
+from provenance.config import load_settings
+from provenance.errors import ProvenanceError, UsageError
 from tests.runner import process
 
 if TYPE_CHECKING:
@@ -151,6 +152,45 @@ def test_secrets_are_not_read_from_the_file(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "PROVENANCE_QDRANT_API_KEY" in done.stderr
     assert "s3cret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "variables", "said"),
+    [
+        ("allow_insecure_index = true", {}, "PROVENANCE_ALLOW_INSECURE_INDEX"),
+        ('qdrant_api_key_host = "evil.example.org"', {}, "PROVENANCE_QDRANT_API_KEY_HOST"),
+        ('index_url = "https://evil.example.org"', {"PROVENANCE_QDRANT_API_KEY": "s3cret"}, "evil.example.org"),
+        (
+            'index_url = "https://other.example.org:6333"',
+            {"PROVENANCE_QDRANT_API_KEY": "s3cret", "PROVENANCE_QDRANT_API_KEY_HOST": "index.example.org"},
+            "PROVENANCE_QDRANT_API_KEY_HOST=other.example.org",
+        ),
+        ('catalog_url = "postgresql://me@evil.example.org/x"', {"PGPASSWORD": "s3cret"}, "PGHOST=evil.example.org"),
+    ],
+)
+def test_a_settings_file_of_somebody_else_opens_nothing_and_gets_no_key(
+    line: str, variables: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "provenance.toml").write_text(line + "\n")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as caught:
+        load_settings(tmp_path)
+    assert said in f"{caught.value.message} {caught.value.hint}"
+    assert "s3cret" not in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_key_goes_to_the_host_that_flag_or_environment_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "provenance.toml").write_text('index_url = "https://Index.example.org:6333"\n')
+    monkeypatch.setenv("PROVENANCE_QDRANT_API_KEY", "s3cret")
+    assert load_settings(tmp_path, index_url="https://flag.example.org").qdrant_api_key is not None
+    monkeypatch.setenv("PROVENANCE_QDRANT_API_KEY_HOST", "Index.Example.org")
+    assert load_settings(tmp_path).qdrant_api_key is not None
+    monkeypatch.delenv("PROVENANCE_QDRANT_API_KEY_HOST")
+    monkeypatch.setenv("PROVENANCE_INDEX_URL", "https://environment.example.org")
+    assert load_settings(tmp_path).index_url == "https://environment.example.org"
+    monkeypatch.setenv("PROVENANCE_ALLOW_INSECURE_INDEX", "true")
+    assert load_settings(tmp_path).allow_insecure_index
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from provenance.embedding import backbones, load_backbone
+from provenance import Workspace
+from provenance.embedding import backbones, load_backbone, script_engine
 from provenance.embedding.backbones import available_backbones, backbone_spec
 from provenance.errors import EmbeddingError, UsageError, WeightsError
 
@@ -255,18 +256,18 @@ def test_onnx_with_a_second_file_is_refused(tiny_onnx, tmp_path):
 def test_damaged_backbone_files(tmp_path, name, said):
     (tmp_path / name).write_bytes(b"junk" * 50)
     with pytest.raises(EmbeddingError, match=said):
-        load_backbone(backbone_file=tmp_path / name)
+        load_backbone(backbone_file=tmp_path / name, trust_backbone_file=True)
 
 
 def test_a_state_dict_is_no_torchscript(tmp_path):
     torch.save({"weight": torch.ones(3)}, tmp_path / "state.pt")
     with pytest.raises(EmbeddingError, match="no TorchScript archive") as caught:
-        load_backbone(backbone_file=tmp_path / "state.pt")
+        load_backbone(backbone_file=tmp_path / "state.pt", trust_backbone_file=True)
     assert "--weights FILE" in caught.value.hint
 
 
 def test_torchscript_file(tiny_torchscript, images):
-    backbone = load_backbone(backbone_file=tiny_torchscript, device="cpu", batch_size=4)
+    backbone = load_backbone(backbone_file=tiny_torchscript, trust_backbone_file=True, device="cpu", batch_size=4)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         plain = torch.jit.load(str(tiny_torchscript))
@@ -274,6 +275,108 @@ def test_torchscript_file(tiny_torchscript, images):
     with torch.inference_mode():
         features = plain(standardized(images[:4])).mean(dim=(2, 3))
     assert_same_directions(backbone.embed(images[:4]), features)
+
+
+def scripted(path, network):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.jit.script(network).save(str(path))
+    return path
+
+
+class Endless(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        while bool((x.abs() >= 0).all()):
+            x = x.abs()
+        return x
+
+
+def test_a_program_runs_for_nobody_who_did_not_say_that_it_is_trusted(tmp_path, tiny_torchscript):
+    for name in ("net.pt", "net.TS", "net.torchscript"):
+        path = tmp_path / name
+        path.write_bytes(tiny_torchscript.read_bytes())
+        with pytest.raises(UsageError, match="program") as caught:
+            load_backbone(backbone_file=path)
+        assert "--trust-backbone-file" in caught.value.hint
+    # a TorchScript archive under an innocent name is read as what the name says, and never run
+    disguised = tmp_path / "net.onnx"
+    disguised.write_bytes(tiny_torchscript.read_bytes())
+    with pytest.raises(EmbeddingError, match="refuses"):
+        load_backbone(backbone_file=disguised)
+
+
+def test_a_settings_file_names_no_program(tmp_path, tiny_torchscript, tiny_onnx):
+    with pytest.raises(UsageError, match="program"):
+        Workspace.create(tmp_path / "ws", backbone_file=tiny_torchscript)
+    assert not (tmp_path / "ws").exists()
+    with Workspace.create(tmp_path / "ws", backbone_file=tiny_onnx()) as workspace:
+        settings = workspace.root / "provenance.toml"
+    settings.write_text(f'backbone_file = "{tiny_torchscript}"\n')
+    with Workspace.open(tmp_path / "ws") as workspace:
+        for trust in (False, True):  # the word is about a file of the call itself
+            with pytest.raises(UsageError, match="program"):
+                workspace.load_backbone(trust_backbone_file=trust)
+        named = workspace.load_backbone(backbone_file=tiny_torchscript, trust_backbone_file=True)
+        assert named.space.backbone.startswith("torchscript:")
+
+
+def test_a_program_without_an_end_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(script_engine, "BATCH_SECONDS", 1.0)
+    path = scripted(tmp_path / "endless.pt", Endless())
+    with pytest.raises(EmbeddingError, match="no answer for 1 seconds and was ended"):
+        load_backbone(backbone_file=path, trust_backbone_file=True, device="cpu", batch_size=1)
+
+
+def test_a_program_that_ends_its_process_is_told(tiny_torchscript, images):
+    backbone = load_backbone(backbone_file=tiny_torchscript, trust_backbone_file=True, device="cpu", batch_size=4)
+    assert isinstance(backbone._engine, script_engine.ScriptEngine)
+    backbone._engine._process.kill()
+    with pytest.raises(EmbeddingError, match="ended the process that ran it"):
+        backbone.embed(images[:4])
+
+
+def test_onnx_with_a_second_file_is_refused_wherever_it_is_named(tmp_path, tiny_onnx):
+    """In an attribute, in a subgraph, in a function, sparse, and with the fields of the entry in another order."""
+    import onnx
+    from onnx import helper
+
+    outside = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[1])
+    outside.data_location = onnx.TensorProto.EXTERNAL
+    outside.external_data.add(key="location", value="/etc/passwd")
+    constant = helper.make_node("Constant", [], ["c"], value=outside)
+    inner = helper.make_graph([constant], "inner", [], [helper.make_empty_tensor_value_info("c")])
+    places = {
+        "initializer": lambda model: model.graph.initializer.append(outside),
+        "attribute": lambda model: model.graph.node.append(constant),
+        "subgraph": lambda model: model.graph.node.append(
+            helper.make_node("If", ["yes"], ["c"], then_branch=inner, else_branch=inner)
+        ),
+        "sparse": lambda model: model.graph.sparse_initializer.add().values.CopyFrom(outside),
+        "function": lambda model: model.functions.add(name="f").node.append(constant),
+    }
+    for place, put in places.items():
+        model = onnx.load(tiny_onnx())
+        put(model)
+        (tmp_path / f"{place}.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(EmbeddingError, match="second file"):
+            load_backbone(backbone_file=tmp_path / f"{place}.onnx")
+    content = (tmp_path / "initializer.onnx").read_bytes()
+    entry = b"\x0a\x08location\x12\x0b/etc/passwd"
+    assert content.count(entry) == 1
+    (tmp_path / "swapped.onnx").write_bytes(content.replace(entry, b"\x12\x0b/etc/passwd\x0a\x08location"))
+    with pytest.raises(EmbeddingError, match="second file"):
+        load_backbone(backbone_file=tmp_path / "swapped.onnx")
+
+
+def test_onnx_with_a_loop_is_refused(tmp_path, tiny_onnx):
+    import onnx
+    from onnx import helper
+
+    model = onnx.load(tiny_onnx())
+    model.graph.node.append(helper.make_node("Loop", ["", ""], [], body=helper.make_graph([], "body", [], [])))
+    onnx.save(model, tmp_path / "loop.onnx")
+    with pytest.raises(EmbeddingError, match="need not end"):
+        load_backbone(backbone_file=tmp_path / "loop.onnx")
 
 
 @pytest.mark.shared_data

