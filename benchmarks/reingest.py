@@ -19,19 +19,15 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "faults"))
+
 from ingest import write_images
+from samples import save_backbone
 
 from provenance import IngestRequest, Workspace, run_ingest
 from provenance.vocabulary import DatasetKind, Membership
 
 SHARE, SECONDS = 0.10, 2.0
-
-
-def tiny_backbone(path: Path) -> Path:
-    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(8), torch.nn.Flatten()).eval()
-    torch.jit.save(torch.jit.trace(network, torch.zeros(1, 3, 224, 224)), str(path))
-    return path
 
 
 def hashing_seconds(folder: Path) -> float:
@@ -61,7 +57,7 @@ def main() -> None:
         folder = Path(name)
         source = write_images(folder / "images", arguments.images, arguments.side, arguments.format)
         mebibytes = sum(file.stat().st_size for file in source.iterdir()) / 2**20
-        backbone_file = tiny_backbone(folder / "tiny.pt")
+        backbone_file = save_backbone(folder / "tiny.onnx")
         request = IngestRequest((source,), "known", DatasetKind.SET, Membership.UNKNOWN)
         with Workspace.create(folder / "workspace", backbone_file=backbone_file, batch_size=256) as workspace:
             backbone = workspace.load_backbone()

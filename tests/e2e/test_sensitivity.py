@@ -266,7 +266,7 @@ POLICIES = {
     "pairwise real": Policy(Subject.REAL, MuAlphaSigmaRule(2.0, Population.PAIRWISE)),
     "logistic generated": Policy(rule=LogisticRule(model("s_used", weight=100, intercept=-97))),
     "logistic real": Policy(
-        Subject.REAL, LogisticRule(model("nearest", "nearest_mean", weight=50, intercept=-96)), top_k=2
+        Subject.REAL, LogisticRule(model("nearest", "nearest_mean", weight=50, intercept=-94)), top_k=2
     ),
 }
 
