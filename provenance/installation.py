@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
+import tempfile
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +53,7 @@ class Installation(Resource):
         self.root = root
         self.settings = settings
         self._held = ExitStack()
+        self._aside: dict[str, Path] = {}
 
     @classmethod
     def create(cls, root: Path | str, **settings: Any) -> Self:
@@ -142,7 +145,24 @@ class Installation(Resource):
     @property
     def vector_folder(self) -> Path:
         """Cache of immutable vector files; may be deleted at any time."""
-        return self.root / "vectors"
+        return self._cache("vectors")
+
+    def _cache(self, name: str) -> Path:
+        """A folder for what can be made again; beside a workspace that may only be read, one that goes at the end."""
+        folder = self.root / name
+        if os.access(folder if folder.exists() else self.root, os.W_OK):
+            return folder
+        if name not in self._aside:
+            aside = Path(self._held.enter_context(tempfile.TemporaryDirectory(prefix="provenance-")))
+            for file in folder.glob("*"):
+                (aside / file.name).symlink_to(file)
+            self._aside[name] = aside
+        return self._aside[name]
+
+    def require_writable(self) -> None:
+        """Raise ``CatalogError`` if what is done would be lost: before anything long is begun."""
+        if is_workspace(self.root):
+            self.catalog.require_writable()
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -264,7 +284,7 @@ class Installation(Resource):
         """Moments of each collection; a cache that can be rebuilt."""
         from provenance.index import MomentsCache
 
-        return MomentsCache(self.root / "moments")
+        return MomentsCache(self._cache("moments"))
 
     def load_backbone(self, **overrides: Any) -> Backbone:
         """The backbone of the settings, with ``overrides`` where not ``None``.
@@ -350,6 +370,9 @@ class Installation(Resource):
             if (resource := self.__dict__.pop(name, None)) is not None:
                 resource.close()
         self._held.close()
+        if self._aside:
+            self._aside.clear()
+            self.__dict__.pop("moments", None)
 
 
 def is_workspace(folder: Path) -> bool:

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -22,7 +23,9 @@ from sqlalchemy.exc import (
     StatementError,
 )
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 
+from provenance.catalog.reading import may_only_be_read, reading_connection
 from provenance.catalog.tables import APPEND_ONLY, Base
 from provenance.errors import CatalogError
 from provenance.logs import note, room
@@ -37,6 +40,7 @@ CHUNK = 5000
 """Values in one IN list: far below SQLite's limit on variables."""
 
 _WRITING = "provenance_writing"
+_READ_ONLY = "provenance_read_only"
 _POSTGRES = ("postgres", "postgresql", "postgresql+psycopg")
 _ADVISORY_LOCK = 0x70726F76  # any fixed number; one catalog per schema is the usual case
 _SECRET_KEYS = ("password", "sslpassword", "passfile")
@@ -54,7 +58,7 @@ _CAUSES = (
         "keep the file, check the disk, and restore a backup into a new workspace",
     ),
     (
-        ("readonly database", "unable to open database file", "read-only transaction"),
+        ("readonly database", "unable to open database file", "read-only transaction", "permission denied for"),
         "can't be opened or written to",
         "check the permissions of the file and of its folder",
     ),
@@ -133,7 +137,15 @@ def make_engine(url: URL) -> Engine:
         CatalogError: If the database's driver is not installed.
     """
     try:
-        if url.get_backend_name() == "sqlite":
+        file = sqlite_file(url)
+        if file is not None and may_only_be_read(file):
+            reader = create_engine(
+                url, creator=partial(reading_connection, file, BUSY_TIMEOUT_SECONDS), poolclass=NullPool
+            )
+            event.listen(reader, "connect", _prepare_reading)
+            event.listen(reader, "begin", _begin_sqlite)
+            return reader.execution_options(**{_READ_ONLY: True})
+        if file is not None:
             engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
@@ -167,6 +179,29 @@ def writing_engine(engine: Engine) -> Engine:
     return engine.execution_options(**{_WRITING: True})
 
 
+def is_read_only(engine: Engine) -> bool:
+    """Whether it is an engine that only reads."""
+    return bool(engine.get_execution_options().get(_READ_ONLY))
+
+
+def require_writable(engine: Engine) -> None:
+    """Lets a catalog pass that can be written to.
+
+    Raises:
+        CatalogError: If it can only be read.
+    """
+    if is_read_only(engine):
+        raise CatalogError(
+            f"the workspace is read-only: {sqlite_file(engine.url)} or its folder can't be written to",
+            hint="commands that only read go on; for others, run it as a user who may write there, or on a copy",
+        )
+
+
+def _prepare_reading(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA query_only = ON").close()
+
+
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions are begun by _begin_sqlite, not by the driver
     _write_ahead(connection)
@@ -194,6 +229,8 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     # A deferred transaction that comes to write after another has written can't wait: it fails at once.
     writing = connection.get_execution_options().get(_WRITING, False)
+    if writing:
+        require_writable(connection.engine)
     with _waited_for():
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 

@@ -23,7 +23,16 @@ from provenance.catalog import relocation as _relocation
 from provenance.catalog import runs as _runs
 from provenance.catalog import spaces as _spaces
 from provenance.catalog import transfer as _transfer
-from provenance.catalog.engine import for_people, is_missing, make_engine, parse_url, translated, writing_engine
+from provenance.catalog.engine import (
+    for_people,
+    is_missing,
+    is_read_only,
+    make_engine,
+    parse_url,
+    require_writable,
+    translated,
+    writing_engine,
+)
 from provenance.resources import Resource
 
 if TYPE_CHECKING:
@@ -94,6 +103,15 @@ class Catalog(Resource):
     def close(self) -> None:
         """Gives the connections back. A closed catalog opens new ones when it is used again."""
         self._engine.dispose()
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether it can only be read: the file of a SQLite catalog, or its folder, lets nobody write."""
+        return is_read_only(self._engine)
+
+    def require_writable(self) -> None:
+        """Raises ``CatalogError`` if the catalog can only be read."""
+        require_writable(self._engine)
 
     @property
     def url_for_people(self) -> str:

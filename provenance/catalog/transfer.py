@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Table, delete, func, insert, inspect, select,
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import (
+    BUSY_TIMEOUT_SECONDS,
     for_people,
     is_missing,
     make_engine,
@@ -24,6 +25,7 @@ from provenance.catalog.engine import (
     writing_engine,
 )
 from provenance.catalog.migrate import STORE_UUID, upgrade
+from provenance.catalog.reading import may_only_be_read, reading_connection
 from provenance.errors import CatalogError, ConflictError
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def copy_to_file(engine: Engine, url: URL, file: Path) -> None:
     try:
         if original is not None:
             with (
-                contextlib.closing(sqlite3.connect(original)) as source,
+                contextlib.closing(_source(original)) as source,
                 contextlib.closing(sqlite3.connect(file)) as target,
             ):
                 source.backup(target)
@@ -67,6 +69,10 @@ def copy_to_file(engine: Engine, url: URL, file: Path) -> None:
         raise CatalogError(
             f"the catalog {for_people(url)} can't be copied: {error}", hint="check that the disk has room"
         ) from error
+
+
+def _source(file: Path) -> sqlite3.Connection:
+    return reading_connection(file, BUSY_TIMEOUT_SECONDS) if may_only_be_read(file) else sqlite3.connect(file)
 
 
 def restore_from_file(url: str | Path, file: Path) -> None:

@@ -95,7 +95,8 @@ def _computed(
         else:
             waiting[key] = outcome
         if len(waiting) >= _KEPT_AT_ONCE or done == len(images):
-            workspace.catalog.record_perceptual_hashes(PERCEPTUAL_HASH, waiting)
+            if not workspace.catalog.is_read_only:  # else they are computed again the next time
+                workspace.catalog.record_perceptual_hashes(PERCEPTUAL_HASH, waiting)
             found |= waiting
             waiting = {}
         if on_progress is not None:

@@ -28,7 +28,7 @@ import socket
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import qdrant_edge
@@ -119,6 +119,13 @@ class StoreLock:
         os.close(self._descriptor)
 
 
+class Held(Protocol):
+    """What a store that is open holds."""
+
+    def release(self) -> None:
+        """Lets go."""
+
+
 class EdgeIndex(Resource):
     """A store folder with one Edge shard per collection; see ``VectorIndex``."""
 
@@ -131,13 +138,11 @@ class EdgeIndex(Resource):
         self._points_read: dict[str, int] = {}
         self._descriptor: int | None = None
         with _translated(f"the vector index at {folder} can't be opened"):
-            self._collections.mkdir(parents=True, exist_ok=True)
-            self._lock: StoreLock | None = StoreLock(self._folder, lock_timeout_seconds)
+            self._lock: Held | None = self._enter(lock_timeout_seconds)
         try:
             with _translated(f"the vector index at {folder} can't be opened"):
                 self.store_uuid = self._identity()
-                for unfinished in self._collections.glob(".*"):
-                    shutil.rmtree(unfinished)
+                self._clean_up()
         except BaseException:
             self.close()
             raise
@@ -274,7 +279,16 @@ class EdgeIndex(Resource):
                     os.close(self._descriptor)
                 lock.release()
 
-    def _open_lock(self) -> StoreLock:
+    def _enter(self, timeout_seconds: float) -> Held:
+        """Makes the folder if it is not there, and takes its lock."""
+        self._collections.mkdir(parents=True, exist_ok=True)
+        return StoreLock(self._folder, timeout_seconds)
+
+    def _clean_up(self) -> None:
+        for unfinished in self._collections.glob(".*"):
+            shutil.rmtree(unfinished)
+
+    def _open_lock(self) -> Held:
         if self._lock is None:
             raise VectorStoreError(f"the vector index at {self._folder} is closed")
         return self._lock

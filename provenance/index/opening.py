@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -44,7 +45,8 @@ def open_index(
 
     URLs are ``local:PATH`` (Qdrant Edge, in process), ``http(s)://...`` or ``grpc(s)://...`` (a Qdrant server or
     cluster), and ``memory:`` (the NumPy oracle; ``memory:NAME`` is the same store each time in one process). A local
-    store that another process holds is waited for ``lock_timeout_seconds``. All else is for servers: one beyond this
+    store that another process holds is waited for ``lock_timeout_seconds``; of one that may only be read, what is asked
+    for is copied aside. All else is for servers: one beyond this
     machine must have TLS and a key, unless ``allow_insecure``; for the others see ``ServerIndex``.
 
     Raises:
@@ -55,9 +57,14 @@ def open_index(
     require_index_url(url)
     scheme, _, rest = url.partition(":")
     if scheme == "local":
+        folder = Path(rest).expanduser()
+        if folder.is_dir() and not os.access(folder, os.W_OK):
+            from provenance.index.edge_copy import EdgeCopy
+
+            return EdgeCopy(folder, lock_timeout_seconds=lock_timeout_seconds)
         from provenance.index.edge import EdgeIndex
 
-        return EdgeIndex(Path(rest).expanduser(), lock_timeout_seconds=lock_timeout_seconds)
+        return EdgeIndex(folder, lock_timeout_seconds=lock_timeout_seconds)
     if scheme == "memory":
         from provenance.index.memory import MemoryIndex
 

@@ -134,6 +134,7 @@ class Auditing(Installation):
         asked = {name: value for name, value in locals().items() if name not in ("self", "release", "on_step")}
         from provenance.audit import run_audit
 
+        self.require_writable()
         return run_audit(self, _request(release, asked), on_step)
 
     def declare(
@@ -162,6 +163,7 @@ class Auditing(Installation):
         """
         from provenance.audit import declare
 
+        self.require_writable()
         require_free(Path(file), replace=overwrite, hint=ANOTHER_FILE)
         return declare(self, _request(release, asked), Path(file), on_step or (lambda _step: None))
 

@@ -83,6 +83,7 @@ class Ingesting(Installation):
         made_by = Generator(generator, architecture, generator_version) if generator else None
         facts = (modality.upper(), group_from, rehash, force)
         request = IngestRequest(tuple(map(Path, sources)), name, kind, claim, made_by, *facts)
+        self.require_writable()
         backbone = chosen_backbone(self, on_step, **choice)
         self.make_if_missing(on_step)
         return run_ingest(self, request, backbone, on_progress, stop, on_step)
@@ -124,6 +125,7 @@ class Ingesting(Installation):
         common = {"modality": modality.upper(), "group_from": group_from, "rehash": rehash, "force": force}
         # a rule that names patients need not match the names of generated images
         requests = require_groups_of_all(layout_requests(Path(root), prefix, made_by, **common), on_step)
+        self.require_writable()
         loaded = chosen_backbone(self, on_step, **choice)
         self.make_if_missing(on_step)
         bar = progress_bar or (lambda _name: nullcontext(on_progress))
@@ -176,6 +178,7 @@ class Ingesting(Installation):
         claim = membership_of(membership)
         facts = (modality.upper(), group_from, rehash, force)
         request = IngestRequest((Path(folder),), set, DatasetKind.SET, claim, None, *facts)
+        self.require_writable()
         backbone = chosen_backbone(self, on_step, **choice)
         self.make_if_missing(on_step)
         on_start()
@@ -208,5 +211,6 @@ class Ingesting(Installation):
         """
         from provenance.ingest import run_embed
 
+        self.require_writable()
         self.catalog.dataset(dataset)  # a wrong name is told before a backbone is loaded
         return run_embed(self, dataset, chosen_backbone(self, on_step, **choice), on_progress, stop)

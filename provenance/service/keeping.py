@@ -44,6 +44,8 @@ class Keeping(Installation):
         """
         from provenance.keeping.reconcile import reconcile
 
+        if repair:
+            self.require_writable()
         backbone = words_of(choice)
         return reconcile(self, repair=repair, backbone=backbone, on_progress=on_progress, adopt_index=adopt_index)
 
@@ -85,6 +87,7 @@ class Keeping(Installation):
         """``forget``, but gives the record, whose key the verdicts keep; ``confirm`` may stop it by an error."""
         from provenance.keeping.removal import forget_image
 
+        self.require_writable()
         found = self.catalog.resolve_image(image)
         if confirm is not None:
             confirm(found.image_id)
@@ -108,6 +111,7 @@ class Keeping(Installation):
         """
         from provenance.keeping.removal import remove_dataset
 
+        self.require_writable()
         found = self.catalog.dataset(dataset, kind)
         count = len(self.catalog.member_ids(found.dataset_id))
         if confirm is not None:

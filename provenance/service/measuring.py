@@ -113,6 +113,7 @@ class Measuring(Installation):
         words = (word.strip() for name in names_of_call(answers) for word in name.split(","))
         chosen = tuple(word_of(Answer, word) for word in words if word)
         request = SensitivityRequest(id_of(audit), count, named, seed, backbone, chosen)
+        self.require_writable()
         report = run_sensitivity(self, request, on_progress, on_step, stop)
         if report is None:
             raise KeyboardInterrupt

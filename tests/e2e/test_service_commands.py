@@ -9,16 +9,14 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from provenance import Workspace
 from provenance.index import open_index
 from tests.runner import PROGRAM, process, refused, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +46,27 @@ def lose_a_vector(folder: Path) -> None:
     with Workspace.open(folder / ".provenance") as workspace:
         (key,) = workspace.index.collections()
         workspace.index.delete(key, next(workspace.index.iterate(key)).ids[:1])
+
+
+def test_a_workspace_that_may_only_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(folder, *INGEST)
+    answer(folder, "ingest", "cohort/generated", "--release", "gen", "--generator", "g")
+    made = answer(folder, "audit", "gen", "--used", "used", "--rule", "mu-alpha-sigma")["audit_id"]
+    place = folder / ".provenance"
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK or not Path(path).is_relative_to(place))
+    before = {file: file.stat().st_size for file in place.rglob("*")}
+    assert [each["name"] for each in answer(folder, "sets", "list")] == ["used"]
+    assert answer(folder, "audits", "list")[0]["audit_id"] == made
+    assert answer(folder, "duplicates", "used")["counts"]["images"] == 12
+    assert answer(folder, "export", "used", "--format", "parquet", "-o", "used.parquet")["rows"] == 12
+    assert answer(folder, "export", made, "--format", "csv", "-o", "v.csv")["rows"] > 0
+    assert answer(folder, "report", made, "-o", "r.html")["cases"] > 0
+    assert answer(folder, "reconcile", "--check-only")["clean"] is True
+    with contextlib.chdir(folder):
+        others = (("audit", "gen"), ("sets", "remove", "used", "--yes"), ("reconcile",), ("relocate", "cohort", "."))
+        for words in (INGEST, *others, ("embed", "used", "--backbone", "pixels")):
+            assert "the workspace is read-only" in refused(place, *words, code=6)
+    assert {file: file.stat().st_size for file in place.rglob("*")} == before
 
 
 def test_reconcile_says_by_its_exit_code_whether_anything_is_left(folder: Path) -> None:

@@ -68,6 +68,31 @@ def test_a_folder_of_any_name_holds_its_own_store(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted(folders)
 
 
+def test_a_store_that_may_only_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with EdgeIndex(tmp_path / "store") as index:
+        index.create(SPEC)
+        index.upsert("set", make_points(0, 120))
+        index.delete("set", make_points(0, 20).ids)
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "store").rglob("*")}
+    expected = make_points(20, 120)
+    with open_index(f"local:{tmp_path / 'store'}") as copy, open_index(f"local:{tmp_path / 'store'}") as second:
+        assert (copy.count("set"), second.collections(), copy.store_uuid) == (100, ["set"], second.store_uuid)
+        found = copy.get("set", expected.ids)
+        assert found.ids == expected.ids
+        assert np.array_equal(found.vectors, expected.vectors)
+        with pytest.raises(VectorStoreError, match="is read-only"):
+            copy.upsert("set", expected)
+        with pytest.raises(VectorStoreError, match="is read-only"):
+            copy.drop("set")
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "store").rglob("*")} == before
+    copy = open_index(f"local:{tmp_path / 'store'}", lock_timeout_seconds=0)
+    with copy, EdgeIndex(tmp_path / "store"), pytest.raises(StoreLockedError, match="process that writes"):
+        copy.count("set")
+    with pytest.raises(VectorStoreError, match="there is no vector index"):
+        open_index(f"local:{tmp_path}")
+
+
 def test_a_second_process_is_told_who_holds_the_store_and_harms_nobody(tmp_path: Path) -> None:
     with EdgeIndex(tmp_path) as index:
         index.create(SPEC)
