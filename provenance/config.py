@@ -5,6 +5,7 @@ Built once at the edge and handed down as values; nothing below the workspace re
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SETTINGS_FILE = "provenance.toml"
+FULL_RANGE = "full"
 SECRET_FIELDS = ("qdrant_api_key",)
 # A settings file can come from somebody else: it says neither that a connection is safe nor who may have a key.
 NOT_FROM_A_FILE = (*SECRET_FIELDS, "qdrant_api_key_host", "allow_insecure_index")
@@ -60,6 +62,7 @@ class Settings(BaseSettings):
     threads: int | None = Field(None, ge=1, description="Threads of inference and of search; empty: all cores")
     workers: int = Field(2, ge=0, le=64, description="Decoding processes; 0 decodes in the main process")
 
+    grey_range: str = Field("", description="Range of grey of more than 8 bits that declares none: LOW:HIGH, or full")
     worker_memory_bytes: int = Field(DEFAULT_MEMORY_BYTES, ge=2**28, description="Memory that one decoder may hold")
     worker_seconds: float = Field(DEFAULT_SECONDS, gt=0, description="Computing time that one decoder has for an image")
     max_pixels: int = Field(178_956_970, ge=1, description="Largest image accepted, in pixels")
@@ -70,6 +73,17 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_path_is_none(cls, value: Any) -> Any:
         return None if value == "" else value
+
+    @field_validator("grey_range")
+    @classmethod
+    def _range_is_one(cls, value: str) -> str:
+        stated_range(value)
+        return value
+
+    @property
+    def stated_grey_range(self) -> tuple[float, float] | None:
+        """Values that become black and white; ``None``: none is stated, or the full range of each type is."""
+        return stated_range(self.grey_range)
 
     @classmethod
     def settings_customise_sources(
@@ -82,6 +96,20 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, then the environment, then the workspace's file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def stated_range(text: str) -> tuple[float, float] | None:
+    """The two numbers of ``LOW:HIGH``; ``None`` for ``full`` and for nothing; ``ValueError`` otherwise."""
+    if text in ("", FULL_RANGE):
+        return None
+    low, _, high = text.partition(":")
+    try:
+        values = float(low), float(high)
+    except ValueError:
+        values = 0.0, 0.0
+    if not (all(map(math.isfinite, values)) and values[0] < values[1] and max(map(abs, values)) < 2**53):
+        raise ValueError("give it as LOW:HIGH, such as 0:4095 or -1024:3071, or full")
+    return values
 
 
 def load_settings(workspace: Path, **flags: Any) -> Settings:

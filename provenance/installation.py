@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote
 
-from provenance.config import NOT_FROM_A_FILE, SETTINGS_FILE, Settings, load_settings
+from provenance.config import FULL_RANGE, NOT_FROM_A_FILE, SETTINGS_FILE, Settings, load_settings, stated_range
 from provenance.errors import CatalogError, ConflictError, EmbeddingError, NotFoundError, UsageError
 from provenance.files import readable_like
 from provenance.limits import Limits
 from provenance.logs import room, step
 from provenance.resources import Resource
+from provenance.vocabulary import Canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from provenance.embedding import Backbone, Executor
     from provenance.images import PreparationSettings
     from provenance.index import MomentsCache, VectorIndex
-    from provenance.vocabulary import Space
+    from provenance.vocabulary import Pages, Space
 
 CATALOG_FILE = "catalog.sqlite3"
 _log = room(__name__)
@@ -300,6 +301,7 @@ class Installation(Resource):
         given = {name: value for name, value in overrides.items() if value is not None}
         chosen = {**self._default_backbone(given), **given}
         chosen["trust_backbone_file"] = "backbone_file" in given and given.get("trust_backbone_file", False)
+        rule = self.canonical
         with step(_log, "load backbone") as facts:
             backbone = load_backbone(
                 chosen.pop("name", None),
@@ -308,7 +310,7 @@ class Installation(Resource):
                 batch_size=self.settings.batch_size,
                 threads=self.settings.threads,
                 **chosen,
-            )
+            ).decoding(rule)
             facts.update(backbone=backbone.space.backbone, space=backbone.space.space_id)
         return backbone
 
@@ -326,7 +328,7 @@ class Installation(Resource):
         except EmbeddingError as error:
             message = f"backbone {space.backbone} can't be loaded: {error.message}"
             raise EmbeddingError(message, hint=error.hint) from error
-        backbone = backbone.at_resolution(space.matched_resolution)
+        backbone = backbone.at_resolution(space.matched_resolution).decoding(space.canonical)
         if backbone.space.space_id != space.space_id:
             raise EmbeddingError(
                 f"backbone {space.backbone} of {space.space_id[:18]} is needed, and {backbone.space.backbone} "
@@ -343,14 +345,50 @@ class Installation(Resource):
         settings = self.settings
         return Processes(settings.workers, Limits(settings.worker_memory_bytes, settings.worker_seconds))
 
-    def preparation(self, backbone: Backbone | None = None) -> PreparationSettings:
+    @property
+    def canonical(self) -> Canonical:
+        """The rule by which images are decoded here, one for the whole workspace: what is on record, else as stated.
+
+        Raises:
+            ConflictError: If the settings state another range than the images on record were decoded by.
+        """
+        stated = self.settings.stated_grey_range
+        used = self.catalog.canonical() if is_workspace(self.root) else None
+        if used is not None and stated is not None and used.grey_range != stated:
+            by = "the range of its type" if used.grey_range is None else "{:g}:{:g}".format(*used.grey_range)
+            raise ConflictError(
+                f"grey of more than 8 bits is read by {by} in this workspace, not by {self.settings.grey_range}",
+                hint="images that are compared are decoded by one rule: bring all of them into another workspace, made "
+                f"by `provenance init --grey-range={self.settings.grey_range}`",
+            )
+        return used or Canonical(grey_range=stated)
+
+    def state_grey_range(self, text: str | None) -> None:
+        """States the range of grey for this call and those that follow; ``UsageError`` if it is none."""
+        if text is None:
+            return
+        try:
+            stated_range(text)
+        except ValueError as error:
+            raise UsageError(f"the grey range {text!r} is none", hint=str(error)) from None
+        self.settings = self.settings.model_copy(update={"grey_range": text})
+
+    def preparation(self, backbone: Backbone | None = None, pages: Pages | None = None) -> PreparationSettings:
         """How images are prepared under the limits of the settings, for a backbone where one is given."""
         from provenance.images import PreparationSettings
 
-        limits = self.settings.max_pixels, self.settings.max_file_bytes
+        rule = self.canonical if backbone is None else backbone.space.canonical
+        is_stated = rule.grey_range is not None or self.settings.grey_range == FULL_RANGE
+        same: dict[str, Any] = {
+            "max_pixels": self.settings.max_pixels,
+            "max_file_bytes": self.settings.max_file_bytes,
+            "canonical": rule,
+            "takes_coarse": is_stated or rule.version == 1,
+            "pages": pages,
+        }
         if backbone is None:
-            return PreparationSettings(max_pixels=limits[0], max_file_bytes=limits[1])
-        return PreparationSettings(backbone.input_size, backbone.space.matched_resolution, *limits)
+            return PreparationSettings(**same)
+        return PreparationSettings(backbone.input_size, backbone.space.matched_resolution, **same)
 
     def _default_backbone(self, given: dict[str, Any]) -> dict[str, Any]:
         """What the settings say of the backbone, as far as the call did not choose another one."""

@@ -34,6 +34,8 @@ PAPER_ALPHAS = (0.1, 0.3, 0.5, 0.7, 1.0)
 """The grid of the seed paper, 4.4."""
 
 _MATCHED = "match_resolution"
+_CANONICAL = "canonical"
+_GREY_RANGE = "grey_range"
 
 
 Resolution = tuple[int, int]
@@ -186,6 +188,13 @@ class RejectReason(StrEnum):
     FORGOTTEN = "forgotten"
 
 
+class Pages(StrEnum):
+    """What becomes of a file with several pages or frames: an image each, or the first alone."""
+
+    ALL = "all"
+    FIRST = "first"
+
+
 def counted(number: int, one: str, many: str = "") -> str:
     """A number with its noun: "1 image", "2 images"; ``many`` where that is not ``one`` with an s."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
@@ -288,6 +297,25 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Canonical:
+    """The rule by which a file becomes canonical pixels, a part of every space's identity.
+
+    Attributes:
+        version: 1: the first page, and grey of more than 8 bits over the whole range of its type. 2: every page of a
+            TIFF, and such grey by the bits that its file declares, else by the stated range.
+        grey_range: The stated range, black and white, of grey of more than 8 bits that declares none; ``None``: the
+            whole range of its type.
+    """
+
+    version: int = 2
+    grey_range: tuple[float, float] | None = None
+
+
+CANONICAL = Canonical()
+"""The rule of new workspaces, where none states a range."""
+
+
+@dataclass(frozen=True, slots=True)
 class Space:
     """An embedding space: backbone, weights, preprocessing and shape. Vectors of two spaces never meet.
 
@@ -319,6 +347,18 @@ class Space:
         """``(width, height)`` that every image is brought to before anything else; ``None``: it stays as it is."""
         given = self.preprocessing.get(_MATCHED)
         return None if given is None else (int(given[0]), int(given[1]))
+
+    @property
+    def canonical(self) -> Canonical:
+        """The rule that its images are decoded by."""
+        stated = self.preprocessing.get(_GREY_RANGE)
+        return Canonical(self.preprocessing.get(_CANONICAL, 1), None if stated is None else (stated[0], stated[1]))
+
+    def decoded_by(self, rule: Canonical) -> Space:
+        """The same space of images that are decoded by another rule."""
+        rest = {name: value for name, value in self.preprocessing.items() if name != _GREY_RANGE}
+        stated = {} if rule.grey_range is None else {_GREY_RANGE: list(rule.grey_range)}
+        return replace(self, preprocessing={**rest, _CANONICAL: rule.version, **stated})
 
     @property
     def is_of_file(self) -> bool:

@@ -17,6 +17,8 @@ from provenance.vocabulary import SPACE_ID_PREFIX, Space
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from provenance.vocabulary import Canonical
+
 
 def ensure_space(session: Session, space: Space) -> None:
     """Records a space; one on record stays as it is, because its id is its content."""
@@ -48,6 +50,14 @@ def spaces(session: Session) -> list[Space]:
     """All spaces, oldest first."""
     oldest_first = select(t.Space).order_by(t.Space.created_at, t.Space.space_id)
     return [value_of(Space, row) for row in session.scalars(oldest_first)]
+
+
+def canonical(session: Session) -> Canonical | None:
+    """The rule by which the images on record were decoded, the same in every space; ``None``: none is embedded yet."""
+    points = select(t.Point.collection_key).where(t.Point.collection_key == t.Collection.collection_key)
+    query = select(t.Space).join(t.Collection, t.Collection.space_id == t.Space.space_id).where(points.exists())
+    row = session.scalars(query.order_by(t.Space.created_at).limit(1)).first()
+    return None if row is None else value_of(Space, row).canonical
 
 
 def ensure_collection(session: Session, dataset_id: str, space_id: str) -> str:

@@ -168,6 +168,7 @@ class Catalog(Resource):
     empty_collections = _reads(_spaces.empty_collections)
     dropped_collections = _reads(_spaces.dropped_collections)
     spaces = _reads(_spaces.spaces)
+    canonical = _reads(_spaces.canonical)
 
     # images, and the order of writes
     lookup = _reads(_images.lookup)

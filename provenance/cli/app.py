@@ -55,6 +55,24 @@ PartsOption = Annotated[
     str | None,
     typer.Option("--parts", help="Local space of a backbone file: map/7 (a grid of cells), tokens or all-tokens."),
 ]
+GreyRangeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--grey-range",
+        metavar="LOW:HIGH|full",
+        help="Values that are black and white in images of more than 8 bits whose files do not say so, such as 0:4095 "
+        "or -1024:3071; full: the whole range of the type. One for the workspace, stated before anything is in it.",
+    ),
+]
+PagesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pages",
+        metavar="all|first",
+        help="Each page or frame of a file as an image, or the first. Without it: all of a TIFF, the first of an "
+        "animation. What is left out is counted.",
+    ),
+]
 WeightsOption = Annotated[Path | None, typer.Option("--weights", help="Weights file for the backbone.")]
 RawOption = Annotated[
     bool, typer.Option("--raw", help="CSV: no apostrophe before what a spreadsheet would run as a formula.")

@@ -10,8 +10,10 @@ import typer
 from provenance.cli.app import (
     BackboneFileOption,
     BackboneOption,
+    GreyRangeOption,
     JsonOption,
     MatchResolutionOption,
+    PagesOption,
     PartsOption,
     TrustOption,
     WeightsOption,
@@ -22,9 +24,10 @@ from provenance.cli.app import (
 from provenance.cli.interrupt import interruptible
 from provenance.cli.output import answer, message, print_table
 from provenance.errors import UsageError
+from provenance.vocabulary import counted
 
 if TYPE_CHECKING:
-    from provenance.documents.ingests import GroupMatches, Ingest
+    from provenance.documents.ingests import GroupMatches, Ingest, Inside
     from provenance.service import BackboneChoice
 
 
@@ -60,6 +63,7 @@ def init(
     backbone: BackboneOption = None,
     backbone_file: BackboneFileOption = None,
     weights: WeightsOption = None,
+    grey_range: GreyRangeOption = None,
     catalog_url: Annotated[
         str | None, typer.Option("--catalog-url", help="SQL catalog; default: SQLite in the workspace.")
     ] = None,
@@ -84,6 +88,7 @@ def init(
         "backbone": backbone,
         "backbone_file": backbone_file,
         "weights": weights,
+        "grey_range": grey_range,
         "catalog_url": catalog_url,
         "index_url": index_url,
     }
@@ -115,6 +120,8 @@ def ingest(
     weights: WeightsOption = None,
     match_resolution: MatchResolutionOption = None,
     parts: PartsOption = None,
+    grey_range: GreyRangeOption = None,
+    pages: PagesOption = None,
     rehash: RehashOption = False,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -139,6 +146,7 @@ def ingest(
     _refuse_foreign_options(release is not None, membership, generator, architecture, generator_version)
     choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
     choice |= {"trust_backbone_file": trust_backbone_file, "parts": parts, "match_resolution": match_resolution}
+    choice["grey_range"] = grey_range
     with interruptible(name) as run, workspace_of_call() as workspace, run.bar(name) as on_progress:
         report = workspace.ingest(
             sources,
@@ -152,6 +160,7 @@ def ingest(
             group_from=group_from,
             rehash=rehash,
             force=force,
+            pages=pages,
             **choice,
             on_progress=on_progress,
             on_step=message,
@@ -182,6 +191,8 @@ def ingest_layout(
     backbone_file: BackboneFileOption = None,
     trust_backbone_file: TrustOption = False,
     weights: WeightsOption = None,
+    grey_range: GreyRangeOption = None,
+    pages: PagesOption = None,
     rehash: RehashOption = False,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -204,7 +215,7 @@ def ingest_layout(
             print_report(documents[-1])
 
     choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
-    choice |= {"trust_backbone_file": trust_backbone_file}
+    choice |= {"trust_backbone_file": trust_backbone_file, "grey_range": grey_range}
     with interruptible(prefix) as run, workspace_of_call() as workspace:
         workspace.ingest_layout(
             root,
@@ -216,6 +227,7 @@ def ingest_layout(
             group_from=group_from,
             rehash=rehash,
             force=force,
+            pages=pages,
             **choice,
             on_step=message,
             on_report=on_report,
@@ -251,6 +263,25 @@ def print_report(report: Ingest) -> None:
     )
     if report.groups is not None:
         message(words_of_groups(report.groups))
+    print_inside(report.inside)
     if report.rejects:
         rows = [(r.name, r.reason, r.detail) for r in report.rejects]
         print_table(("rejected", "reason", "detail"), rows)
+
+
+def print_inside(inside: Inside) -> None:
+    """What there was in files of several pages, and which images lost grey levels: a line each, where there is any."""
+    if inside.files:
+        files = counted(inside.files, "file")
+        message(f"{files} of several pages: {counted(inside.images, 'image')}, one a page (NAME#N)")
+    if inside.left_out:
+        frames, files = (
+            counted(inside.left_out, "page or frame", "pages or frames"),
+            counted(inside.left_out_files, "file"),
+        )
+        message(f"left out: {frames} behind the first of {files}; --pages all takes them")
+    if inside.reduced:
+        message(f"left out: {counted(inside.reduced, 'page')} that are smaller copies or masks of others")
+    if inside.coarse:
+        images = counted(inside.coarse, "image")
+        message(f"few grey levels are left of {images} of more than 8 bits (fewer than 16 of more): see --grey-range")

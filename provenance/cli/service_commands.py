@@ -11,8 +11,10 @@ import typer
 from provenance.cli.app import (
     BackboneFileOption,
     BackboneOption,
+    GreyRangeOption,
     JsonOption,
     MatchResolutionOption,
+    PagesOption,
     PartsOption,
     TrustOption,
     WeightsOption,
@@ -26,6 +28,7 @@ from provenance.cli.data_commands import (
     MembershipOption,
     ModalityOption,
     RehashOption,
+    print_inside,
     words_of_groups,
 )
 from provenance.cli.interrupt import interruptible
@@ -57,6 +60,8 @@ def watch(
     backbone_file: BackboneFileOption = None,
     trust_backbone_file: TrustOption = False,
     weights: WeightsOption = None,
+    grey_range: GreyRangeOption = None,
+    pages: PagesOption = None,
     rehash: RehashOption = False,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -81,7 +86,7 @@ def watch(
         warn(f"{error.message}; trying again in {seconds:.0f} s")
 
     choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
-    choice |= {"trust_backbone_file": trust_backbone_file}
+    choice |= {"trust_backbone_file": trust_backbone_file, "grey_range": grey_range}
     with interruptible(set_name) as run, workspace_of_call() as workspace:
         workspace.watch(
             folder,
@@ -93,6 +98,7 @@ def watch(
             once=once,
             rehash=rehash,
             force=force,
+            pages=pages,
             **choice,
             on_start=on_start,
             on_step=message,
@@ -116,6 +122,7 @@ def _print_batch(batch: WatchBatch, *, json: bool) -> None:
     )
     if batch.groups is not None and batch.groups.matched < batch.groups.names:
         warn(words_of_groups(batch.groups))
+    print_inside(batch.inside)
     for reject in batch.rejects:
         message(f"  rejected: {reject.name}: {reject.reason.value}: {reject.detail}")
 

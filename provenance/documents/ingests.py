@@ -43,6 +43,17 @@ class GroupMatches(Document):
     groups: int
 
 
+class Inside(Document):
+    """Files of several pages or frames and the images of them, pages that are left out, images with few grey levels."""
+
+    files: int
+    images: int
+    left_out: int
+    left_out_files: int
+    reduced: int
+    coarse: int
+
+
 class Ingest(Document):
     """One run of an ingest: ``read`` inputs are ``added``, ``known``, ``repeated`` or ``rejected``."""
 
@@ -58,6 +69,7 @@ class Ingest(Document):
     dataset_digest: str
     duration_seconds: Seconds
     groups: GroupMatches | None
+    inside: Inside
     rejects: tuple[UnreadableInput, ...] = at("rejections")
 
 
@@ -69,6 +81,7 @@ class WatchBatch(Document):
     counts: Counts
     image_count: int
     groups: GroupMatches | None
+    inside: Inside
     rejects: tuple[UnreadableFile, ...] = at("rejections")
 
 

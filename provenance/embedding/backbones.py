@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 DEFAULT_BACKBONE = "resnet50"
 DEFAULT_BATCH_SIZE = 16
 PREPROCESSING_VERSION = 1
+# The first rule of decoding; an installation gives a backbone the rule of its workspace (``Backbone.decoding``).
 CANONICAL_PIXELS_VERSION = 1
 FILE_KINDS: dict[str, tuple[tuple[str, ...], Callable[..., Engine]]] = {
     "onnx": ((".onnx",), onnx_engine.open_file),

@@ -16,7 +16,7 @@ from provenance.errors import EmbeddingError
 
 if TYPE_CHECKING:
     from provenance.arrays import Float32s, Uint8s
-    from provenance.vocabulary import Resolution, Space
+    from provenance.vocabulary import Canonical, Resolution, Space
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -70,6 +70,10 @@ class Backbone:
     def at_resolution(self, resolution: Resolution | None) -> Backbone:
         """The same network for images that are first brought to ``(width, height)``: a space of its own."""
         return Backbone(self.space.matched_to(resolution), self._engine, batch_size=self.batch_size)
+
+    def decoding(self, rule: Canonical) -> Backbone:
+        """The same network for images that are decoded by another rule: a space of its own."""
+        return Backbone(self.space.decoded_by(rule), self._engine, batch_size=self.batch_size)
 
     @property
     def input_size(self) -> int:

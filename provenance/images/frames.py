@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from provenance.vocabulary import ImageFacts, RejectReason
+from provenance.vocabulary import CANONICAL, Canonical, ImageFacts, Pages, RejectReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,23 +20,11 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 cost."""
 
 PIXEL_DIGEST_VERSION = 1
+STRIP_PIXELS = 4 * 1024**2
 HEAD_BYTES = 512
 """So many first bytes tell what a file is."""
 
-_FOREIGN = {
-    b"%PDF": "a PDF document",
-    b"%!PS": "a PostScript document",
-    b"PK\x03\x04": "a zip archive",
-    b"\x1f\x8b": "gzip-compressed",
-    b"7z\xbc\xaf": "a 7z archive",
-    b"Rar!": "a RAR archive",
-    b"\x93NUMPY": "a NumPy array",
-    b"\x89HDF": "an HDF5 file",
-    b"8BPS": "a Photoshop document",
-    b"\0\0\1\0": "an icon",
-    b"NRRD": "an NRRD volume",
-    b"SQLite format 3": "a database",
-}
+DEFAULT_MAX_PIXELS = 64 * 1024**2
 
 
 class BadInput(Exception):  # noqa: N818 - it never leaves the room: ``prepare`` makes a Rejection of it
@@ -48,6 +36,34 @@ class BadInput(Exception):  # noqa: N818 - it never leaves the room: ``prepare``
         self.detail = detail
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a file is to be read.
+
+    Attributes:
+        max_pixels: A frame whose header announces more is refused before pixels are allocated.
+        canonical: The rule that makes its pixels.
+        pages: Every page or only the first; ``None``: as is usual for the format.
+        page: The number of the one page that is wanted, from 1; ``None``: what ``pages`` says.
+    """
+
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    canonical: Canonical = CANONICAL
+    pages: Pages | None = None
+    page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Levels that decoding left, of so many values or more, from the lowest to the highest; of grey, or of colour."""
+
+    left: int
+    values: int
+    low: float
+    high: float
+    are_colour: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
     """What a decoder makes of one frame.
@@ -56,13 +72,19 @@ class Picture:
         pixels: Canonical: 8 bits, RGB, upright, over black.
         file_format: The decoder's name of the format, such as ``PNG``.
         mode: Its name of the pixel mode that was stored, such as ``I;16``.
-        number: Which frame of several, from 1; ``None``: the file holds one.
+        number: Which frame of several, from 1; ``None``: the file holds one, or one was asked for.
+        coarse: What decoding left of grey levels, where that is too little to be taken for the image.
+        left_out: With the first one: how many pages were not asked for ...
+        reduced: ... and how many hold no more than a smaller copy or a mask of another.
     """
 
     pixels: Pixels
     file_format: str
     mode: str
     number: int | None = None
+    coarse: Levels | None = None
+    left_out: int = 0
+    reduced: int = 0
 
 
 class Decoder(ABC):
@@ -87,8 +109,8 @@ class Decoder(ABC):
         return ""
 
     @abstractmethod
-    def frames(self, data: bytes, max_pixels: int) -> Iterator[Picture]:
-        """Every frame of a file, one after another: no more than one is held in memory.
+    def frames(self, data: bytes, reading: Reading) -> Iterator[Picture]:
+        """The frames of a file that are asked for, one after another: no more than one is held in memory.
 
         Raises:
             BadInput: If it can't be read, or a frame has more than ``max_pixels``. Anything else that is raised over
@@ -121,7 +143,7 @@ class Frame:
         """What is on record of it."""
         return ImageFacts(
             image_id=self.image_id,
-            pixel_digest=pixel_digest(self.rgb()),
+            pixel_digest=pixel_digest(self.pixels),
             width=self.pixels.shape[1],
             height=self.pixels.shape[0],
             file_format=self.picture.file_format,
@@ -140,12 +162,18 @@ def rgb_of(pixels: Pixels) -> Pixels:
     return rgb
 
 
-def pixel_digest(rgb: Pixels) -> str:
+def pixel_digest(pixels: Pixels) -> str:
     """``sha256:<hex>`` over version, height, width (three big-endian uint32) and pixels (height, width, 3)."""
-    height, width, _ = rgb.shape
-    digest = hashlib.sha256(struct.pack(">III", PIXEL_DIGEST_VERSION, height, width))
-    digest.update(np.ascontiguousarray(rgb).reshape(-1).data)
+    digest = hashlib.sha256(struct.pack(">III", PIXEL_DIGEST_VERSION, *pixels.shape[:2]))
+    for rows in strips_of(*pixels.shape[:2]):
+        digest.update(np.ascontiguousarray(rgb_of(pixels[rows])).reshape(-1).data)
     return "sha256:" + digest.hexdigest()
+
+
+def strips_of(height: int, width: int) -> Iterator[slice]:
+    """An image's rows in strips, so that what is made on the way to a result never has its size."""
+    step = max(1, STRIP_PIXELS // max(1, width))
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
 def text_of(error: BaseException) -> str:
@@ -153,17 +181,3 @@ def text_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
-
-
-def not_an_image(head: bytes) -> BadInput:
-    """What to call a file with these first ``HEAD_BYTES``, which are of nothing that is read here."""
-    if head[128:132] == b"DICM":
-        return BadInput(RejectReason.UNSUPPORTED, "DICOM is not read yet")
-    for signature, kind in _FOREIGN.items():
-        if head.startswith(signature):
-            return BadInput(RejectReason.UNSUPPORTED, f"{kind}, not an image")
-    text = head.decode("utf-8-sig", "ignore")
-    if text and all(character.isprintable() or character.isspace() for character in text) and b"\0" not in head:
-        kind = "HTML or XML" if text.lstrip().startswith("<") else "text"
-        return BadInput(RejectReason.UNSUPPORTED, f"{kind}, not an image")
-    return BadInput(RejectReason.BROKEN, "its first bytes are of no image format that is read here")

@@ -6,17 +6,28 @@ where it was found are tried in turn, and its bytes are checked against its id.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provenance.images.decode import DEFAULT_MAX_PIXELS, frames_of
+from provenance.images.decode import file_id_of, frames_of
 from provenance.images.entries import DEFAULT_MAX_FILE_BYTES, item_from, rejection_of
-from provenance.images.frames import BadInput, text_of
+from provenance.images.frames import DEFAULT_MAX_PIXELS, BadInput, Reading, text_of
 from provenance.images.pixels import resized
 from provenance.images.source import read_item
 from provenance.limits import begin_step
-from provenance.vocabulary import Found, ImageFacts, Rejection, RejectReason, SourceItem
+from provenance.vocabulary import (
+    CANONICAL,
+    Canonical,
+    Found,
+    ImageFacts,
+    Pages,
+    Rejection,
+    RejectReason,
+    SourceItem,
+    counted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,21 +48,48 @@ class PreparationSettings:
         match_resolution: ``(width, height)`` that every image is brought to first; ``None``: it stays as it is.
         max_pixels: Larger images are rejected as oversized, by their header.
         max_file_bytes: Larger files are rejected as oversized, unread.
+        canonical: The rule by which a file becomes pixels.
+        takes_coarse: Whether an image is taken of whose grey levels decoding left too few; else it is rejected.
+        pages: Every page of a file or the first; ``None``: as is usual for its format.
     """
 
     size: int = 224
     match_resolution: Resolution | None = None
     max_pixels: int = DEFAULT_MAX_PIXELS
     max_file_bytes: int = DEFAULT_MAX_FILE_BYTES
+    canonical: Canonical = CANONICAL
+    takes_coarse: bool = False
+    pages: Pages | None = None
+
+    @property
+    def reading(self) -> Reading:
+        """How files are read."""
+        return Reading(self.max_pixels, self.canonical, self.pages)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """One image, ready for a backbone: found at ``item``, uint8 RGB of shape (size, size, 3), writable, contiguous."""
+    """One image, ready for a backbone: found at ``item``, uint8 RGB of shape (size, size, 3), writable, contiguous.
+
+    Attributes:
+        page: Its number among several of its file, which is the end of its name; ``None``: the file holds one.
+        left_out: Pages of its file that were not asked for, told with the first one; ``reduced``: that are smaller
+            copies or masks.
+        is_coarse: Whether decoding left few of its grey levels.
+    """
 
     item: SourceItem
     facts: ImageFacts
     pixels: Pixels
+    page: int | None = None
+    left_out: int = 0
+    reduced: int = 0
+    is_coarse: bool = False
+
+    @property
+    def file_name(self) -> str:
+        """The name of its file, without the page."""
+        return self.item.name if self.page is None else self.item.name.removesuffix(f"#{self.page}")
 
 
 Outcome = Prepared | Rejection
@@ -132,10 +170,12 @@ def reading_again(recorded: RecordedImage, settings: PreparationSettings) -> Ite
 
 def _reread(item: SourceItem, image_id: str, settings: PreparationSettings) -> Reread:
     data = read_item(item, max_file_bytes=settings.max_file_bytes)
+    file_id, _, page = image_id.partition("#")
+    found = file_id_of(data)
+    wanted = replace(settings.reading, pages=Pages.FIRST, page=int(page) if page and found == file_id else None)
     # what is there now may not even be an image: decoding tells that first
-    for frame in frames_of(data, item.name, max_pixels=settings.max_pixels):
-        found = frame.image_id.partition("#")[0]
-        if found != image_id.partition("#")[0]:
+    for frame in frames_of(data, item.name, wanted):
+        if found != file_id:
             raise BadInput(RejectReason.UNREADABLE, f"{OTHER_BYTES}: {found} in place of {image_id}")
         if frame.image_id == image_id:
             return Reread(item, data, frame)
@@ -161,16 +201,51 @@ def _outcomes(item: Found, settings: PreparationSettings) -> Iterator[Outcome]:
         return
     try:
         data = read_item(item, max_file_bytes=settings.max_file_bytes)
-        for frame in frames_of(data, item.name, max_pixels=settings.max_pixels):
-            yield _prepared(item, frame, settings)
+        for frame in frames_of(data, item.name, settings.reading):
+            yield _taken(item, frame, settings)
             begin_step()
     except (BadInput, MemoryError) as error:
         yield _rejection(item, error)
 
 
+def _taken(item: SourceItem, frame: Frame, settings: PreparationSettings) -> Outcome:
+    """The frame, ready, unless too little is left of it."""
+    prepared, coarse = _prepared(item, frame, settings), frame.picture.coarse
+    if coarse is None or (settings.takes_coarse and not (coarse.are_colour and settings.canonical.grey_range)):
+        return prepared
+    kind = "level" if coarse.are_colour else "grey level"
+    left = f"{counted(coarse.left, kind)} {'is' if coarse.left == 1 else 'are'} left"
+    advice = (
+        "16-bit colour is read by its high bytes: save it as 8 bits"
+        if coarse.are_colour
+        else f"state the range of all images, such as --grey-range={_range_around(coarse.low, coarse.high)}"
+    )
+    values = f"{coarse.values} or more values from {coarse.low:g} to {coarse.high:g}"
+    detail = f"{left} of {values}: {advice}; or, where they really are as dark, --grey-range=full"
+    return rejection_of(prepared.item, RejectReason.UNSUPPORTED, detail)
+
+
+def _range_around(low: float, high: float) -> str:
+    """Whole bits that hold the values: 8, 10, 12, 14 or 16 above zero, and what is needed below."""
+    if high <= 1:
+        return f"{low:g}:{high:g}"
+    bits = next((each for each in (8, 10, 12, 14) if high < 2**each), 16)
+    below = 0 if low >= 0 else -(2 ** max(1, math.ceil(math.log2(-low))))
+    return f"{below}:{2**bits - 1}"
+
+
 def _prepared(item: SourceItem, frame: Frame, settings: PreparationSettings) -> Prepared:
-    bare = item if item.content is None else replace(item, content=None)
-    return Prepared(bare, frame.facts(), resized(frame.pixels, settings.size, settings.match_resolution))
+    picture = frame.picture
+    name = item.name if picture.number is None else f"{item.name}#{picture.number}"
+    return Prepared(
+        replace(item, name=name, content=None),
+        frame.facts(),
+        resized(frame.pixels, settings.size, settings.match_resolution),
+        picture.number,
+        picture.left_out,
+        picture.reduced,
+        picture.coarse is not None,
+    )
 
 
 def _rejection(item: SourceItem, error: BadInput | MemoryError) -> Rejection:

@@ -2,18 +2,29 @@
 
 The rules, in this order (Pillow's own arithmetic wherever it has one):
 
-1. The first frame or page. Formats: PNG, JPEG, TIFF, BMP, WebP, GIF, JPEG 2000, binary PNM.
-2. 16-bit grey keeps its high byte: ``v >> 8`` over the type's full range, 0..65535 (signed: ``(v + 32768) >> 8``;
-   12-bit: ``v >> 4``). Images that were widened from 8 bits, by ``v * 257`` or by ``v * 256``, come back exactly, and
-   16-bit colour, of which Pillow keeps the high byte, is treated alike. 32-bit integers have no range one could
-   presume: unsupported.
-3. Float grey: all values in [0, 1]: ``rint(255 v)``, half to even; any other range is unsupported, NaN or
-   infinity is not finite.
+1. Pages and frames: of a TIFF an image each, of animated GIF, WebP and PNG and of MPO the first, unless it is asked
+   otherwise. Pages of a TIFF that it calls reduced copies or masks of others are no images. Formats: PNG, JPEG, TIFF,
+   BMP, WebP, GIF, JPEG 2000, binary PNM.
+2. Grey of more than 8 bits becomes ``(v - low) * 256 // (high - low + 1)``. The range is what the file declares: the
+   bits of a TIFF (12), a ``MaxSampleValue`` of all ones in 8 bits or more, of a PNG the bits of ``sBIT`` where its
+   values stand in the low bits; PNM and JPEG 2000 are brought to 16 bits by what they declare. Else it is the stated
+   range (``Canonical.grey_range``), else that of the type: 0..65535, signed -32768..32767. 8 bits that were widened,
+   by ``v * 257`` or by ``v * 256``, come back exactly, and 16-bit colour, of which Pillow keeps the high byte, is
+   treated alike. 32-bit integers have no range unless one is stated: unsupported.
+3. Float grey, and other grey where the stated range is no whole numbers, becomes
+   ``rint(255 (v - low) / (high - low))``, half to even. Where none is stated it is 0..1, and values outside are
+   unsupported; NaN or infinity is not finite. What lies outside of a stated range is black or white; an image of
+   which more than half lies above it is of another range: unsupported.
 4. Palette and transparency (alpha channel, transparent palette entries, a transparent colour) go through RGBA
    and are laid over black: ``round(c a / 255)``.
 5. Everything else (grey, 1-bit, CMYK, YCbCr, HSV) by Pillow's ``convert("RGB")``. Colour profiles and gamma
    are not applied.
 6. EXIF orientation is applied; an EXIF block that can't be read counts as none.
+
+Version 1 of the rules takes the first page of any file, and knows no range but that of the type.
+
+Where that leaves fewer than 16 grey levels of more values, or fewer than 32 of four times as many, the picture is
+marked as coarse: it need not be what the image shows.
 
 A grey image is carried as one channel: RGB with three equal channels, at a third of the cost.
 """
@@ -22,13 +33,17 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import threading
 import warnings
-from typing import TYPE_CHECKING
+import zlib
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import PIL
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 # Imported for their registration: Pillow would otherwise import all its plugins at the first TIFF or WebP.
 from PIL import Jpeg2KImagePlugin as _Jpeg2KImagePlugin  # noqa: F401
@@ -36,25 +51,31 @@ from PIL import MpoImagePlugin as _MpoImagePlugin  # noqa: F401
 from PIL import TiffImagePlugin as _TiffImagePlugin  # noqa: F401
 from PIL import WebPImagePlugin as _WebPImagePlugin  # noqa: F401
 
-from provenance.images.frames import HEAD_BYTES, BadInput, Decoder, Picture, not_an_image, text_of
-from provenance.vocabulary import RejectReason
+from provenance.images.depth import FEW_LEVELS, Depth, check_range, coarse_levels, grey_of, levels_in
+from provenance.images.foreign import not_an_image
+from provenance.images.frames import HEAD_BYTES, BadInput, Decoder, Picture, strips_of, text_of
+from provenance.vocabulary import Pages, RejectReason, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from provenance.images.frames import Pixels
+    from provenance.images.frames import Levels, Pixels, Reading
+    from provenance.vocabulary import Canonical
 
 _GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N", "I")
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO, _MAX_SAMPLE, _SUBFILE, _OLD_SUBFILE = 258, 262, 0, 281, 254, 255
+_REDUCED, _MASK, _OLD_REDUCED, _SHORT = 1, 4, 2, 3
+_GREY_WITH_ALPHA = 4
+_MOST_TEXT_BYTES = 64 * 1024**2
 _ORIENTATION = 0x0112
-_UPRIGHT_BY_ORIENTATION = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_UPRIGHT_BY_ORIENTATION: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels),
 }
 _one_at_a_time = threading.Lock()
 _TIFF_OFFSETS_AND_COUNTS = ((273, 279), (324, 325))
@@ -71,17 +92,14 @@ _SIGNATURES = {
 }
 _FORMATS = tuple(_SIGNATURES)
 _UNSUPPORTED_WORDS = ("unsupported", "not supported", "not implemented", "cannot handle", "unknown")
+_TOO_MUCH_TEXT = ("too large for pngimageplugin", "too much memory used in text chunks")
 
 
 class RasterDecoder(Decoder):
-    """What Pillow reads, of the formats above. The whole first frame must be there: a cut file is not filled up.
-
-    Images whose header announces more than ``max_pixels`` (or than Pillow's own bound, 179 million) are refused before
-    pixels are allocated.
-    """
+    """What Pillow reads, of the formats above. Every page must be there as a whole: a cut file is not filled up."""
 
     name = "raster"
-    version = f"1 (Pillow {PIL.__version__})"
+    version = f"2 (Pillow {PIL.__version__})"
 
     def takes(self, head: bytes, name: str) -> bool:
         """Whether Pillow would open it, or it begins as such a file does."""
@@ -90,74 +108,277 @@ class RasterDecoder(Decoder):
         padded = head.ljust(16, b"\0")
         return _format_of(head) is not None or any(accept is None or accept(padded) is True for accept in accepts)
 
-    def frames(self, data: bytes, max_pixels: int) -> Iterator[Picture]:
-        """The first frame or page."""
-        # Pillow's warnings are kept from anyone who made them errors; the filters are the process's, hence the lock.
-        with _one_at_a_time, warnings.catch_warnings(action="ignore"):
+    def frames(self, data: bytes, reading: Reading) -> Iterator[Picture]:
+        """The pages or frames that are asked for; what can't be read of several is told behind the others."""
+        file, damaged = _File(data), {}
+        try:
+            chosen = file.chosen(reading)
+            for place, number in enumerate(chosen.numbers):
+                try:
+                    picture = file.picture(number, reading, chosen, is_first=not place)
+                except BadInput as damage:
+                    damaged[number] = damage
+                else:
+                    yield picture
+        finally:
+            file.close()
+        if damaged:
+            raise _damage_of(damaged, chosen)
+        if chosen.damage is not None:
+            raise chosen.damage
+
+
+class _Chosen(NamedTuple):
+    """Pages by number, from 1; whether the numbers tell them apart; what else there is, and what ended the list."""
+
+    numbers: Sequence[int]
+    are_several: bool
+    left_out: int = 0
+    reduced: int = 0
+    damage: BadInput | None = None
+
+
+def _damage_of(damaged: dict[int, BadInput], chosen: _Chosen) -> BadInput:
+    """One failure for the pages that could not be read."""
+    first, failure = next(iter(damaged.items()))
+    if not chosen.are_several or len(chosen.numbers) == 1:
+        return failure
+    others = f", and {counted(len(damaged) - 1, 'other page')}" if len(damaged) > 1 else ""
+    return BadInput(failure.reason, f"page {first} of {len(chosen.numbers)}{others}: {failure.detail}")
+
+
+class _File:
+    """An open file. Pillow is at work one call at a time, and what it is made to do differs nowhere else."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        with _at_work(data):
+            self._image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
+
+    def close(self) -> None:
+        self._image.close()
+
+    def chosen(self, reading: Reading) -> _Chosen:
+        if reading.page is not None:
+            return _Chosen((reading.page,), are_several=True)
+        is_tiff = self._image.format == "TIFF"
+        with _at_work(self._data):
+            pages, reduced, damage = _tiff_pages(self._data) if is_tiff else (_count_of(self._image), 0, None)
+        default = Pages.ALL if is_tiff and reading.canonical.version > 1 else Pages.FIRST
+        if (reading.pages or default) is Pages.FIRST or (len(pages) == 1 and damage is None):
+            first = 1 if reading.canonical.version == 1 else pages[0]
+            return _Chosen((first,), are_several=False, left_out=len(pages) - 1, reduced=reduced)
+        return _Chosen(pages, are_several=len(pages) > 1, reduced=reduced, damage=damage)
+
+    def picture(self, number: int, reading: Reading, chosen: _Chosen, *, is_first: bool) -> Picture:
+        image = self._image
+        with _at_work(self._data):
             try:
-                picture = _decoded(data, max_pixels)
-            except (BadInput, MemoryError):
-                raise
-            except Exception as error:  # Pillow's plugins raise whatever damaged bytes make them raise
-                raise _diagnosed(data, error) from error
-        yield picture
+                if image.tell() != number - 1:
+                    image.seek(number - 1)
+            except EOFError as error:
+                raise BadInput(RejectReason.UNREADABLE, f"it has no page {number}") from error
+            _check_size(image, reading.max_pixels)
+            _check_whole(self._data, image)
+            file_format, mode = image.format or "", image.mode
+            image.load()
+            if file_format == "PNG" and mode == "RGB" and self._data[24] == 16:
+                # The transparent colour has 16 bits, the pixels that Pillow gives have 8: they can't be compared.
+                image.info.pop("transparency", None)
+            pixels, coarse = _eight_bits(image, self._data, number, reading.canonical)
+            turned = _UPRIGHT_BY_ORIENTATION.get(_orientation(image))
+            if number == chosen.numbers[-1]:  # what was decoded is not held any longer
+                self._image = image = Image.new("1", (1, 1))
+            return Picture(
+                pixels if turned is None else np.ascontiguousarray(turned(pixels)),
+                file_format,
+                mode,
+                number if chosen.are_several else None,
+                coarse,
+                chosen.left_out if is_first else 0,
+                chosen.reduced if is_first else 0,
+            )
 
 
-def _decoded(data: bytes, max_pixels: int) -> Picture:
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-        if image.width * image.height > max_pixels:
-            detail = f"{image.width} x {image.height} pixels, where the limit is {max_pixels} pixels"
-            raise BadInput(RejectReason.OVERSIZED, detail)
-        file_format, mode = image.format or "", image.mode
-        _check_whole(data, image)
-        image.load()
-        if file_format == "PNG" and mode == "RGB" and data[24] == 16:
-            # The transparent colour has 16 bits, the pixels that Pillow gives have 8: they can't be compared.
-            image.info.pop("transparency", None)
-        pixels, turned = _eight_bits(image), _UPRIGHT_BY_ORIENTATION.get(_orientation(image))
-        return Picture(np.asarray(pixels if turned is None else pixels.transpose(turned)), file_format, mode)
+@contextmanager
+def _at_work(data: bytes) -> Iterator[None]:
+    """Pillow with our limits in place of its own, and its failures told as ours.
+
+    Its warnings are kept from anyone who made them errors. Filters and limits are the process's, hence the lock.
+    """
+    limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+    with _one_at_a_time, warnings.catch_warnings(action="ignore"):
+        try:
+            Image.MAX_IMAGE_PIXELS = None
+            PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = _MOST_TEXT_BYTES
+            yield
+        except (BadInput, MemoryError):
+            raise
+        except Exception as error:  # Pillow's plugins raise whatever damaged bytes make them raise
+            raise _diagnosed(data, error) from error
+        finally:
+            Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = limits
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """The image as ``L`` or ``RGB``."""
-    if image.mode in _GREY_16:
-        return Image.fromarray(_high_byte(image))
-    if image.mode == "F":
-        return Image.fromarray(_from_unit_range(image))
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        detail = f"{image.width} x {image.height} pixels, where the limit is {max_pixels} pixels"
+        raise BadInput(RejectReason.OVERSIZED, detail)
+
+
+def _count_of(image: Image.Image) -> Sequence[int]:
+    try:
+        return range(1, getattr(image, "n_frames", 1) + 1)
+    except Exception:  # noqa: BLE001 - damage behind the first frame says nothing about that one
+        return (1,)
+
+
+def _tiff_pages(data: bytes) -> tuple[Sequence[int], int, BadInput | None]:
+    """The numbers of the pages that are images, how many are reduced copies or masks, and what ended the list."""
+    pages, reduced, number, damage = [], 0, 0, None
+    try:
+        for number, values in enumerate(_directories(data), start=1):
+            if values.get(_SUBFILE, 0) & (_REDUCED | _MASK) or values.get(_OLD_SUBFILE) == _OLD_REDUCED:
+                reduced += 1
+            else:
+                pages.append(number)
+    except (struct.error, ValueError):
+        damage = BadInput(RejectReason.TRUNCATED, f"TIFF: page {number + 1} lies beyond the end of the file")
+    if not pages:  # a lone thumbnail is what there is, and damage to the first page is Pillow's to tell
+        return range(1, max(number, 1) + 1), 0, damage if number else None
+    return pages, reduced, damage
+
+
+def _eight_bits(image: Image.Image, data: bytes, number: int, rule: Canonical) -> tuple[Pixels, Levels | None]:
+    """The image as grey or RGB, and what is left of its levels where that is little."""
+    if image.mode in _GREY_16 or image.mode == "F":
+        return _deep_grey(image, data, rule)
     if image.has_transparency_data:
-        return _over_black(image.convert("RGBA"))
-    if image.mode in ("1", "L"):
-        return image.convert("L")
-    return image.convert("RGB")
+        pixels = _by_strips(image, lambda strip: np.asarray(_over_black(strip.convert("RGBA"))))
+    else:
+        mode = "L" if image.mode in ("1", "L") else "RGB"
+        pixels = _by_strips(image, lambda strip: np.asarray(strip if strip.mode == mode else strip.convert(mode)))
+    if image.mode in ("RGB", "RGBA", "LA") and _bits_of(image, data) == 16:
+        return pixels, _coarse_colour(image, data, number)
+    return pixels, None
 
 
-def _high_byte(image: Image.Image) -> Pixels:
-    values = np.asarray(image).astype(np.int32)
+def _bits_of(image: Image.Image, data: bytes) -> int:
+    """Bits of a stored sample, where the format may have 16 of them in colours."""
+    return data[24] if image.format == "PNG" else _tiff_tag(image, _BITS_PER_SAMPLE, 8)
+
+
+def _coarse_colour(image: Image.Image, data: bytes, number: int) -> Levels | None:
+    """Whether the high bytes, which Pillow gives of 16-bit colour, are too few for the values that they are of."""
+    if levels_in(strip[..., :3] for strip in _strips_of_values(image)) >= FEW_LEVELS:
+        return None
+    high = np.asarray(image)[..., :3]
+    if image.format == "PNG" and data[25] == _GREY_WITH_ALPHA:
+        # two samples of 16 bits lie as four of 8 do
+        header = data[12:24] + b"\x08\x06" + data[26:29]
+        low = np.asarray(_image_of(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:], 1))[..., 1:2]
+    else:
+        low = np.asarray(_image_of(data, number, _of_other_byte))[..., :3]
+    coarse = coarse_levels(high, iter([high.astype(np.uint16) * 256 + low]))
+    return coarse and replace(coarse, are_colour=True)
+
+
+def _image_of(data: bytes, number: int, args: Callable[[Any], Any] = lambda args: args) -> Image.Image:
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        image.seek(number - 1)
+        image.tile = [tile._replace(args=args(tile.args)) for tile in image.tile]
+        image.load()
+    return image
+
+
+def _of_other_byte(args: Any) -> Any:
+    """A tile's raw mode that takes the other byte of each sample."""
+    if isinstance(args, tuple):
+        return (_of_other_byte(args[0]), *args[1:])
+    own = ";16L" if args.endswith(";16L") or (args.endswith(";16N") and sys.byteorder == "little") else ";16B"
+    return args[:-4] + (";16B" if own == ";16L" else ";16L")
+
+
+def _by_strips(image: Image.Image, made: Callable[[Image.Image], Pixels]) -> Pixels:
+    strips = list(strips_of(image.height, image.width))
+    if len(strips) == 1:
+        return made(image)
+    pixels: Pixels | None = None
+    for rows in strips:
+        strip = made(image.crop((0, rows.start, image.width, rows.stop)))
+        if pixels is None:
+            pixels = np.empty((image.height, *strip.shape[1:]), dtype=np.uint8)
+        pixels[rows] = strip
+    assert pixels is not None
+    return pixels
+
+
+def _deep_grey(image: Image.Image, data: bytes, rule: Canonical) -> tuple[Pixels, Levels | None]:
+    depth = _depth_of(image, data, rule)
+    white, transparent = _is_white_zero(image), image.info.get("transparency")
+
+    def made(strip: Image.Image) -> Pixels:
+        values = np.asarray(strip)
+        grey = grey_of(values, depth)
+        if white:
+            grey = 255 - grey
+        if isinstance(transparent, int):
+            grey[values == transparent] = 0
+        return grey
+
+    pixels = _by_strips(image, made)
+    check_range(_strips_of_values(image), depth, rule)
+    return pixels, coarse_levels(pixels, _strips_of_values(image))
+
+
+def _strips_of_values(image: Image.Image) -> Iterator[np.ndarray[Any, Any]]:
+    for rows in strips_of(image.height, image.width):
+        yield np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
+
+
+def _depth_of(image: Image.Image, data: bytes, rule: Canonical) -> Depth:
+    """The range of values that becomes black to white: declared, else stated, else that of the type."""
+    if image.mode == "F":
+        return Depth.stated(rule) or Depth(0, 1, is_held=True)
     bits = _tiff_tag(image, _BITS_PER_SAMPLE, 16)
-    if image.mode == "I" and bits == 32:
-        raise BadInput(RejectReason.UNSUPPORTED, "32-bit integer grey, whose range is not declared")
-    if image.mode == "I" and image.format == "TIFF":
-        values += 32768  # Pillow's mode for signed 16 bits
-    grey = (np.clip(values, 0, 65535) >> (bits - 8)).astype(np.uint8)
-    if _is_white_zero(image):
-        grey = 255 - grey
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        grey[values == transparent] = 0
-    return grey
+    if image.format in ("PPM", "JPEG2000") or bits < 16:
+        return Depth(0, 2 ** min(bits, 16) - 1)
+    declared = _declared_bits(image, data) if rule.version > 1 else None
+    if declared is not None:
+        return Depth(0, 2**declared - 1)
+    if image.mode == "I" and bits == 32 and rule.grey_range is None:
+        raise BadInput(RejectReason.UNSUPPORTED, "32-bit integer grey, whose range is not declared: state --grey-range")
+    is_signed = image.mode == "I" and image.format == "TIFF"  # Pillow's mode for signed 16 bits
+    return Depth.stated(rule) or (Depth(-32768, 32767) if is_signed else Depth(0, 65535))
 
 
-def _from_unit_range(image: Image.Image) -> Pixels:
-    values = np.asarray(image, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise BadInput(RejectReason.NOT_FINITE, "it holds NaN or infinite values")
-    low, high = float(values.min()), float(values.max())
-    if low < 0 or high > 1:
-        detail = f"float grey is read in the range 0 to 1, and this one has {low:g} to {high:g}"
-        raise BadInput(RejectReason.UNSUPPORTED, detail)
-    if _is_white_zero(image):
-        values = 1 - values
-    return np.rint(values * 255).astype(np.uint8)
+def _declared_bits(image: Image.Image, data: bytes) -> int | None:
+    """The bits that the values have, where the file says that they have fewer than 16 and they do."""
+    if image.format == "TIFF":
+        if image.mode == "I":  # signed
+            return None
+        bits = (_tiff_tag(image, _MAX_SAMPLE, 0) + 1).bit_length() - 1
+        return bits if 8 <= bits < 16 and _tiff_tag(image, _MAX_SAMPLE, 0) == 2**bits - 1 else None
+    bits = _significant_bits(data) if image.format == "PNG" else 0
+    if not 0 < bits < 16:
+        return None
+    # the format has them scaled up; medical writers leave them in the low bits
+    are_low = all(int(values.max()) < 2**bits for values in _strips_of_values(image))
+    are_scaled = all(not (values % 2 ** (16 - bits)).any() for values in _strips_of_values(image))
+    return bits if are_low and not are_scaled else None
+
+
+def _significant_bits(data: bytes) -> int:
+    """What ``sBIT`` says of a PNG's first channel; 0: nothing."""
+    at = 8
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"sBIT" and length:
+            return data[at + 8]
+        if kind in (b"IDAT", b"IEND"):
+            return 0
+        at += 12 + length
+    return 0
 
 
 def _is_white_zero(image: Image.Image) -> bool:
@@ -196,14 +417,15 @@ def _check_whole(data: bytes, image: Image.Image) -> None:
 
 def _diagnosed(data: bytes, error: Exception) -> BadInput:
     """What to call the failure ``error`` of decoding ``data``."""
-    if isinstance(error, Image.DecompressionBombError):
-        return BadInput(RejectReason.OVERSIZED, text_of(error))
     file_format = _format_of(data)
     if file_format is None:
-        return not_an_image(data[:HEAD_BYTES])
+        return not_an_image(data[:HEAD_BYTES], len(data), data[-HEAD_BYTES:])
     if isinstance(error, UnidentifiedImageError):
         error = _opening_error(data, file_format)
     problem = text_of(error)
+    if any(words in problem.lower() for words in _TOO_MUCH_TEXT):
+        detail = f"{file_format}: more than {_MOST_TEXT_BYTES >> 20} MiB of text or colour profile: save it without"
+        return BadInput(RejectReason.UNSUPPORTED, detail)
     if "truncated" in problem.lower() or _is_cut(data, file_format):
         return BadInput(RejectReason.TRUNCATED, f"{file_format}: the file ends before the image does ({problem})")
     if isinstance(error, NotImplementedError) or any(word in problem.lower() for word in _UNSUPPORTED_WORDS):
@@ -240,19 +462,59 @@ def _is_cut(data: bytes, file_format: str) -> bool:
 
 def _is_tiff_directory_cut(data: bytes) -> bool:
     """Whether the first directory, or a value that it points to, lies beyond the end (struct.error says so too)."""
-    order = "<" if data[:2] == b"II" else ">"
-    is_big = data[2:4] in (b"+\0", b"\0+")
-    start, count, entry, inline_bytes = ("8xQ", "Q", "HHQQ", 8) if is_big else ("4xI", "H", "HHII", 4)
-    (offset,) = struct.unpack_from(order + start, data)
-    (entries,) = struct.unpack_from(order + count, data, offset)
-    offset += struct.calcsize(order + count)
-    entry = order + entry
-    for number in range(entries):
-        _, kind, length, value = struct.unpack_from(entry, data, offset + number * struct.calcsize(entry))
+    layout = _layout_of(data)
+    (offset,) = struct.unpack_from(layout.start, data)
+    for _, kind, length, value in _entries(data, layout, offset)[0]:
         value_bytes = length * _TIFF_TYPE_BYTES.get(kind, 0)
-        if value_bytes > inline_bytes and value + value_bytes > len(data):
+        if value_bytes > layout.inline_bytes and value + value_bytes > len(data):
             return True
     return False
+
+
+class _Layout(NamedTuple):
+    """How the directories of a TIFF are written: formats of ``struct``."""
+
+    start: str
+    number: str
+    entry: str
+    following: str
+    inline_bytes: int
+
+
+def _layout_of(data: bytes) -> _Layout:
+    order = "<" if data[:2] == b"II" else ">"
+    is_big = data[2:4] in (b"+\0", b"\0+")
+    if is_big:
+        return _Layout(order + "8xQ", order + "Q", order + "HHQQ", order + "Q", 8)
+    return _Layout(order + "4xI", order + "H", order + "HHII", order + "I", 4)
+
+
+def _entries(data: bytes, layout: _Layout, offset: int) -> tuple[list[tuple[int, int, int, int]], int]:
+    """The entries of one directory (tag, type, length, value or where it is), and where the next directory is."""
+    (number,) = struct.unpack_from(layout.number, data, offset)
+    offset += struct.calcsize(layout.number)
+    size = struct.calcsize(layout.entry)
+    entries = [struct.unpack_from(layout.entry, data, offset + place * size) for place in range(number)]
+    return cast("list[tuple[int, int, int, int]]", entries), offset + number * size
+
+
+def _directories(data: bytes) -> Iterator[dict[int, int]]:
+    """The single numbers in each directory of a TIFF, by tag; ``struct.error`` or ``ValueError`` where that ends."""
+    layout = _layout_of(data)
+    (offset,) = struct.unpack_from(layout.start, data)
+    seen: set[int] = set()
+    while offset:
+        if offset in seen:
+            raise ValueError("directories in a circle")
+        seen.add(offset)
+        entries, end = _entries(data, layout, offset)
+        is_high = layout.start.startswith(">")
+        yield {
+            tag: value >> (8 * layout.inline_bytes - 16 if kind == _SHORT and is_high else 0)
+            for tag, kind, length, value in entries
+            if length == 1
+        }
+        (offset,) = struct.unpack_from(layout.following, data, end)
 
 
 _CUT_CHECKS: dict[str, Callable[[bytes], bool]] = {

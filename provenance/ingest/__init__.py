@@ -9,6 +9,7 @@ from provenance.ingest.record import Writer
 from provenance.ingest.request import (
     IngestReport,
     IngestRequest,
+    Inside,
     OnProgress,
     Progress,
     image_ids_digest,
@@ -20,6 +21,7 @@ __all__ = [
     "EmbedReport",
     "IngestReport",
     "IngestRequest",
+    "Inside",
     "OnProgress",
     "Progress",
     "Reembedding",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from provenance.errors import UsageError
 from provenance.images import layout_sources
-from provenance.vocabulary import DatasetKind, Membership, Rejection
+from provenance.vocabulary import DatasetKind, Membership, Pages, Rejection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +44,7 @@ class IngestRequest:
     group_from: str | None = None
     rehash: bool = False
     force: bool = False
+    pages: Pages | None = None
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -64,6 +65,26 @@ class IngestRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Inside:
+    """What there was in files of several pages or frames, and what decoding left.
+
+    Attributes:
+        files: Files of which several pages became images, each by itself.
+        images: The images that came of them.
+        left_out: Pages of other files, behind the first, that became none; ``left_out_files``: of so many files.
+        reduced: Pages left out as smaller copies or masks of others.
+        coarse: Images taken in of whose grey levels decoding left few (``--grey-range``).
+    """
+
+    files: int = 0
+    images: int = 0
+    left_out: int = 0
+    left_out_files: int = 0
+    reduced: int = 0
+    coarse: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class IngestReport:
     """What one run of the ingest service did.
 
@@ -74,6 +95,7 @@ class IngestReport:
         sealed: Whether the release is sealed now; ``None`` for a set.
         groups: How far ``group_from`` found groups for the names; ``None`` where none was given.
         interrupted: Whether it was asked to stop before its sources were read to the end; the same call goes on.
+        inside: What there was in files that hold more than one image.
     """
 
     run_id: str
@@ -89,6 +111,7 @@ class IngestReport:
     duration_seconds: float
     interrupted: bool = False
     groups: GroupMatches | None = None
+    inside: Inside = field(default_factory=Inside)
 
 
 def layout_requests(root: Path, prefix: str, generator: Generator, **common: Any) -> list[IngestRequest]:

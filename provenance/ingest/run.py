@@ -21,9 +21,9 @@ from provenance.groups import GroupMatches, GroupRule, group_rule
 from provenance.images import Prepared, open_source, prepare_frames, rejection_of
 from provenance.index import load_vectors
 from provenance.ingest.record import Writer, told_apart
-from provenance.ingest.request import IngestReport, IngestRequest, OnProgress, Progress, image_ids_digest
+from provenance.ingest.request import IngestReport, IngestRequest, Inside, OnProgress, Progress, image_ids_digest
 from provenance.logs import note, room, run_of, step
-from provenance.vocabulary import DatasetKind, PointState, Rejection, RejectReason, RunState, SourceItem
+from provenance.vocabulary import DatasetKind, Pages, PointState, Rejection, RejectReason, RunState, SourceItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -182,6 +182,8 @@ class IngestRun:
     seen: set[str] = field(default_factory=set)
     unusable: dict[str, str] = field(default_factory=dict)
     sealed_ids: frozenset[str] | None = None
+    inside: Counter[str] = field(default_factory=Counter)
+    paged: set[tuple[str, str | None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         catalog, dataset_id = self.catalog, self.dataset.dataset_id
@@ -190,6 +192,8 @@ class IngestRun:
         self.rejected_before = frozenset((r.source, r.member or "") for r in catalog.rejects(dataset_id))
         membership = self.request.membership
         arguments = {"membership": membership.value if membership else None, "group_from": self.request.group_from}
+        if self.request.pages is not None:
+            arguments["pages"] = self.request.pages.value
         self.writer = Writer.opened(self.workspace, dataset_id, self.space, "ingest", arguments)
 
     @property
@@ -220,7 +224,8 @@ class IngestRun:
                 with step(_log, "batch", level=logging.DEBUG, dataset=self.dataset.name, images=len(batch)):
                     self._write(batch)
                 if on_progress is not None:
-                    on_progress(Progress("ingest", self.counts["read"], total))
+                    pages = self.inside["images"] - self.inside["files"]  # behind the first of a file, which is counted
+                    on_progress(Progress("ingest", self.counts["read"], None if total is None else total + pages))
                 if self.stop.is_set():
                     self.interrupted = True
                     return
@@ -232,13 +237,15 @@ class IngestRun:
 
     def _embedded(self, items: Iterable[Found]) -> Generator[list[tuple[_Plan, Float32s | None]], None, None]:
         executor = self.workspace.executor
-        task = partial(prepare_frames, settings=self.workspace.preparation(self.backbone))
+        task = partial(prepare_frames, settings=self.workspace.preparation(self.backbone, self.request.pages))
         prepared = executor.prepared(self._unknown_items(items), task, failed=_failed)
         yield from executor.embedded(self._planned(chain.from_iterable(prepared)), self.backbone, _pixels_of)
 
     def _unknown_items(self, items: Iterable[Found]) -> Iterator[Found]:
         where = self.catalog, self.dataset.dataset_id, self.writer.collection_key, self.groups
-        told = ((item, None) for item in items) if self.request.rehash else told_apart(items, *where)
+        # what is on record of a file's first page does not say whether the others are wanted now
+        again = self.request.rehash or self.request.pages is Pages.ALL
+        told = ((item, None) for item in items) if again else told_apart(items, *where)
         for item, image_id in told:
             if self.request.group_from is not None and isinstance(item, SourceItem):
                 self.matches.ask(self.groups, item.name)
@@ -280,9 +287,24 @@ class IngestRun:
                 plans.append(rejection_of(outcome.item, RejectReason.FORGOTTEN, detail))
             else:
                 self._refuse_change_of_sealed(outcome)
+                self._look_inside(outcome)
                 plans.append(_Planned(outcome, self._action(image_id, indexed, elsewhere), elsewhere.get(image_id)))
                 self.seen.add(image_id)
         return plans
+
+    def _look_inside(self, prepared: Prepared) -> None:
+        paged, left_out = prepared.page is not None, prepared.left_out
+        place = (prepared.item.source, prepared.item.member)
+        self.inside.update(
+            files=paged and place not in self.paged,
+            images=paged,
+            left_out=left_out,
+            left_out_files=left_out > 0,
+            reduced=prepared.reduced,
+            coarse=prepared.is_coarse,
+        )
+        if paged:
+            self.paged.add(place)
 
     def _action(self, image_id: str, indexed: set[str], elsewhere: Mapping[str, VectorLocation]) -> _Action:
         if image_id in indexed:
@@ -332,7 +354,7 @@ class IngestRun:
         for plan, embedded in images:
             facts, item = plan.prepared.facts, plan.prepared.item
             vector = copies.get(id(plan), embedded)
-            rows.append((self.writer.row(facts, vector, [item], self.groups(item.name)), vector))
+            rows.append((self.writer.row(facts, vector, [item], self.groups(plan.prepared.file_name)), vector))
         self.writer.write(rows)
 
     def _copied(self, plans: Sequence[_Planned]) -> dict[int, Float32s]:
@@ -405,6 +427,7 @@ class IngestRun:
             duration_seconds=seconds,
             interrupted=self.interrupted,
             groups=self.matches if self.request.group_from is not None else None,
+            inside=Inside(**self.inside),
         )
 
 

@@ -18,6 +18,7 @@ from provenance.errors import CatalogError, ProvenanceError, SourceError, UsageE
 from provenance.groups import group_rule
 from provenance.images import items_at, open_source
 from provenance.ingest.record import told_apart
+from provenance.ingest.request import Inside
 from provenance.ingest.run import IngestRun, leaving_nothing_empty, require_groups
 from provenance.logs import note, room
 from provenance.vocabulary import SETTLE_SECONDS, DatasetKind, Rejection, SourceItem
@@ -39,12 +40,13 @@ _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 2.0, 60.0
 
 @dataclass(frozen=True, slots=True)
 class WatchBatch:
-    """What one batch did; ``counts`` as in ``IngestReport``, ``image_count`` of the whole set."""
+    """What one batch did; ``counts`` and ``inside`` as in ``IngestReport``, ``image_count`` of the whole set."""
 
     run_id: str
     counts: dict[str, int]
     rejections: tuple[Rejection, ...]
     image_count: int
+    inside: Inside
     groups: GroupMatches | None = None
 
 
@@ -206,10 +208,13 @@ class _Watch:
             with run.recorded():
                 run.take(unknown)
             rejected = {(one.source, one.member) for one in run.rejections}
-            self.refused.update((one.source, one) for one in unknown if (one.source, one.member) in rejected)
+            # nor does a file of several pages tell by the record that all of it was read
+            taken = rejected | run.paged
+            self.refused.update((one.source, one) for one in unknown if (one.source, one.member) in taken)
             count = self.workspace.catalog.member_count(dataset.dataset_id)
             groups = run.matches if self.request.group_from is not None else None
-            return WatchBatch(run.writer.run_id, run.all_counts, tuple(run.rejections), count, groups)
+            facts = (run.writer.run_id, run.all_counts, tuple(run.rejections), count)
+            return WatchBatch(*facts, Inside(**run.inside), groups)
         finally:
             self.workspace.close()
 

@@ -25,6 +25,8 @@ class BackboneChoice(TypedDict, total=False):
         weights: Weights file.
         parts: Local space of a backbone file: ``map/7``, ``tokens`` or ``all-tokens``.
         match_resolution: A release: every image is brought to its native resolution first, a space of its own.
+        grey_range: ``LOW:HIGH``, the range of grey of more than 8 bits whose files declare none: one for the whole
+            workspace, stated before anything is in it. ``full``: that of the type, however few levels are left.
     """
 
     backbone: str | Backbone | None
@@ -33,6 +35,7 @@ class BackboneChoice(TypedDict, total=False):
     weights: Place | None
     parts: str | None
     match_resolution: str | None
+    grey_range: str | None
 
 
 def chosen_backbone(
@@ -44,6 +47,7 @@ def chosen_backbone(
         WeightsError: If its weights can't be had.
         NotFoundError: If there is no such release, or it holds no image.
     """
+    workspace.state_grey_range(choice.get("grey_range"))
     named, release = choice.get("backbone"), choice.get("match_resolution")
     resolution = None
     if release is not None:
@@ -52,6 +56,7 @@ def chosen_backbone(
     if named is None or isinstance(named, str):
         on_progress = None if on_step is None else _tenths(on_step)
         return workspace.load_backbone(**words_of(choice), match_resolution=resolution, on_progress=on_progress)
+    named = named.decoding(workspace.canonical)
     return named if resolution is None else named.at_resolution(resolution)
 
 

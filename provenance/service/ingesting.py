@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from provenance.errors import UsageError
 from provenance.installation import Installation
 from provenance.records import Generator
 from provenance.service.backbones import BackboneChoice, chosen_backbone
-from provenance.service.words import membership_of
-from provenance.vocabulary import SETTLE_SECONDS, DatasetKind, Membership
+from provenance.service.words import membership_of, pages_of
+from provenance.vocabulary import SETTLE_SECONDS, DatasetKind, Membership, Pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,6 +39,7 @@ class Ingesting(Installation):
         group_from: str | None = None,
         rehash: bool = False,
         force: bool = False,
+        pages: str | Pages | None = None,
         on_progress: OnProgress | None = None,
         on_step: OnStep | None = None,
         stop: Event | None = None,
@@ -58,6 +59,8 @@ class Ingesting(Installation):
             group_from: CSV with the columns name,group, or a regular expression on the name.
             rehash: Read files again that look unchanged.
             force: Go on where ``group_from`` matches no name.
+            pages: ``all``: each page or frame of a file is an image; ``first``: the first alone; ``None``: all of a
+                TIFF, the first of an animation. What is left out is counted in ``inside``.
             on_progress: Called with ``Progress(stage, done, total)`` after every batch.
             on_step: Called with a line of text at each step before.
             stop: Set by somebody else, it ends the run after the batch in flight; the same call goes on.
@@ -81,7 +84,7 @@ class Ingesting(Installation):
         name, kind = (release or "", DatasetKind.RELEASE) if set is None else (set, DatasetKind.SET)
         claim = membership_of(membership)
         made_by = Generator(generator, architecture, generator_version) if generator else None
-        facts = (modality.upper(), group_from, rehash, force)
+        facts = (modality.upper(), group_from, rehash, force, pages_of(pages))
         request = IngestRequest(tuple(map(Path, sources)), name, kind, claim, made_by, *facts)
         self.require_writable()
         backbone = chosen_backbone(self, on_step, **choice)
@@ -100,6 +103,7 @@ class Ingesting(Installation):
         group_from: str | None = None,
         rehash: bool = False,
         force: bool = False,
+        pages: str | Pages | None = None,
         on_progress: OnProgress | None = None,
         on_step: OnStep | None = None,
         on_report: Callable[[IngestReport], None] | None = None,
@@ -122,7 +126,8 @@ class Ingesting(Installation):
         from provenance.ingest import layout_requests, require_groups_of_all, run_ingest
 
         made_by = Generator(generator or prefix, architecture, generator_version)
-        common = {"modality": modality.upper(), "group_from": group_from, "rehash": rehash, "force": force}
+        common: dict[str, Any] = {"modality": modality.upper(), "group_from": group_from, "rehash": rehash}
+        common |= {"force": force, "pages": pages_of(pages)}
         # a rule that names patients need not match the names of generated images
         requests = require_groups_of_all(layout_requests(Path(root), prefix, made_by, **common), on_step)
         self.require_writable()
@@ -149,6 +154,7 @@ class Ingesting(Installation):
         group_from: str | None = None,
         rehash: bool = False,
         force: bool = False,
+        pages: str | Pages | None = None,
         settle_seconds: float = SETTLE_SECONDS,
         once: bool = False,
         on_batch: OnBatch,
@@ -176,7 +182,7 @@ class Ingesting(Installation):
         from provenance.ingest.watch import watch
 
         claim = membership_of(membership)
-        facts = (modality.upper(), group_from, rehash, force)
+        facts = (modality.upper(), group_from, rehash, force, pages_of(pages))
         request = IngestRequest((Path(folder),), set, DatasetKind.SET, claim, None, *facts)
         self.require_writable()
         backbone = chosen_backbone(self, on_step, **choice)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from provenance.errors import UsageError
-from provenance.vocabulary import ExportFormat, Membership, RuleName
+from provenance.vocabulary import ExportFormat, Membership, Pages, RuleName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,6 +44,11 @@ def word_of(kind: type[W], given: str) -> W:
     except ValueError:
         word = {ExportFormat: "format", RuleName: "rule"}.get(kind, kind.__name__.lower())
         raise UsageError(f"{given!r} is no {word}", hint=f"one of {', '.join(kind)}") from None
+
+
+def pages_of(given: str | None) -> Pages | None:
+    """What is wanted of files with several pages; ``UsageError`` if it is no word for that."""
+    return None if given is None else word_of(Pages, given)
 
 
 def membership_of(given: str | None, flag: str = "") -> Membership | None:

@@ -19,8 +19,9 @@ from PIL import Image
 from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
 from provenance.audit.plan import planned_again
 from provenance.errors import ConflictError, SourceError, SpaceMismatchError, UsageError
+from provenance.ingest import Inside, run_embed
 from provenance.records import Generator
-from provenance.vocabulary import DatasetKind, Membership, PointState, RejectReason
+from provenance.vocabulary import Canonical, DatasetKind, Membership, Pages, PointState, RejectReason
 
 if TYPE_CHECKING:
     from provenance.ingest import IngestReport
@@ -427,3 +428,65 @@ def test_a_file_that_changed_back_is_known_by_its_first_bytes(make_workspace: Ma
     assert report.image_count == 12
     monitored = ingest_set(workspace, used)
     assert (monitored.counts["known"], monitored.counts["read"]) == (12, 12)
+
+
+def test_pages_go_in_each_by_itself_and_are_read_again(
+    make_workspace: MakeWorkspace, other_backbone: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "stacks"
+    folder.mkdir()
+    pages = [Image.fromarray(np.random.default_rng(seed).integers(0, 256, (30, 30, 3), np.uint8)) for seed in range(5)]
+    pages[0].save(folder / "volume.tif", save_all=True, append_images=pages[1:])
+    first, *others = (page.convert("P") for page in pages)
+    first.save(folder / "cine.gif", save_all=True, append_images=others)
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        pages[2].save(tmp_path / "pair.tif", save_all=True, append_images=pages[3:4])
+        archive.write(tmp_path / "pair.tif", "patient-7/pair.tif")
+    workspace = make_workspace()
+    report = ingest_set(workspace, folder, tmp_path / "more.zip", group_from=r"^(\w+)")
+    assert report.inside == Inside(files=2, images=7, left_out=4, left_out_files=1)
+    assert (report.image_count, report.counts["rejected"]) == (8, 0)
+    third = workspace.catalog.resolve_image("volume.tif#3")
+    assert third.facts.image_id.endswith("#3")
+    assert ingest_set(workspace, folder, tmp_path / "more.zip", group_from=r"^(\w+)").counts["known"] == 8
+    again = run_embed(workspace, "cohort", workspace.load_backbone(backbone_file=other_backbone))
+    assert (again.counts["embedded"], again.counts["unreadable"]) == (8, 0)
+    frames = ingest_set(workspace, folder / "cine.gif", name="frames", pages=Pages.ALL)
+    assert (frames.image_count, frames.inside.images) == (5, 5)
+
+
+def test_one_range_of_grey_holds_for_the_whole_workspace(make_workspace: MakeWorkspace, tmp_path: Path) -> None:
+    folder = tmp_path / "twelve"
+    folder.mkdir()
+    for seed in range(3):
+        values = np.random.default_rng(seed).integers(0, 1024, (30, 30)).astype(np.uint16)
+        Image.fromarray(values).save(folder / f"{seed}.png")
+    workspace = make_workspace()
+    with pytest.raises(SourceError, match=r"4 grey levels are left .* --grey-range=0:1023"):
+        ingest_set(workspace, folder)
+    workspace.state_grey_range("0:1023")
+    report = ingest_set(workspace, folder)
+    assert (report.image_count, report.inside.coarse) == (3, 0)
+    assert workspace.catalog.space(report.space_id).canonical == Canonical(2, (0, 1023))
+    workspace.state_grey_range("0:4095")
+    with pytest.raises(ConflictError, match="read by 0:1023 in this workspace, not by 0:4095"):
+        ingest_set(workspace, folder)
+    workspace.state_grey_range("")
+    assert ingest_release(workspace, folder).space_id == report.space_id
+    for wrong in ("5", "9:9", "a:b", "1:inf"):
+        with pytest.raises(UsageError, match="is none"):
+            workspace.state_grey_range(wrong)
+
+
+def test_a_workspace_of_the_first_rule_keeps_it(make_workspace: MakeWorkspace, used: Path, tmp_path: Path) -> None:
+    workspace = make_workspace()
+    backbone = workspace.load_backbone().decoding(Canonical(version=1))
+    request = IngestRequest((used,), "cohort", DatasetKind.SET, Membership.USED)
+    first = run_ingest(workspace, request, backbone)
+    dark = np.random.default_rng(1).integers(0, 1024, (30, 30)).astype(np.uint16)
+    (tmp_path / "more").mkdir()
+    pages = [Image.fromarray(dark), Image.fromarray(dark.T.copy())]
+    pages[0].save(tmp_path / "more" / "pair.tif", save_all=True, append_images=pages[1:])
+    later = ingest_set(workspace, tmp_path / "more")
+    assert later.space_id == first.space_id
+    assert later.inside == Inside(left_out=1, left_out_files=1, coarse=1)

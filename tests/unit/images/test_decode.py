@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import io
 import struct
@@ -10,15 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
 from provenance.images.decode import frames_of
-from provenance.images.frames import BadInput, pixel_digest
-from provenance.vocabulary import RejectReason
+from provenance.images.frames import BadInput, Reading, pixel_digest
+from provenance.vocabulary import Canonical, Pages, RejectReason
 
 
 def decode(data: bytes, **options):
-    (frame,) = frames_of(data, **options)
+    (frame,) = frames_of(data, reading=Reading(**options))
     return frame
 
 
@@ -296,9 +297,10 @@ REFERENCE = {
 def test_canonical_pixels_are_those_worked_out_by_hand(name):
     data, file_format, mode, pixels = REFERENCE[name]
 
-    decoded = decode(data)
+    decoded = decode(data, pages=Pages.FIRST)
 
     assert decoded.rgb().tolist() == pixels
+    assert decode(data, canonical=Canonical(version=1)).rgb().tolist() == pixels
     assert (decoded.picture.file_format, decoded.picture.mode) == (file_format, mode)
     assert decoded.rgb().dtype == np.uint8
 
@@ -315,6 +317,12 @@ STORED = {
     7: [[60, 30], [50, 20], [40, 10]],
     8: [[40, 10], [50, 20], [60, 30]],
 }
+
+
+def with_text(*text: str, **options: Any) -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    info.add_text(*text, **options)
+    return info
 
 
 def exif(orientation: int) -> bytes:
@@ -431,6 +439,27 @@ def test_the_pixel_limit_itself_is_allowed():
     assert failure(data, max_pixels=99).reason is RejectReason.OVERSIZED
 
 
+def test_a_limit_above_pillows_own_counts(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+
+    assert decode(saved(picture(40, 30), "PNG"), max_pixels=1200).rgb().shape == (30, 40, 3)
+    assert failure(saved(picture(40, 30), "PNG"), max_pixels=1199).reason is RejectReason.OVERSIZED
+
+
+def test_a_large_image_is_the_same_in_strips(monkeypatch):
+    images = [picture(), picture().convert("P"), picture().convert("CMYK"), picture().convert("1")]
+    with_alpha = picture().convert("RGBA")
+    with_alpha.putalpha(picture().convert("L"))
+    deep = Image.fromarray(np.asarray(picture().convert("L"), dtype=np.uint16) * 257)
+    files = [saved(image, "TIFF") for image in (*images, with_alpha, deep)] + [saved(picture().convert("P"), "GIF")]
+    whole = [decode(data) for data in files]
+    monkeypatch.setattr("provenance.images.frames.STRIP_PIXELS", 130)
+    for data, before in zip(files, whole, strict=True):
+        after = decode(data)
+        assert np.array_equal(after.pixels, before.pixels)
+        assert after.facts() == before.facts()
+
+
 def test_an_image_within_our_limit_gives_no_warning_above_pillows_own(monkeypatch):
     data = saved(picture(40, 30), "PNG")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
@@ -438,6 +467,18 @@ def test_an_image_within_our_limit_gives_no_warning_above_pillows_own(monkeypatc
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert decode(data).rgb().shape == (30, 40, 3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"icc_profile": bytes(2_000_000)},
+        {"pnginfo": with_text("XML:com.adobe.xmp", "x" * 1_500_000, zip=True)},
+        {"pnginfo": with_text("t", "y" * 2_500_000)},
+    ],
+)
+def test_what_stands_beside_the_pixels_of_a_png_may_be_large(options):
+    assert np.array_equal(decode(saved(picture(), "PNG", **options)).rgb(), np.asarray(picture()))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -462,6 +503,7 @@ def test_32_bit_integers_have_no_declared_range(sample_format):
     assert failure(data).reason is RejectReason.UNSUPPORTED
 
 
+DEEP = b"a\0\0" + zlib.compress(bytes(70 * 2**20))  # a bomb that is no part of the pixels
 FOREIGN = {
     "DICOM is not read yet": bytes(128) + b"DICM" + bytes(100),
     "HTML or XML": b"<!doctype html><html>404 not found</html>",
@@ -470,6 +512,22 @@ FOREIGN = {
     "PDF": b"%PDF-1.7\n",
     "NumPy": b"\x93NUMPY\x01\x00" + bytes(80),
     "plain text": b"P2 2 1 255 12 13\n",
+    "DICOM is not read yet: convert": struct.pack("<HH2sH4s", 8, 5, b"CS", 4, b"ISO ") + bytes(100),
+    "DICOM": struct.pack("<HHI", 8, 0, 4) + bytes(100),
+    "HEIC": b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(300),
+    "AVIF": b"\0\0\0\x1cftypavif" + bytes(300),
+    "video": b"\0\0\0\x18ftypisom\0\0\0\0isomiso2" + bytes(300),
+    "JPEG XL": b"\xff\x0a" + bytes(300),
+    "JPEG XL is not read here": b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(300),
+    "TGA": saved(picture(), "TGA"),
+    "TGA is not read here": saved(picture(), "TGA")[:18] + bytes(40 * 30 * 3),
+    "NIfTI": struct.pack("<i", 348) + bytes(340) + b"n+1\0" + bytes(100),
+    "a NIfTI volume": gzip.compress(struct.pack(">i", 348) + bytes(340) + b"n+1\0" + bytes(100)),
+    "gzip": gzip.compress(b"something else" * 50),
+    "NRRD": b"NRRD0004\n",
+    "more than 64 MiB of text": png(
+        size=(1, 1), depth=8, colour=0, rows=[b"\0"], extra=chunk(b"iCCP", b"a\0\0" + DEEP)
+    ),
     "unknown pixel mode": tiff(bytes(16), size=(2, 1), bits=64, sample_format=3),
 }
 
@@ -537,7 +595,8 @@ def test_a_png_with_a_damaged_header_is_broken():
 
 def test_pillows_global_state_stays_as_it_was():
     def state() -> tuple:
-        return Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, ImageFile.MAXBLOCK, list(warnings.filters)
+        limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+        return *limits, ImageFile.LOAD_TRUNCATED_IMAGES, ImageFile.MAXBLOCK, list(warnings.filters)
 
     before = state()
     for data in (*WHOLE.values(), b"", bytes(10)):

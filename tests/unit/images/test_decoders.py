@@ -20,7 +20,7 @@ from provenance.images import (
     read_again,
 )
 from provenance.images.decode import frames_of
-from provenance.images.frames import BadInput, Decoder, Picture
+from provenance.images.frames import BadInput, Decoder, Picture, Reading
 from provenance.vocabulary import Rejection, RejectReason, SourceItem
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class ToyDecoder(Decoder):
     def lacks(self) -> str:
         return self.lacking
 
-    def frames(self, data: bytes, max_pixels: int) -> Iterator[Picture]:
+    def frames(self, data: bytes, reading: Reading) -> Iterator[Picture]:
         for number, grey in enumerate(data[3:], start=1):
             if grey == 255:
                 raise BadInput(RejectReason.TRUNCATED, "cut")
