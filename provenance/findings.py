@@ -14,6 +14,7 @@ from functools import cache
 from types import NoneType
 from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
 
+from provenance.brief import Brief
 from provenance.errors import UsageError
 from provenance.vocabulary import DEFAULT_RESAMPLES, Evidence, Outcome
 
@@ -136,8 +137,8 @@ class Resolutions(JsonValue):
     reals: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Findings(JsonValue):
+@dataclass(frozen=True, slots=True, repr=False)
+class Findings(JsonValue, Brief):
     """What an audit found beside its verdicts.
 
     Attributes:
@@ -196,6 +197,12 @@ class Findings(JsonValue):
         """The reference release, where one took part."""
         value = self.own.get("reference_release")
         return None if value is None else ReferenceRelease.from_json(value)
+
+    @property
+    def auc(self) -> Estimate | None:
+        """Of the release test, with its interval; ``None``: there was none (of several answers, each has its own)."""
+        value = (self.release_test_json or {}).get("auc")
+        return None if value is None else Estimate.from_json(value)
 
     @property
     def release_test_json(self) -> Mapping[str, Any] | None:
@@ -706,8 +713,8 @@ class TailFigures(JsonValue):
     fit_p: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CalibratedFindings(JsonValue):
+@dataclass(frozen=True, slots=True, repr=False)
+class CalibratedFindings(JsonValue, Brief):
     """What the rule ``calibrated`` finds beside the outcome.
 
     Attributes:
@@ -780,8 +787,8 @@ class CopyCalibration(JsonValue):
     twins_mirrored: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CopiesFindings(JsonValue):
+@dataclass(frozen=True, slots=True, repr=False)
+class CopiesFindings(JsonValue, Brief):
     """What the rule ``copies`` finds beside labels and outcome.
 
     Attributes:

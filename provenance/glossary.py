@@ -73,6 +73,8 @@ GLOSSARY = (
     Term("against", "images",
          "Sets of real images of which it is unknown whether they were used.", "", ("of unknown", "unknown")),
     Term("claimed", "", "What the audit's sets say of a real image: used, not used or unknown (against)."),
+    Term("release and sets", "names", "The release that was audited, and the real sets by the role they played.", "",
+         ("sets",)),
     Term("judged", "images", "How many images got a verdict, of which kind, and by which rule."),
     Term("labels", "images", "How many images have each label.", "", ("label",)),
     Term("rejected", "inputs", "Files that could not be read as images; they were not judged."),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from provenance.brief import Brief
 from provenance.errors import NotFoundError, SourceError, SpaceMismatchError, UsageError
 from provenance.findings import JointFindings
 from provenance.images import open_source, prepare
 from provenance.index import load_vectors, neighbors_by_engine
 from provenance.ingest import image_ids_digest
-from provenance.records import Drift, latest_by_answer
+from provenance.records import AuditWithSets, Drift, latest_by_answer
 from provenance.spaces import is_plain
-from provenance.vocabulary import TOP_K, Answer, DatasetKind, PointState, Rejection, Role, Space, Subject
+from provenance.vocabulary import TOP_K, Answer, DatasetKind, PointState, Rejection, Space, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -72,8 +73,8 @@ class NamedImage:
     places: tuple[SourceItem, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerAbout:
+@dataclass(frozen=True, slots=True, repr=False)
+class AnswerAbout(Brief):
     """What one answer of an audit says of one image.
 
     Attributes:
@@ -95,8 +96,8 @@ class AnswerAbout:
     copies: tuple[tuple[CopyOfImage, NamedImage], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ImageView:
+@dataclass(frozen=True, slots=True, repr=False)
+class ImageView(Brief):
     """Everything on record about one image; ``audit`` and its ``answers``: what one audit says of it."""
 
     image: ImageRecord
@@ -109,9 +110,20 @@ class ImageView:
     audit: RecordedAudit | None = None
     answers: tuple[AnswerAbout, ...] = ()
 
+    def told(self) -> Mapping[str, Any]:
+        """See ``Brief``."""
+        said = {each.answer or each.audit.rule: each.verdict and each.verdict.label for each in self.answers}
+        held = ", ".join(each.dataset.name for each in self.memberships)
+        named = {
+            "image_id": self.image.image_id[:19],
+            "name": next((o.name for o in self.occurrences), None),
+            "in": held,
+        }
+        return named | {"audit": self.audit and self.audit.audit.audit_id[:8]} | said
 
-@dataclass(frozen=True, slots=True)
-class DatasetView:
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DatasetView(Brief):
     """A set or release with its counts and spaces, and, shown in full, its groups, runs and rejected inputs.
 
     Attributes:
@@ -122,6 +134,11 @@ class DatasetView:
     spaces: tuple[Space, ...]
     runs: tuple[RunRecord, ...] = ()
     rejects: tuple[RejectRecord, ...] = ()
+
+    def told(self) -> Mapping[str, Any]:
+        """See ``Brief``."""
+        return {**self.summary.told(), "spaces": ", ".join(space.backbone for space in self.spaces)}
+
     group_sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -140,8 +157,8 @@ class DatasetView:
         return self.summary.image_count - sum(self.group_sizes.values())
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedAudit:
+@dataclass(frozen=True, slots=True, repr=False)
+class RecordedAudit(AuditWithSets):
     """A recorded audit with every dataset in its role; ``part_of``: the audit that it is an answer of, and which."""
 
     audit: AuditRecord
@@ -159,13 +176,8 @@ class RecordedAudit:
         """Of answers that there are not, why not."""
         return self.audit.findings.own_as(JointFindings).missing
 
-    @property
-    def release_name(self) -> str:
-        """Its release, as it was called then."""
-        return next(row.name for row in self.datasets if row.role is Role.RELEASE)
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class AuditInFull(RecordedAudit):
     """The same with the inputs it rejected, what was measured of it since, and how its datasets have changed."""
 

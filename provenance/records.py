@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from provenance.brief import Brief
 from provenance.vocabulary import (
     Answer,
     Box,
@@ -32,7 +33,7 @@ from provenance.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from provenance.findings import Findings
+    from provenance.findings import Estimate, Findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ class Seal:
     run_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetSummary:
+@dataclass(frozen=True, slots=True, repr=False)
+class DatasetSummary(Brief):
     """A dataset with its counts. ``image_count`` leaves forgotten images out."""
 
     dataset: Dataset
@@ -79,6 +80,11 @@ class DatasetSummary:
     reject_count: int
     space_ids: tuple[str, ...]
     seals: tuple[Seal, ...]
+
+    def told(self) -> Mapping[str, Any]:
+        """See ``Brief``."""
+        kind, claim = self.dataset.kind, self.dataset.membership
+        return {"name": self.name, "kind": kind, "membership": claim, "images": self.image_count}
 
     @property
     def name(self) -> str:
@@ -91,8 +97,8 @@ class DatasetSummary:
         return self.dataset.created_at
 
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class RunRecord(Brief):
     """One run of a service; ``counts`` is empty until it finished."""
 
     run_id: str
@@ -205,8 +211,8 @@ class Placement(NamedTuple):
     group_key: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class AuditRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class AuditRecord(Brief):
     """One finished audit. Statistics that its rule does not have are None.
 
     Attributes:
@@ -249,9 +255,20 @@ class AuditRecord:
         return self.findings.outcome is wanted
 
     @property
+    def outcome(self) -> Outcome | None:
+        """The conclusion for the release; ``None`` for rules without one."""
+        return self.findings.outcome
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The findings as JSON values."""
         return self.findings.to_json()
+
+    def told(self) -> Mapping[str, Any]:
+        """See ``Brief``."""
+        auc = self.findings.auc
+        facts = {"audit": self.audit_id[:8], "subject": self.subject, "rule": self.rule, "outcome": self.outcome}
+        return facts | {"auc": auc and auc.value, "audited_at": self.audited_at}
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +313,58 @@ class AuditDataset:
 def in_order(datasets: Iterable[AuditDataset]) -> list[AuditDataset]:
     """As records and documents have them: by role and name."""
     return sorted(datasets, key=lambda played: (played.role.value, played.name))
+
+
+class AuditWithSets(Brief):
+    """An audit with its datasets and its answers, made or read: what is asked of either first."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        audit: AuditRecord
+        datasets: tuple[AuditDataset, ...]
+
+        @property
+        def answers(self) -> Mapping[Answer, Any]:
+            """Of an audit of several: each as an audit by one rule."""
+
+    @property
+    def release_name(self) -> str:
+        """Its release, as it was called then."""
+        return next(row.name for row in self.datasets if row.role is Role.RELEASE)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The conclusion for the release: a leak established, not established, or inconclusive; ``None``: none."""
+        return self.audit.outcome
+
+    @property
+    def tested_auc(self) -> Estimate | None:
+        """Of the release test, its own or of the membership answer, with its interval; ``None``: there was none."""
+        whole = self.answers.get(Answer.MEMBERSHIP)
+        return (self.audit if whole is None else whole.audit).findings.auc
+
+    @property
+    def auc(self) -> float | None:
+        """How often a used image scores higher than one never used: 0.5 is chance; ``None``: not tested."""
+        return None if self.tested_auc is None else self.tested_auc.value
+
+    def sets_by_role(self) -> dict[Role, tuple[str, ...]]:
+        """Names of the real sets that took part, by the role they played."""
+        roles = (Role.USED, Role.NOT_USED, Role.AGAINST)
+        return {role: tuple(row.name for row in self.datasets if row.role is role) for role in roles}
+
+    def told(self) -> Mapping[str, Any]:
+        """See ``Brief``."""
+        judged = ", ".join(self.answers) or f"{self.audit.subject} by {self.audit.rule}"
+        return {
+            "audit": self.audit.audit_id[:8],
+            "release": self.release_name,
+            "judged": judged,
+            "outcome": self.outcome,
+            "auc": None if self.tested_auc is None else self.tested_auc.words,
+            "reason": self.audit.findings.outcome_reason,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,8 +453,8 @@ class StoredCopySource(CopySource):
     image_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class VerdictRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class VerdictRecord(Brief):
     """One subject's verdict with its evidence; ``sources`` where copies were looked for."""
 
     image_key: str
@@ -404,7 +473,7 @@ class VerdictRecord:
     sources: tuple[CopySource, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class StoredVerdict(VerdictRecord):
     """A recorded verdict; ``image_id`` is None where the image was erased since.
 
@@ -499,8 +568,8 @@ class SpeakingPosition:
     similarity: float
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+@dataclass(frozen=True, slots=True, repr=False)
+class Explanation(Brief):
     """What speaks for the use of one real image.
 
     Attributes:

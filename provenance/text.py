@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_MOST = 0.6
 _NOT_PLAIN = re.compile(r"[^\x20-\x7e\n]")
 _FORMULA = re.compile("'*[-=+@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+|inf|nan)(e[-+]?\d+)?", re.IGNORECASE)
@@ -103,3 +104,14 @@ def inert(cell: str) -> str:
 def as_named(cell: str) -> str:
     """A cell as it was before ``inert``."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def unsaid(notes: Iterable[str], said: Iterable[str]) -> list[str]:
+    """The notes that were not said yet: not word by word, nor for the most part by a sentence that stands in them."""
+    texts = [" ".join(each.split()).rstrip(".") for each in said]
+
+    def is_said(note: str) -> bool:
+        words = " ".join(note.replace("`", "").split()).rstrip(".")
+        return any(words in text or (len(text) > _MOST * len(words) and text in words) for text in texts)
+
+    return [note for note in notes if not is_said(note)]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from provenance.audit.plan import JointPlan, resolve
 from provenance.audit.policy import PolicyChoice
+from provenance.brief import Brief
 from provenance.errors import UsageError
 from provenance.files import write_bytes
 from provenance.vocabulary import Role
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from provenance.installation import Installation
 
 
-@dataclass(frozen=True, slots=True)
-class DeclaredPolicy:
+@dataclass(frozen=True, slots=True, repr=False)
+class DeclaredPolicy(Brief):
     """A policy on record, where it was written, since when it is declared so, and for which sets, by role."""
 
     policy_id: str

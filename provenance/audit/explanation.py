@@ -14,6 +14,7 @@ from provenance.audit.evidence import Vectors
 from provenance.audit.plan import planned_again
 from provenance.audit.rules import rule_named
 from provenance.audit.scoring import score_reals
+from provenance.brief import Brief
 from provenance.detection.scores.local_neighbors import speaking_parts
 from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError, UsageError
 from provenance.records import Explanation, SpeakingPosition
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from provenance.records import AuditRecord
 
 
-@dataclass(frozen=True, slots=True)
-class ExplainedImage:
+@dataclass(frozen=True, slots=True, repr=False)
+class ExplainedImage(Brief):
     """What speaks for an image's use, by the audit that judged it last; ``names`` of generated images by image_key."""
 
     audit_id: str

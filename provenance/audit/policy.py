@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from provenance.audit.rules import default_rule, rule_named
 from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
+from provenance.brief import Brief
 from provenance.detection.decision import DECIMALS
 from provenance.errors import ConflictError, SourceError, UsageError
 from provenance.vocabulary import JOINT_RULE, POLICY_ID_PREFIX, TOP_K, Answer, RuleName, Subject, digest_of_json
@@ -31,7 +32,7 @@ ANSWERS = {
 """By which rule, and about which images, each question of a release is answered."""
 
 
-class _Identified(ABC):
+class _Identified(Brief, ABC):
     """What is known by its content: a rule's name and its parameters as JSON values."""
 
     __slots__ = ()
@@ -51,12 +52,16 @@ class _Identified(ABC):
         """``policy:<hex>``, sha256 of rule and parameters."""
         return POLICY_ID_PREFIX + digest_of_json({"rule": self.rule_name, "parameters": self.parameters})
 
+    def told(self) -> Mapping[str, Any]:
+        """See ``Brief``."""
+        return {"policy_id": self.policy_id[:19], "rule": self.rule_name, "subject": self.parameters["subject"]}
+
     def to_json(self) -> dict[str, Any]:
         """As a policy file has it; ``policy_id`` is the sha256 of the other two."""
         return {"policy_id": self.policy_id, "rule": self.rule_name, "parameters": self.parameters}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Policy(_Identified):
     """A rule with its parameters. Evidence: recorded with every audit, and known by its ``policy_id``.
 
@@ -87,7 +92,7 @@ class Policy(_Identified):
         return found | {name: found.pop(name) for name in self.rule.behind if name in found}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class JointPolicy(_Identified):
     """What a release is judged by as a whole: a policy for each answer."""
 

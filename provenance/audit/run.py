@@ -24,7 +24,15 @@ from provenance.findings import Euclidean, Findings, JointFindings, Weakness, we
 from provenance.index import prune
 from provenance.ingest import image_ids_digest
 from provenance.logs import room, run_of, step, steps
-from provenance.records import AuditDataset, AuditRecord, NeighborRecord, NewAudit, VerdictRecord, in_order
+from provenance.records import (
+    AuditDataset,
+    AuditRecord,
+    AuditWithSets,
+    NeighborRecord,
+    NewAudit,
+    VerdictRecord,
+    in_order,
+)
 from provenance.version import __version__
 from provenance.vocabulary import JOINT_RULE, Answer, Label, Role, Subject, digest_of_json
 
@@ -46,8 +54,8 @@ VERDICT_VERSION = 1
 NO_STATISTICS: dict[str, Any] = dict.fromkeys(("mu", "sigma", "alpha", "population_count", "threshold"))
 
 
-@dataclass(frozen=True, slots=True)
-class AuditReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class AuditReport(AuditWithSets):
     """A recorded audit: its datasets as they were, a verdict per subject in image_id order, and warnings in words.
 
     An audit of several answers has them as ``answers``, each with its own verdicts, and none itself.

@@ -16,6 +16,7 @@ from provenance.cli.output import (
     answer,
     explaining,
     message,
+    not_printed,
     print_facts,
     print_json,
     print_table,
@@ -24,7 +25,18 @@ from provenance.cli.output import (
     warn,
 )
 from provenance.cli.sensitivity_command import measured, print_recorded, print_sensitivity
-from provenance.vocabulary import Answer, Evidence, Gate, GroupScore, Label, Population, Role, RuleName, Subject
+from provenance.vocabulary import (
+    Answer,
+    Evidence,
+    Gate,
+    GroupScore,
+    Label,
+    Population,
+    Role,
+    RuleName,
+    Subject,
+    counted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +49,9 @@ app.add_typer(audits_app, name="audits")
 
 RowsOption = Annotated[
     int | None,
-    typer.Option("--rows", min=0, help="How many verdicts to print.", show_default="10; copies up to 50"),
+    typer.Option(
+        "--rows", min=0, help="How many verdicts to print.", show_default="10; copies up to 50, differences 20"
+    ),
 ]
 ExplainOption = Annotated[bool, typer.Option("--explain", help="Then what every printed name means, with its unit.")]
 UsedOption = Annotated[list[str] | None, typer.Option("--used", help="Set known to have been used (repeatable).")]
@@ -208,10 +222,10 @@ def audit(
             more |= {"compared_with": compare, "changes": workspace.find_changes(compare, report)}
         if not json:
             print_audit(workspace, report, rows)
-            warn(*report.notes)
+            warn(*not_printed(report.notes))
             message(_next(report))
             if compare is not None:
-                _print_changes(compare, more["changes"])
+                _print_changes(compare, more["changes"], rows)
         if sensitivity:
             message(f"audit {report.audit.audit_id[:8]} is recorded; planting known copies")
             found = measured(workspace, report.audit.audit_id, quiet=json)
@@ -369,7 +383,7 @@ def _labels_text(audit: AuditRecord) -> str:
     return ", ".join(f"{audit.counts.get(name, 0):,} {name}" for name in rule_of(audit).labels)
 
 
-_ROWS, _COPIES = 10, 50
+_ROWS, _COPIES, _CHANGES = 10, 50, 20
 _FOUND = (Label.COPY, Label.PART_COPY)
 
 
@@ -415,7 +429,8 @@ def _copies_table(rows: Iterable[dict[str, Any]]) -> _Table:
             "image": row["name"] or short(row["image_id"]),
             "source": row["source_name"] or _short(row["source_id"]),
         }
-        best.setdefault(row["image_id"] or str(len(best)), row)
+        if row["label"] is not None:  # the first row of its image
+            best[row["image_id"] or str(len(best))] = row
     ranked = sorted(best.values(), key=lambda row: (_LABELS.index(row["label"]), -(row["agreement"] or 0)))
     columns = {"image": "image", "label": "label", "by": "established_by", "agreement": "agreement"}
     return "copies first, then by agreement:", columns | {"p": "p_value", "q": "q_value", "source": "source"}, ranked
@@ -446,16 +461,19 @@ def _figure(value: float | None) -> str | None:
     return None if value is None else f"{value:.3g}"
 
 
-def _print_changes(before: str, changes: list[Change]) -> None:
-    message(f"{len(changes)} verdicts differ from audit {before[:8]}")
-    if changes:
+def _print_changes(before: str, changes: list[Change], most: int | None) -> None:
+    message(f"{counted(len(changes), 'verdict')} differ{'s' * (len(changes) == 1)} from audit {before[:8]}")
+    shown = changes[: _CHANGES if most is None else most]
+    if shown:
         columns = ("subject", "change", "label before", "label after", "score before", "score after")
         rows = [
             (short(c.image_id), c.change, c.label_before, c.label_after, c.score_before, c.score_after, c.answer)
-            for c in changes
+            for c in shown
         ]
-        width = len(columns) + any(c.answer for c in changes)
+        width = len(columns) + any(c.answer for c in shown)
         print_table((*columns, "answer")[:width], [row[:width] for row in rows])
+    if more := len(changes) - len(shown):
+        message(f"{more:,} more: --rows {len(changes)} prints all, --json has them")
 
 
 @audits_app.command("list")
@@ -465,7 +483,8 @@ def audits_list(
 ) -> None:
     """All audits, the newest first.
 
-    An audit of several answers stands for all of them; --parts lists these below it.
+    With sets in their roles, outcome, AUC of the release test and labels. An audit of several answers stands for all of
+    them; --parts lists these below it.
 
     \b
     Example:
@@ -477,18 +496,20 @@ def audits_list(
         audits = workspace.list_audits(parts=parts)
     if answer([listed(each) for each in audits], json=json):
         return
-    columns = ("audit", "audited at", "release", "judged", "outcome", "labels")
-    print_table(columns, map(_row, audits), names=("release",))
+    print_table(("audit", "audited at", "release and sets", "outcome", "AUC", "labels"), map(_row, audits))
 
 
 def _row(found: RecordedAudit) -> tuple[Any, ...]:
-    audit, outcome = found.audit, (found.audit.findings.outcome or "").replace("_", " ")
+    audit, outcome = found.audit, (found.outcome or "").replace("_", " ")
     at = f"{audit.audited_at.astimezone(UTC):%Y-%m-%d %H:%M}"
-    judged = ", ".join(found.answers) or f"{audit.subject} by {audit.rule}"
+    judged = "" if found.answers else f"{audit.subject} by {audit.rule}: "
     if found.part_of is not None:
-        judged = f"{found.part_of[1]} of {found.part_of[0][:8]}"
+        judged = f"{found.part_of[1]} of {found.part_of[0][:8]}: "
     labels = ", ".join(each for each in _labels_text(audit).split(", ") if not each.startswith("0 "))
-    return (audit.audit_id[:8], at, found.release_name, judged, outcome, labels)
+    played = {role.replace("_", " "): ", ".join(names) for role, names in found.sets_by_role().items() if names}
+    about = f"{found.release_name}: " + "; ".join(f"{role} {names}" for role, names in played.items())
+    auc = None if found.auc is None else f"{found.auc:.3f}"
+    return (audit.audit_id[:8], at, about, outcome, auc, judged + (labels or "none"))
 
 
 @audits_app.command("show")
@@ -500,7 +521,7 @@ def audits_show(
 ) -> None:
     """One audit, and whether its sets changed since.
 
-    Figures, closest subjects, rejected inputs.
+    Figures, closest subjects, the notes that were said when it was made, rejected inputs.
 
     \b
     Example:
@@ -516,6 +537,10 @@ def audits_show(
             return
         print_audit(workspace, found, rows)
         print_recorded(found.latest_sensitivities, len(found.sensitivities))
+        if notes := not_printed(found.notes):
+            print_words("\nnotes of the time it was made")
+            for note in notes:
+                print_words(f"- {note}")
     if found.rejects:
         print_table(
             ("rejected", "reason", "detail"),

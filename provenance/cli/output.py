@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from provenance.glossary import terms_in
 from provenance.logs import MESSAGES, may_draw
-from provenance.text import shown, shown_json
+from provenance.text import shown, shown_json, unsaid
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -206,6 +206,11 @@ def explaining(*, wanted: bool) -> Iterator[None]:
         for term in terms_in("\n".join(words)):
             sys.stdout.write(_folded("  ", f"{term.name} ({term.unit})" if term.unit else term.name) + "\n")
             sys.stdout.write(_folded("      ", f"{term.meaning} {term.place}".rstrip()) + "\n")
+
+
+def not_printed(notes: Iterable[str]) -> list[str]:
+    """Those of some notes that nobody printed yet in this block (``explaining``)."""
+    return unsaid(notes, _printed.get() or ())
 
 
 def _note(*texts: str) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from provenance.brief import Brief
 from provenance.duplicates.hashing import looks_of
 from provenance.duplicates.pairs import PairSearch
 from provenance.duplicates.rule import DuplicateRule
@@ -17,7 +18,7 @@ from provenance.spaces import common_space, members_in
 from provenance.vocabulary import DatasetKind, Membership, Rejection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from provenance.catalog import Catalog
     from provenance.duplicates.hashing import Looks
@@ -57,8 +58,8 @@ class DuplicateImage:
     memberships: tuple[Membership, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class DuplicatePair:
+@dataclass(frozen=True, slots=True, repr=False)
+class DuplicatePair(Brief):
     """Two images that are duplicates of one another, or one image that was found in two places.
 
     Of images with the same pixels the first (used before not-used before unknown, then by image_id) is paired with
@@ -87,8 +88,8 @@ class DuplicatePair:
         return any(Membership.USED in a and Membership.NOT_USED in b for a, b in (sides, sides[::-1]))
 
 
-@dataclass(frozen=True, slots=True)
-class DuplicateReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class DuplicateReport(Brief):
     """What was found.
 
     Attributes:
@@ -110,6 +111,10 @@ class DuplicateReport:
     not_used_with_twins: int
     not_used_count: int
     unhashed: tuple[Rejection, ...]
+
+    def told(self) -> Mapping[str, Any]:
+        """See ``Brief``."""
+        return {"sets": ", ".join(each.name for each in self.sets), "images": self.image_count, **self.counts}
 
     @property
     def counts(self) -> dict[str, int]:

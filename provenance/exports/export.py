@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from provenance.brief import Brief
 from provenance.errors import NotFoundError, UsageError
 from provenance.exports.audits import (
     export_answer,
@@ -31,8 +32,8 @@ _log = room(__name__)
 _HEX = frozenset("0123456789abcdef")
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
+@dataclass(frozen=True, slots=True, repr=False)
+class Exported(Brief):
     """What an export wrote; ``run_file`` is ``None`` for all forms but ``imageclef``, ``answer`` for other audits."""
 
     row_count: int

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from provenance.brief import Brief
 from provenance.errors import ConflictError, NotFoundError, UsageError
 from provenance.findings import GuessFigures, NotComputed
 from provenance.text import inert
@@ -28,8 +29,8 @@ _EXTENSION = re.compile(r"(?<=.)\.[A-Za-z][A-Za-z0-9]{0,4}\Z", re.DOTALL)
 _UNWRITABLE = re.compile(r"[,\"\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff\ufeff]|\A\s|\s\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class RunFile:
+@dataclass(frozen=True, slots=True, repr=False)
+class RunFile(Brief):
     """The content of a run file, and what a person should know who submits it.
 
     Attributes:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from provenance.audit import can_be_explained, explain, outcome_words
 from provenance.audit.rules import rule_named
+from provenance.brief import Brief
 from provenance.errors import ConflictError, NotFoundError, SourceError, SpaceMismatchError, UsageError
 from provenance.files import require_free, write_bytes
 from provenance.findings import JointFindings, Statements
@@ -72,8 +73,8 @@ _CLAIMS = {
 _ROLE_ORDER = (Role.RELEASE, Role.USED, Role.NOT_USED, Role.AGAINST)
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class WrittenReport(Brief):
     """What was written.
 
     Attributes:

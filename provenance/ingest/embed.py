@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from provenance.brief import Brief
 from provenance.errors import SourceError, VectorStoreError
 from provenance.images import RecordedImage, in_reading_order, read_again, rejection_of
 from provenance.index import vector_digest
@@ -38,8 +39,8 @@ CHUNK = 64
 """Images that are looked up, or copied, at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class EmbedReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class EmbedReport(Brief):
     """What one ``embed`` did.
 
     Attributes:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from provenance.brief import Brief
 from provenance.errors import UsageError
 from provenance.images import layout_sources
 from provenance.vocabulary import DatasetKind, Membership, Pages, Rejection
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from provenance.catalog import Catalog
@@ -84,8 +86,8 @@ class Inside:
     coarse: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class IngestReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class IngestReport(Brief):
     """What one run of the ingest service did.
 
     Attributes:
@@ -112,6 +114,10 @@ class IngestReport:
     interrupted: bool = False
     groups: GroupMatches | None = None
     inside: Inside = field(default_factory=Inside)
+
+    def told(self) -> Mapping[str, Any]:
+        """See ``Brief``."""
+        return {"name": self.name, "kind": self.kind, "images": self.image_count, **self.counts, "sealed": self.sealed}
 
 
 def layout_requests(root: Path, prefix: str, generator: Generator, **common: Any) -> list[IngestRequest]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from provenance.brief import Brief
 from provenance.errors import CatalogError, ProvenanceError, SourceError, UsageError, VectorStoreError
 from provenance.groups import group_rule
 from provenance.images import items_at, open_source
@@ -38,8 +39,8 @@ _LONGEST_TICK_SECONDS = 0.5
 _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 2.0, 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class WatchBatch:
+@dataclass(frozen=True, slots=True, repr=False)
+class WatchBatch(Brief):
     """What one batch did; ``counts`` and ``inside`` as in ``IngestReport``, ``image_count`` of the whole set."""
 
     run_id: str

@@ -28,6 +28,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from provenance.brief import Brief
 from provenance.catalog import Catalog, head_revision, require_empty, restore_from_file, upgrade_copy
 from provenance.errors import ConflictError, SourceError, VectorStoreError
 from provenance.files import sync_folder
@@ -58,8 +59,8 @@ _BLOCK_BYTES = 2**20
 _UUID_BYTES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class BackupReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class BackupReport(Brief):
     """What a backup holds."""
 
     file: Path
@@ -70,8 +71,8 @@ class BackupReport:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class RestoreReport(Brief):
     """What was restored, and what the comparison of catalog and index says of it."""
 
     file: Path

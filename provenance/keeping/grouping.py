@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from provenance.brief import Brief
 from provenance.errors import ConflictError
 from provenance.groups import GroupMatches, GroupRule, group_rule
 from provenance.ingest import recorded_run
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 _log = room(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class RegroupReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class RegroupReport(Brief):
     """What was regrouped: how far the rule matched the names on record, and how many images changed their group."""
 
     name: str

@@ -15,6 +15,7 @@ from operator import itemgetter
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from provenance.brief import Brief
 from provenance.errors import EmbeddingError, VectorStoreError
 from provenance.index import CollectionSpec, member_key, vector_digest
 from provenance.ingest import Progress, Reembedding, Writer, recorded_run
@@ -98,8 +99,8 @@ class CollectionCheck:
         return self.missing + self.damaged + self.pending + self.deleting + self.extra
 
 
-@dataclass(frozen=True, slots=True)
-class ReconcileReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class ReconcileReport(Brief):
     """What was compared, found and repaired.
 
     Attributes:

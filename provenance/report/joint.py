@@ -10,10 +10,11 @@ from markupsafe import Markup
 
 from provenance.glossary import GLOSSARY, terms_in
 from provenance.report.page import FIGURES, environment, on_page, values
+from provenance.text import unsaid
 from provenance.vocabulary import Answer, Role, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from provenance.glossary import Term
     from provenance.report.content import JointContent
@@ -49,7 +50,8 @@ def render_joint(content: JointContent) -> str:
     alone states.
     """
     sections = [_section(content, answer) for answer in Answer]
-    bodies = "".join(section.body for section in sections)
+    said = [html.unescape(re.sub("<[^>]*>", "", "".join(section.body for section in sections)))]
+    said += [each for name in _WORTH for each in getattr(content.statements, name)]
     page = (
         environment()
         .get_template("joint.html.j2")
@@ -62,8 +64,8 @@ def render_joint(content: JointContent) -> str:
                 "sections": sections,
                 "looked_at": _looked_at(content),
                 "worth": [(name, *words, getattr(content.statements, name)) for name, words in _WORTH.items()],
-                "weakening": _unsaid(content.weakening, bodies),
-                "notes": _unsaid(content.notes, bodies),
+                "weakening": unsaid(content.weakening, said),
+                "notes": unsaid(content.notes, said),
             }
         )
     )
@@ -104,11 +106,6 @@ def _looked_at(content: JointContent) -> str:
     beside = [each.audit.counts["subjects"] for each in content.answers.values() if each.audit.subject is Subject.REAL]
     judged = f"; whether it was used is asked of {beside[0]:,} of these" if beside else ""
     return f"{generated:,} generated images and {sum(counts.values()):,} real ones ({', '.join(named)}){judged}."
-
-
-def _unsaid(notes: Iterable[str], bodies: str) -> list[str]:
-    said = " ".join(html.unescape(re.sub("<[^>]*>", "", bodies)).split())
-    return [note for note in notes if " ".join(note.replace("`", "").split()).rstrip(".") not in said]
 
 
 def _stacked(match: re.Match[str]) -> str:

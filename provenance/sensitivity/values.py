@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from provenance.brief import Brief
 from provenance.detection import Reach, plants_needed
 from provenance.documents import measures
 from provenance.documents.rows import PlantRow
@@ -45,8 +46,8 @@ class SensitivityRequest:
             raise UsageError(f"the seed is 0 or more, not {self.seed}")
 
 
-@dataclass(frozen=True, slots=True)
-class SensitivityReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class SensitivityReport(Brief):
     """What an audit would have seen.
 
     Attributes:
@@ -87,6 +88,10 @@ class SensitivityReport:
     notes: tuple[str, ...]
     seconds: dict[str, float]
     power: ReleasePower | None = None
+
+    def told(self) -> Mapping[str, Any]:
+        """See ``Brief``."""
+        return {"audit": self.audit_id[:8], "release": self.release_name, "sentence": self.sentence}
 
     @property
     def of_answers(self) -> Mapping[str, SensitivityReport]:
@@ -139,8 +144,8 @@ class SensitivityReport:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class JointSensitivity:
+@dataclass(frozen=True, slots=True, repr=False)
+class JointSensitivity(Brief):
     """What an audit of several answers would have seen.
 
     Attributes:
@@ -151,6 +156,10 @@ class JointSensitivity:
     audit_id: str
     answers: Mapping[Answer, SensitivityReport]
     missing: Mapping[Answer, str]
+
+    def told(self) -> Mapping[str, Any]:
+        """See ``Brief``."""
+        return {"audit": self.audit_id[:8], "answers": ", ".join(self.answers), "sentence": self.sentence}
 
     @property
     def of_answers(self) -> Mapping[str, SensitivityReport]:

@@ -18,7 +18,6 @@ from provenance.vocabulary import (
     Gate,
     GroupScore,
     Population,
-    Role,
     RuleName,
     RunLabels,
     Subject,
@@ -121,8 +120,8 @@ class Auditing(Installation):
             on_step: Called with a line of text at each step.
 
         Returns:
-            The recorded audit (``.audit``, with ``findings.outcome``), its ``answers``, datasets and notes;
-            ``verdicts`` makes a table of one.
+            The recorded audit (``.audit``) with its ``outcome``, ``auc`` (of the release test), ``answers``, datasets
+            and notes; ``verdicts`` makes a table of one.
 
         Raises:
             UsageError: If an option contradicts the policy, or a set that the rule needs is missing.
@@ -249,7 +248,8 @@ class Auditing(Installation):
 
         Returns:
             Columns ``audit_id``, ``release``, ``verdict_digest``, ``policy_id``, ``space_id`` (string), ``used``,
-            ``not_used``, ``against`` (tuples of set names), ``subject``, ``rule`` (category), ``subject_count``,
+            ``not_used``, ``against`` (tuples of set names), ``subject``, ``rule``, ``outcome`` (category; missing for
+            rules without one), ``auc`` (float64; of the release test, NaN where there was none), ``subject_count``,
             ``used_count``, ``not_used_count``, ``rejected_count`` (int64), ``mu``, ``sigma``, ``alpha``, ``threshold``,
             ``duration_seconds`` (float64), ``audited_at`` (UTC).
         """
@@ -411,12 +411,10 @@ class Auditing(Installation):
 def _audit_row(found: RecordedAudit) -> dict[str, Any]:
     audit = found.audit
     counts = {f"{word}_count": audit.counts[word] for word in ("used", "not_used", "rejected")}
-    sets = {
-        role.value: tuple(row.name for row in found.datasets if row.role is role)
-        for role in (Role.USED, Role.NOT_USED, Role.AGAINST)
-    }
+    sets = {role.value: names for role, names in found.sets_by_role().items()}
+    concluded = {"outcome": found.outcome, "auc": found.auc}
     known = {**frames.fields_of(audit, frames.AUDITS), "release": found.release_name}
-    return {**known, **sets, **counts, "subject_count": audit.counts["subjects"]}
+    return {**known, **sets, **counts, **concluded, "subject_count": audit.counts["subjects"]}
 
 
 def _request(release: str, asked: Mapping[str, Any]) -> AuditRequest:

@@ -60,7 +60,7 @@ RELEASES = _columns(
     "| truth sealed | count revision | text release_digest | other space_ids | time created_at"
 )
 AUDITS = _columns(
-    "text audit_id release | other used not_used against | word subject rule "
+    "text audit_id release | other used not_used against | word subject rule outcome | number auc "
     "| count subject_count used_count not_used_count rejected_count | number mu sigma alpha threshold "
     "| text verdict_digest policy_id space_id | time audited_at | number duration_seconds"
 )

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from provenance.brief import Brief
 from provenance.files import figure_format, require_free
 from provenance.service import frames
 from provenance.service.words import ANOTHER_FILE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from provenance.audit import Policy
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 METRICS = ("precision", "recall", "f1", "accuracy", "kappa", "auc")
 
 
-class _Result:
+class _Result(Brief):
     def __init__(self, report: Any) -> None:
         self.report = report
 
@@ -29,11 +32,21 @@ class _Result:
         """What a reader should know, in plain language."""
         return tuple(self.report.notes)
 
+    def told(self) -> Mapping[str, Any]:
+        """See ``Brief``."""
+        return self.report.told()  # type: ignore[no-any-return]
+
 
 class EvaluationResult(_Result):
     """What ``Workspace.evaluate`` gives; ``report`` is everything as values."""
 
     report: EvaluationReport
+
+    @property
+    def auc(self) -> float | None:
+        """How often a used image scores higher than one not used, of all images with truth; ``None``: not estimable."""
+        estimates = self.report.figures
+        return None if estimates is None else estimates["auc"].value
 
     @property
     def metrics(self) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from provenance.brief import Brief
 from provenance.detection import Estimate, Resampling
 from provenance.detection.metrics.evaluation import ONE_CLASS
 from provenance.documents import measures
@@ -12,7 +13,7 @@ from provenance.documents.rows import MetricRow
 from provenance.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from provenance.arrays import Flags, Float64s
     from provenance.detection import Calibration, Comparison, Evaluation
@@ -48,8 +49,8 @@ class EvaluationRequest:
             raise UsageError("--against compares one audit with another", hint="give one audit beside it")
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+@dataclass(frozen=True, slots=True, repr=False)
+class Sample(Brief):
     """Judged images with truth, as arrays in one order.
 
     Attributes:
@@ -81,8 +82,8 @@ class Sample:
         return f"not estimable: the not-used images ({self.unlabelled:,}) calibrate, and have no label"
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluatedAudit:
+@dataclass(frozen=True, slots=True, repr=False)
+class EvaluatedAudit(Brief):
     """What one audit said, what is known of its images, and those with truth, by image_id, evaluated.
 
     ``calibration`` is that of the p-values of the not-used ones; ``None`` where the rule has no p-values.
@@ -99,8 +100,8 @@ BEST_GUESS = "best guess"
 """What stands for ``by`` where the rows are best guesses."""
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluatedPart:
+@dataclass(frozen=True, slots=True, repr=False)
+class EvaluatedPart(Brief):
     """A row of the table: all images, or those of one audit, generator, architecture or modality; or its best guesses.
 
     ``by`` is one of these words, ``value`` which one (of ``all`` the same word); ``inconclusive`` counts images
@@ -163,8 +164,8 @@ class ComparedAudits:
     comparison: Comparison
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluationReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class EvaluationReport(Brief):
     """Audits against truth, the rows of the table, and what a reader should know, in plain language."""
 
     audits: tuple[EvaluatedAudit, ...]
@@ -172,6 +173,18 @@ class EvaluationReport:
     comparison: ComparedAudits | None
     resampling: Resampling
     notes: tuple[str, ...]
+
+    @property
+    def figures(self) -> Mapping[str, Estimate] | None:
+        """Of all images with truth, by name; ``None`` where scores of several audits can't be pooled."""
+        return next((part.evaluation.estimates for part in self.parts if part.by == "all"), None)
+
+    def told(self) -> Mapping[str, Any]:
+        """See ``Brief``."""
+        names = ("accuracy", "kappa", "auc")
+        figures = {} if self.figures is None else {name: self.figures[name].words for name in names}
+        audits = ", ".join(each.judged.short_id for each in self.audits)
+        return {"audits": audits, "images": sum(len(each.sample) for each in self.audits)} | figures
 
     def metric_rows(self) -> Iterator[dict[str, Any]]:
         """The table as one row for each figure of each part, with ``METRIC_COLUMNS``."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from provenance.audit import FEATURES, Policy, run_audit
 from provenance.audit.rules.logistic import LogisticRule
+from provenance.brief import Brief
 from provenance.detection import LogisticFit, fit_logistic
 from provenance.documents.measures import Fitted
 from provenance.errors import NotFoundError, UsageError
@@ -33,14 +34,21 @@ _log = room(__name__)
 _HEX = frozenset("0123456789abcdef")
 
 
-@dataclass(frozen=True, slots=True)
-class FitReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class FitReport(Brief):
     """A fitted model as a policy, with how it does, the images it was fitted on, and what a person should know."""
 
     policy: Policy
     fit: LogisticFit
     known: Known
     notes: tuple[str, ...]
+
+    def told(self) -> Mapping[str, Any]:
+        """See ``Brief``."""
+        held_out = self.fit.held_out
+        return {"policy_id": self.policy.policy_id[:19], "images": len(self.known.labelled)} | {
+            f"held_out_{name}": getattr(held_out, name) for name in ("accuracy", "kappa", "auc")
+        }
 
     @property
     def fitted(self) -> Fitted:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from provenance.audit import scored_reals
+from provenance.brief import Brief
 from provenance.records import StoredVerdict
 from provenance.vocabulary import Answer, Label, Role, Subject
 
@@ -60,8 +61,8 @@ class JudgedImage:
         return {Role.USED: True, Role.NOT_USED: False}.get(self.verdict.subject_role)
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedAudit:
+@dataclass(frozen=True, slots=True, repr=False)
+class JudgedAudit(Brief):
     """An audit with everything it judged, by image_id.
 
     Attributes:

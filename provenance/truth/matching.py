@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from provenance.brief import Brief
 from provenance.errors import ConflictError, NotFoundError, SourceError, UsageError
 from provenance.exports import id_of_name
 from provenance.text import name_key
@@ -23,8 +24,8 @@ _LEVELS = 8
 """How exactly a name may be meant: see ``_aliases_of``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Truth:
+@dataclass(frozen=True, slots=True, repr=False)
+class Truth(Brief):
     """What is known of an audit's judged images.
 
     Attributes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from provenance.brief import Brief
 from provenance.detection import (
     AdaptiveAlpha,
     Metrics,
@@ -25,7 +26,7 @@ from provenance.truth.known import Known, KnownImage, known_images
 from provenance.vocabulary import Population, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from provenance.detection.seed.sweep import ThresholdAt
     from provenance.installation import Installation
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 _log = room(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SweepReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class SweepReport(Brief):
     """A sweep of known images, what mu and sigma are over, and what a person should know.
 
     ``all_used`` are the metrics of calling every image used, the mark to beat; ``adaptive`` is ``None`` where it was
@@ -48,6 +49,10 @@ class SweepReport:
     all_used: Metrics
     adaptive: AdaptiveAlpha | None
     notes: tuple[str, ...]
+
+    def told(self) -> Mapping[str, Any]:
+        """See ``Brief``."""
+        return {"images": len(self.known.labelled), "best_alpha": self.best_alpha, "conclusion": self.conclusion}
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -145,14 +145,24 @@ def test_planted_members_are_established_as_an_independent_script_finds(whole: P
 
 
 def test_the_outcome_stands_first_for_people(whole: Path) -> None:
-    shown = run(whole, "audit", "leaky", *REAL, "--fdr", "0.1").stdout
-    assert shown.startswith("LEAK ESTABLISHED: ")
-    places = [shown.index(words) for words in ("LEAK ESTABLISHED", "\n  release ", "\n image ")]
+    shown = run(whole, "audit", "leaky", *REAL, "--fdr", "0.1")
+    assert shown.stdout.startswith("LEAK ESTABLISHED: ")
+    places = [shown.stdout.index(words) for words in ("LEAK ESTABLISHED", "\n  release ", "\n image ")]
     assert places == sorted(places)
     audit_id = answer(whole, "audits", "list")[0]["audit_id"]
-    assert "LEAK ESTABLISHED" in run(whole, "audits", "show", audit_id).stdout
-    assert "leak established" in run(whole, "audits", "list").stdout
-    assert answer(whole, "audits", "show", audit_id)["outcome"] == "leak_established"
+    kept = answer(whole, "audits", "show", audit_id)
+    assert kept["outcome"] == "leak_established"
+    assert len(kept["notes"]) > 2
+    again = run(whole, "audits", "show", audit_id).stdout
+    assert "LEAK ESTABLISHED" in again
+    said_once = [note for note in kept["notes"] if note.startswith("Best guess: ")]
+    for note in kept["notes"]:
+        assert (f"\n- {note}\n" in again) is (note not in said_once), note
+    for text in (shown.output, again):
+        assert text.count("A bet, not a finding") == len(said_once) == 1
+    listed = " ".join(run(whole, "audits", "list").stdout.split())
+    auc = kept["release_test"]["auc"]["value"]
+    assert f"leaky: used used; not used fresh; against asked leak established {auc:.3f} real by calibrated" in listed
 
 
 def test_nothing_is_established_where_nothing_was_used(whole: Path) -> None:
