@@ -22,7 +22,7 @@ from provenance.resources import Resource
 from provenance.vocabulary import Canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from provenance.catalog import Catalog
@@ -215,6 +215,22 @@ class Installation(Resource):
             raise
         return index
 
+    def mend_index_identity(self) -> bool:
+        """Write the damaged identity of a local store again, from the catalog; gives whether that was needed."""
+        from provenance.index import mend_identity
+
+        bound = self.catalog.bound_store()
+        if "index" in self.__dict__ or bound is None:
+            return False
+        timeout = self.settings.lock_timeout_seconds
+        return mend_identity(self.index_url, bound, self._knows_all, lock_timeout_seconds=timeout)
+
+    def _knows_all(self, keys: Iterable[str]) -> bool:
+        """Whether all these collections are on record here."""
+        catalog = self.catalog
+        known = {live.collection_key for live in catalog.live_collections()} | set(catalog.dropped_collections())
+        return set(keys) <= known
+
     def adopt_empty_index(self) -> bool:
         """Bind the catalog to the store that is there now, if it holds nothing: the one it belonged to is lost.
 
@@ -255,14 +271,13 @@ class Installation(Resource):
                 "sources",
             )
         # a server may hold the collections of several catalogs; a folder is one catalog's own
-        if bound is None and self.exports_vectors and held:
-            known = {live.collection_key for live in catalog.live_collections()} | set(catalog.dropped_collections())
-            if unknown := held - known:
-                raise ConflictError(
-                    f"the vector index at {self.index_url} belongs to another catalog: it holds "
-                    f"collection {min(unknown)}, which is not on record here",
-                    hint="give the catalog that it belongs to (lost? restore it from a backup), or another index URL",
-                )
+        if bound is None and self.exports_vectors and not self._knows_all(held):
+            unknown = next(key for key in sorted(held) if not self._knows_all([key]))
+            raise ConflictError(
+                f"the vector index at {self.index_url} belongs to another catalog: it holds "
+                f"collection {unknown}, which is not on record here",
+                hint="give the catalog that it belongs to (lost? restore it from a backup), or another index URL",
+            )
         catalog.bind_store(index.store_uuid)
 
     def _refuse_lost_catalog(self) -> None:

@@ -20,10 +20,12 @@ class Limits:
 
     Attributes:
         memory_bytes: Memory that a worker may hold.
+        file_bytes: Size that a file may reach that it writes to.
         seconds: Computing time, not time that passes, of one step: an item, or one of its pages.
     """
 
     memory_bytes: int | None = None
+    file_bytes: int | None = None
     seconds: float | None = None
 
 
@@ -38,6 +40,8 @@ def hold_to(limits: Limits) -> None:
     _lower(resource.RLIMIT_CORE, 0)
     if limits.memory_bytes is not None:
         _lower(resource.RLIMIT_DATA, limits.memory_bytes)
+    if limits.file_bytes is not None:
+        _lower(resource.RLIMIT_FSIZE, limits.file_bytes)
 
 
 def begin_step() -> None:

@@ -12,9 +12,10 @@ from provenance.index.contract import (
     vector_digest,
 )
 from provenance.index.moments import Moments, MomentsCache, direct_pairwise, member_key, needs_direct, pairwise
-from provenance.index.opening import open_index, require_index_url
+from provenance.index.opening import mend_identity, open_index, require_index_url
 from provenance.index.ranges import pairs_in_file
 from provenance.index.rescoring import similarities
+from provenance.index.salvage import Salvage
 from provenance.index.search import available_threads, neighbors_by_engine, neighbors_in_file
 from provenance.index.vectorfile import clear, content_digest, ensure_vector_file, kept_arrays, load_vectors, prune
 
@@ -23,6 +24,7 @@ __all__ = [
     "Moments",
     "MomentsCache",
     "Points",
+    "Salvage",
     "VectorIndex",
     "available_threads",
     "checked_vectors",
@@ -33,6 +35,7 @@ __all__ = [
     "kept_arrays",
     "load_vectors",
     "member_key",
+    "mend_identity",
     "needs_direct",
     "neighbors_by_engine",
     "neighbors_in_file",

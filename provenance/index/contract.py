@@ -23,6 +23,7 @@ from provenance.resources import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from provenance.arrays import Float32s
 
@@ -139,6 +140,15 @@ class VectorIndex(Resource, Protocol):
 
         Gives True if no deleted vector is left in the files; False if the engine does it in its own time.
         """
+
+    def set_aside(self, key: str) -> None:
+        """Takes a collection that can't be opened out of the way; its files are kept until ``discard``."""
+
+    def remains(self, key: str) -> list[Path]:
+        """The folders of what was set aside of a collection; none where an engine keeps no files here."""
+
+    def discard(self, key: str) -> None:
+        """Removes what was set aside of a collection."""
 
     def close(self) -> None:
         """Flushes and lets go of the store; a second call does nothing."""

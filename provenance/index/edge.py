@@ -2,7 +2,8 @@
 
     PATH/lock                       held (flock) from opening to closing; the holder's pid for people
     PATH/store.json                 the store's identity
-    PATH/collections/KEY/           collection.json (its shape) and shard/ (the engine's files)
+    PATH/collections/KEY/           collection.json (its shape), shard/ (the engine's files), closed.json (``seals``)
+    PATH/aside/KEY/                 what is left of a collection that could not be opened, until it is made anew
 
 Facts about the engine (0.9) that shape this file:
 
@@ -21,7 +22,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
+import hashlib
 import os
 import shutil
 import socket
@@ -46,16 +47,18 @@ from provenance.index.contract import (
     no_collection,
     other_shape,
 )
-from provenance.logs import room, step
+from provenance.index.seals import MENDING, changed_file, read_json, require_opens, seal, unseal, write_json
+from provenance.logs import note, room, step
 from provenance.resources import Resource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from provenance.arrays import Float32s
 
 STORE_VERSION = 1
+IDENTITY_FILE = "store.json"
 UPSERT_BATCH = 100
 READ_BATCH = 1000
 SEARCH_BATCH = 64
@@ -66,7 +69,6 @@ BLOCK_BYTES = 512  # what ``st_blocks`` counts
 FREE_BYTES_KEPT = 128 * 2**20
 _LOCK_POLL_SECONDS = 0.05
 _log = room(__name__)
-_RECONCILE = "run `provenance reconcile`: the catalog is the truth, damaged collections can be made anew"
 _PERMISSIONS = "check the permissions of the folder"
 _ROOM = "its disk is full: make room and run the command again"
 _HINTS = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _PERMISSIONS) | dict.fromkeys(
@@ -113,6 +115,11 @@ class StoreLock:
             hint="wait until it is done, or end it; a store is open in one process at a time",
         )
 
+    @property
+    def descriptor(self) -> int:
+        """What holds the lock; a child process that has it too holds the lock with us."""
+        return self._descriptor
+
     def release(self) -> None:
         """Lets go; the file stays, as removing it would let two processes lock two files."""
         os.ftruncate(self._descriptor, 0)
@@ -132,9 +139,11 @@ class EdgeIndex(Resource):
     def __init__(self, folder: Path, *, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> None:
         self._folder = folder.absolute()
         self._collections = self._folder / "collections"
+        self._aside = self._folder / "aside"
         self._guard = threading.RLock()
         self._shards: dict[str, qdrant_edge.EdgeShard] = {}
         self._specs: dict[str, CollectionSpec] = {}
+        self._sealed: set[str] = set()
         self._points_read: dict[str, int] = {}
         self._descriptor: int | None = None
         with _translated(f"the vector index at {folder} can't be opened"):
@@ -174,11 +183,39 @@ class EdgeIndex(Resource):
                 dropped = folder.rename(self._collections / f".dropped-{uuid.uuid4().hex}")
                 sync_folder(self._collections)
                 shutil.rmtree(dropped)
+            self.discard(key)
+
+    def set_aside(self, key: str) -> None:
+        """See ``VectorIndex``."""
+        with self._guard, _translated(f"collection {key} can't be set aside"):
+            self._open_lock()
+            self._specs.pop(key, None)
+            self._points_read.pop(key, None)
+            if (shard := self._shards.pop(key, None)) is not None:
+                with contextlib.suppress(Exception):
+                    shard.close()
+            place = self._aside / key / uuid.uuid4().hex
+            place.parent.mkdir(parents=True, exist_ok=True)
+            (self._collections / key).rename(place)
+            sync_folder(place.parent)
+            sync_folder(self._collections)
+            note(_log, "collection set aside", collection=key)
+
+    def remains(self, key: str) -> list[Path]:
+        """See ``VectorIndex``."""
+        return sorted((self._aside / key).glob("*"))
+
+    def discard(self, key: str) -> None:
+        """See ``VectorIndex``."""
+        with _translated(f"what is left of collection {key} can't be removed"):
+            if (self._aside / key).exists():
+                shutil.rmtree(self._aside / key)
 
     def collections(self) -> list[str]:
         """See ``VectorIndex``."""
         self._open_lock()
-        return sorted(entry.name for entry in self._collections.iterdir() if not entry.name.startswith("."))
+        with _translated(f"the vector index at {self._folder} can't be read"):
+            return _keys(self._collections)
 
     def upsert(self, key: str, points: Points) -> None:
         """See ``VectorIndex``."""
@@ -208,7 +245,7 @@ class EdgeIndex(Resource):
             for start in range(0, len(wanted), READ_BATCH):
                 for record in shard.retrieve(wanted[start : start + READ_BATCH], with_payload=True, with_vector=True):
                     records[str(record.id)] = record
-        return _points([records[point] for point in wanted if point in records], spec)
+            return _points([records[point] for point in wanted if point in records], spec)
 
     def iterate(self, key: str, batch: int = 1000) -> Iterator[Points]:
         """See ``VectorIndex``."""
@@ -218,8 +255,9 @@ class EdgeIndex(Resource):
             with _translated(f"collection {key} can't be read"):
                 request = qdrant_edge.ScrollRequest(offset=offset, limit=batch, with_payload=True, with_vector=True)
                 records, offset = self._shard(key).scroll(request)
+                points = _points(records, spec)
             if records:
-                yield _points(records, spec)
+                yield points
             if offset is None:
                 return
 
@@ -270,9 +308,10 @@ class EdgeIndex(Resource):
             lock, self._lock = self._lock, None
             try:
                 with _translated(f"the vector index at {self._folder} can't be closed"):
-                    for shard in self._shards.values():
+                    for key, shard in self._shards.items():
                         shard.flush()
                         shard.close()
+                        seal(self._collections / key)
             finally:
                 self._shards.clear()
                 if self._descriptor is not None:
@@ -294,13 +333,14 @@ class EdgeIndex(Resource):
         return self._lock
 
     def _identity(self) -> str:
-        file = self._folder / "store.json"
-        if not file.exists():
-            _write_json(file, {"store_uuid": str(uuid.uuid4()), "version": STORE_VERSION})
-        stored = json.loads(file.read_text())
-        if stored["version"] != STORE_VERSION:
-            raise VectorStoreError(f"{file} is of version {stored['version']}, this software reads {STORE_VERSION}")
-        return str(uuid.UUID(stored["store_uuid"]))
+        file = self._folder / IDENTITY_FILE
+        held = _keys(self._collections)
+        if not held and not file.exists():
+            _write_identity(file, str(uuid.uuid4()))
+        if (found := _read_identity(file)) is None:
+            state = "damaged" if file.exists() else "gone, and the index holds vectors"
+            raise VectorStoreError(f"{file}, the identity of the vector index, is {state}", hint=MENDING)
+        return found
 
     def _make(self, spec: CollectionSpec) -> None:
         unfinished = self._collections / f".making-{spec.key}"
@@ -309,7 +349,8 @@ class EdgeIndex(Resource):
         shard = qdrant_edge.EdgeShard.create(self._shard_path(unfinished.name), _edge_config(spec))
         shard.flush()
         shard.close()
-        _write_json(unfinished / "collection.json", {"dimension": spec.dimension, "parts": spec.parts})
+        write_json(unfinished / "collection.json", {"dimension": spec.dimension, "parts": spec.parts})
+        seal(unfinished)
         unfinished.rename(self._collections / spec.key)
         sync_folder(self._collections)
 
@@ -320,15 +361,32 @@ class EdgeIndex(Resource):
                 if key not in self.collections():
                     raise no_collection(key)
                 with _translated(f"collection {key} can't be opened"):
-                    shape = json.loads((self._collections / key / "collection.json").read_text())
-                    self._specs[key] = CollectionSpec(key, int(shape["dimension"]), int(shape["parts"]))
+                    self._specs[key] = self._read_spec(key)
             return self._specs[key]
+
+    def _read_spec(self, key: str) -> CollectionSpec:
+        folder = self._collections / key
+        changed = changed_file(folder)
+        if changed:
+            raise VectorStoreError(
+                f"collection {key} is damaged: its file {changed} is not as it was when it was closed", hint=MENDING
+            )
+        if changed == "":
+            self._sealed.add(key)
+        shape = read_json(folder / "collection.json")
+        return CollectionSpec(key, int(shape["dimension"]), int(shape["parts"]))
 
     def _shard(self, key: str) -> qdrant_edge.EdgeShard:
         with self._guard:
-            self._spec(key)
+            spec = self._spec(key)
             if key not in self._shards:
+                folder = self._collections / key
                 with _translated(f"collection {key} can't be opened"):
+                    if key not in self._sealed:
+                        with step(_log, "open an unsealed collection in a child process", collection=key):
+                            require_opens(folder, spec, self._open_lock().descriptor)
+                    unseal(folder)
+                    self._sealed.discard(key)
                     self._shards[key] = qdrant_edge.EdgeShard.load(self._shard_path(key))
             return self._shards[key]
 
@@ -378,9 +436,9 @@ def _translated(what: str) -> Iterator[None]:
         raise
     except OSError as error:
         reason = f"{error.strerror}: {error.filename}" if error.strerror and error.filename else error
-        raise VectorStoreError(f"{what}: {reason}", hint=_HINTS.get(error.errno or 0, _RECONCILE)) from error
+        raise VectorStoreError(f"{what}: {reason}", hint=_HINTS.get(error.errno or 0, MENDING)) from error
     except BaseException as error:
-        raise VectorStoreError(f"{what}: {error or type(error).__name__}", hint=_RECONCILE) from error
+        raise VectorStoreError(f"{what}: {error or type(error).__name__}", hint=MENDING) from error
 
 
 def _edge_config(spec: CollectionSpec) -> Any:
@@ -416,11 +474,52 @@ def _points(records: list[Any], spec: CollectionSpec) -> Points:
     return Points([str(record.id) for record in records], vectors, [record.payload or {} for record in records])
 
 
-def _write_json(file: Path, value: dict[str, Any]) -> None:
-    unfinished = file.with_name(file.name + ".unfinished")
-    with unfinished.open("w") as stream:
-        json.dump(value, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    unfinished.rename(file)
-    sync_folder(file.parent)
+def mend_identity(
+    folder: Path, store_uuid: str, is_ours: Callable[[list[str]], bool], *, lock_timeout_seconds: float
+) -> bool:
+    """Writes a damaged or lost identity file of a store again, if the collections there are ours; gives whether.
+
+    Raises:
+        StoreLockedError: If another process holds the store.
+        VectorStoreError: If the file can't be written.
+    """
+    file, collections = folder / IDENTITY_FILE, folder / "collections"
+    if _read_identity(file) is not None or not collections.is_dir():
+        return False
+    with _translated(f"the vector index at {folder} can't be mended"):
+        lock = StoreLock(folder, lock_timeout_seconds)
+        try:
+            if _read_identity(file) is not None or not is_ours(_keys(collections)):
+                return False
+            _write_identity(file, store_uuid)
+        finally:
+            lock.release()
+    return True
+
+
+def _keys(collections: Path) -> list[str]:
+    return sorted(entry.name for entry in collections.iterdir() if not entry.name.startswith("."))
+
+
+def _write_identity(file: Path, store_uuid: str) -> None:
+    write_json(
+        file, {"store_uuid": store_uuid, "version": STORE_VERSION, "check": _check_of(store_uuid, STORE_VERSION)}
+    )
+
+
+def _read_identity(file: Path) -> str | None:
+    """The store's UUID; ``None`` if the file is not there or not what was written (earlier software wrote no check)."""
+    try:
+        stored = read_json(file)
+        found = str(uuid.UUID(stored["store_uuid"]))
+        version = int(stored["version"])
+        is_whole = stored.get("check", _check_of(found, version)) == _check_of(found, version)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if is_whole and version > STORE_VERSION:
+        raise VectorStoreError(f"{file} is of version {version}, this software reads {STORE_VERSION}")
+    return found if is_whole and version == STORE_VERSION else None
+
+
+def _check_of(store_uuid: str, version: int) -> str:
+    return hashlib.sha256(f"{store_uuid} {version}".encode()).hexdigest()[:16]

@@ -23,6 +23,7 @@ from provenance.resources import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
     from typing import ClassVar
 
     from provenance.arrays import Float32s
@@ -114,6 +115,18 @@ class MemoryIndex(Resource):
         """See ``VectorIndex``; deleted vectors are gone already."""
         self._spec(key)
         return True
+
+    def set_aside(self, key: str) -> None:
+        """See ``VectorIndex``; there are no files to keep."""
+        self.drop(key)
+
+    def remains(self, key: str) -> list[Path]:
+        """See ``VectorIndex``."""
+        del key
+        return []
+
+    def discard(self, key: str) -> None:
+        """See ``VectorIndex``; nothing is ever set aside."""
 
     def close(self) -> None:
         """See ``VectorIndex``."""

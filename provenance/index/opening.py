@@ -11,6 +11,8 @@ from provenance.errors import UsageError
 from provenance.index.contract import LOCK_TIMEOUT_SECONDS, REQUEST_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from provenance.index.contract import VectorIndex
 
 
@@ -79,3 +81,23 @@ def open_index(
         replication_factor=replication_factor,
         timeout_seconds=timeout_seconds,
     )
+
+
+def mend_identity(
+    url: str, store_uuid: str, is_ours: Callable[[list[str]], bool], *, lock_timeout_seconds: float
+) -> bool:
+    """Gives a local store whose identity file is damaged or lost its identity back; gives whether that was needed.
+
+    ``is_ours`` is asked whether the collections that are there are those of the catalog that says so.
+
+    Raises:
+        StoreLockedError: If another process holds the store.
+        VectorStoreError: If the file can't be written.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme != "local" or not rest:
+        return False
+    from provenance.index import edge
+
+    folder = Path(rest).expanduser()
+    return edge.mend_identity(folder, store_uuid, is_ours, lock_timeout_seconds=lock_timeout_seconds)

@@ -40,6 +40,7 @@ from provenance.resources import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from provenance.arrays import Float32s
 
@@ -250,6 +251,18 @@ class ServerIndex(Resource):
         eager = models.OptimizersConfigDiff(deleted_threshold=0.000001, vacuum_min_vector_number=100)
         self._call("update_collection", PREFIX + key, optimizers_config=eager)
         return False
+
+    def set_aside(self, key: str) -> None:
+        """See ``VectorIndex``; a server keeps its own files."""
+        self.drop(key)
+
+    def remains(self, key: str) -> list[Path]:
+        """See ``VectorIndex``."""
+        del key
+        return []
+
+    def discard(self, key: str) -> None:
+        """See ``VectorIndex``; nothing is ever set aside."""
 
     def close(self) -> None:
         """See ``VectorIndex``."""

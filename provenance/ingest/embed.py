@@ -26,7 +26,7 @@ from provenance.ingest.run import leaving_nothing_empty, no_finite_vector, recor
 from provenance.vocabulary import Rejection, RejectReason
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from provenance.arrays import Float32s, Uint8s
     from provenance.embedding import Backbone
@@ -114,6 +114,7 @@ class Reembedding:
     Attributes:
         backbone: ``None``: only what another collection holds is copied; the rest is ``unreadable``.
         no_backbone: Why there is none.
+        recovered: Gives the vectors of images, by image_id, that were found again in files on this machine.
         unreadable: What has no vector after it, by image_id, with the reason.
         changed: The point_ids whose vector differs from the one on record (another machine or batch size: the last
             bits of a vector may differ).
@@ -127,6 +128,7 @@ class Reembedding:
     total: int | None
     done: int = 0
     no_backbone: str = ""
+    recovered: Callable[[Sequence[str]], dict[str, Float32s]] = lambda _: {}
     counts: Counter[str] = field(default_factory=Counter)
     unreadable: dict[str, Rejection] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
@@ -150,11 +152,14 @@ class Reembedding:
         return self.interrupted
 
     def _copy(self, images: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Copies the vectors that another collection holds undamaged; gives the images that have none."""
+        """Copies the vectors that are found in files or another collection undamaged; gives the images without."""
         catalog, space = self.writer.catalog, self.writer.space
         ids = [image_id for image_id, _ in images]
-        elsewhere = catalog.vectors_elsewhere(space.space_id, ids, self.writer.collection_key)
-        copies = self._undamaged(elsewhere)
+        copies = self.recovered(ids)
+        elsewhere = catalog.vectors_elsewhere(
+            space.space_id, [image_id for image_id in ids if image_id not in copies], self.writer.collection_key
+        )
+        copies |= self._undamaged(elsewhere)
         rows = []
         for image_id, key in images:
             record = catalog.image(key) if image_id in copies else None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from provenance.brief import Brief
 from provenance.errors import EmbeddingError, VectorStoreError
-from provenance.index import CollectionSpec, member_key, vector_digest
+from provenance.index import CollectionSpec, Salvage, member_key, vector_digest
 from provenance.ingest import Progress, Reembedding, Writer, recorded_run
 from provenance.keeping.removal import finish_forgetting
 from provenance.logs import room, step
@@ -27,6 +27,7 @@ from provenance.vocabulary import DatasetKind, PointState, Rejection, Space
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from provenance.arrays import Float32s
     from provenance.embedding import Backbone
     from provenance.ingest import OnProgress
     from provenance.installation import Installation
@@ -67,9 +68,10 @@ class CollectionCheck:
         deleting: Points of images that are being forgotten.
         extra: Stored points that the catalog does not know.
         without_vector: Images of the dataset without a point in this space (``provenance embed`` gives them one).
-        unusable: Why the engine can't open the collection; empty where it can.
+        unusable: Why the collection can't be opened; empty where it can. A repair sets it aside and makes it anew.
         stale_moments: Whether its cached moments held what it does not hold.
         repaired: How many of these were put right.
+        copied: Of the repaired vectors, how many were found in other files and collections, by their digests.
         changed: Of the repaired vectors, how many differ in their last bits from those on record before.
         left: How many problems are left.
     """
@@ -90,6 +92,7 @@ class CollectionCheck:
     unusable: str = ""
     stale_moments: bool = False
     repaired: int = 0
+    copied: int = 0
     changed: int = 0
     left: int = 0
 
@@ -142,6 +145,8 @@ def reconcile(
         ConflictError: If the index is another one than the catalog's.
         VectorStoreError: If a server can't be reached, or the store is held by another process.
     """
+    if repair:
+        workspace.mend_index_identity()
     if repair and (adopt_index or not workspace.settings.index_url):
         workspace.adopt_empty_index()
     return _Reconciliation(workspace, repair, dict(backbone or {}), on_progress).run()
@@ -292,13 +297,8 @@ class _Reconciliation:
         self, check: CollectionCheck, found: _Differences, collection: Collection, space: Space, is_present: bool
     ) -> None:
         key = check.collection_key
-        if check.unusable and found.lost and self._backbone_of(space)[0] is None:
-            # what the engine can't read now, a person may still save: it is not thrown away for nothing
-            self._list(check, collection, found.lost, {}, f"{check.unusable}; {self._backbone_of(space)[1]}")
-            check.left = len(found.lost)
-            return
         if check.unusable:
-            self.index.drop(key)
+            self.index.set_aside(key)
         if check.unusable or not is_present:
             self.index.create(CollectionSpec(key, space.dimension, space.parts))
         if found.acknowledge:
@@ -311,6 +311,8 @@ class _Reconciliation:
         refused = self._embed_again(check, found.lost, collection, space) if found.lost else {}
         if check.stale_moments or found.extra or found.lost:
             self.workspace.moments.drop(key)
+        if not refused:
+            self.index.discard(key)
         check.left = len(refused)
         check.repaired = max(check.problems - check.deleting, check.unusable != "" or not is_present) - len(refused)
         lost = [(point, problem) for point, problem in found.lost if point.image_id in refused]
@@ -319,16 +321,35 @@ class _Reconciliation:
     def _embed_again(
         self, check: CollectionCheck, lost: Sequence[tuple[PointRecord, str]], collection: Collection, space: Space
     ) -> dict[str, Rejection]:
-        """Puts vectors back from another collection or from the recorded sources; gives those it could not."""
+        """Puts vectors back from what is left of them anywhere, else from the sources; gives those it could not.
+
+        They are looked for in what was set aside of the collection, in vector files and in other collections.
+        """
+        digests = {point.image_id: point.vector_sha256 for point, _ in lost}
+        folders = (*self.index.remains(collection.collection_key), self.workspace.vector_folder)
+        spec = CollectionSpec(collection.collection_key, space.dimension, space.parts)
+        salvage = Salvage(spec, digests.values(), folders)
+
+        def recovered(ids: Sequence[str]) -> dict[str, Float32s]:
+            found = ((image_id, salvage.get(digests[image_id])) for image_id in ids)
+            return {image_id: vectors for image_id, vectors in found if vectors is not None}
+
         backbone, reason = self._backbone_of(space)
         run_id = self.catalog.start_run("reconcile", collection.dataset_id, space.space_id, {}, __version__)
         writer = Writer(self.catalog, self.index, collection.dataset_id, collection.collection_key, space, run_id)
         again = Reembedding(
-            self.workspace, writer, backbone, self.on_progress, Event(), total=len(lost), no_backbone=reason
+            self.workspace,
+            writer,
+            backbone,
+            self.on_progress,
+            Event(),
+            total=len(lost),
+            no_backbone=reason,
+            recovered=recovered,
         )
         with recorded_run(self.catalog, run_id, again.counts, lambda: False):
             again.run([(point.image_id, point.image_key) for point, _ in lost])
-        check.changed = len(again.changed)
+        check.changed, check.copied = len(again.changed), again.counts["copied"]
         return again.unreadable
 
     def _backbone_of(self, space: Space) -> tuple[Backbone | None, str]:

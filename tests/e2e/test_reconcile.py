@@ -11,6 +11,7 @@ import pytest
 
 from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
 from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
+from provenance.errors import VectorStoreError
 from provenance.index import CollectionSpec, Points, point_id
 from provenance.keeping.reconcile import CollectionCheck, reconcile
 from provenance.keeping.removal import forget_image, remove_dataset
@@ -169,17 +170,67 @@ def test_a_collection_the_engine_can_not_open_is_made_anew(workspace: Workspace)
     assert vectors_of(workspace) == before
 
 
-def test_an_unusable_collection_is_kept_as_it_is_without_its_backbone(
-    make_workspace: MakeWorkspace, workspace: Workspace, other_backbone: Path
+def test_a_damaged_collection_is_made_anew_from_its_own_rows_without_backbone_and_sources(
+    workspace: Workspace, cohort: Path, other_backbone: Path
+) -> None:
+    """Whatever file is damaged, it is noticed before the engine is let near; nothing but vectors is believed."""
+    before = run_audit(workspace, AuditRequest("release", ("used",))).audit.verdict_digest
+    key, _ = members_of(workspace)
+    vectors = vectors_of(workspace)
+    shutil.rmtree(cohort)
+    shutil.rmtree(workspace.vector_folder)
+    choice = {"backbone_file": other_backbone}
+    for pattern in ("collection.json", "**/mutable_id_tracker.mappings", "**/flags_a.dat", "**/page_0.dat"):
+        workspace.close()
+        (file,) = (workspace.root / "index" / "collections" / key).glob(pattern)
+        with file.open("r+b") as stream:
+            stream.write(b"\xff" * 8)
+        with pytest.raises(VectorStoreError, match=f"damaged.*{file.name}") as refused:
+            run_audit(workspace, AuditRequest("release", ("used",)))
+        assert "reconcile" in refused.value.hint
+        assert file.name in check_of(reconcile(workspace, repair=False)).unusable
+        workspace.close()
+        report = reconcile(workspace, backbone=choice)
+        assert (report.is_clean, check_of(report).repaired, check_of(report).copied) == (True, 12, 12)
+        assert vectors_of(workspace) == vectors
+        assert not list((workspace.root / "index" / "aside" / key).glob("*"))
+    assert run_audit(workspace, AuditRequest("release", ("used",))).audit.verdict_digest == before
+
+
+def test_what_is_left_of_a_collection_stays_until_it_is_whole_again(
+    workspace: Workspace, cohort: Path, other_backbone: Path
 ) -> None:
     key, _ = members_of(workspace)
+    before = vectors_of(workspace)
     workspace.close()
-    (segment,) = (workspace.root / "index" / "collections" / key / "shard" / "segments").iterdir()
-    (segment / "segment.json").write_text("{")
+    collection = workspace.root / "index" / "collections" / key
+    (collection / "collection.json").write_text("{")
+    (vectors,) = collection.glob("**/chunk_0.mmap")
+    with vectors.open("r+b") as stream:
+        stream.write(b"\xff" * 4 * 48 * 3)
+    images = (cohort / "real_used").rename(cohort / "away")
     report = reconcile(workspace, backbone={"backbone_file": other_backbone})
-    assert report.left == 12
+    assert 0 < report.left <= 3
+    assert check_of(report).copied == 12 - report.left
     assert "--backbone-file" in report.findings[0].detail
-    assert (segment / "segment.json").read_text() == "{"
+    assert list((workspace.root / "index" / "aside" / key).glob("*"))
+    images.rename(cohort / "real_used")
+    assert reconcile(workspace).is_clean
+    assert vectors_of(workspace) == before
+    assert not (workspace.root / "index" / "aside" / key).exists()
+
+
+@pytest.mark.parametrize("content", ["", "\x00\x01", '{"store_uuid": 7}', "[" * 100_000, None])
+def test_a_damaged_identity_of_the_index_is_written_again(workspace: Workspace, content: str | None) -> None:
+    before = vectors_of(workspace)
+    workspace.close()
+    file = workspace.root / "index" / "store.json"
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(VectorStoreError, match="identity") as refused:
+        reconcile(workspace, repair=False)
+    assert "reconcile" in refused.value.hint
+    assert reconcile(workspace).is_clean
+    assert vectors_of(workspace) == before
 
 
 def test_a_forgetting_that_was_begun_is_finished(workspace: Workspace) -> None:
