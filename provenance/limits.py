@@ -20,13 +20,13 @@ class Limits:
 
     Attributes:
         memory_bytes: Memory that a worker may hold.
-        file_bytes: Size that a file may reach that it writes to.
         seconds: Computing time, not time that passes, of one step: an item, or one of its pages.
+        file_bytes: Size that a file may reach that it writes to.
     """
 
     memory_bytes: int | None = None
-    file_bytes: int | None = None
     seconds: float | None = None
+    file_bytes: int | None = None
 
 
 NO_LIMITS = Limits()

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from provenance.documents.ingests import Embedding, WatchBatch
     from provenance.documents.keeping import Reconciliation
     from provenance.errors import ProvenanceError
-    from provenance.keeping.reconcile import CollectionCheck
     from provenance.service import BackboneChoice
 
 _ROWS = 20
@@ -216,7 +215,8 @@ def _print_reconcile(report: Reconciliation) -> None:
         message(f"{len(report.dropped_collections)} collections of removed sets or releases were still in the index")
     for check in report.collections:
         if check.unusable:
-            warn(f"{check.dataset}: {check.unusable}{_made_anew(check) if check.repaired else ''}")
+            made = f"; set aside and made anew, {check.copied:,} vectors of it from files found by their digests"
+            warn(f"{check.dataset}: {check.unusable}{made if check.repaired else ''}")
         if check.changed:
             warn(
                 f"{check.dataset}: {check.changed:,} vectors differ in their last bits from those before "
@@ -232,14 +232,6 @@ def _print_reconcile(report: Reconciliation) -> None:
         print_table(("in", "image", "name", "problem", "detail"), found, title=f"{len(report.findings)} vectors{more}")
     if report.clean:
         message(f"clean: catalog and index agree ({report.repaired:,} repaired)")
-
-
-def _made_anew(check: CollectionCheck) -> str:
-    others = check.recorded + check.pending - check.copied - check.left
-    return (
-        f"; it was set aside and made anew: {check.copied:,} vectors were found by their digests in its own and other "
-        f"files, {max(0, others):,} were made again from the sources"
-    )
 
 
 def _refuse_damage(report: Reconciliation, *, repaired: bool) -> None:

@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provenance.errors import VectorStoreError
@@ -24,7 +25,6 @@ from provenance.index import probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from provenance.index.contract import CollectionSpec
 
@@ -73,7 +73,7 @@ def require_opens(collection: Path, spec: CollectionSpec, descriptor: int) -> No
     held = sum(512 * status.st_blocks for _, status in files)
     seconds = SECONDS + held // BYTES_A_SECOND
     asked = {
-        "path": sys.path,
+        "path": [str(Path(place).absolute()) for place in sys.path],  # its folder holds what others made
         "names": spec.vector_names,
         "dimension": spec.dimension,
         "memory_bytes": SPARE_BYTES + 2 * held,

@@ -159,3 +159,11 @@ def test_a_store_copied_with_its_holes_filled_is_as_it_was(pristine: Path, tmp_p
     payloads.write_bytes(content)
     assert payloads.stat().st_blocks * 512 >= len(content)
     assert changed_file(store / "collections" / "whole") == ""
+
+
+def test_a_store_whose_path_is_no_unicode_is_opened_without_its_seal(pristine: Path, tmp_path: Path) -> None:
+    before = digests_in(copied_store(pristine, tmp_path / "store"))
+    store = copied_store(pristine, tmp_path / os.fsdecode(b"caf\xe9"))
+    for seal in store.rglob(SEAL_FILE):
+        seal.unlink()
+    assert digests_in(store) == before
