@@ -129,6 +129,10 @@ class StoreLock:
 class Held(Protocol):
     """What a store that is open holds."""
 
+    @property
+    def descriptor(self) -> int | None:
+        """What holds it, for a child process to hold it too."""
+
     def release(self) -> None:
         """Lets go."""
 
@@ -139,7 +143,7 @@ class EdgeIndex(Resource):
     def __init__(self, folder: Path, *, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> None:
         self._folder = folder.absolute()
         self._collections = self._folder / "collections"
-        self._aside = self._folder / "aside"
+        self._remains = self._folder / "aside"
         self._guard = threading.RLock()
         self._shards: dict[str, qdrant_edge.EdgeShard] = {}
         self._specs: dict[str, CollectionSpec] = {}
@@ -194,7 +198,7 @@ class EdgeIndex(Resource):
             if (shard := self._shards.pop(key, None)) is not None:
                 with contextlib.suppress(Exception):
                     shard.close()
-            place = self._aside / key / uuid.uuid4().hex
+            place = self._remains / key / uuid.uuid4().hex
             place.parent.mkdir(parents=True, exist_ok=True)
             (self._collections / key).rename(place)
             sync_folder(place.parent)
@@ -203,13 +207,13 @@ class EdgeIndex(Resource):
 
     def remains(self, key: str) -> list[Path]:
         """See ``VectorIndex``."""
-        return sorted((self._aside / key).glob("*"))
+        return sorted((self._remains / key).glob("*"))
 
     def discard(self, key: str) -> None:
         """See ``VectorIndex``."""
         with _translated(f"what is left of collection {key} can't be removed"):
-            if (self._aside / key).exists():
-                shutil.rmtree(self._aside / key)
+            if (self._remains / key).exists():
+                shutil.rmtree(self._remains / key)
 
     def collections(self) -> list[str]:
         """See ``VectorIndex``."""
@@ -311,7 +315,7 @@ class EdgeIndex(Resource):
                     for key, shard in self._shards.items():
                         shard.flush()
                         shard.close()
-                        seal(self._collections / key)
+                        seal(self._place(key))
             finally:
                 self._shards.clear()
                 if self._descriptor is not None:
@@ -365,7 +369,7 @@ class EdgeIndex(Resource):
             return self._specs[key]
 
     def _read_spec(self, key: str) -> CollectionSpec:
-        folder = self._collections / key
+        folder = self._place(key)
         changed = changed_file(folder)
         if changed:
             raise VectorStoreError(
@@ -380,7 +384,7 @@ class EdgeIndex(Resource):
         with self._guard:
             spec = self._spec(key)
             if key not in self._shards:
-                folder = self._collections / key
+                folder = self._place(key)
                 with _translated(f"collection {key} can't be opened"):
                     if key not in self._sealed:
                         with step(_log, "open an unsealed collection in a child process", collection=key):
@@ -389,6 +393,10 @@ class EdgeIndex(Resource):
                     self._sealed.discard(key)
                     self._shards[key] = qdrant_edge.EdgeShard.load(self._shard_path(key))
             return self._shards[key]
+
+    def _place(self, key: str) -> Path:
+        """The folder of the collection that is opened."""
+        return self._collections / key
 
     def _shard_path(self, name: str) -> str:
         """A shard's folder as the engine takes it: it knows no path that is not Unicode, but goes by a descriptor."""

@@ -25,6 +25,8 @@ _BLOCK_BYTES = 2**20
 class _NoLock:
     """Nothing is held: each copy takes the store's lock for as long as it reads."""
 
+    descriptor = None
+
     def release(self) -> None:
         """Lets go of nothing."""
 
@@ -51,6 +53,14 @@ class EdgeCopy(EdgeIndex):
         self._refuse()
 
     def drop(self, key: str) -> None:
+        """Refused."""
+        self._refuse()
+
+    def set_aside(self, key: str) -> None:
+        """Refused."""
+        self._refuse()
+
+    def discard(self, key: str) -> None:
         """Refused."""
         self._refuse()
 
@@ -82,15 +92,19 @@ class EdgeCopy(EdgeIndex):
     def _read_ahead(self, key: str, count: int) -> None:
         pass
 
+    def _place(self, key: str) -> Path:
+        target = Path(self._aside.name) / key
+        if not target.exists():
+            with self._held():
+                for folder, _, files in os.walk(self._collections / key):
+                    place = target / os.path.relpath(folder, self._collections / key)
+                    place.mkdir(parents=True)
+                    for file in files:
+                        _copy(Path(folder) / file, place / file)
+        return target
+
     def _shard_path(self, name: str) -> str:
-        target = Path(self._aside.name) / name
-        with self._held():
-            for folder, _, files in os.walk(self._collections / name / "shard"):
-                place = target / os.path.relpath(folder, self._collections / name)
-                place.mkdir(parents=True)
-                for file in files:
-                    _copy(Path(folder) / file, place / file)
-        return str(target / "shard")
+        return str(self._place(name) / "shard")
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:

@@ -63,7 +63,7 @@ def changed_file(collection: Path) -> str | None:
     return next((name for name in sorted(noted.keys() | found.keys()) if noted.get(name) != found.get(name)), "")
 
 
-def require_opens(collection: Path, spec: CollectionSpec, descriptor: int) -> None:
+def require_opens(collection: Path, spec: CollectionSpec, descriptor: int | None) -> None:
     """Lets a child process open and read a collection. It holds the store's lock (``descriptor``) as long as it lives.
 
     Raises:
@@ -86,14 +86,14 @@ def require_opens(collection: Path, spec: CollectionSpec, descriptor: int) -> No
         raise VectorStoreError(f"collection {spec.key} can't be opened: {_reason(code, said)}", hint=MENDING)
 
 
-def _asked_of_child(collection: Path, question: str, descriptor: int, seconds: float) -> tuple[int, str]:
+def _asked_of_child(collection: Path, question: str, descriptor: int | None, seconds: float) -> tuple[int, str]:
     child = subprocess.Popen(  # noqa: S603
         [sys.executable, "-P", probe.__file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd=collection,
-        pass_fds=(descriptor,),
+        pass_fds=() if descriptor is None else (descriptor,),
         process_group=0,
         text=True,
         errors="replace",
