@@ -176,7 +176,8 @@ class Embeddings:
 
     def _embedded(self, items: list[SourceItem], label: str) -> dict[str, Vectors]:
         space = self._backbone.space
-        settings = PreparationSettings(size=self._backbone.input_size, match_resolution=space.matched_resolution)
+        size, resolution = self._backbone.input_size, space.matched_resolution
+        settings = PreparationSettings(size, resolution, canonical=space.canonical, takes_coarse=True)
         executor = Processes(0)
         prepared = executor.prepared(items, partial(prepare, settings=settings))
         found: dict[str, Vectors] = {}

@@ -54,6 +54,8 @@ Failed: TypeAlias = "Callable[[T, RejectReason, str], P]"
 LOOK_AHEAD = 64
 # Batches handed to inference before the oldest is given out: one runs, one waits for it to be done.
 _BATCHES_AHEAD = 2
+# Images that wait to be taken, beyond which no further item is begun: one gives as many as its file has pages.
+_MOST_HELD = 256
 # Items that need no vector travel with the batches; so many of them go on without waiting for a full one.
 _MOST_PASSING_BY = 1024
 # Workers give way to inference: on a machine with few cores the forward pass sets the pace.
@@ -140,18 +142,20 @@ class Processes:
         run = staff.call if failed is None else partial(_answered_for, staff, failed=failed)
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="prepare")
         waiting: deque[Future[Any]] = deque()
+        gate = _Gate()
         try:
-            for item in items:
+            for place, item in enumerate(items):
                 while len(staff) < self.workers:  # where nothing is to be done, nobody is called
                     staff.hire()
-                waiting.append(pool.submit(run, item))
+                waiting.append(pool.submit(gate.passed, place, run, item))
                 if len(waiting) >= look_ahead:
-                    yield waiting.popleft().result()
+                    yield gate.taken(waiting.popleft().result())
             while waiting:
-                yield waiting.popleft().result()
+                yield gate.taken(waiting.popleft().result())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             staff.end()
+            gate.open()
             pool.shutdown(wait=True)
             staff.close()
 
@@ -224,6 +228,42 @@ def _answered_for(staff: _Staff, item: T, *, failed: Failed[T, P]) -> P:
         return failed(item, death.reason, death.cause)
     except MemoryError:
         return failed(item, RejectReason.OVERSIZED, "it does not fit into the memory of a worker")
+
+
+class _Gate:
+    """Holds items back while much waits to be taken of those before: a file of many pages gives a list of as many."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._held = self._taken = 0
+        self._is_open = False
+
+    def passed(self, place: int, call: Callable[[T], P], item: T) -> P:
+        """The result for the item at this place, which is never held back once it is the next to be taken."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_open or self._held <= _MOST_HELD or place == self._taken)
+        result = call(item)
+        with self._changed:
+            self._held += _length_of(result)
+        return result
+
+    def taken(self, result: P) -> P:
+        """The result, which waits no longer."""
+        with self._changed:
+            self._held -= _length_of(result)
+            self._taken += 1
+            self._changed.notify_all()
+        return result
+
+    def open(self) -> None:
+        """Lets everybody through."""
+        with self._changed:
+            self._is_open = True
+            self._changed.notify_all()
+
+
+def _length_of(result: object) -> int:
+    return len(result) if isinstance(result, list) else 1
 
 
 class _Staff:

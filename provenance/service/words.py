@@ -42,7 +42,7 @@ def word_of(kind: type[W], given: str) -> W:
     try:
         return kind(given)
     except ValueError:
-        word = {ExportFormat: "format", RuleName: "rule"}.get(kind, kind.__name__.lower())
+        word = {ExportFormat: "format", RuleName: "rule", Pages: "choice of pages"}.get(kind, kind.__name__.lower())
         raise UsageError(f"{given!r} is no {word}", hint=f"one of {', '.join(kind)}") from None
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -128,6 +129,16 @@ def test_an_item_has_so_much_memory_and_time_and_the_next_one_has_as_much():
         f"time | oversized | the process that read it was ended by SIGXCPU: {late}",
         "b",
     ]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_items_that_give_much_each_are_not_prepared_far_ahead(workers, tmp_path):
+    items = [str(tmp_path / str(number)) for number in range(40)]
+    stream = Processes(workers).prepared(items, functions.much_of)
+    assert len(next(stream)) == 200
+    time.sleep(1)
+    assert len(list(tmp_path.iterdir())) <= 3 + workers
+    assert sum(map(len, stream)) == 39 * 200
 
 
 def test_a_worker_that_can_not_start_ends_the_stream(monkeypatch):
