@@ -176,7 +176,7 @@ class ExportFormat(StrEnum):
 
 
 class RejectReason(StrEnum):
-    """Why an input did not become an image."""
+    """Why an input did not become an image; ``skipped``: it is none, by its extension, and is counted by that."""
 
     EMPTY = "empty"
     TRUNCATED = "truncated"
@@ -186,6 +186,7 @@ class RejectReason(StrEnum):
     UNREADABLE = "unreadable"
     NOT_FINITE = "not_finite"
     FORGOTTEN = "forgotten"
+    SKIPPED = "skipped"
 
 
 class Pages(StrEnum):

@@ -34,7 +34,7 @@ from provenance.records import (
     in_order,
 )
 from provenance.version import __version__
-from provenance.vocabulary import JOINT_RULE, Answer, Label, Role, Subject, digest_of_json
+from provenance.vocabulary import JOINT_RULE, Answer, Label, RejectReason, Role, Subject, digest_of_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -208,7 +208,8 @@ def _judged(work: _Work, plan: AuditPlan, audit_id: str, began: _Began) -> tuple
     # 4.
     verdicts = _verdicts(frozen, subjects, judged)
     notes = (*_notes(frozen, judged, verdicts), *resolution_notes(workspace.catalog, frozen))
-    rejects = [r for f in (frozen.release, *frozen.sets) for r in workspace.catalog.rejects(f.dataset.dataset_id)]
+    found = (r for f in (frozen.release, *frozen.sets) for r in workspace.catalog.rejects(f.dataset.dataset_id))
+    rejects = [each for each in found if each.reason is not RejectReason.SKIPPED]
     moments = judged.moments
     record = AuditRecord(
         audit_id=audit_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import affected, now, upserting
@@ -81,6 +81,22 @@ def add_rejects(session: Session, run_id: str, dataset_id: str, rejections: Sequ
     keys = ["dataset_id", "source", "member", "name", "reason"]
     ordered = [rows[key] for key in sorted(rows)]  # one order for all writers: they can't lock each other out
     session.execute(statement.on_conflict_do_update(index_elements=keys, set_=again), ordered)
+
+
+def record_sidecars(session: Session, run_id: str, dataset_id: str, told: Sequence[tuple[Rejection, str]]) -> None:
+    """Records files that are no images, a line for each extension and place, with what is said of each file of it.
+
+    It takes the place of lines that older versions recorded for each of these files.
+    """
+    for line, detail in told:
+        here = [t.Reject.source == line.source, t.Reject.member != ""]
+        if line.member is None:
+            here = [t.Reject.source.startswith(line.source.removesuffix(line.name), autoescape=True)]
+        one_by_one = [t.Reject.reason != line.reason.value, t.Reject.detail == detail]
+        if line.name.startswith("*"):
+            one_by_one.append(func.lower(t.Reject.name).endswith(line.name[1:], autoescape=True))
+        session.execute(delete(t.Reject).where(t.Reject.dataset_id == dataset_id, *here, *one_by_one))
+    add_rejects(session, run_id, dataset_id, [line for line, _ in told])
 
 
 def clear_reject(session: Session, dataset_id: str, source: str, member: str | None) -> None:

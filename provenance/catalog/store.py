@@ -156,6 +156,7 @@ class Catalog(Resource):
     finish_run = _writes(_runs.finish_run)
     runs = _reads(_runs.runs)
     add_rejects = _writes(_runs.add_rejects)
+    record_sidecars = _writes(_runs.record_sidecars)
     clear_reject = _writes(_runs.clear_reject)
     rejects = _reads(_runs.rejects)
 

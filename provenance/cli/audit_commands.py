@@ -19,6 +19,7 @@ from provenance.cli.output import (
     not_printed,
     print_facts,
     print_json,
+    print_rejects,
     print_table,
     print_words,
     short,
@@ -541,11 +542,7 @@ def audits_show(
             print_words("\nnotes of the time it was made")
             for note in notes:
                 print_words(f"- {note}")
-    if found.rejects:
-        print_table(
-            ("rejected", "reason", "detail"),
-            [("(erased)" if r.name is None else r.name, r.reason, r.detail or "") for r in found.rejects],
-        )
+    print_rejects([("(erased)" if r.name is None else r.name, r.reason, r.detail or "") for r in found.rejects])
     warn(*(_drift_text(entry) for entry in document.drift if entry.changed))
 
 

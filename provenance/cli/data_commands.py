@@ -22,7 +22,7 @@ from provenance.cli.app import (
     workspace_of_call,
 )
 from provenance.cli.interrupt import interruptible
-from provenance.cli.output import answer, message, print_table
+from provenance.cli.output import answer, message, print_rejects
 from provenance.errors import UsageError
 from provenance.vocabulary import counted
 
@@ -255,18 +255,17 @@ def print_report(report: Ingest) -> None:
     """One line of counts, and a table of what was rejected."""
     counts = report.counts
     speed = f", {counts['embedded'] / report.duration_seconds:.1f} images/s" if counts["embedded"] else ""
+    skipped = f", {counts['skipped']:,} skipped" if counts["skipped"] else ""
     seal = {True: ", sealed", False: ", open", None: ""}[report.sealed]
     message(
         f"{report.kind.value} {report.name}: {report.image_count:,} images{seal} "
         f"({counts['read']:,} read, {counts['added']:,} added, {counts['known']:,} known, "
-        f"{counts['repeated']:,} repeated, {counts['rejected']:,} rejected{speed})"
+        f"{counts['repeated']:,} repeated, {counts['rejected']:,} rejected{skipped}{speed})"
     )
     if report.groups is not None:
         message(words_of_groups(report.groups))
     print_inside(report.inside)
-    if report.rejects:
-        rows = [(r.name, r.reason, r.detail) for r in report.rejects]
-        print_table(("rejected", "reason", "detail"), rows)
+    print_rejects([(r.name, r.reason, r.detail) for r in report.rejects])
 
 
 def print_inside(inside: Inside) -> None:

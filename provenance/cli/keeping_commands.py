@@ -10,7 +10,7 @@ import typer
 
 from provenance.cli.app import JsonOption, app, open_workspace
 from provenance.cli.data_commands import ForceOption
-from provenance.cli.output import answer, message, print_facts, print_table, short
+from provenance.cli.output import answer, message, print_facts, print_rejects, print_table, short
 from provenance.errors import UsageError
 from provenance.text import shown
 from provenance.vocabulary import DatasetKind
@@ -125,8 +125,7 @@ def _show(name: str, kind: DatasetKind, *, json: bool) -> None:
             for r in dataset.runs
         ],
     )
-    if dataset.rejects:
-        print_table(("rejected", "reason", "detail"), [(r.name, r.reason, r.detail) for r in dataset.rejects])
+    print_rejects([(r.name, r.reason, r.detail) for r in dataset.rejects])
 
 
 def _groups(dataset: DatasetInFull) -> str | None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import Enum
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from provenance.glossary import terms_in
@@ -77,6 +78,26 @@ def console(*, stderr: bool = False, piped: int = WIDTH_OF_PIPES) -> Console:
 def _is_wide_as_said(*, stderr: bool = False) -> bool:
     """Whether a terminal, or somebody by COLUMNS, says how wide lines may be."""
     return (sys.stderr if stderr else sys.stdout).isatty() or os.environ.get("COLUMNS", "").isdigit()
+
+
+_SHOWN_OF_A_KIND = 5
+"""Inputs of one extension with one detail that are told one by one."""
+
+
+def print_rejects(
+    rejects: Iterable[tuple[str, str, str]], columns: Sequence[str] = ("rejected", "reason", "detail")
+) -> None:
+    """Inputs that did not become images, each with its name and detail; many of one extension and detail: one line."""
+    kinds: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
+    for row in rejects:
+        kinds.setdefault((PurePath(row[0]).suffix.lower(), row[2]), []).append(row)
+    rows = []
+    for alike in kinds.values():
+        name, what, detail = alike[0]
+        is_few = len(alike) <= _SHOWN_OF_A_KIND
+        rows += alike if is_few else [(f"{name} and {len(alike) - 1:,} more (all: --json)", what, detail)]
+    if rows:
+        print_table(columns, rows)
 
 
 def print_table(

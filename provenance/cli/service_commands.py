@@ -32,9 +32,9 @@ from provenance.cli.data_commands import (
     words_of_groups,
 )
 from provenance.cli.interrupt import interruptible
-from provenance.cli.output import answer, message, print_json, print_table, progress_bar, short, warn
+from provenance.cli.output import answer, message, print_json, print_rejects, print_table, progress_bar, short, warn
 from provenance.errors import UsageError, VectorStoreError
-from provenance.vocabulary import SETTLE_SECONDS
+from provenance.vocabulary import SETTLE_SECONDS, RejectReason
 
 if TYPE_CHECKING:
     from provenance.documents.ingests import Embedding, WatchBatch
@@ -118,13 +118,14 @@ def _print_batch(batch: WatchBatch, *, json: bool) -> None:
     counts = batch.counts
     message(
         f"set {batch.name}: {batch.image_count:,} images ({counts['added']:,} added, {counts['known']:,} known, "
-        f"{counts['repeated']:,} repeated, {counts['rejected']:,} rejected)"
+        f"{counts['repeated']:,} repeated, {counts['rejected']:,} rejected, {counts['skipped']:,} skipped)"
     )
     if batch.groups is not None and batch.groups.matched < batch.groups.names:
         warn(words_of_groups(batch.groups))
     print_inside(batch.inside)
     for reject in batch.rejects:
-        message(f"  rejected: {reject.name}: {reject.reason.value}: {reject.detail}")
+        what = "skipped" if reject.reason is RejectReason.SKIPPED else "rejected"
+        message(f"  {what}: {reject.name}: {reject.reason.value}: {reject.detail}")
 
 
 @app.command()
@@ -169,7 +170,8 @@ def _print_embed(report: Embedding) -> None:
         f"{counts['embedded']:,} embedded, {counts['copied']:,} copied, {counts['unreadable']:,} unreadable)"
     )
     if report.unreadable:
-        print_table(("unreadable", "source", "detail"), [(r.name, r.source, r.detail) for r in report.unreadable])
+        rows = [(r.name, r.source, r.detail) for r in report.unreadable]
+        print_rejects(rows, ("unreadable", "source", "detail"))
         message("if the files were moved: provenance relocate OLD NEW, then the same command again")
 
 

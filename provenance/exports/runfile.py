@@ -103,8 +103,8 @@ def _names_at(place: Path) -> list[str]:
     if source.kind == "file":
         return _listed_names(place)
     # all but sidecars, which are no images by their names
-    sidecar = RejectReason.UNSUPPORTED
-    return [item.name for item in source if not (isinstance(item, Rejection) and item.reason is sidecar)]
+    sidecar = (RejectReason.SKIPPED, RejectReason.UNSUPPORTED)
+    return [item.name for item in source if not (isinstance(item, Rejection) and item.reason in sidecar)]
 
 
 def _listed_names(place: Path) -> list[str]:

@@ -29,9 +29,14 @@ _TEXTS = ".txt .lst .list .csv .tsv .json .jsonl .md .rst .xml .yaml .yml .toml 
 _DOCUMENTS = ".pdf .doc .docx .xls .xlsx .ppt .pptx .rtf .odt .svg .ps .eps .md5 .sha1 .sha256 .sha512"
 _PROGRAMS = ".py .ipynb .sh .r .m .c .h .sql .lock .bak .tmp .part .pt .pth .onnx .safetensors"
 _DATA = ".db .sqlite .parquet .feather .pkl .pickle .npy .npz .h5 .hdf5 .mat"
+_IMAGES = (
+    ".png .apng .jpg .jpeg .jpe .jfif .tif .tiff .bmp .dib .gif .webp .jp2 .j2k .jpf .jpx .jls .jxl .heic .heif .avif "
+    ".tga .pgm .ppm .pbm .pnm .dcm .dicom .ima"
+)
 _VOLUMES_AND_VIDEOS = ".nii .mha .mhd .nrrd .mp4 .avi .mov .mkv .wmv"
 ARCHIVE_SUFFIXES = frozenset(_ARCHIVES.split())
 _OTHER_SUFFIXES = frozenset(" ".join((_TEXTS, _DOCUMENTS, _PROGRAMS, _DATA, _VOLUMES_AND_VIDEOS)).split())
+_IMAGE_SUFFIXES = frozenset(_IMAGES.split())
 _LITTER = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir"))
 _UNREAD_ARCHIVES = {".7z": "a 7z archive", ".rar": "a RAR archive", ".zst": "compressed by Zstandard"}
 _NESTED = "an archive inside a source is not opened: ingest it as a source of its own"
@@ -73,6 +78,11 @@ def is_left_out(name: str) -> bool:
     return any((part.startswith(".") and part not in (".", "..")) or part in _LITTER for part in parts)
 
 
+def is_named_as_image(name: str) -> bool:
+    """Whether the name's extension is that of an image, read here or not."""
+    return PurePosixPath(name).suffix.lower() in _IMAGE_SUFFIXES or is_claimed(name)
+
+
 def rejection_of(item: SourceItem, reason: RejectReason, detail: str) -> Rejection:
     """The rejection of ``item``; its texts are made printable, and short enough to be recorded."""
     shown = _shortened if _is_too_long(item) else _printable
@@ -93,7 +103,7 @@ def admitted(item: SourceItem) -> Found:
         detail = f"{kind}, which is not read: unpack it" if kind else _NESTED
         return rejection_of(item, RejectReason.UNSUPPORTED, detail)
     if suffix in _OTHER_SUFFIXES:
-        return rejection_of(item, RejectReason.UNSUPPORTED, f"{suffix} is not an image format")
+        return rejection_of(item, RejectReason.SKIPPED, f"{suffix} is not an image format")
     return item
 
 

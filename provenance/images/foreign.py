@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 import zlib
 
-from provenance.images.frames import BadInput
+from provenance.images.frames import BadInput, NotAnImage
 from provenance.vocabulary import RejectReason
 
+_NOT_AN_IMAGE = ", not an image"
 _CONVERT = "convert it to PNG or TIFF first"
 _SLICES = "convert its slices to 16-bit PNG or TIFF first"
 _SIGNATURES = {
@@ -58,12 +59,12 @@ def not_an_image(head: bytes, size_bytes: int, tail: bytes = b"") -> BadInput:
         inside = _unzipped(head)
         told = _NIFTI if _is_nifti(inside) else "gzip-compressed, not an image"
     if told is not None:
-        return BadInput(RejectReason.UNSUPPORTED, told)
+        return (NotAnImage if told.endswith(_NOT_AN_IMAGE) else BadInput)(RejectReason.UNSUPPORTED, told)
     text = head.decode("utf-8-sig", "ignore")
     if text and all(character.isprintable() or character.isspace() for character in text) and b"\0" not in head:
         kind = "HTML or XML" if text.lstrip().startswith("<") else "text"
-        return BadInput(RejectReason.UNSUPPORTED, f"{kind}, not an image")
-    return BadInput(RejectReason.BROKEN, "its first bytes are of no image format that is read here")
+        return NotAnImage(RejectReason.UNSUPPORTED, f"{kind}{_NOT_AN_IMAGE}")
+    return NotAnImage(RejectReason.BROKEN, "its first bytes are of no image format that is read here")
 
 
 def _kind_of(head: bytes, size_bytes: int, tail: bytes) -> str | None:

@@ -36,6 +36,10 @@ class BadInput(Exception):  # noqa: N818 - it never leaves the room: ``prepare``
         self.detail = detail
 
 
+class NotAnImage(BadInput):
+    """A file whose first bytes are of something else, or of nothing that is known here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How a file is to be read.

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from provenance.images.decode import file_id_of, frames_of
-from provenance.images.entries import DEFAULT_MAX_FILE_BYTES, item_from, rejection_of
-from provenance.images.frames import DEFAULT_MAX_PIXELS, BadInput, Reading, text_of
+from provenance.images.entries import DEFAULT_MAX_FILE_BYTES, is_named_as_image, item_from, rejection_of
+from provenance.images.frames import DEFAULT_MAX_PIXELS, BadInput, NotAnImage, Reading, text_of
 from provenance.images.pixels import resized
 from provenance.images.source import read_item
 from provenance.limits import begin_step
@@ -249,6 +249,10 @@ def _prepared(item: SourceItem, frame: Frame, settings: PreparationSettings) -> 
 
 
 def _rejection(item: SourceItem, error: BadInput | MemoryError) -> Rejection:
+    if isinstance(error, NotAnImage) and not is_named_as_image(item.name):
+        has_extension = PurePosixPath(item.name).suffix != ""
+        if has_extension or error.reason is RejectReason.UNSUPPORTED:
+            return rejection_of(item, RejectReason.SKIPPED, error.detail)
     if isinstance(error, BadInput):
         return rejection_of(item, error.reason, error.detail)
     return rejection_of(item, RejectReason.OVERSIZED, "it does not fit into memory")

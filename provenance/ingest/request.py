@@ -92,8 +92,10 @@ class IngestReport(Brief):
 
     Attributes:
         counts: ``read`` inputs = ``added`` + ``known`` + ``repeated`` + ``rejected``; of the added, ``embedded``
-            went through the backbone and ``copied`` had a vector of the same space in another collection.
-        rejections: Every input that did not become an image, with its reason.
+            went through the backbone and ``copied`` had a vector of the same space in another collection. Beside
+            them ``skipped``: files that are no images.
+        rejections: Every input that did not become an image, with its reason; of files that are no images a line for
+            each extension.
         sealed: Whether the release is sealed now; ``None`` for a set.
         groups: How far ``group_from`` found groups for the names; ``None`` where none was given.
         interrupted: Whether it was asked to stop before its sources were read to the end; the same call goes on.

@@ -22,6 +22,7 @@ from provenance.images import Prepared, open_source, prepare_frames, rejection_o
 from provenance.index import load_vectors
 from provenance.ingest.record import Writer, told_apart
 from provenance.ingest.request import IngestReport, IngestRequest, Inside, OnProgress, Progress, image_ids_digest
+from provenance.ingest.sidecars import Sidecars, is_sidecar
 from provenance.logs import note, room, run_of, step
 from provenance.vocabulary import DatasetKind, Pages, PointState, Rejection, RejectReason, RunState, SourceItem
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from provenance.records import Dataset, VectorLocation
     from provenance.vocabulary import Found, Space
 
-COUNTS = ("read", "added", "embedded", "copied", "known", "repeated", "rejected")
+COUNTS = ("read", "added", "embedded", "copied", "known", "repeated", "rejected", "skipped")
 _log = room(__name__)
 CHUNK = 16
 """Images whose state is looked up in the catalog at once."""
@@ -93,7 +94,8 @@ def run_ingest(
     _ = workspace.index
     dataset = request.dataset(workspace.catalog)
     with leaving_nothing_empty(workspace, dataset.dataset_id, backbone.space):
-        run = IngestRun(workspace, request, backbone, dataset, groups, stop or Event())
+        sidecars = Sidecars([source.path for source in sources])
+        run = IngestRun(workspace, request, backbone, dataset, groups, stop or Event(), sidecars)
         with run.recorded():
             run.take((item for source in sources for item in source), on_progress, total)
             sealed = None if run.interrupted else run.complete()
@@ -175,6 +177,7 @@ class IngestRun:
     dataset: Dataset
     groups: GroupRule
     stop: Event
+    sidecars: Sidecars
     counts: Counter[str] = field(default_factory=Counter)
     rejections: list[Rejection] = field(default_factory=list)
     interrupted: bool = False
@@ -225,10 +228,14 @@ class IngestRun:
                     self._write(batch)
                 if on_progress is not None:
                     pages = self.inside["images"] - self.inside["files"]  # behind the first of a file, which is counted
-                    on_progress(Progress("ingest", self.counts["read"], None if total is None else total + pages))
+                    done = self.counts["read"] + self.counts["skipped"]
+                    on_progress(Progress("ingest", done, None if total is None else total + pages))
                 if self.stop.is_set():
                     self.interrupted = True
-                    return
+                    break
+        told = self.sidecars.told()
+        self.catalog.record_sidecars(self.writer.run_id, self.dataset.dataset_id, told)
+        self.rejections.extend(line for line, _ in told)
 
     def complete(self) -> bool | None:
         """What is to be done when the sources were read to the end; gives whether the release is sealed."""
@@ -238,8 +245,19 @@ class IngestRun:
     def _embedded(self, items: Iterable[Found]) -> Generator[list[tuple[_Plan, Float32s | None]], None, None]:
         executor = self.workspace.executor
         task = partial(prepare_frames, settings=self.workspace.preparation(self.backbone, self.request.pages))
-        prepared = executor.prepared(self._unknown_items(items), task, failed=_failed)
+        prepared = executor.prepared(self._unknown_items(self._without_sidecars(items)), task, failed=_failed)
         yield from executor.embedded(self._planned(chain.from_iterable(prepared)), self.backbone, _pixels_of)
+
+    def _without_sidecars(self, items: Iterable[Found]) -> Iterator[Found]:
+        for item in items:
+            if is_sidecar(item):
+                self._skip(item)
+            else:
+                yield item
+
+    def _skip(self, found: Rejection) -> None:
+        self.sidecars.add(found)
+        self.counts["skipped"] += 1
 
     def _unknown_items(self, items: Iterable[Found]) -> Iterator[Found]:
         where = self.catalog, self.dataset.dataset_id, self.writer.collection_key, self.groups
@@ -327,7 +345,9 @@ class IngestRun:
         images: list[tuple[_Planned, Float32s | None]] = []
         for plan, vector in batch:
             outcome = plan if isinstance(plan, Rejection) else self._usable(plan, vector)
-            if isinstance(outcome, Rejection):
+            if is_sidecar(outcome):
+                self._skip(outcome)
+            elif isinstance(outcome, Rejection):
                 refused.append(outcome)
             else:
                 images.append((outcome, vector))
@@ -384,14 +404,15 @@ class IngestRun:
                 f"backbone {self.space.backbone} gives no finite vector for any of the {len(self.unusable):,} images",
                 hint="its weights or its file are broken: take another one; the same ingest goes on with it",
             )
-        reasons = Counter(one.reason.value for one in self.rejections).most_common()
+        reasons = Counter(one.reason.value for one in self.rejections if not is_sidecar(one)).most_common()
         told = ": " + ", ".join(f"{count:,} {reason}" for reason, count in reasons) if reasons else ""
+        skipped = f", {self.counts['skipped']:,} skipped" if self.counts["skipped"] else ""
         first = f"; the first: {self.rejections[0].name}: {self.rejections[0].detail}" if self.rejections else ""
         is_there = self.catalog.member_count(self.dataset.dataset_id) > 0
         show = f"provenance {self.request.kind.value}s show {self.request.name}"
         raise SourceError(
             f"no image could be read from {', '.join(map(str, self.request.sources))} "
-            f"({self.counts['rejected']} rejected{told}{first})",
+            f"({self.counts['rejected']:,} rejected{told}{skipped}{first})",
             hint=f"every reason: {show if is_there else 'the same command with provenance -v'}",
         )
 

@@ -21,6 +21,7 @@ from provenance.images import items_at, open_source
 from provenance.ingest.record import told_apart
 from provenance.ingest.request import Inside
 from provenance.ingest.run import IngestRun, leaving_nothing_empty, require_groups
+from provenance.ingest.sidecars import Sidecars
 from provenance.logs import note, room
 from provenance.vocabulary import SETTLE_SECONDS, DatasetKind, Rejection, SourceItem
 
@@ -116,6 +117,7 @@ class _Watch:
         self.waiting: dict[str, _Seen] = {}
         self.changed: set[Path] = set()
         self.refused: dict[str, Found] = {}
+        self.sidecars = Sidecars([self.root], places=set())
         self.rehash = self.request.rehash
         self.scan_at: float | None = 0.0
         self.retry_at = self.retry_seconds = 0.0
@@ -205,10 +207,11 @@ class _Watch:
             if not unknown:
                 return None
             dataset = self.request.dataset(self.workspace.catalog)
-            run = IngestRun(self.workspace, self.request, self.backbone, dataset, self.groups, self.stop)
+            how = self.backbone, dataset, self.groups, self.stop, self.sidecars
+            run = IngestRun(self.workspace, self.request, *how)
             with run.recorded():
                 run.take(unknown)
-            rejected = {(one.source, one.member) for one in run.rejections}
+            rejected = {(one.source, one.member) for one in run.rejections} | (self.sidecars.places or set())
             # nor does a file of several pages tell by the record that all of it was read
             taken = rejected | run.paged
             self.refused.update((one.source, one) for one in unknown if (one.source, one.member) in taken)

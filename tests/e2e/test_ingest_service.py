@@ -21,7 +21,7 @@ from provenance.audit.plan import planned_again
 from provenance.errors import ConflictError, SourceError, SpaceMismatchError, UsageError
 from provenance.ingest import Inside, run_embed
 from provenance.records import Generator
-from provenance.vocabulary import Canonical, DatasetKind, Membership, Pages, PointState, RejectReason
+from provenance.vocabulary import Canonical, DatasetKind, Membership, Pages, PointState, Rejection, RejectReason
 
 if TYPE_CHECKING:
     from provenance.ingest import IngestReport
@@ -53,13 +53,52 @@ def test_bad_files_are_rejected_one_by_one_and_the_rest_goes_in(make_workspace: 
     workspace = make_workspace()
     report = ingest_set(workspace, used)
     assert report.image_count == 12
-    assert report.counts | {"read": 16, "added": 12, "rejected": 4} == report.counts
+    assert report.counts | {"read": 15, "added": 12, "rejected": 3, "skipped": 1} == report.counts
     reasons = {r.name: r.reason for r in report.rejections}
     assert reasons["empty.png"] is RejectReason.EMPTY
     assert reasons["cut.png"] is RejectReason.TRUNCATED
-    assert reasons.keys() == {"empty.png", "cut.png", "noise.jpg", "notes.txt"}
+    assert reasons.keys() == {"empty.png", "cut.png", "noise.jpg", "*.txt"}
     on_record = workspace.catalog.rejects(report.dataset_id)
     assert {r.name: r.reason for r in on_record} == reasons
+
+
+def test_files_that_are_no_images_are_counted_by_extension(
+    make_workspace: MakeWorkspace, used: Path, tmp_path: Path
+) -> None:
+    for number in range(40):
+        (used / f"{number}.JSON").write_text("{}")
+        (used / f"{number}.meta").write_text("by its bytes")
+    (used / "deeper" / "note").parent.mkdir()
+    (used / "deeper" / "note").write_text("text without an extension")
+    (used / "page.png").write_text("<html>not found</html>")
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as made:
+        for file in sorted(used.rglob("*.*")):
+            made.write(file, file.name)
+    workspace = make_workspace()
+    report = ingest_set(workspace, used, tmp_path / "set.zip")
+    assert report.counts | {"read": 26, "added": 12, "rejected": 2, "skipped": 161} == report.counts
+    lines = {(r.source, r.member): (r.name, r.detail) for r in report.rejections if r.reason is RejectReason.SKIPPED}
+    plain, by_bytes = "40 files: .json is not an image format", "40 files: text, not an image"
+    assert lines == {
+        (str(used / "*.json"), None): ("*.json", plain),
+        (str(used / "*.meta"), None): ("*.meta", by_bytes),
+        (str(used / "files without an extension"), None): (
+            "files without an extension",
+            "1 file: text, not an image",
+        ),
+        (str(tmp_path / "set.zip"), "*.json"): ("*.json", plain),
+        (str(tmp_path / "set.zip"), "*.meta"): ("*.meta", by_bytes),
+    }
+    # as an older version recorded them
+    first = Rejection("7.json", str(used / "7.json"), None, 2, RejectReason.UNSUPPORTED, ".json is not an image format")
+    elsewhere = replace(first, source=f"{used}-2/7.json")
+    inner = replace(first, source=str(tmp_path / "set.zip"), member="7.json")
+    workspace.catalog.add_rejects(report.run_id, report.dataset_id, [first, elsewhere, inner])
+    again = ingest_set(workspace, used, tmp_path / "set.zip")
+    assert again.counts | {"known": 24, "rejected": 2, "skipped": 161} == again.counts
+    recorded = workspace.catalog.rejects(report.dataset_id)
+    assert len(recorded) == len(lines) + 3
+    assert [one.source for one in recorded if one.name == "7.json"] == [elsewhere.source]
 
 
 def test_mended_file_goes_in_and_its_reject_goes_out(make_workspace: MakeWorkspace, used: Path) -> None:

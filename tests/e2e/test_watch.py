@@ -114,7 +114,8 @@ def test_what_is_there_goes_in_once_and_stays_in(make_workspace: MakeWorkspace, 
     batches = take_all(workspace, folder)
     assert sum(batch.counts["added"] for batch in batches) == 12
     assert batches[-1].image_count == 12
-    assert [r.name for batch in batches for r in batch.rejections] == ["notes.txt"]
+    assert [r.name for batch in batches for r in batch.rejections] == ["*.txt"]
+    assert sum(batch.counts["skipped"] for batch in batches) == 1
     image = workspace.catalog.resolve_image("img_0001.png")
     assert {o.name for o in workspace.catalog.occurrences_of(image.image_key)} == {"img_0001.png", "deeper/again.png"}
     again = take_all(workspace, folder)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from provenance.cli.output import explaining, print_facts, print_table, without_middle
+from provenance.cli.output import explaining, print_facts, print_rejects, print_table, without_middle
 
 COLUMNS = ("image", "label", "p", "nearest")
 ROWS = [(f"a/very/long/folder/of/images/{n:04d}_{'x' * 60}.png", "not_established", 1 / 3, "b" * 50) for n in range(3)]
@@ -109,3 +109,14 @@ def test_words_are_explained_where_that_is_wanted(capsys: pytest.CaptureFixture[
     with explaining(wanted=False):
         print_facts({"AUC": 1})
     assert "mean" not in capsys.readouterr().out
+
+
+def test_many_rejects_of_one_kind_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    empty = [(f"{number}.png", "empty", "the file is empty") for number in range(1000)]
+    print_rejects([*empty, ("cut.png", "truncated", "it ends early"), *((f"{n}.jpg", "empty", "-") for n in range(5))])
+    said = capsys.readouterr().out
+    assert "0.png and 999 more (all: --json)" in said
+    assert "1.png" not in said
+    assert all(name in said for name in ("cut.png", "0.jpg", "4.jpg"))
+    print_rejects([])
+    assert capsys.readouterr().out == ""

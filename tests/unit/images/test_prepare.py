@@ -133,10 +133,10 @@ def test_results_and_the_call_itself_pass_between_processes(tmp_path):
     assert np.array_equal(there.pixels, here.pixels)
 
 
-def reason_of(data: bytes, settings: PreparationSettings = SETTINGS) -> RejectReason:
-    rejected = prepare_bytes(data, "a.png", settings)
+def reason_of(data: bytes, settings: PreparationSettings = SETTINGS, name: str = "a.png") -> RejectReason:
+    rejected = prepare_bytes(data, name, settings)
     assert isinstance(rejected, Rejection)
-    assert (rejected.name, rejected.size_bytes) == ("a.png", len(data))
+    assert (rejected.name, rejected.size_bytes) == (name, len(data))
     assert rejected.detail
     return rejected.reason
 
@@ -147,7 +147,12 @@ def test_bad_inputs_are_values():
     assert reason_of(b"") is RejectReason.EMPTY
     assert reason_of(png[:-2000]) is RejectReason.TRUNCATED
     assert reason_of(bytes(100)) is RejectReason.BROKEN
-    assert reason_of(b"<html></html>") is RejectReason.UNSUPPORTED
+    assert reason_of(b"<html></html>", name="page.png") is RejectReason.UNSUPPORTED
+    assert reason_of(b"<html></html>", name="page.meta") is RejectReason.SKIPPED
+    assert reason_of(b"<html></html>", name="page") is RejectReason.SKIPPED
+    assert reason_of(bytes(100), name="scan.meta") is RejectReason.SKIPPED
+    assert reason_of(bytes(100), name="scan.dcm") is RejectReason.BROKEN
+    assert reason_of(bytes(128) + b"DICM", name="scan.001") is RejectReason.UNSUPPORTED
     assert reason_of(png, PreparationSettings(max_pixels=100)) is RejectReason.OVERSIZED
     assert reason_of(png, PreparationSettings(max_file_bytes=100)) is RejectReason.OVERSIZED
 

@@ -105,12 +105,12 @@ def test_files_that_are_no_images_by_name_are_rejected_one_by_one(tmp_path):
 
     assert found(tmp_path) == [
         ("a.png", "item"),
-        ("b.CSV", "unsupported"),
-        ("c.json", "unsupported"),
+        ("b.CSV", "skipped"),
+        ("c.json", "skipped"),
         ("d.zip", "unsupported"),
         ("e.tar.gz", "unsupported"),
         ("f.nii.gz", "unsupported"),
-        ("g.pdf", "unsupported"),
+        ("g.pdf", "skipped"),
     ]
 
 
