@@ -199,7 +199,8 @@ def ingest_layout(
 ) -> None:
     """Bring in the ImageCLEFmed-GAN layout.
 
-    Up to three sets and one release.
+    Up to three sets and one release. What is not there, and what else is in the folder and ignored, is said; without
+    a folder of real images it is refused.
 
     \b
     Example:

@@ -30,7 +30,7 @@ from provenance.images.prepare import (
     reading_again,
 )
 from provenance.images.rereading import in_reading_order, supplied
-from provenance.images.source import items_at, layout_sources, open_source
+from provenance.images.source import items_at, layout_of, open_source
 
 __all__ = [
     "DEFAULT_KINDS",
@@ -53,7 +53,7 @@ __all__ = [
     "items_at",
     "jpeg_tables_of",
     "kinds_named",
-    "layout_sources",
+    "layout_of",
     "open_source",
     "perceptual_hash",
     "plants_of",

@@ -9,7 +9,7 @@ import io
 import os
 import threading
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -33,9 +33,15 @@ from provenance.text import forms_of
 from provenance.vocabulary import Found, RejectReason, SourceItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 LAYOUT_FOLDERS = ("real_used", "real_not_used", "real_unknown", "generated")
+_SET_FOLDERS = frozenset(LAYOUT_FOLDERS[:3])
+_LISTED = 10
+_NO_LAYOUT = (
+    "Rename its folders, give the folder above them, or ingest each by itself: "
+    "provenance ingest FOLDER --set NAME --membership used|not-used|unknown."
+)
 _CHECK_PATH = "Check the path and its permissions."
 _OPEN_ARCHIVES = 4
 _LIST_SUFFIXES = (".txt", ".lst", ".list", ".csv")
@@ -86,18 +92,54 @@ def items_at(root: Path, paths: Iterable[Path]) -> Iterator[Found]:
             yield file_item(path, path.relative_to(root).as_posix())
 
 
-def layout_sources(root: Path) -> dict[str, Path]:
-    """The ``LAYOUT_FOLDERS`` that are present under ``root``, in their order; ``SourceError`` if none is."""
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a folder in the layout of the challenge holds.
+
+    Attributes:
+        folders: The ``LAYOUT_FOLDERS`` that are there, in their order.
+        ignored: All else that stands beside them, folders with a slash.
+    """
+
+    folders: dict[str, Path]
+    ignored: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """What is not there, and what is ignored, in words; empty where there is nothing to be said."""
+        absent = ", ".join(f"{name}/" for name in LAYOUT_FOLDERS if name not in self.folders)
+        told = {"not there": absent, "ignored": _listed_few(self.ignored)}
+        return "; ".join(f"{what}: {words}" for what, words in told.items() if words)
+
+
+def layout_of(root: Path) -> Layout:
+    """What of the layout is present under ``root``.
+
+    Raises:
+        SourceError: If no folder of real images is.
+    """
     try:
-        present = {name: root / name for name in LAYOUT_FOLDERS if (root / name).is_dir()}
+        folders = {name: root / name for name in LAYOUT_FOLDERS if (root / name).is_dir()}
+        beside = [entry for entry in reversed(_entries_reversed(root)) if entry.name not in folders]
+        inside = [entry.path for entry in beside if _is_folder(entry) and _holds_sets(Path(entry.path))]
     except OSError as error:
         raise SourceError(f"can't read {root}: {text_of(error)}", hint=_CHECK_PATH) from error
-    if not present:
+    layout = Layout(folders, tuple(f"{entry.name}/" if _is_folder(entry) else entry.name for entry in beside))
+    if not _SET_FOLDERS & folders.keys():
+        there = _listed_few((*(f"{name}/" for name in folders), *layout.ignored)) or "nothing"
         raise SourceError(
-            f"{root} holds none of the folders {', '.join(LAYOUT_FOLDERS)}",
-            hint="Give the folder above them, or ingest each folder by itself.",
+            f"{root} holds no set of real images, none of {', '.join(LAYOUT_FOLDERS[:3])}; there is {there}",
+            hint=f"Give {inside[0]}." if inside else _NO_LAYOUT,
         )
-    return present
+    return layout
+
+
+def _holds_sets(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in _SET_FOLDERS)
+
+
+def _listed_few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
 
 
 def read_item(item: SourceItem, *, max_file_bytes: int = DEFAULT_MAX_FILE_BYTES) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from provenance.brief import Brief
 from provenance.errors import UsageError
-from provenance.images import layout_sources
+from provenance.images import layout_of
 from provenance.vocabulary import DatasetKind, Membership, Pages, Rejection
 
 if TYPE_CHECKING:
@@ -122,16 +122,21 @@ class IngestReport(Brief):
         return {"name": self.name, "kind": self.kind, "images": self.image_count, **self.counts, "sealed": self.sealed}
 
 
-def layout_requests(root: Path, prefix: str, generator: Generator, **common: Any) -> list[IngestRequest]:
+def layout_requests(
+    root: Path, prefix: str, generator: Generator, on_step: Callable[[str], None] | None = None, **common: Any
+) -> list[IngestRequest]:
     """One request per folder of the ImageCLEFmed-GAN layout that is there: up to three sets and one release.
 
-    The names become ``prefix-used``, ``prefix-not-used``, ``prefix-unknown``, ``prefix-generated``.
+    The names become ``prefix-used``, ``prefix-not-used``, ``prefix-unknown``, ``prefix-generated``. ``on_step`` is
+    told what is not there, and what is ignored.
 
     Raises:
-        SourceError: If none of the folders is there.
+        SourceError: If no folder of real images is there.
     """
-    requests = []
-    for folder, path in layout_sources(root).items():
+    requests, layout = [], layout_of(root)
+    if on_step is not None and str(layout):
+        on_step(f"{root}: {layout}")
+    for folder, path in layout.folders.items():
         word = folder.removeprefix("real_")
         is_release = folder == "generated"
         what = (DatasetKind.RELEASE, None, generator) if is_release else (DatasetKind.SET, Membership(word), None)

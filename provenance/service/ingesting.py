@@ -121,7 +121,7 @@ class Ingesting(Installation):
             ``interrupted``.
 
         Raises:
-            SourceError: If none of the folders is there; and all that ``ingest`` raises.
+            SourceError: If no folder of real images is there; and all that ``ingest`` raises.
         """
         from provenance.ingest import layout_requests, require_groups_of_all, run_ingest
 
@@ -129,7 +129,7 @@ class Ingesting(Installation):
         common: dict[str, Any] = {"modality": modality.upper(), "group_from": group_from, "rehash": rehash}
         common |= {"force": force, "pages": pages_of(pages)}
         # a rule that names patients need not match the names of generated images
-        requests = require_groups_of_all(layout_requests(Path(root), prefix, made_by, **common), on_step)
+        requests = require_groups_of_all(layout_requests(Path(root), prefix, made_by, on_step, **common), on_step)
         self.require_writable()
         loaded = chosen_backbone(self, on_step, **choice)
         self.make_if_missing(on_step)

@@ -12,7 +12,7 @@ from PIL import Image
 from provenance.errors import SourceError
 from provenance.images.entries import is_unchanged, item_from
 from provenance.images.frames import BadInput
-from provenance.images.source import items_at, layout_sources, open_source, read_item
+from provenance.images.source import items_at, layout_of, open_source, read_item
 from provenance.vocabulary import Rejection, RejectReason, SourceItem
 
 
@@ -248,18 +248,48 @@ def test_a_folder_that_is_gone_when_it_is_read_is_an_error(tmp_path):
         list(source)
 
 
-def test_the_layouts_folders_are_found_in_order(tmp_path):
-    for name in ("generated", "real_used", "something_else"):
+def test_the_layouts_folders_are_found_in_order_and_what_is_beside_them_is_told(tmp_path):
+    for name in ("generated", "real_used", "something_else", ".git", "Real_Unknown"):
         (tmp_path / name).mkdir()
+    put(tmp_path / "truth.csv")
+    put(tmp_path / "real_not_used")  # a file
 
-    layout = layout_sources(tmp_path)
-    assert list(layout.items()) == [("real_used", tmp_path / "real_used"), ("generated", tmp_path / "generated")]
+    layout = layout_of(tmp_path)
+
+    assert list(layout.folders.items()) == [
+        ("real_used", tmp_path / "real_used"),
+        ("generated", tmp_path / "generated"),
+    ]
+    assert str(layout) == (
+        "not there: real_not_used/, real_unknown/; ignored: Real_Unknown/, real_not_used, something_else/, truth.csv"
+    )
+    for name in ("real_not_used", "real_unknown"):
+        whole = tmp_path / "whole" / name
+        whole.mkdir(parents=True)
+    for name in ("real_used", "generated"):
+        (tmp_path / "whole" / name).mkdir()
+    assert str(layout_of(tmp_path / "whole")) == ""
 
 
-def test_no_layout_is_an_error(tmp_path):
-    with pytest.raises(SourceError, match="real_used, real_not_used, real_unknown, generated") as caught:
-        layout_sources(tmp_path)
-    assert caught.value.hint
+def test_a_folder_without_a_set_is_no_layout(tmp_path):
+    for name in ("generated", "used", "train"):
+        (tmp_path / "deeper" / name).mkdir(parents=True)
+
+    with pytest.raises(SourceError, match=r"no set of real images.*real_unknown; there is generated/, train/, used/"):
+        layout_of(tmp_path / "deeper")
+    with pytest.raises(SourceError, match="there is deeper/") as caught:
+        layout_of(tmp_path)
+    assert "ingest each by itself" in caught.value.hint
+    (tmp_path / "deeper" / "real_used").mkdir()
+    with pytest.raises(SourceError) as caught:
+        layout_of(tmp_path)
+    assert caught.value.hint == f"Give {tmp_path / 'deeper'}."
+    for number in range(30):
+        put(tmp_path / "many" / f"{number:02}.png")
+    with pytest.raises(SourceError, match=r"09\.png and 20 more"):
+        layout_of(tmp_path / "many")
+    with pytest.raises(SourceError, match="can't read"):
+        layout_of(tmp_path / "nowhere")
 
 
 def test_reading_gives_the_bytes(tmp_path):
