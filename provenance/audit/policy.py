@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
 from provenance.brief import Brief
 from provenance.detection.decision import DECIMALS
 from provenance.errors import ConflictError, SourceError, UsageError
+from provenance.received import read_json, require_whole, shortened
 from provenance.vocabulary import JOINT_RULE, POLICY_ID_PREFIX, TOP_K, Answer, RuleName, Subject, digest_of_json
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from provenance.installation import Installation
     from provenance.vocabulary import Role
 
+MOST_TOP_K = 10_000
+_MOST_BYTES = 4 * 1024**2
 _HINT = "`provenance audit RELEASE --declare policy.json` writes one, and so does `provenance fit -o policy.json`"
 
 ANSWERS = {
@@ -75,8 +77,7 @@ class Policy(_Identified):
     def __post_init__(self) -> None:
         if self.subject is Subject.RELEASE:
             raise UsageError("one rule judges images, generated or real ones", hint="--subject generated|real")
-        if self.top_k < 1:
-            raise UsageError(f"top-k must be 1 or more, not {self.top_k}")
+        require_whole("top-k", self.top_k, 1, MOST_TOP_K)
         self.rule.check_subject(self.subject)
 
     @property
@@ -122,11 +123,23 @@ def any_policy_from_json(rule: Any, parameters: Any) -> Policy | JointPolicy:
         parts = {Answer(name): part for name, part in parameters["answers"].items()}
         policy = JointPolicy({name: policy_from_json(p["rule"], p["parameters"]) for name, p in parts.items()})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"a policy of several answers has one policy an answer: {error}") from error
+        raise UsageError(f"a policy of several answers has one policy an answer: {shortened(error)}") from error
+    stated = policy.parameters
+    if parameters != stated and (parameters.get("subject") != stated["subject"] or _misnamed(parts, policy)):
+        raise UsageError(
+            "a policy of several answers is about a release, and each answer's policy_id is that of its content"
+        )
     wrong = [name for name, part in policy.answers.items() if (part.rule.name, part.subject) != ANSWERS[name]]
     if wrong or not parts:
         raise UsageError(f"a policy of several answers judges by other rules here: {', '.join(wrong) or 'none'}")
     return policy
+
+
+def _misnamed(parts: Mapping[Answer, Any], policy: JointPolicy) -> bool:
+    return any(
+        part.get("policy_id", policy.answers[name].policy_id) != policy.answers[name].policy_id
+        for name, part in parts.items()
+    )
 
 
 def policy_from_json(rule: Any, parameters: Any) -> Policy:
@@ -140,14 +153,12 @@ def policy_from_json(rule: Any, parameters: Any) -> Policy:
         raise UsageError("a policy's parameters must be a JSON object")
     try:
         subject, top_k = Subject(parameters["subject"]), parameters["top_k"]
-        if type(top_k) is not int:
-            raise UsageError(f"top_k must be a whole number, not {top_k!r}")
         own = {name: value for name, value in parameters.items() if name not in ("subject", "top_k", "decimals")}
         policy = Policy(subject, rule_type.from_json(own), top_k)
     except KeyError as missing:
         raise UsageError(f"the policy lacks the parameter {missing.args[0]}") from missing
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"a parameter of the policy is not what it should be: {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"a parameter of the policy is not what it should be: {shortened(error)}") from error
     stated = policy.parameters
     if wrong := sorted(name for name in parameters | stated if parameters.get(name) != stated.get(name)):
         raise UsageError(
@@ -257,11 +268,11 @@ def _policy_by_options(rule: type[Rule], options: Mapping[str, Any]) -> Policy:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_bytes())
+        document = read_json(path, most_bytes=_MOST_BYTES)
     except OSError as error:
         raise SourceError(f"{path} can't be read: {error.strerror or error}", hint=_HINT) from error
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} is no JSON: {error}", hint=_HINT) from error
+    except ValueError as error:
+        raise SourceError(f"{path} is no JSON that could be a policy: {error}", hint=_HINT) from error
     if not isinstance(document, dict) or not {"rule", "parameters"} <= document.keys():
         raise SourceError(f"{path} is no policy: it needs rule and parameters", hint=_HINT)
     return document

@@ -27,6 +27,7 @@ from provenance.catalog.engine import (
 from provenance.catalog.migrate import STORE_UUID, upgrade
 from provenance.catalog.reading import may_only_be_read, reading_connection
 from provenance.errors import CatalogError, ConflictError
+from provenance.received import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
 
 _ROWS = 1000
+_MOST_CELL_BYTES = 256 * 1024**2
 _OWN_FACTS = (t.CatalogFact.__tablename__,)
 
 
@@ -97,21 +99,49 @@ def restore_from_file(url: str | Path, file: Path) -> None:
 
 
 def upgrade_copy(file: Path) -> None:
-    """Checks a copy, and brings it to this software's schema.
+    """Checks a copy, and brings it to this software's schema. Its triggers are dropped: programs are not restored.
 
     Raises:
         CatalogError: If it is no undamaged catalog of this or an older revision.
     """
     try:
         with contextlib.closing(sqlite3.connect(file)) as connection:
+            _take_programs_out(connection)
             problems = [str(row[0]) for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
             orphans = connection.execute("PRAGMA foreign_key_check")
             problems += [f"a row of {row[0]} refers to nothing" for row in orphans]
-    except sqlite3.Error as error:
+    except (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeDecodeError) as error:
         problems = [str(error)]
     if problems:
         raise CatalogError(f"the copied catalog is damaged: {problems[0]}", hint="use another backup")
     upgrade(file)
+
+
+def _take_programs_out(connection: sqlite3.Connection) -> None:
+    """A view or a virtual table in a table's place computes what is read of it; tables themselves hold data."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_CELL_BYTES)
+    schema = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+    for kind, name, definition in schema:
+        if kind == "view" or (definition or "").lstrip()[:14].upper() == "CREATE VIRTUAL":
+            raise CatalogError(
+                f"the copied catalog has a {kind} where tables belong: {shortened(name)}", hint="use another backup"
+            )
+        if kind == "table" and any(
+            column[6] > 1 for column in connection.execute("SELECT * FROM pragma_table_xinfo(?)", (name,))
+        ):
+            raise CatalogError(
+                f"the copied catalog has a computed column in {shortened(name)}", hint="use another backup"
+            )
+    for kind, name, _ in schema:
+        if kind == "trigger":
+            connection.execute(f"DROP TRIGGER {_quoted(name)}")
+    connection.commit()
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def require_empty(url: str | Path) -> None:

@@ -77,7 +77,7 @@ WeightsOption = Annotated[Path | None, typer.Option("--weights", help="Weights f
 RawOption = Annotated[
     bool, typer.Option("--raw", help="CSV: no apostrophe before what a spreadsheet would run as a formula.")
 ]
-TopKOption = Annotated[int, typer.Option("--top-k", min=1, help="Neighbors to keep per subject.")]
+TopKOption = Annotated[int, typer.Option("--top-k", min=1, max=10_000, help="Neighbors to keep per subject.")]
 
 
 @dataclass

@@ -121,7 +121,7 @@ def audit(
         typer.Option("--population", help="mu and sigma over the maxima or over all pairs.", show_default="maxima"),
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option("--top-k", min=1, help="Neighbors to keep per subject.", show_default="10")
+        int | None, typer.Option("--top-k", min=1, max=10_000, help="Neighbors to keep per subject.", show_default="10")
     ] = None,
     policy: Annotated[
         str | None,

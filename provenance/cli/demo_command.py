@@ -31,9 +31,11 @@ def demo(
     ),
     backbone: BackboneOption = None,
     patients: Annotated[
-        int, typer.Option("--patients", min=20, help="Phantom patients, of one or two slices each.")
+        int, typer.Option("--patients", min=20, max=100_000, help="Phantom patients, of one or two slices each.")
     ] = 400,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides every phantom and every generated image.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=2**32 - 1, help="Decides every phantom and every generated image.")
+    ] = 0,
     json: JsonOption = False,
 ) -> None:
     """Audit made-up slices: the main job, shown whole.

@@ -41,9 +41,9 @@ def evaluate(
     against: Annotated[str | None, typer.Option("--against", help="Another audit to compare with (id).")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for tables and figures.")] = None,
     bootstrap: Annotated[
-        int, typer.Option("--bootstrap", min=100, help="Resamples behind every interval.")
+        int, typer.Option("--bootstrap", min=100, max=100_000, help="Resamples behind every interval.")
     ] = DEFAULT_RESAMPLES,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the resamples.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the resamples.")] = 0,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out labels of images that the audit does not know.")
     ] = False,

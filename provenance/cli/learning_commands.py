@@ -52,7 +52,7 @@ def fit(
     feature: Annotated[
         list[str] | None, typer.Option("--feature", help="Score to fit on (repeatable); all that there are by default.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the split.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the split.")] = 0,
     held_out: Annotated[float, typer.Option("--held-out", help="Share of images to hold out.")] = 0.2,
     c: Annotated[float, typer.Option("--C", help="Inverse strength of the penalty.")] = 1.0,
     standardise: Annotated[
@@ -150,7 +150,7 @@ def sweep(
     ] = PAPER_GRID,
     adaptive: Annotated[bool, typer.Option("--adaptive", help="Choose alpha by cross-validation, too.")] = False,
     folds: Annotated[int, typer.Option("--folds", help="Of the cross-validation.")] = 5,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the cross-validation.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the cross-validation.")] = 0,
     labels: LabelsOption = None,
     skip_unknown: SkipUnknownOption = False,
     control: Annotated[

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 def sensitivity(
     audit_id: Annotated[str, typer.Argument(metavar="AUDIT", help="Audit id (prefix).")],
     plants: Annotated[
-        int, typer.Option("--plants", min=1, help="Copies of each kind; a claim of 95 % needs 73, all found.")
+        int,
+        typer.Option("--plants", min=1, max=100_000, help="Copies of each kind; a claim of 95 % needs 73, all found."),
     ] = DEFAULT_PLANTS,
     kinds: Annotated[
         list[str] | None,
         typer.Option("--kinds", help="Kinds with commas between, such as exact,jpeg,blend:0.6 (repeatable)."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of originals, blends and noise.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of originals, blends and noise.")] = 0,
     backbone_file: BackboneFileOption = None,
     trust_backbone_file: TrustOption = False,
     weights: WeightsOption = None,

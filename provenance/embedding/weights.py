@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import re
 import urllib.request
 import uuid
@@ -18,6 +17,7 @@ from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
 from provenance.errors import WeightsError
+from provenance.received import MOST_BYTES, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -151,7 +151,7 @@ def published_on_hub(repository: str, file_name: str, kept_as: str) -> Published
     unverified = PublishedWeights(kept_as, url, "")
     try:
         with urllib.request.urlopen(listing, timeout=DOWNLOAD_TIMEOUT_SECONDS) as response:
-            entries = json.load(response)
+            entries = parse_json(response.read(MOST_BYTES + 1))
         sha256 = next(entry["lfs"]["oid"] for entry in entries if entry["path"] == file_name)
     except (OSError, HTTPException, ValueError, KeyError, TypeError, StopIteration) as error:
         reason = "the hub lists no such file" if isinstance(error, StopIteration | KeyError | TypeError) else str(error)

@@ -19,7 +19,6 @@ import shutil
 import tempfile
 import uuid
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -34,13 +33,23 @@ from provenance.errors import ConflictError, SourceError, VectorStoreError
 from provenance.files import sync_folder
 from provenance.index import CollectionSpec, Points, vector_digest
 from provenance.ingest import Progress
+from provenance.keeping.manifest import (
+    CATALOG_ENTRY,
+    FORMAT,
+    ID_BYTES,
+    MANIFEST_ENTRY,
+    VECTORS_FOLDER,
+    VERSION,
+    StatedCollection,
+    checked_manifest,
+)
 from provenance.keeping.reconcile import reconcile
 from provenance.logs import room, step
 from provenance.version import __version__
 from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Sequence
 
     from provenance.index import VectorIndex
     from provenance.ingest import OnProgress
@@ -51,12 +60,9 @@ if TYPE_CHECKING:
 
 _log = room(__name__)
 
-FORMAT, VERSION = "provenance-backup", 1
-CATALOG_ENTRY, MANIFEST_ENTRY, VECTORS_FOLDER = "catalog.sqlite3", "manifest.json", "vectors/"
 MARKER_FILE = "restoring.json"
 _POINTS = 256
 _BLOCK_BYTES = 2**20
-_UUID_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -206,24 +212,24 @@ def restore(workspace: Installation, file: Path, on_progress: OnProgress | None 
     require_empty(workspace.catalog_place)
     workspace.upgrade_catalog()
     with _opened(source) as archive, _writing(workspace.root), workspace.private_files():
-        manifest = _checked_manifest(archive, source)
+        manifest = checked_manifest(archive, source)
         with tempfile.TemporaryDirectory(dir=workspace.root, prefix=".restore-") as folder:
             copy = Path(folder) / CATALOG_ENTRY
             with archive.open(CATALOG_ENTRY) as packed, copy.open("xb") as plain:
                 shutil.copyfileobj(packed, plain)
             upgrade_copy(copy)
-            _claim_index(workspace, [collection["key"] for collection in manifest["collections"]])
+            _claim_index(workspace, [collection.key for collection in manifest.collections])
             with Catalog.open(copy) as frozen:
-                count = _Unpacking(archive, workspace.index, frozen, on_progress).unpack(manifest["collections"])
+                count = _Unpacking(archive, workspace.index, frozen, on_progress).unpack(manifest.collections)
             workspace.close()
             restore_from_file(workspace.catalog_place, copy)
     (workspace.root / MARKER_FILE).unlink()
     return RestoreReport(
         file=source,
-        catalog_uuid=manifest["catalog"]["uuid"],
-        collections=len(manifest["collections"]),
+        catalog_uuid=manifest.catalog.uuid,
+        collections=len(manifest.collections),
         vectors=count,
-        backed_up_at=datetime.fromisoformat(manifest["created_at"]),
+        backed_up_at=manifest.created_at,
         reconciled=reconcile(workspace),
     )
 
@@ -255,11 +261,11 @@ class _Unpacking:
     on_progress: OnProgress | None
     done: int = 0
 
-    def unpack(self, collections: list[Mapping[str, Any]]) -> int:
+    def unpack(self, collections: Sequence[StatedCollection]) -> int:
         """Gives how many vectors went in."""
-        total = sum(collection["count"] for collection in collections)
+        total = sum(collection.count for collection in collections)
         for collection in collections:
-            spec = CollectionSpec(collection["key"], collection["dimension"], collection["parts"])
+            spec = CollectionSpec(collection.key, collection.dimension, collection.parts)
             self.index.create(spec)
             with self.archive.open(f"{VECTORS_FOLDER}{spec.key}") as stream:
                 for ids, vectors in _points_in(stream, spec):
@@ -279,40 +285,10 @@ class _Unpacking:
 
 
 def _points_in(stream: IO[bytes], spec: CollectionSpec) -> Iterator[tuple[list[str], Any]]:
-    row = np.dtype([("id", f"V{_UUID_BYTES}"), ("vectors", "<f4", spec.shape)])
+    row = np.dtype([("id", f"V{ID_BYTES}"), ("vectors", "<f4", spec.shape)])
     while block := stream.read(row.itemsize * _POINTS):
         rows = np.frombuffer(block, dtype=row)
         yield [str(uuid.UUID(bytes=bytes(each))) for each in rows["id"]], np.ascontiguousarray(rows["vectors"])
-
-
-def _checked_manifest(archive: zipfile.ZipFile, source: Path) -> dict[str, Any]:
-    """The manifest, if everything it lists is there with its digest and nothing else is."""
-    damaged = f"{source} is damaged: "
-    try:
-        manifest: dict[str, Any] = json.loads(archive.read(MANIFEST_ENTRY))
-    except (KeyError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise SourceError(f"{source} is no backup: it has no sound manifest", hint="give a file of `backup`") from error
-    if manifest.get("format") != FORMAT:
-        raise SourceError(f"{source} is no backup of provenance")
-    if manifest["version"] != VERSION or manifest["catalog"]["revision"] > head_revision():
-        raise SourceError(f"{source} was made by newer software ({manifest['software_version']})")
-    listed = {*manifest["files"], MANIFEST_ENTRY}
-    if sorted(archive.namelist()) != sorted(listed):
-        odd = sorted(set(archive.namelist()) ^ listed) or ["an entry stands twice"]
-        raise SourceError(f"{damaged}its manifest and its content differ: {odd[0]}", hint="use another backup")
-    for name, stated in manifest["files"].items():
-        if _digest_of(archive, name) != stated["sha256"]:
-            raise SourceError(f"{damaged}{name} has another digest than its manifest", hint="use another backup")
-    return manifest
-
-
-def _digest_of(archive: zipfile.ZipFile, name: str) -> str:
-    """The digest of an entry; empty where it can't be read to its end."""
-    try:
-        with archive.open(name) as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]  # it has readinto
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
-        return ""
 
 
 def _opened(source: Path) -> zipfile.ZipFile:

@@ -24,6 +24,7 @@ from provenance.detection import (
 from provenance.errors import UsageError
 from provenance.findings import Statements
 from provenance.index import direct_pairwise, needs_direct, pairwise
+from provenance.received import shortened
 from provenance.vocabulary import Label, Population, Role, RuleName, Subject
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ _BASELINE = (
     "The mu-alpha-sigma rule is the published baseline. On GAN data with known truth it is at chance: "
     "a label is a lead to look at, not a finding."
 )
+
+
+_MOST_ALPHA = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,8 @@ class MuAlphaSigmaRule(Rule):
     population: Population = Population.MAXIMA
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.alpha):
-            raise UsageError(f"alpha must be a finite number, not {self.alpha}")
+        if not abs(self.alpha) <= _MOST_ALPHA:  # not a number is no number within it either
+            raise UsageError(f"alpha lies between -{_MOST_ALPHA:,} and {_MOST_ALPHA:,}, not {shortened(self.alpha)}")
 
     @classmethod
     def from_json(cls, parameters: Mapping[str, Any]) -> Self:

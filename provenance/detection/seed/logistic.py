@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from provenance.detection.checks import FlagsLike, Groups, Numbers
 
 MAX_ITERATIONS = 1000
+# Far beyond what any fit gives, and small enough that no sum of products of them overflows.
+_MOST = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,8 @@ class LogisticModel(JsonValue):
         lengths = {len(self.features), len(self.coefficients), len(self.mean), len(self.scale)}
         if not self.features or len(lengths) > 1 or len(set(self.features)) < len(self.features):
             raise UsageError("a model needs one coefficient, mean and scale for each feature, each named once")
-        if not all(math.isfinite(number) for number in numbers) or min(self.scale) <= 0:
-            raise UsageError("a model's numbers must be finite, and its scales above 0")
+        if not all(abs(number) <= _MOST for number in numbers) or min(self.scale) < 1 / _MOST:
+            raise UsageError(f"a model's numbers lie within {_MOST:g} of 0, and its scales are {1 / _MOST:g} or more")
 
     def to_json(self) -> dict[str, Any]:
         """All attributes as JSON values; equal models give equal text (1 and 1.0)."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from provenance.detection.calibrated.guess import check_prior
 from provenance.errors import UsageError
+from provenance.received import require_whole
 from provenance.vocabulary import GroupScore
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class CalibratedParameters:
             raise UsageError(f"q lies between 0 and 1, not {self.q}", hint="0.05 is usual (--fdr)")
         if not 0 < self.level < 1:
             raise UsageError(f"the level lies between 0 and 1, not {self.level}", hint="0.05 is usual")
-        if self.permutations < 1:
-            raise UsageError(f"the release test needs one permutation or more, not {self.permutations}")
+        require_whole("permutations", self.permutations, 1, 1_000_000)
+        require_whole("the seed", self.seed, 0, 2**63 - 1)
         if self.prior is not None:
             check_prior(self.prior)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from provenance.detection.copies import calibration, evidence, judging, pieces, search, tail
 from provenance.embedding.grey import EDGE
 from provenance.errors import UsageError
+from provenance.received import require_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,8 +54,7 @@ class CopiesParameters:
             raise UsageError(f"q lies between 0 and 1, not {self.q}", hint="0.05 is usual (--fdr)")
         if not 0 < self.least_area < 1:
             raise UsageError(f"the least area lies between 0 and 1, not {self.least_area}")
-        if type(self.impostors) is not int or self.impostors < 1:
-            raise UsageError(f"impostors must be a whole number from 1 on, not {self.impostors!r}")
+        require_whole("impostors", self.impostors, 1, 1_000_000)
 
     @classmethod
     def from_json(cls, parameters: Mapping[str, Any]) -> Self:
