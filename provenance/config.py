@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     )
     shard_number: int | None = Field(None, ge=1, description="Shards of a new collection on a Qdrant cluster")
     replication_factor: int | None = Field(None, ge=1, description="Replicas of a new collection on a Qdrant cluster")
-    lock_timeout_seconds: float = Field(10.0, ge=0, description="How long to wait for another process's index lock")
+    lock_timeout_seconds: float = Field(120.0, ge=0, description="How long to wait for another process's index lock")
     index_timeout_seconds: float = Field(60.0, gt=0, description="Time limit of one request to a Qdrant server")
 
     backbone: str = Field("resnet50", description="Default backbone of ingest and of files given to neighbors")

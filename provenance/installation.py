@@ -215,6 +215,11 @@ class Installation(Resource):
             raise
         return index
 
+    def release_index(self) -> None:
+        """Let go of a local index, which others may be waiting for; it is opened again when it is next used."""
+        if self.index_url.startswith("local:") and (index := self.__dict__.pop("index", None)) is not None:
+            index.close()
+
     def mend_index_identity(self) -> bool:
         """Write the damaged identity of a local store again, from the catalog; gives whether that was needed."""
         from provenance.index import mend_identity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,7 +21,7 @@ from provenance.index import (
 from provenance.vocabulary import Role, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from provenance.arrays import Float32s, Int64s
     from provenance.audit.inputs import FrozenAudit, FrozenDataset
@@ -130,15 +131,24 @@ class Vectors:
     def _verified(self, members: Sequence[Member]) -> Float32s:
         if not self.workspace.exports_vectors:
             return self._load(members)
-        return ensure_vector_file(
-            self.workspace.vector_folder,
-            content_digest(self.space.space_id, [(m.image_id, m.vector_sha256) for m in members]),
-            [m.vector_sha256 for m in members],
-            lambda start, stop: self._load(members[start:stop]),
-            parts=self.space.parts,
-            dimension=self.space.dimension,
-            threads=self.threads,
-        )
+        with self._copying():
+            return ensure_vector_file(
+                self.workspace.vector_folder,
+                content_digest(self.space.space_id, [(m.image_id, m.vector_sha256) for m in members]),
+                [m.vector_sha256 for m in members],
+                lambda start, stop: self._load(members[start:stop]),
+                parts=self.space.parts,
+                dimension=self.space.dimension,
+                threads=self.threads,
+            )
+
+    @contextmanager
+    def _copying(self) -> Iterator[None]:
+        """A local index is held while vectors are copied out of it, and no longer: other commands wait for it."""
+        try:
+            yield
+        finally:
+            self.workspace.release_index()
 
     def scoring_inputs(self, frozen: FrozenAudit) -> ScoringInputs:
         """What membership scores are computed from; reals in image_id order."""
@@ -170,19 +180,21 @@ class Vectors:
     def moments(self, frozen: FrozenDataset) -> Moments:
         """Moments of all members of a dataset, from the cache as far as it holds them."""
         by_point = {member.point_id: member for member in frozen.members}
-        return self.workspace.moments.for_members(
-            frozen.collection_key,
-            [(member.point_id, member.vector_sha256) for member in frozen.members],
-            lambda points: self._load([by_point[point] for point in points]),
-            dimension=self.space.dimension,
-        )
+        with self._copying():
+            return self.workspace.moments.for_members(
+                frozen.collection_key,
+                [(member.point_id, member.vector_sha256) for member in frozen.members],
+                lambda points: self._load([by_point[point] for point in points]),
+                dimension=self.space.dimension,
+            )
 
     def moments_of_reals(self, frozen: FrozenAudit) -> Moments:
         """Moments of the acting reals: the sets' moments less what is shared, excluded or claimed elsewhere."""
         total = reduce(Moments.combined, (self.moments(dataset) for dataset in frozen.sets))
         acting = {(m.collection_key, m.point_id) for m in frozen.judged_reals}
         idle = [m for s in frozen.sets for m in s.members if (m.collection_key, m.point_id) not in acting]
-        return total.minus(Moments.from_vectors(self._load(idle))) if idle else total
+        with self._copying():
+            return total.minus(Moments.from_vectors(self._load(idle))) if idle else total
 
 
 def _key(member: Member) -> tuple[str, str]:

@@ -105,6 +105,7 @@ def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on
     began = _Began(datetime.now(UTC), time.monotonic())
     # 1.
     plan = resolve(workspace, request, on_step)
+    workspace.release_index()  # a space that was made for it is written
     since = declared_since(workspace, request, plan)
     # 2. - 4.
     work = _Work(workspace, on_step)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 BUSY_TIMEOUT_SECONDS = 30
+CONNECT_TIMEOUT_SECONDS = 10
+STATEMENT_TIMEOUT_SECONDS = 1800
 _LONG_WAIT_SECONDS = 0.5
 _log = room(__name__)
 CHUNK = 5000
@@ -150,11 +152,29 @@ def make_engine(url: URL) -> Engine:
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             return engine
-        return create_engine(url, pool_pre_ping=True)
+        return _server_engine(url)
     except (ImportError, NoSuchModuleError) as error:
         raise CatalogError(
             "PostgreSQL's driver is not installed", hint="pip install 'provenance-audit[postgres]'"
         ) from error
+
+
+def _server_engine(url: URL) -> Engine:
+    """A server that accepts connections and never answers is no reason to wait for ever."""
+    seconds = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
+    engine = create_engine(url, pool_pre_ping=True, connect_args=seconds)
+    event.listen(engine, "connect", _limit_statements)
+    return engine
+
+
+def _limit_statements(connection: Any, _record: object) -> None:
+    """Unless role, database or URL have a limit of their own."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('statement_timeout', %s, false) WHERE current_setting('statement_timeout') = '0'",
+            (f"{STATEMENT_TIMEOUT_SECONDS}s",),
+        )
+    connection.commit()
 
 
 @contextmanager

@@ -21,7 +21,14 @@ import numpy as np
 from httpx import TransportError
 from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_exponential,
+)
 
 from provenance.errors import VectorStoreError
 from provenance.index.contract import (
@@ -48,7 +55,7 @@ _log = room(__name__)
 PREFIX = "provenance_"
 STORE_COLLECTION = "provenance-store"
 STORE_POINT = str(uuid.UUID(int=1))
-ATTEMPTS = 5
+ATTEMPTS, GIVE_UP_SECONDS = 5, 60.0
 RETRY_WAIT_SECONDS = 0.2
 # Of one request: points, bytes, and what a float32 takes (as JSON: 24 characters and a comma).
 REST_LIMITS, GRPC_LIMITS = (100, 5_000_000, 25), (256, 4_000_000, 4)
@@ -317,7 +324,7 @@ class ServerIndex(Resource):
         if self._client is None:
             raise VectorStoreError("the vector index is closed")
         attempts = Retrying(
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=stop_after_attempt(ATTEMPTS) | stop_after_delay(GIVE_UP_SECONDS),
             wait=wait_exponential(multiplier=self._retry_wait_seconds, max=10.0),
             retry=retry_if_exception(_may_pass),
             reraise=True,

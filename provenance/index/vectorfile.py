@@ -23,7 +23,7 @@ from provenance.index.search import available_threads
 from provenance.logs import room, step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -103,9 +103,11 @@ def ensure_vector_file(
     file = folder / f"{digest}{SUFFIX}"
     try:
         vectors = _opened(file, shape, vector_digests, threads)
-        if vectors is None:
+        for last in (False, False, True):
+            if vectors is not None:
+                break
             folder.mkdir(parents=True, exist_ok=True)
-            with step(_log, "make vector file", images=shape[0], parts=parts):
+            with step(_log, "make vector file", images=shape[0], parts=parts), _unless_cleared(raising=last):
                 _write(file, shape, vector_digests, fetch, threads)
             vectors = _opened(file, shape, vector_digests, threads)
     except OSError as error:
@@ -116,6 +118,16 @@ def ensure_vector_file(
     if vectors is None:
         raise VectorStoreError(f"the vector file {file} is damaged as soon as it is written", hint="check the disk")
     return vectors
+
+
+@contextlib.contextmanager
+def _unless_cleared(*, raising: bool) -> Iterator[None]:
+    """Files that somebody clears while they are written are made again: an image was forgotten meanwhile."""
+    try:
+        yield
+    except FileNotFoundError:
+        if raising:
+            raise
 
 
 def kept_arrays(
@@ -146,7 +158,8 @@ def kept_arrays(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         unfinished.write_bytes(written.getvalue() + hashlib.sha256(written.getbuffer()).digest())
-        unfinished.replace(file)
+        with contextlib.suppress(FileNotFoundError):  # cleared meanwhile: an image was forgotten
+            unfinished.replace(file)
     except OSError as error:
         raise VectorStoreError(
             f"what was computed from vectors can't be kept in {folder}: {error}",

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from children import until
-from kept import faults_in, kept_in, rows
+from kept import faults_in, kept_in, lost_in, rows
 from refusals import STORE, refused
 from samples import save_pictures
 
+from provenance import AuditRequest, Workspace, run_audit
+from provenance.errors import StoreLockedError
+from provenance.index import open_index
 from provenance.ingest import image_ids_digest
 
 if TYPE_CHECKING:
@@ -121,3 +124,40 @@ def test_audit_of_a_set_that_grows_meanwhile_sees_one_state_of_it_or_refuses(
     assert len(rows(workspace, "SELECT 1 FROM audits")) == len(done)
     assert faults_in(workspace) == []
     assert children.run("-w", workspace, "audit", "release", "--subject", "generated").code == 0
+
+
+def test_audit_holds_the_index_for_the_copy_of_its_vectors_only(
+    children: Children, workspace: Path, cohort: Path
+) -> None:
+    """Whoever comes while it compares and decides does not even wait."""
+    release = ("ingest", cohort / "generated", "--release", "release", "--generator", "toy")
+    for words in (ingest(cohort / "used", "used"), release):
+        assert children.run("-w", workspace, *words).code == 0
+    free = []
+
+    def look(_step: str) -> None:
+        try:
+            with open_index(f"local:{workspace / 'index'}", lock_timeout_seconds=0):
+                free.append(True)
+        except StoreLockedError:
+            free.append(False)
+
+    with Workspace.open(workspace) as opened:
+        run_audit(opened, AuditRequest("release", ("used",)), look)
+    assert free
+    assert all(free)
+
+
+def test_audits_and_forgetting_at_once_all_come_to_their_end(children: Children, workspace: Path, cohort: Path) -> None:
+    release = ("ingest", cohort / "generated", "--release", "release", "--generator", "toy")
+    others = ingest(cohort / "not_used", "others")
+    for words in (ingest(cohort / "used", "used"), others, release):
+        assert children.run("-w", workspace, *words).code == 0
+    audit = ("-w", workspace, "audit", "release", "--subject", "generated", "--used", "used", "--json")
+    image = rows(workspace, "SELECT i.image_id FROM image_identities i JOIN memberships m USING (image_key)"
+                            " JOIN datasets d USING (dataset_id) WHERE d.name = 'others' LIMIT 1")[0][0]  # fmt: skip
+    together = [children.start(*audit), children.start("-w", workspace, "sets", "forget", image, "--yes")]
+    together += [children.start(*audit) for _ in range(2)]
+    assert [(child.ended().code, child.ended().stderr) for child in together if child.ended().code] == []
+    assert len(set(rows(workspace, "SELECT verdict_digest FROM audits"))) == 1
+    assert lost_in(workspace) == []

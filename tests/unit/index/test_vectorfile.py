@@ -16,6 +16,7 @@ from provenance.index import (
     clear,
     content_digest,
     ensure_vector_file,
+    kept_arrays,
     load_vectors,
     point_id,
     prune,
@@ -190,3 +191,24 @@ def filled(vectors: FloatArray) -> tuple[MemoryIndex, list[tuple[str, str, str]]
         rows = [row for row in range(COUNT) if located[row][0] == key]
         index.upsert(key, Points([located[row][1] for row in rows], vectors[rows], [{}] * len(rows)))
     return index, located
+
+
+def test_a_file_that_is_cleared_while_it_is_written_is_made_again(tmp_path: Path, vectors: FloatArray) -> None:
+    """Somebody forgets an image that is not among these; the disk is neither full nor damaged."""
+    fetched: list[int] = []
+
+    def fetch(start: int, stop: int) -> FloatArray:
+        fetched.append(start)
+        if len(fetched) < 3:
+            clear(tmp_path)
+        return vectors[start:stop]
+
+    digests = [vector_digest(vector) for vector in vectors]
+    found = ensure_vector_file(tmp_path, "d", digests, fetch, parts=PARTS, dimension=DIMENSION)
+    assert (found.tobytes(), fetched) == (vectors.tobytes(), [0, 0, 0])
+    assert [file.name for file in tmp_path.iterdir()] == ["d.f32"]
+
+    def cleared() -> dict[str, FloatArray]:
+        return {"a": vectors}
+
+    assert kept_arrays(tmp_path, "made", cleared)["a"] is vectors
