@@ -5,14 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from provenance.brief import Brief
 from provenance.errors import NotFoundError, SourceError, SpaceMismatchError, UsageError
 from provenance.findings import JointFindings
-from provenance.images import open_source, prepare
-from provenance.index import load_vectors, neighbors_by_engine
-from provenance.ingest import image_ids_digest
 from provenance.records import AuditWithSets, Drift, latest_by_answer
 from provenance.spaces import is_plain
 from provenance.vocabulary import TOP_K, Answer, DatasetKind, PointState, Rejection, Space, Subject
@@ -85,6 +80,7 @@ class AnswerAbout(Brief):
         beside: What stands beside its label, where something does.
         sources: What it copies, best first, each with its image.
         copies: Which images copy it, likewise.
+        by_position: Whether its verdict is by a score of positions, so that it can be told which of them speak for use.
     """
 
     answer: Answer | None
@@ -94,6 +90,7 @@ class AnswerAbout(Brief):
     beside: MembershipFigures | None
     sources: tuple[tuple[StoredCopySource, NamedImage], ...]
     copies: tuple[tuple[CopyOfImage, NamedImage], ...]
+    by_position: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -227,8 +224,8 @@ def show_audit(catalog: Catalog, audit_id: str) -> AuditInFull:
 def show_image(workspace: Installation, text: str, audit_id: str | None = None) -> ImageView:
     """Everything on record about one image: by id, a unique prefix of 8 or more hex digits, or a unique file name.
 
-    What one audit says of it is that of ``audit_id``, or of the latest one of several answers that it takes part in,
-    else of the latest one that judged it.
+    What one audit says of it is that of ``audit_id``, or of the latest one of several answers that it had part in, else
+    of the latest one by one rule that judged it, else of the latest that it had part in.
 
     Raises:
         NotFoundError: If it is unknown or not unique, or took no part in the audit that is asked for.
@@ -237,7 +234,7 @@ def show_image(workspace: Installation, text: str, audit_id: str | None = None) 
     image = catalog.resolve_image(text)
     key = image.image_key
     memberships, about = tuple(catalog.memberships_of(key)), tuple(catalog.verdicts_about(key))
-    audit = _audit_about(catalog, image, {m.dataset.dataset_id for m in memberships}, about, audit_id)
+    audit = _audit_about(catalog, image, memberships, about, audit_id)
     return ImageView(
         image,
         tuple(catalog.occurrences_of(key)),
@@ -252,25 +249,35 @@ def show_image(workspace: Installation, text: str, audit_id: str | None = None) 
 
 
 def _audit_about(
-    catalog: Catalog, image: ImageRecord, dataset_ids: set[str], about: Sequence[VerdictAbout], asked: str | None
+    catalog: Catalog,
+    image: ImageRecord,
+    memberships: Sequence[MembershipRecord],
+    about: Sequence[VerdictAbout],
+    asked: str | None,
 ) -> RecordedAudit | None:
+    joined = {each.dataset.dataset_id: each.added_at for each in memberships}
+    judging = {verdict.audit_id for verdict in about}
+    judging |= {whole[0] for audit_id in judging if (whole := catalog.whole_of(audit_id)) is not None}
+
+    def has_part(audit: AuditRecord) -> bool:
+        """Whether it judged the image, or the image was in one of its sets by then."""
+        played = (row.dataset_id for row in catalog.audit_datasets(audit.audit_id))
+        return audit.audit_id in judging or any(joined[each] <= audit.finished_at for each in played if each in joined)
+
     if asked is not None:
-        found = _recorded(catalog, catalog.audit(asked))
-        parts = {found.audit.audit_id, *(part.audit.audit_id for part in found.answers.values())}
-        if dataset_ids.isdisjoint(row.dataset_id for row in found.datasets) and parts.isdisjoint(
-            verdict.audit_id for verdict in about
-        ):
+        found = catalog.audit(asked)
+        if not has_part(found):
             raise NotFoundError(
-                f"image {image.image_id[:19]} took no part in audit {found.audit.audit_id[:8]}",
+                f"image {image.image_id[:19]} took no part in audit {found.audit_id[:8]}",
                 hint="`provenance show` without --audit says in which it did",
             )
-        return found
-    for audit in catalog.audits():  # the newest first
-        if audit.subject is Subject.RELEASE:
-            found = _recorded(catalog, audit)
-            if not dataset_ids.isdisjoint(row.dataset_id for row in found.datasets):
-                return found
-    return _recorded(catalog, catalog.audit(about[-1].audit_id)) if about else None
+        return _recorded(catalog, found)
+    # the newest first; of several answers before those by one rule, and of these first what judged it
+    audits = sorted(
+        catalog.audits(), key=lambda each: (each.subject is not Subject.RELEASE, each.audit_id not in judging)
+    )
+    latest = next(filter(has_part, audits), None)
+    return None if latest is None else _recorded(catalog, latest)
 
 
 def _answers_about(catalog: Catalog, found: RecordedAudit, image_key: str) -> Iterator[AnswerAbout]:
@@ -280,14 +287,17 @@ def _answers_about(catalog: Catalog, found: RecordedAudit, image_key: str) -> It
         copies = catalog.copies_of(audit.audit_id, image_key)
         ids = {each.image_key: each.image_id for each in sources} | {each.image_key: each.image_id for each in copies}
         named = _named(catalog, found, ids)
+        verdict, space = catalog.verdict_on(audit.audit_id, image_key), catalog.space(audit.space_id)
+        calibrated = audit.subject is Subject.REAL and audit.findings.calibrated is not None
         yield AnswerAbout(
             answer,
             audit,
-            catalog.verdict_on(audit.audit_id, image_key),
+            verdict,
             catalog.calibration_score(audit.audit_id, image_key),
             catalog.membership_figures(audit.audit_id, image_key).get(image_key),
             tuple((source, named[source.image_key]) for source in sources),
             tuple((copy, named[copy.image_key]) for copy in copies),
+            verdict is not None and calibrated and (space.parts > 1 or space.is_of_pixels),
         )
 
 
@@ -349,6 +359,8 @@ def neighbors_of_image(
     place = _place_in_space(workspace.catalog, indexed, space)
     chosen = workspace.catalog.space(place.space_id)
     located = [(place.collection_key, place.point_id, place.vector_sha256)]
+    from provenance.index import load_vectors
+
     vector = load_vectors(workspace.index, located, parts=chosen.parts, dimension=chosen.dimension)
     return _nearest(workspace, vector, chosen, datasets, top_k, leave_out=image.image_id)
 
@@ -374,6 +386,10 @@ def neighbors_of_file(
 
 
 def _embed_file(workspace: Installation, path: Path, backbone: Backbone) -> Float32s:
+    import numpy as np
+
+    from provenance.images import open_source, prepare
+
     item = next(iter(open_source(path, max_file_bytes=workspace.settings.max_file_bytes)), None)
     outcome = None if item is None else prepare(item, workspace.preparation(backbone))
     if outcome is None or isinstance(outcome, Rejection):
@@ -405,6 +421,8 @@ def _place_in_space(catalog: Catalog, places: Sequence[ImageSpace], wanted: str 
 def _nearest(
     workspace: Installation, vector: Float32s, space: Space, names: Sequence[str], top_k: int, leave_out: str | None
 ) -> list[Neighbor]:
+    from provenance.index import neighbors_by_engine
+
     if top_k < 1:
         raise UsageError(f"top-k must be 1 or more, not {top_k}")
     if space.parts != 1:
@@ -441,6 +459,8 @@ def _collections(catalog: Catalog, space: Space, names: Sequence[str]) -> list[t
 
 def drift_of_audit(catalog: Catalog, audit_id: str) -> list[Drift]:
     """For each dataset of an audit: whether it holds other images now. A removed dataset has no count."""
+    from provenance.ingest import image_ids_digest
+
     live = {summary.dataset.dataset_id for summary in catalog.datasets()}
     drifts = []
     for row in catalog.audit_datasets(audit_id):

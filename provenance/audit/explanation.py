@@ -109,6 +109,8 @@ def explain_image(
     audits = (catalog.audit(verdict.audit_id) for verdict in about if verdict.subject is Subject.REAL)
     audit = next((audit for audit in audits if can_be_explained(audit)), None)
     if audit is None:
+        what = "no audit" if audit_id is None else f"audit {audit_id[:8]}"
+        say(f"nothing to explain: {what} has judged this image by a score of its positions")
         return None
     say(f"audit {audit.audit_id[:8]}: finding out which positions speak for this image, from the stored vectors")
     try:

@@ -20,7 +20,7 @@ from provenance.cli.app import (
 )
 from provenance.cli.output import answer, message, print_facts, print_table, short
 from provenance.text import meant, pasted
-from provenance.vocabulary import TOP_K, Role, Subject, covered
+from provenance.vocabulary import TOP_K, Role, Subject, counted, covered
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _STRONGEST = 5
 _COPIES = 20
+_VERDICTS = 5
 _WIDEST = 16
 _LEAST_SHOWN = 0.001
 ImageArgument = Annotated[
@@ -49,20 +50,23 @@ def show(
         typer.Option(
             "--audit",
             help="What this audit (id) says of it.",
-            show_default="the latest of all answers it takes part in",
+            show_default="the latest that it had part in, of several answers before one",
         ),
     ] = None,
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Also which positions speak for its use, where scores are local (seconds)."),
     ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every verdict and copy that names it, not the first few.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Everything on record about an image.
 
     What an audit says of it: label, p, q, and of copies the source, with the places of both files. Where it came from,
-    its sets and spaces, verdicts about it and verdicts that cite it. With --explain, where its verdict is by a local
-    score, which positions and which generated images speak for its use, from the stored vectors.
+    its sets and spaces, verdicts about it and verdicts that cite it. With --explain, where the verdict of that audit is
+    by a local score, which positions and which generated images speak for its use, from the stored vectors.
 
     \b
     Example:
@@ -71,26 +75,24 @@ def show(
       provenance show cohort-2024/patient-7/slice-12 --audit 1f3c9a2b
     """
     from provenance.documents.images import Image
-    from provenance.service import rule_of
 
     with open_workspace() as workspace:
         view = workspace.show(image, audit)
-        whole = None if view.audit is None or view.audit.audit.subject is not Subject.RELEASE else view.audit.audit
-        say = None if json else message
-        explained = workspace.explain(view.image.image_id, say, audit=audit or whole) if explain else None
+        say, told = None if json else message, None if view.audit is None else view.audit.audit
+        explained = workspace.explain(view.image.image_id, say, audit=told) if explain else None
     document = Image.told(view, explained)
     if answer(document, json=json):
         return
     if view.audit is not None:
-        _print_answers(document, view.audit, view)
-    _print_image(document)
+        _print_answers(document, view.audit, view, None if everything else _COPIES)
+    _print_image(document, None if everything else _VERDICTS)
     if explained is not None:
         _print_explanation(explained)
-    elif not explain and any(each.verdict and rule_of(each.audit).local_score(each.audit) for each in view.answers):
+    elif not explain and any(each.by_position for each in view.answers):
         message(f"next: provenance show {pasted([meant(image)])} --explain says which positions speak for its use")
 
 
-def _print_answers(image: Image, found: RecordedAudit, view: ImageView) -> None:
+def _print_answers(image: Image, found: RecordedAudit, view: ImageView, most: int | None) -> None:
     """What an audit says of an image, its sources and its copies, and where the files of all of them are."""
     mine = {each.dataset.dataset_id for each in view.memberships}
     roles = {row.role for row in found.datasets if row.dataset_id in mine}
@@ -106,11 +108,12 @@ def _print_answers(image: Image, found: RecordedAudit, view: ImageView) -> None:
             [(one.rank, one) for one in each.sources],
         )
         _print_agreeing(
-            "generated images that agree with it; likewise", list(enumerate(each.copies[:_COPIES], start=1))
+            f"generated images that agree with it; likewise{_of_all(len(each.copies), most)}",
+            list(enumerate(each.copies[:most], start=1)),
         )
     where = {"this image": image.places}
     where |= {f"source {one.rank}": one.places for each in image.answers for one in each.sources}
-    where |= {f"generated {n}": one.places for each in image.answers for n, one in enumerate(each.copies[:_COPIES], 1)}
+    where |= {f"generated {n}": one.places for each in image.answers for n, one in enumerate(each.copies[:most], 1)}
     if len(where) > 1:
         print_facts({name: _place(places) for name, places in where.items()}, title="files to look at")
 
@@ -186,7 +189,11 @@ def _place(places: Sequence[PlaceOfImage]) -> str:
     return first.source if first.member is None else f"{first.source} :: {first.member}"
 
 
-def _print_image(image: Image) -> None:
+def _of_all(count: int, most: int | None) -> str:
+    return "" if most is None or count <= most else f" (the first {most} of {count:,}; --all prints the others)"
+
+
+def _print_image(image: Image, most: int | None) -> None:
     from provenance.documents.images import PlaceOfImage
 
     print_facts(
@@ -222,9 +229,9 @@ def _print_image(image: Image) -> None:
                     *(v.audit_id[:8], v.audited_at, v.release_name, v.subject_role, v.label, v.score, v.threshold),
                     *(None if value is None else f"{value:.3g}" for value in (v.p_value, v.q_value)),
                 )
-                for v in image.verdicts_about
+                for v in image.verdicts_about[::-1][:most]
             ],
-            title="verdicts about it",
+            title=f"verdicts about it, the newest first{_of_all(len(image.verdicts_about), most)}",
             names=("release",),
         )
     if image.verdicts_citing:
@@ -232,10 +239,10 @@ def _print_image(image: Image) -> None:
             ("audit", "release", "subject", "label", "rank", "similarity"),
             [
                 (v.audit_id[:8], v.release_name, short(v.subject_image_id), v.label, v.rank, v.similarity)
-                for v in image.verdicts_citing[:20]
+                for v in image.verdicts_citing[:most]
             ],
-            title=f"evidence in {len(image.verdicts_citing)} verdicts"
-            + (" (the first 20; all with --json)" if len(image.verdicts_citing) > 20 else ""),
+            title=f"evidence in {counted(len(image.verdicts_citing), 'verdict')}"
+            + _of_all(len(image.verdicts_citing), most),
         )
 
 

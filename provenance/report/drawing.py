@@ -70,7 +70,7 @@ def for_page(draw: Draw, title_id: str, *, narrow: bool = False, panels: int = 1
     inches = (_NARROW_INCHES[0], _NARROW_INCHES[1] * panels) if narrow else _PAGE_INCHES
     with _figure(draw, inches, _style(PAGE_TEXT, 11) | {"svg.fonttype": "none"}) as figure:
         figure.savefig(buffer, format="svg", transparent=True, metadata=_NO_METADATA)
-    return _bare(buffer.getvalue(), title_id)
+    return _bare(buffer.getvalue(), title_id, f"{title_id}-narrow" if narrow else title_id)
 
 
 @contextmanager
@@ -130,8 +130,8 @@ def whole_counts(axes: Axes, **steps: Any) -> None:
     axes.set_ylim(bottom=0)
 
 
-def _bare(svg: str, title_id: str) -> str:
-    """The bare element: no prolog, no metadata, colours as variables, its size left to the page."""
+def _bare(svg: str, title_id: str, own: str) -> str:
+    """The bare element: no prolog, no metadata, colours as variables, its size left to the page, ids its ``own``."""
     element = svg[svg.index("<svg") :].strip()
     element = re.sub(r"\s*<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
     _, _, inner = element.partition(">")
@@ -140,4 +140,12 @@ def _bare(svg: str, title_id: str) -> str:
     for colour, variable in _VARIABLES.items():
         inner = inner.replace(colour, f"var({variable})")
     inner = inner.replace("xlink:href", "href")  # the only use of a namespace; HTML knows plain href
+    inner = _with_own_ids(inner, own)
     return f'<svg class="figure" role="img" aria-labelledby="{title_id}" {box.group()}>{inner}'
+
+
+def _with_own_ids(svg: str, own: str) -> str:
+    """No other ids than those that are referred to, and these such as no other drawing of the page has."""
+    meant = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{own}-{found[1]}"' if found[1] in meant else "", svg)
+    return re.sub(r'(href="|url\()#([^")]+)', rf"\1#{own}-\2", svg)

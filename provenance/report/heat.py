@@ -26,12 +26,17 @@ def edges(box: Box) -> Edges:
     return Edges(100 * box.left, 100 * box.top, 100 * (box.right - box.left), 100 * (box.bottom - box.top))
 
 
+def strongest(found: Explanation) -> float:
+    """What the full colour of the map stands for."""
+    return max((abs(position.contribution) for position in found.positions), default=0.0) or 1.0
+
+
 def heat_cells(found: Explanation) -> Iterator[tuple[Edges, float, float]]:
     """A cell for each position, as large as they are far apart.
 
     With it what the position speaks for use, and its strength: from 0 (does not speak for it) to 1 (the strongest).
     """
-    largest = max((abs(position.contribution) for position in found.positions), default=0.0) or 1.0
+    largest = strongest(found)
     places = [edges(position.box) for position in found.positions]
     across, down = _step([place.left for place in places]), _step([place.top for place in places])
     for position, (left, top, width, height) in zip(found.positions, places, strict=True):

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from markupsafe import Markup
 
 from provenance.glossary import GLOSSARY, terms_in
-from provenance.report.page import FIGURES, environment, on_page, values
+from provenance.report.page import environment, values, with_narrow_tables
 from provenance.text import unsaid
 from provenance.vocabulary import Answer, Role, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from provenance.glossary import Term
     from provenance.report.content import JointContent
 
@@ -31,7 +29,6 @@ _WORTH = {
 }
 _CLAIMS = {Role.USED: "claimed used", Role.NOT_USED: "known not used", Role.AGAINST: "of unknown use"}
 _LABEL = re.compile(r"(<(?:dt|th)\b[^>]*>)([^<>]+)(?=</)")
-_TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
 _WORDS = "<!-- words -->"
 
 
@@ -69,7 +66,7 @@ def render_joint(content: JointContent) -> str:
             }
         )
     )
-    page, terms = _explained(_TABLE.sub(_stacked, page))
+    page, terms = _explained(with_narrow_tables(page))
     words = environment().get_template("words.html.j2").render(terms=[(_anchor(term), term) for term in terms])
     return page.replace(_WORDS, words).rstrip() + "\n"
 
@@ -79,23 +76,10 @@ def _section(content: JointContent, answer: Answer) -> _Section:
         missing = content.missing.get(answer, "it was not asked for")
         return _Section(answer.value, *_SECTIONS[answer], missing, Markup())
     seen = values(content.answers[answer], f"{answer.value}-")
-    drawn = {"histogram_figure": seen["histogram_figure"], **{each.__name__: on_page(each) for each in FIGURES}}
-    more: dict[str, Any] = {name: _for_any_screen(draw) for name, draw in drawn.items()}
-    more |= {"answer": answer.value, "whole": content.audit, "measured": content.measured.get(answer, "")}
+    more: dict[str, Any] = {"answer": answer.value, "whole": content.audit}
+    more |= {"measured": content.measured.get(answer, "")}
     body = environment().get_template("answer.html.j2").render(seen | more)
     return _Section(answer.value, *_SECTIONS[answer], "", Markup(body))  # noqa: S704 - of a template that escapes
-
-
-def _for_any_screen(draw: Callable[..., Markup]) -> Callable[..., Markup]:
-    """The figure twice: the style sheet shows one of them."""
-
-    def both(*given: Any) -> Markup:
-        drawn = {"wide": draw(*given), "narrow": draw(*given, narrow=True)}
-        # as plain text: older versions of Markup escape what they are to look for
-        named = (str(each).replace('class="figure"', f'class="figure {name}"', 1) for name, each in drawn.items())
-        return Markup("".join(named))  # noqa: S704 - of what was drawn
-
-    return both
 
 
 def _looked_at(content: JointContent) -> str:
@@ -106,24 +90,6 @@ def _looked_at(content: JointContent) -> str:
     beside = [each.audit.counts["subjects"] for each in content.answers.values() if each.audit.subject is Subject.REAL]
     judged = f"; whether it was used is asked of {beside[0]:,} of these" if beside else ""
     return f"{generated:,} generated images and {sum(counts.values()):,} real ones ({', '.join(named)}){judged}."
-
-
-def _stacked(match: re.Match[str]) -> str:
-    """A table whose cells know their columns, so that a narrow screen shows them below each other."""
-    head, body, rows = match[0].partition("<tbody>")
-    names = [re.sub("<[^>]*>", " ", name).strip() for name in re.findall(r"<th\b[^>]*>(.*?)</th>", head, re.DOTALL)]
-    if not names:
-        return match[0]
-    if 'class="' in head[: head.index(">")]:
-        head = head.replace('class="', 'class="stacked ', 1)
-    else:
-        head = head.replace("<table", '<table class="stacked"', 1)
-
-    def named(row: re.Match[str]) -> str:
-        place = iter(names)
-        return re.sub(r"<t[dh]\b", lambda cell: f'{cell[0]} data-name="{next(place, "")}"', row[0])
-
-    return head + body + re.sub(r"<tr\b.*?</tr>", named, rows, flags=re.DOTALL)
 
 
 def _explained(page: str) -> tuple[str, list[Term]]:

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from provenance import glossary
 from provenance.report.figure import histogram
 from provenance.report.guess import guess_figure
-from provenance.report.heat import edges, heat_cells
+from provenance.report.heat import edges, heat_cells, strongest
 from provenance.report.pvalues import p_value_figure
 from provenance.report.roc import roc_figure
 from provenance.report.sensitivity import power_figure
@@ -37,7 +37,7 @@ def render(content: ReportContent) -> str:
     request beside that.
     """
     page = environment().get_template("report.html.j2").render(values(content))
-    return with_meanings(page).rstrip() + "\n"
+    return with_narrow_tables(with_meanings(page)).rstrip() + "\n"
 
 
 def values(content: ReportContent, at: str = "") -> dict[str, Any]:
@@ -64,7 +64,7 @@ def values(content: ReportContent, at: str = "") -> dict[str, Any]:
         "counts": Counter(audit.counts),  # 0 of what an older audit did not count
         "generator": content.known[audit.dataset_id].generator,
         "euclidean": euclidean.sentence if euclidean else "",
-        "histogram_figure": on_page(drawn.draw),
+        "histogram_figure": for_any_screen(drawn.draw),
         "bins": drawn.bins,
         "above": _above(content),
         "scale": _scale(content),
@@ -74,16 +74,47 @@ def values(content: ReportContent, at: str = "") -> dict[str, Any]:
         "at": at,
         "h": "h3" if at else "h2",
         "whole": None,
-        **{draw.__name__: on_page(draw) for draw in FIGURES},
+        **{draw.__name__: for_any_screen(draw) for draw in FIGURES},
     }
 
 
 FIGURES: tuple[Callable[..., str], ...] = (guess_figure, p_value_figure, power_figure, roc_figure, tail_figure)
 
 
-def on_page(draw: Callable[..., str]) -> Callable[..., Markup]:
-    """A figure as templates take it."""
-    return lambda *given, **how: Markup(draw(*given, **how))  # noqa: S704 - drawn from numbers and our own words
+def for_any_screen(draw: Callable[..., str]) -> Callable[..., Markup]:
+    """A figure as templates take it, drawn twice: the style sheet shows the one that the screen has room for."""
+
+    def both(*given: Any) -> Markup:
+        drawn = {"wide": draw(*given), "narrow": draw(*given, narrow=True)}
+        named = (each.replace('class="figure"', f'class="figure {name}"', 1) for name, each in drawn.items())
+        return Markup("".join(named))  # noqa: S704 - drawn from numbers and our own words
+
+    return both
+
+
+_TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
+
+
+def with_narrow_tables(page: str) -> str:
+    """The page with tables whose cells know their columns: a narrow screen shows them below each other."""
+    return _TABLE.sub(_stacked, page)
+
+
+def _stacked(match: re.Match[str]) -> str:
+    head, body, rows = match[0].partition("<tbody>")
+    names = [re.sub("<[^>]*>", " ", name).strip() for name in re.findall(r"<th\b[^>]*>(.*?)</th>", head, re.DOTALL)]
+    if not names:
+        return match[0]
+    if 'class="' in head[: head.index(">")]:
+        head = head.replace('class="', 'class="stacked ', 1)
+    else:
+        head = head.replace("<table", '<table class="stacked"', 1)
+
+    def named(row: re.Match[str]) -> str:
+        place = iter(names)
+        return re.sub(r"<t[dh]\b", lambda cell: f'{cell[0]} data-name="{next(place, "")}"', row[0])
+
+    return head + body + re.sub(r"<tr\b.*?</tr>", named, rows, flags=re.DOTALL)
 
 
 def with_meanings(page: str) -> str:
@@ -112,6 +143,7 @@ def environment() -> Environment:
     made.filters |= {
         "edges": edges,
         "heat_cells": heat_cells,
+        "strongest": strongest,
         "coded": _coded,
         "printable": printable,
         "printable_lines": lambda text: "\n".join(map(printable, text.split("\n"))),

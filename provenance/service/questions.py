@@ -83,7 +83,7 @@ class Questions(Installation):
             image: Image id, 8 or more of its hex digits, or a unique file name, with or without its extension and
                 ``SET/`` before it.
             audit: What this one says of it (``.answers``: label, p, q, sources with the places of their files);
-                ``None``: the latest one of several answers that it takes part in, else the latest one that judged it.
+                ``None``: the latest one of several answers that it had part in, else the latest one by one rule.
 
         Raises:
             NotFoundError: If it is unknown or not unique, or took no part in the audit.

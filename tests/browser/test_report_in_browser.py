@@ -116,12 +116,23 @@ def test_it_shows_something_and_asks_for_nothing(browser: str, page: Path, tmp_p
     assert backgrounds[1] < 40
 
 
-def test_it_fits_a_narrow_window(browser: str, page: Path, tmp_path: Path) -> None:
+SEEN = """
+const wide = window.innerWidth, seen = e => e.getClientRects().length > 0;
+const beyond = [...document.querySelectorAll("svg.figure, table, img")].filter(seen)
+  .filter(e => e.getBoundingClientRect().right > wide + 1).length;
+const figures = [...document.querySelectorAll("svg.figure")].filter(seen).length;
+const blank = [...document.querySelectorAll("tr, dl.tiles > div")].filter(seen)
+  .filter(e => !e.textContent.trim() || e.getBoundingClientRect().height > 400).length;
+document.title = [document.documentElement.scrollWidth - wide, beyond, blank, figures].join(" ");
+"""
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_any_window_shows_whole_figures_and_no_blank_rows(browser: str, page: Path, tmp_path: Path, width: int) -> None:
     probe = page.read_text("utf-8").replace("default-src 'none';", "default-src 'none'; script-src 'unsafe-inline';")
-    script = "<script>document.title = document.documentElement.scrollWidth - window.innerWidth</script></html>"
-    (tmp_path / "probe.html").write_text(probe.replace("</html>", script), "utf-8")
-    dom, _ = run_browser(browser, tmp_path / "probe.html", tmp_path, "--dump-dom", "--window-size=500,900")
-    assert "<title>0</title>" in dom, "nothing but the tables and the figure scrolls sideways"
+    (tmp_path / "probe.html").write_text(probe.replace("</html>", f"<script>{SEEN}</script></html>"), "utf-8")
+    dom, _ = run_browser(browser, tmp_path / "probe.html", tmp_path, "--dump-dom", f"--window-size={width},900")
+    assert "<title>0 0 0 1</title>" in dom, dom[dom.index("<title>") :][:60]
 
 
 def test_markup_in_names_stays_text(browser: str, page: Path, tmp_path: Path) -> None:

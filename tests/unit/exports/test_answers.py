@@ -14,7 +14,7 @@ import pytest
 from provenance import Workspace
 from provenance.errors import NotFoundError, UsageError
 from provenance.findings import Findings
-from provenance.records import AuditRecord, CalibrationScore, CopySource, NewAudit, VerdictRecord
+from provenance.records import AuditRecord, CalibrationScore, CopySource, NeighborRecord, NewAudit, VerdictRecord
 from provenance.vocabulary import JOINT_RULE, Answer, Box, Established, Label, Outcome, Role, Subject
 from tests.properties.test_exports_round_trip import Planted, space_of
 from tests.runner import answer as json_of
@@ -232,3 +232,54 @@ def test_show_takes_the_latest_audit_of_the_release_that_an_image_is_in(joint: J
             workspace.show("alone", "ffff")
         with pytest.raises(UsageError, match="is no answer"):
             workspace.export("ffff", joint.folder / "x", answer="everything")
+
+
+def test_show_takes_the_audit_that_an_image_had_part_in(tmp_path: Path) -> None:
+    """Not the latest, nor one of its set of before it was in it; and of one that it calibrates alone."""
+    with Workspace.create(tmp_path / "workspace") as workspace:
+        catalog, planted = workspace.catalog, Planted(workspace, space_of(workspace))
+        release, _ = planted.put([["g.png"]], release=True)
+        first, (one, other) = planted.put([["one.png"], ["other.png"]])
+        mine = planted.audit(
+            [verdict(one, Label.USED, Role.USED)], {Role.RELEASE: release, Role.USED: first}, Subject.REAL
+        )
+        played = catalog.audit_datasets(mine.audit_id)
+        calibrated = replace(
+            mine, audit_id="c" * 32, rule="calibrated", finished_at=mine.finished_at + timedelta(hours=1)
+        )
+        catalog.record_audit(NewAudit(calibrated, played, calibration=[CalibrationScore(other, 0.5)]))
+        sets = Planted(workspace, planted.space, "later")
+        second, _ = sets.put([["elsewhere.png"]])
+        aside = replace(mine, audit_id="a" * 32, subject=Subject.RELEASE, rule=JOINT_RULE)
+        late = replace(aside, finished_at=mine.finished_at + timedelta(hours=2))
+        early = replace(aside, audit_id="b" * 32, finished_at=mine.finished_at - timedelta(days=1))
+        of_second = [each for each in played if each.role is Role.RELEASE]
+        catalog.record_audit(
+            NewAudit(late, [*of_second, replace(played[1], dataset_id=catalog.dataset(second).dataset_id)])
+        )
+        catalog.record_audit(NewAudit(early, played))
+        seen = {name: workspace.show(name) for name in ("one", "other", "elsewhere", "g")}
+        assert {name: view.audit and view.audit.audit.audit_id for name, view in seen.items()} == {
+            "one": mine.audit_id,
+            "other": "c" * 32,
+            "elsewhere": "a" * 32,
+            "g": "a" * 32,
+        }
+        assert [each.calibration_score for each in seen["other"].answers] == [0.5]
+        with pytest.raises(NotFoundError, match="took no part in audit bbbbbbbb"):
+            workspace.show("one", "bbbb")
+        assert workspace.show("one", "cccc").audit is not None
+
+
+def test_show_prints_a_few_of_many_verdicts_and_says_so(tmp_path: Path) -> None:
+    with Workspace.create(tmp_path / "workspace") as workspace:
+        planted = Planted(workspace, space_of(workspace))
+        release, generated = planted.put([[f"g{n}.png"] for n in range(9)], release=True)
+        reals, (real,) = planted.put([["r.png"]])
+        near = NeighborRecord(Role.USED, 1, real, 0.5)
+        found = [verdict(key, Label.USED, neighbors=(near,)) for key in generated]
+        planted.audit(found, {Role.RELEASE: release, Role.USED: reals}, Subject.GENERATED)
+    few, everything = (run(tmp_path / "workspace", "show", "r", *words).stdout for words in ((), ("--all",)))
+    assert "evidence in 9 verdicts (the first 5 of 9; --all prints the others)" in " ".join(few.split())
+    assert [text.count("0.500000") for text in (few, everything)] == [5, 9]
+    assert len(json_of(tmp_path / "workspace", "show", "r")["verdicts_citing"]) == 9
