@@ -125,6 +125,7 @@ class DatasetView(Brief):
 
     Attributes:
         group_sizes: How many images each group has, by pseudonym, the largest first; those of no group are left out.
+        retired_count: Images that take part no more, because no source holds them.
     """
 
     summary: DatasetSummary
@@ -137,6 +138,7 @@ class DatasetView(Brief):
         return {**self.summary.told(), "spaces": ", ".join(space.backbone for space in self.spaces)}
 
     group_sizes: Mapping[str, int] = field(default_factory=dict)
+    retired_count: int = 0
 
     @property
     def group_count(self) -> int:
@@ -329,7 +331,13 @@ def show_dataset(workspace: Installation, name: str, kind: DatasetKind | None = 
     sizes = catalog.group_sizes(dataset.dataset_id)
     groups = {key: sizes[key] for key in sorted(filter(None, sizes), key=lambda key: (-sizes[key], key))}
     runs, rejects = catalog.runs(dataset.dataset_id), catalog.rejects(dataset.dataset_id)
-    return replace(view, runs=tuple(runs), rejects=tuple(rejects), group_sizes=groups)
+    return replace(
+        view,
+        runs=tuple(runs),
+        rejects=tuple(rejects),
+        group_sizes=groups,
+        retired_count=catalog.retired_count(dataset.dataset_id),
+    )
 
 
 def history_of(workspace: Installation, text: str) -> tuple[ImageRecord, list[HistoryEntry]]:

@@ -165,6 +165,21 @@ class KnownOccurrence(NamedTuple):
     group_key: str | None
 
 
+class PlaceOnRecord(NamedTuple):
+    """One place where an image of a dataset was found; ``stamp``: times and inode of its file or archive at that time.
+
+    ``stamp`` is modification time, change time (nanoseconds since the epoch) and inode.
+    """
+
+    image_id: str
+    image_key: str
+    name: str
+    source: str
+    member: str | None
+    size_bytes: int
+    stamp: tuple[int, int, int]
+
+
 class PointFacts(NamedTuple):
     """What the index keeps beside a vector: opaque keys and the vector's digest, nothing that names anybody."""
 
@@ -620,11 +635,12 @@ class OccurrenceRecord(SourceItem):
 
 @dataclass(frozen=True, slots=True)
 class MembershipRecord:
-    """One dataset that an image is in, and the group it has there."""
+    """One dataset that an image is in, or was until it was retired, and the group it has there."""
 
     dataset: Dataset
     group_key: str | None
     added_at: datetime
+    retired_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,8 +118,12 @@ def _keys_named(session: Session, name: str, dataset_id: str | None, *, bare: bo
     """
     last, column = base_name(name), t.Occurrence.base_name
     query = (
-        select(t.Occurrence.image_key, t.Occurrence.name)
+        select(t.Occurrence.image_key, t.Occurrence.name, t.Membership.retired_at)
         .join(t.ImageIdentity, t.ImageIdentity.image_key == t.Occurrence.image_key)
+        .outerjoin(
+            t.Membership,
+            and_(t.Membership.image_key == t.Occurrence.image_key, t.Membership.dataset_id == t.Occurrence.dataset_id),
+        )
         .order_by(t.Occurrence.name, t.Occurrence.image_key)
     )
     # '/' follows '.' in every order of bytes, so the range is all names with an extension behind this one
@@ -129,7 +133,10 @@ def _keys_named(session: Session, name: str, dataset_id: str | None, *, bare: bo
         query = query.where(t.Occurrence.dataset_id == dataset_id)
     extension = r"\.[^./]+" if bare and last else ""
     whole = re.compile(r"(^|/)" + re.escape(name_key(name)) + extension + r"\Z")
-    return list(dict.fromkeys(key for key, recorded in session.execute(query) if whole.search(name_key(recorded))))
+    rows = session.execute(query)
+    found = [(key, retired_at) for key, recorded, retired_at in rows if whole.search(name_key(recorded))]
+    live = [each for each in found if each[1] is None]  # a file that was overwritten means what it holds now
+    return list(dict.fromkeys(key for key, _ in live or found))
 
 
 def _only(session: Session, asked: str, keys: list[str]) -> ImageRecord:
@@ -188,17 +195,17 @@ def _for_reading(records: Iterable[OccurrenceRecord]) -> list[SourceItem]:
 
 
 def memberships_of(session: Session, image_key: str) -> list[MembershipRecord]:
-    """The datasets an image is in, by name."""
+    """The datasets an image is in, or was until it was retired, by name."""
     query = (
-        select(t.Membership.group_key, t.Membership.added_at, t.Dataset, t.Generator)
+        select(t.Membership.group_key, t.Membership.added_at, t.Membership.retired_at, t.Dataset, t.Generator)
         .join(t.Dataset, t.Dataset.dataset_id == t.Membership.dataset_id)
         .outerjoin(t.Generator, t.Generator.generator_id == t.Dataset.generator_id)
         .where(t.Membership.image_key == image_key, t.Membership.forgotten_at.is_(None))
         .order_by(t.Dataset.name)
     )
     return [
-        MembershipRecord(to_dataset(dataset, generator), group_key, added_at)
-        for group_key, added_at, dataset, generator in session.execute(query)
+        MembershipRecord(to_dataset(dataset, generator), group_key, added_at, retired_at)
+        for group_key, added_at, retired_at, dataset, generator in session.execute(query)
     ]
 
 

@@ -82,7 +82,7 @@ def datasets(session: Session, kind: DatasetKind | None = None) -> list[DatasetS
     query = select_datasets().where(t.Dataset.removed_at.is_(None)).order_by(t.Dataset.name)
     if kind is not None:
         query = query.where(t.Dataset.kind == kind.value)
-    images = _count_by_dataset(session, t.Membership, t.Membership.forgotten_at.is_(None))
+    images = _count_by_dataset(session, t.Membership, t.Membership.is_live())
     occurrences = _count_by_dataset(session, t.Occurrence)
     rejects = _count_by_dataset(session, t.Reject)
     spaces = _spaces_by_dataset(session)

@@ -26,6 +26,8 @@ class EventKind(StrEnum):
     ADDED = "added"
     GROUPED = "grouped"
     REGROUPED = "regrouped"
+    RETIRED = "retired"
+    RETURNED = "returned"
     REMOVED = "removed"
     FORGET_REQUESTED = "forget_requested"
     FORGOTTEN = "forgotten"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, and_, func, select
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import hold, rows_by, upserting
-from provenance.records import Member, Placement
+from provenance.records import Member, Placement, PlaceOnRecord
 from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:
@@ -27,7 +27,10 @@ def lookup(session: Session, image_ids: Sequence[str]) -> dict[str, str]:
 
 
 def members(session: Session, dataset_id: str, collection_key: str) -> list[Member]:
-    """The indexed images of a dataset in a space, by image_id, forgotten ones left out: the view an audit freezes."""
+    """The indexed images of a dataset in a space, by image_id: the view an audit freezes.
+
+    Forgotten and retired ones are left out.
+    """
     point = (t.Point.image_key, t.Point.point_id, t.Point.vector_sha256)
     query = (
         select(t.ImageIdentity.image_id, *point, t.Membership.group_key)
@@ -37,7 +40,7 @@ def members(session: Session, dataset_id: str, collection_key: str) -> list[Memb
             t.Point.collection_key == collection_key,
             t.Point.state == PointState.INDEXED.value,
             t.Membership.dataset_id == dataset_id,
-            t.Membership.forgotten_at.is_(None),
+            t.Membership.is_live(),
         )
     )
     # sorting here, not there: one pass over 100,000 short tuples is cheaper than the database's sort of wide rows
@@ -45,20 +48,42 @@ def members(session: Session, dataset_id: str, collection_key: str) -> list[Memb
 
 
 def _of_members(dataset_id: str, *columns: Any) -> Select[Any]:
-    """Facts of the images in a dataset, forgotten ones left out."""
+    """Facts of the images in a dataset, forgotten and retired ones left out."""
     query = select(*columns).select_from(t.ImageIdentity)
     member = query.join(t.Membership, t.Membership.image_key == t.ImageIdentity.image_key)
-    return member.where(t.Membership.dataset_id == dataset_id, t.Membership.forgotten_at.is_(None))
+    return member.where(t.Membership.dataset_id == dataset_id, t.Membership.is_live())
 
 
 def member_ids(session: Session, dataset_id: str) -> list[str]:
-    """The image_ids in a dataset, sorted, forgotten ones left out: what a release's seal is over."""
+    """The image_ids in a dataset, sorted, forgotten and retired ones left out: what a release's seal is over."""
     return sorted(session.scalars(_of_members(dataset_id, t.ImageIdentity.image_id)))
 
 
 def member_count(session: Session, dataset_id: str) -> int:
     """How many images ``member_ids`` gives."""
     return session.scalar(_of_members(dataset_id, func.count())) or 0
+
+
+def retired_count(session: Session, dataset_id: str) -> int:
+    """How many images of a dataset are retired."""
+    retired = (t.Membership.dataset_id == dataset_id, t.Membership.retired_at.is_not(None))
+    return session.scalar(select(func.count()).select_from(t.Membership).where(*retired)) or 0
+
+
+def places_of(session: Session, dataset_id: str) -> list[PlaceOnRecord]:
+    """Every place where an image that takes part in a dataset was found, by source and member."""
+    found = t.Occurrence
+    facts = (found.name, found.source, found.member, found.size_bytes)
+    query = (
+        _of_members(dataset_id, t.ImageIdentity.image_id, t.ImageIdentity.image_key, *facts)
+        .add_columns(found.modified_ns, found.changed_ns, found.inode)
+        .join(found, and_(found.image_key == t.ImageIdentity.image_key, found.dataset_id == dataset_id))
+        .order_by(found.source, found.member, found.occurrence_id)
+    )
+    return [
+        PlaceOnRecord(image_id, key, name, source, member or None, size, (modified, changed, int(inode)))
+        for image_id, key, name, source, member, size, modified, changed, inode in session.execute(query)
+    ]
 
 
 def group_sizes(session: Session, dataset_id: str) -> dict[str | None, int]:
@@ -106,7 +131,10 @@ def occurrence_names(session: Session, dataset_ids: Sequence[str]) -> dict[str, 
 
 
 def placements(session: Session, dataset_ids: Sequence[str]) -> list[Placement]:
-    """Which image is in which of these datasets, with its group there; by image_key. Forgotten images stay counted."""
+    """Which image is in which of these datasets, with its group there; by image_key.
+
+    Forgotten and retired images stay counted: audits on record speak of them.
+    """
     query = select(t.Membership.image_key, t.Membership.dataset_id, t.Membership.group_key)
     found = session.execute(query.where(t.Membership.dataset_id.in_(list(dataset_ids)))).all()
     return sorted((Placement(*row) for row in found), key=lambda place: (place.image_key, place.dataset_id))

@@ -54,6 +54,7 @@ def _known_where(
             t.Occurrence.dataset_id == dataset_id,
             t.Point.collection_key == collection_key,
             t.Point.state == PointState.INDEXED.value,
+            t.Membership.is_live(),  # a retired image that is found again is read, and takes part again
             where,
         )
         .order_by(t.Occurrence.occurrence_id)
@@ -139,7 +140,7 @@ def without_vector(session: Session, dataset_id: str, collection_key: str) -> li
     query = (
         select(t.ImageIdentity.image_id, t.ImageIdentity.image_key)
         .join(t.Membership, t.Membership.image_key == t.ImageIdentity.image_key)
-        .where(t.Membership.dataset_id == dataset_id, t.Membership.forgotten_at.is_(None), ~indexed)
+        .where(t.Membership.dataset_id == dataset_id, t.Membership.is_live(), ~indexed)
         .order_by(found_first, t.ImageIdentity.image_id)
     )
     return [(image_id, image_key) for image_id, image_key in session.execute(query)]

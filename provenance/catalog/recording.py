@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, bindparam, case, delete, select, update
 
 from provenance.catalog import tables as t
-from provenance.catalog.datasets import erase_empty_groups
+from provenance.catalog.datasets import dataset_by_id, erase_empty_groups, latest_seal
 from provenance.catalog.engine import chunked, hold, now, rows_by, upserting
 from provenance.catalog.events import EventKind, add_image_events
 from provenance.catalog.images import lookup
@@ -139,8 +139,42 @@ def _ensure_memberships(
         added.extend(session.scalars(statement, rows))
     add_image_events(session, EventKind.ADDED, added, dataset_id, run_id)
     fresh = set(added)
+    _take_back(session, dataset_id, run_id, [key for key in wanted if key not in fresh])
     older = {key: group for key, group in wanted.items() if group is not None and key not in fresh}
     _agree_on_groups(session, dataset_id, run_id, older, {keys[image.facts.image_id]: image for image in batch})
+
+
+def _take_back(session: Session, dataset_id: str, run_id: str, image_keys: Sequence[str]) -> None:
+    """Images that were retired and are found again take part again."""
+    retired = (t.Membership.dataset_id == dataset_id, t.Membership.retired_at.is_not(None))
+    for chunk in chunked(image_keys):
+        found = update(t.Membership).where(*retired, t.Membership.image_key.in_(chunk)).values(retired_at=None)
+        keys = session.scalars(found.returning(t.Membership.image_key)).all()
+        add_image_events(session, EventKind.RETURNED, sorted(keys), dataset_id, run_id)
+
+
+def retire(session: Session, dataset_id: str, run_id: str, image_keys: Sequence[str]) -> int:
+    """Takes images out of what a dataset is from now on; vectors, names and what audits said of them stay.
+
+    Returns:
+        How many were not retired before.
+
+    Raises:
+        ConflictError: If it is a sealed release, whose content does not change.
+    """
+    hold(session, alone=True)
+    if latest_seal(session, dataset_id) is not None:
+        raise ConflictError(
+            f"release {dataset_by_id(session, dataset_id).name} is sealed: its content does not change",
+            hint="ingest what there is now under another name: --release NAME",
+        )
+    retired: list[str] = []
+    for chunk in chunked(image_keys):
+        live = (t.Membership.dataset_id == dataset_id, t.Membership.image_key.in_(chunk), t.Membership.is_live())
+        statement = update(t.Membership).where(*live).values(retired_at=now()).returning(t.Membership.image_key)
+        retired += session.scalars(statement)
+    add_image_events(session, EventKind.RETIRED, sorted(retired), dataset_id, run_id)
+    return len(retired)
 
 
 def _agree_on_groups(

@@ -10,7 +10,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Double, ForeignKey, Index, MetaData, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    Double,
+    ForeignKey,
+    Index,
+    MetaData,
+    UniqueConstraint,
+    and_,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from provenance.catalog.types import BIG_KEY, TEXT, Json, OutsideText, Utc
@@ -188,7 +199,7 @@ class Group(Base):
 
 
 class Membership(Base):
-    """An image in a dataset; ``forgotten_at`` makes it a tombstone."""
+    """An image in a dataset; ``forgotten_at`` makes it a tombstone, ``retired_at`` keeps it out of what comes later."""
 
     __tablename__ = "memberships"
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.dataset_id"), primary_key=True)
@@ -197,7 +208,13 @@ class Membership(Base):
     added_at: Mapped[datetime]
     run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.run_id"))
     forgotten_at: Mapped[datetime | None]
+    retired_at: Mapped[datetime | None]
     __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+    @classmethod
+    def is_live(cls) -> ColumnElement[bool]:
+        """Whether an image takes part: it is neither forgotten nor retired."""
+        return and_(cls.forgotten_at.is_(None), cls.retired_at.is_(None))
 
 
 class Space(Base):

@@ -53,6 +53,9 @@ MembershipOption = Annotated[
     str | None, typer.Option("--membership", callback=_membership, help="used, not-used or unknown.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Go on without groups where --group-from matches no name.")]
+SyncOption = Annotated[
+    bool, typer.Option("--sync", help="Retire images whose files were overwritten or deleted since.")
+]
 RehashOption = Annotated[
     bool, typer.Option("--rehash", help="Read every file again, also those that look unchanged since the last run.")
 ]
@@ -124,6 +127,7 @@ def ingest(
     pages: PagesOption = None,
     rehash: RehashOption = False,
     force: ForceOption = False,
+    sync: SyncOption = False,
     json: JsonOption = False,
 ) -> None:
     """Bring images into a set or a release.
@@ -161,6 +165,7 @@ def ingest(
             rehash=rehash,
             force=force,
             pages=pages,
+            sync=sync,
             **choice,
             on_progress=on_progress,
             on_step=message,
@@ -195,6 +200,7 @@ def ingest_layout(
     pages: PagesOption = None,
     rehash: RehashOption = False,
     force: ForceOption = False,
+    sync: SyncOption = False,
     json: JsonOption = False,
 ) -> None:
     """Bring in the ImageCLEFmed-GAN layout.
@@ -229,6 +235,7 @@ def ingest_layout(
             rehash=rehash,
             force=force,
             pages=pages,
+            sync=sync,
             **choice,
             on_step=message,
             on_report=on_report,

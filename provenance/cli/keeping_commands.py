@@ -9,25 +9,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from provenance.cli.app import JsonOption, app, open_workspace
-from provenance.cli.data_commands import ForceOption
+from provenance.cli.data_commands import ForceOption, RehashOption, SyncOption
 from provenance.cli.output import answer, message, print_facts, print_rejects, print_table, short
-from provenance.errors import UsageError
+from provenance.errors import SourceError, UsageError
 from provenance.text import shown
 from provenance.vocabulary import DatasetKind
 
 if TYPE_CHECKING:
-    from provenance.documents.datasets import Dataset, DatasetInFull
+    from provenance.documents.datasets import Dataset, DatasetInFull, SourcesHeld
 
 sets_app = typer.Typer(
-    help="Real sets: list, show, regroup, remove; forget an image.", no_args_is_help=True, rich_markup_mode=None
+    help="Real sets: list, show, check, regroup, remove; forget an image.", no_args_is_help=True, rich_markup_mode=None
 )
-releases_app = typer.Typer(help="Releases: list, show, regroup, remove.", no_args_is_help=True, rich_markup_mode=None)
+releases_app = typer.Typer(
+    help="Releases: list, show, check, regroup, remove.", no_args_is_help=True, rich_markup_mode=None
+)
+_ROWS = 20
 db_app = typer.Typer(help="The catalog's schema.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(sets_app, name="sets")
 app.add_typer(releases_app, name="releases")
 app.add_typer(db_app, name="db")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the set or release.")]
+AllOption = Annotated[bool, typer.Option("--force", help="Retire also where no image is left.")]
 RegroupOption = Annotated[
     str,
     typer.Option("--group-from", help="Group of each image: a CSV with columns name,group, or a regex on the name."),
@@ -113,6 +117,7 @@ def _show(name: str, kind: DatasetKind, *, json: bool) -> None:
         "modality": dataset.modality or None,
         "images": f"{dataset.image_count:,} ({dataset.occurrence_count:,} occurrences)",
         "groups": _groups(dataset),
+        "retired": f"{dataset.retired_count:,} images that no source holds" if dataset.retired_count else None,
         "spaces": ", ".join(f"{space.backbone} ({space.space_id[:18]})" for space in dataset.spaces),
         "seals": ", ".join(f"revision {s.revision}: {short(s.digest)} ({s.image_count:,})" for s in dataset.seals),
         "created at": dataset.created_at,
@@ -126,6 +131,65 @@ def _show(name: str, kind: DatasetKind, *, json: bool) -> None:
         ],
     )
     print_rejects([(r.name, r.reason, r.detail) for r in dataset.rejects])
+
+
+@sets_app.command("check")
+def sets_check(
+    name: NameArgument,
+    rehash: RehashOption = False,
+    sync: SyncOption = False,
+    force: AllOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Look whether a set's files still hold its images.
+
+    Lists images whose files were overwritten or deleted since; exit code 3 if there are any. With --sync these take
+    part in no audit from now on; audits on record stay as they are, and what is ingested again takes part again.
+
+    \b
+    Example:
+      provenance sets check cohort-2024
+      provenance sets check cohort-2024 --sync
+    """
+    _check(name, DatasetKind.SET, rehash=rehash, sync=sync, force=force, json=json)
+
+
+@releases_app.command("check")
+def releases_check(name: NameArgument, rehash: RehashOption = False, json: JsonOption = False) -> None:
+    """Look whether a release's files still hold its images.
+
+    Lists images whose files were overwritten or deleted since; exit code 3 if there are any.
+
+    \b
+    Example:
+      provenance releases check gan-v1
+    """
+    _check(name, DatasetKind.RELEASE, rehash=rehash, json=json)
+
+
+def _check(name: str, kind: DatasetKind, *, json: bool, **options: bool) -> None:
+    from provenance.documents.datasets import SourcesHeld
+
+    with open_workspace() as workspace:
+        report = workspace.check_sources(name, kind=kind, **options)
+    found = SourcesHeld.of(report.held, name=report.dataset.name, kind=kind, retired=report.retired)
+    if not answer(found, json=json):
+        _print_check(found)
+    if report.left:
+        retires = "; `provenance sets check NAME --sync` retires the others" if kind is DatasetKind.SET else ""
+        hint = f"where files were moved: provenance relocate OLD NEW{retires}"
+        raise SourceError(f"{report.left:,} of {found.images:,} images are no longer where they were found", hint=hint)
+
+
+def _print_check(found: SourcesHeld) -> None:
+    message(f"{found.kind.value} {found.name}: {found.images:,} images, {found.places:,} places looked at")
+    if found.lost:
+        rows = [(short(one.image_id), one.name, one.problem.value, one.source) for one in found.lost[:_ROWS]]
+        more = f" (the first {_ROWS}; all with --json)" if len(found.lost) > _ROWS else ""
+        title = f"{len(found.lost):,} images that no place holds{more}"
+        print_table(("image", "name", "problem", "where"), rows, title=title)
+    if found.retired:
+        message(f"{found.retired:,} retired: they take part in no audit from now on; audits on record stay")
 
 
 def _groups(dataset: DatasetInFull) -> str | None:

@@ -212,7 +212,7 @@ def _print_image(image: Image, most: int | None) -> None:
             (
                 place.dataset,
                 place.kind,
-                place.membership,
+                f"{place.membership or place.kind} (retired)" if place.retired_at else place.membership,
                 short(place.group) if place.group else None,
                 o.name,
                 _place([PlaceOfImage(source=o.source, member=o.member)]),

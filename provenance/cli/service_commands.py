@@ -28,6 +28,7 @@ from provenance.cli.data_commands import (
     MembershipOption,
     ModalityOption,
     RehashOption,
+    SyncOption,
     print_inside,
     words_of_groups,
 )
@@ -64,6 +65,7 @@ def watch(
     pages: PagesOption = None,
     rehash: RehashOption = False,
     force: ForceOption = False,
+    sync: SyncOption = False,
     json: JsonOption = False,
 ) -> None:
     """Ingest into a set whatever arrives in a folder.
@@ -99,6 +101,7 @@ def watch(
             rehash=rehash,
             force=force,
             pages=pages,
+            sync=sync,
             **choice,
             on_start=on_start,
             on_step=message,
@@ -123,6 +126,8 @@ def _print_batch(batch: WatchBatch, *, json: bool) -> None:
     if batch.groups is not None and batch.groups.matched < batch.groups.names:
         warn(words_of_groups(batch.groups))
     print_inside(batch.inside)
+    for lost in batch.lost:
+        message(f"  {'retired' if batch.retired else 'no longer there'}: {lost.name}: {lost.problem.value}")
     for reject in batch.rejects:
         what = "skipped" if reject.reason is RejectReason.SKIPPED else "rejected"
         message(f"  {what}: {reject.name}: {reject.reason.value}: {reject.detail}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from provenance.documents.document import Document, at
-from provenance.documents.ingests import UnreadableInput
+from provenance.documents.ingests import LostImage, UnreadableInput
 from provenance.records import Generator, RunRecord
 from provenance.vocabulary import DatasetKind, Membership
 
@@ -55,8 +55,23 @@ class DatasetInFull(Dataset):
     group_count: int
     largest_group_count: int
     ungrouped_count: int
+    retired_count: int
     runs: tuple[RunRecord, ...]
     rejects: tuple[Reject, ...]
+
+
+class SourcesHeld(Document):
+    """Which images of a set or release its sources still hold: ``images`` in ``places``, and those that none holds."""
+
+    name: str
+    kind: DatasetKind
+    images: int
+    places: int
+    changed: int
+    gone: int
+    unreadable: int
+    retired: int
+    lost: tuple[LostImage, ...]
 
 
 class Regrouping(Document):
@@ -107,11 +122,13 @@ class Revisions(Document):
 DOCUMENTS = {
     "sets list": tuple[Dataset, ...],
     "sets show": DatasetInFull,
+    "sets check": SourcesHeld,
     "sets regroup": Regrouping,
     "sets remove": Removal,
     "sets forget": Forgotten,
     "releases list": tuple[Dataset, ...],
     "releases show": DatasetInFull,
+    "releases check": SourcesHeld,
     "releases regroup": Regrouping,
     "releases remove": Removal,
     "relocate": Relocation,

@@ -35,6 +35,7 @@ class MembershipOfImage(Document):
     membership: Membership | None = at("dataset", "membership")
     group: str | None = at("group_key")
     added_at: datetime
+    retired_at: datetime | None
 
 
 class SpaceOfImage(Document):

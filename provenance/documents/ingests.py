@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from provenance.documents.document import Counts, Document, Seconds, at
+from provenance.ingest.held import Problem
 from provenance.vocabulary import DatasetKind, RejectReason
 
 
@@ -54,6 +55,16 @@ class Inside(Document):
     coarse: int
 
 
+class LostImage(Document):
+    """An image that no file holds any more: it was overwritten (``changed``), deleted (``gone``) or can't be read."""
+
+    image_id: str
+    name: str
+    source: str
+    member: str | None
+    problem: Problem
+
+
 class Ingest(Document):
     """One run of an ingest: ``read`` inputs are ``added``, ``known``, ``repeated`` or ``rejected``."""
 
@@ -70,6 +81,8 @@ class Ingest(Document):
     duration_seconds: Seconds
     groups: GroupMatches | None
     inside: Inside
+    retired: int
+    lost: tuple[LostImage, ...]
     rejects: tuple[UnreadableInput, ...] = at("rejections")
 
 
@@ -82,6 +95,8 @@ class WatchBatch(Document):
     image_count: int
     groups: GroupMatches | None
     inside: Inside
+    retired: int
+    lost: tuple[LostImage, ...]
     rejects: tuple[UnreadableFile, ...] = at("rejections")
 
 

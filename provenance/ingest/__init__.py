@@ -5,6 +5,7 @@
 """
 
 from provenance.ingest.embed import EmbedReport, Reembedding, run_embed
+from provenance.ingest.held import HeldReport, LostImage, held, told
 from provenance.ingest.record import Writer
 from provenance.ingest.request import (
     IngestReport,
@@ -19,17 +20,21 @@ from provenance.ingest.run import recorded_run, require_groups_of_all, run_inges
 
 __all__ = [
     "EmbedReport",
+    "HeldReport",
     "IngestReport",
     "IngestRequest",
     "Inside",
+    "LostImage",
     "OnProgress",
     "Progress",
     "Reembedding",
     "Writer",
+    "held",
     "image_ids_digest",
     "layout_requests",
     "recorded_run",
     "require_groups_of_all",
     "run_embed",
     "run_ingest",
+    "told",
 ]

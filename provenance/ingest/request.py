@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from provenance.catalog import Catalog
     from provenance.groups import GroupMatches
+    from provenance.ingest.held import LostImage
     from provenance.records import Dataset, Generator
 
 
@@ -47,6 +48,7 @@ class IngestRequest:
     rehash: bool = False
     force: bool = False
     pages: Pages | None = None
+    sync: bool = False
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -98,6 +100,8 @@ class IngestReport(Brief):
             each extension.
         sealed: Whether the release is sealed now; ``None`` for a set.
         groups: How far ``group_from`` found groups for the names; ``None`` where none was given.
+        lost: Images on record of these sources whose files were overwritten or deleted since, and are nowhere else.
+        retired: How many of them take part no more.
         interrupted: Whether it was asked to stop before its sources were read to the end; the same call goes on.
         inside: What there was in files that hold more than one image.
     """
@@ -116,6 +120,8 @@ class IngestReport(Brief):
     interrupted: bool = False
     groups: GroupMatches | None = None
     inside: Inside = field(default_factory=Inside)
+    lost: tuple[LostImage, ...] = ()
+    retired: int = 0
 
     def told(self) -> Mapping[str, Any]:
         """See ``Brief``."""

@@ -20,6 +20,7 @@ from provenance.errors import ConflictError, EmbeddingError, ProvenanceError, So
 from provenance.groups import GroupMatches, GroupRule, group_rule
 from provenance.images import Prepared, open_source, prepare_frames, rejection_of
 from provenance.index import load_vectors
+from provenance.ingest.held import held, told, within
 from provenance.ingest.record import Writer, told_apart
 from provenance.ingest.request import IngestReport, IngestRequest, Inside, OnProgress, Progress, image_ids_digest
 from provenance.ingest.sidecars import Sidecars, is_sidecar
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from provenance.embedding import Backbone
     from provenance.images import Outcome
     from provenance.images.entries import Source
+    from provenance.ingest.held import LostImage, Scope
     from provenance.installation import Installation
     from provenance.records import Dataset, VectorLocation
     from provenance.vocabulary import Found, Space
@@ -98,7 +100,9 @@ def run_ingest(
         run = IngestRun(workspace, request, backbone, dataset, groups, stop or Event(), sidecars)
         with run.recorded():
             run.take((item for source in sources for item in source), on_progress, total)
-            sealed = None if run.interrupted else run.complete()
+            sealed = None if run.interrupted else run.complete(within(sources))
+        if run.lost and on_step is not None:
+            on_step(told(run.lost, run.retired))
         return run.report(sealed, time.monotonic() - started)
 
 
@@ -184,6 +188,8 @@ class IngestRun:
     matches: GroupMatches = field(default_factory=GroupMatches)
     seen: set[str] = field(default_factory=set)
     unusable: dict[str, str] = field(default_factory=dict)
+    lost: tuple[LostImage, ...] = ()
+    retired: int = 0
     sealed_ids: frozenset[str] | None = None
     inside: Counter[str] = field(default_factory=Counter)
     paged: set[tuple[str, str | None]] = field(default_factory=set)
@@ -192,6 +198,11 @@ class IngestRun:
         catalog, dataset_id = self.catalog, self.dataset.dataset_id
         if catalog.latest_seal(dataset_id) is not None:
             self.sealed_ids = frozenset(catalog.member_ids(dataset_id))
+            if self.request.sync:
+                raise ConflictError(
+                    f"release {self.request.name} is sealed: its content does not change, so nothing can be retired",
+                    hint="ingest what there is now under another name: --release NAME",
+                )
         self.rejected_before = frozenset((r.source, r.member or "") for r in catalog.rejects(dataset_id))
         membership = self.request.membership
         arguments = {"membership": membership.value if membership else None, "group_from": self.request.group_from}
@@ -237,10 +248,18 @@ class IngestRun:
         self.catalog.record_sidecars(self.writer.run_id, self.dataset.dataset_id, told)
         self.rejections.extend(line for line, _ in told)
 
-    def complete(self) -> bool | None:
+    def complete(self, scope: Scope) -> bool | None:
         """What is to be done when the sources were read to the end; gives whether the release is sealed."""
         self._refuse_nothing_read()
+        self.compare(scope)
         return self._seal() if self.request.kind is DatasetKind.RELEASE else None
+
+    def compare(self, scope: Scope) -> None:
+        """Notes which images on record the sources hold no more; these are retired where that was asked for."""
+        report = held(self.workspace, self.dataset, scope)
+        self.lost = report.lost
+        if self.request.sync and report.retirable:
+            self.retired = self.catalog.retire(self.dataset.dataset_id, self.writer.run_id, report.retirable)
 
     def _embedded(self, items: Iterable[Found]) -> Generator[list[tuple[_Plan, Float32s | None]], None, None]:
         executor = self.workspace.executor
@@ -449,6 +468,8 @@ class IngestRun:
             interrupted=self.interrupted,
             groups=self.matches if self.request.group_from is not None else None,
             inside=Inside(**self.inside),
+            lost=self.lost,
+            retired=self.retired,
         )
 
 

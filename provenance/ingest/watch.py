@@ -28,6 +28,7 @@ from provenance.vocabulary import SETTLE_SECONDS, DatasetKind, Rejection, Source
 if TYPE_CHECKING:
     from provenance.embedding import Backbone
     from provenance.groups import GroupMatches
+    from provenance.ingest.held import LostImage
     from provenance.ingest.request import IngestRequest
     from provenance.installation import Installation
     from provenance.vocabulary import Found
@@ -42,7 +43,10 @@ _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 2.0, 60.0
 
 @dataclass(frozen=True, slots=True, repr=False)
 class WatchBatch(Brief):
-    """What one batch did; ``counts`` and ``inside`` as in ``IngestReport``, ``image_count`` of the whole set."""
+    """What one batch did; ``image_count`` is of the whole set, all else as in ``IngestReport``.
+
+    ``lost`` is of what arrived or vanished since the batch before.
+    """
 
     run_id: str
     counts: dict[str, int]
@@ -50,6 +54,8 @@ class WatchBatch(Brief):
     image_count: int
     inside: Inside
     groups: GroupMatches | None = None
+    lost: tuple[LostImage, ...] = ()
+    retired: int = 0
 
 
 OnBatch = Callable[[WatchBatch], None]
@@ -116,6 +122,7 @@ class _Watch:
         self.groups = group_rule(self.request.group_from)
         self.waiting: dict[str, _Seen] = {}
         self.changed: set[Path] = set()
+        self.vanished: set[str] = set()
         self.refused: dict[str, Found] = {}
         self.sidecars = Sidecars([self.root], places=set())
         self.rehash = self.request.rehash
@@ -169,6 +176,7 @@ class _Watch:
             if not Path(place).exists():
                 del self.waiting[place]
         self._note(items_at(self.root, again), now)
+        self.vanished |= {str(path) for path in self.changed if not path.exists()}
         self.changed = set()
 
     def _note(self, found: Iterable[Found], now: float) -> None:
@@ -211,6 +219,8 @@ class _Watch:
             run = IngestRun(self.workspace, self.request, *how)
             with run.recorded():
                 run.take(unknown)
+                places, self.vanished = {one.source for one in unknown} | self.vanished, set()
+                run.compare(places.__contains__)
             rejected = {(one.source, one.member) for one in run.rejections} | (self.sidecars.places or set())
             # nor does a file of several pages tell by the record that all of it was read
             taken = rejected | run.paged
@@ -218,7 +228,7 @@ class _Watch:
             count = self.workspace.catalog.member_count(dataset.dataset_id)
             groups = run.matches if self.request.group_from is not None else None
             facts = (run.writer.run_id, run.all_counts, tuple(run.rejections), count)
-            return WatchBatch(*facts, Inside(**run.inside), groups)
+            return WatchBatch(*facts, Inside(**run.inside), groups, run.lost, run.retired)
         finally:
             self.workspace.close()
 

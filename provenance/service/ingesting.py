@@ -40,6 +40,7 @@ class Ingesting(Installation):
         rehash: bool = False,
         force: bool = False,
         pages: str | Pages | None = None,
+        sync: bool = False,
         on_progress: OnProgress | None = None,
         on_step: OnStep | None = None,
         stop: Event | None = None,
@@ -61,6 +62,8 @@ class Ingesting(Installation):
             force: Go on where ``group_from`` matches no name.
             pages: ``all``: each page or frame of a file is an image; ``first``: the first alone; ``None``: all of a
                 TIFF, the first of an animation. What is left out is counted in ``inside``.
+            sync: Retire images of these sources whose files were overwritten or deleted since: they take part in no
+                audit from now on, and audits on record stay as they are.
             on_progress: Called with ``Progress(stage, done, total)`` after every batch.
             on_step: Called with a line of text at each step before.
             stop: Set by somebody else, it ends the run after the batch in flight; the same call goes on.
@@ -84,7 +87,7 @@ class Ingesting(Installation):
         name, kind = (release or "", DatasetKind.RELEASE) if set is None else (set, DatasetKind.SET)
         claim = membership_of(membership)
         made_by = Generator(generator, architecture, generator_version) if generator else None
-        facts = (modality.upper(), group_from, rehash, force, pages_of(pages))
+        facts = (modality.upper(), group_from, rehash, force, pages_of(pages), sync)
         request = IngestRequest(tuple(map(Path, sources)), name, kind, claim, made_by, *facts)
         self.require_writable()
         backbone = chosen_backbone(self, on_step, **choice)
@@ -104,6 +107,7 @@ class Ingesting(Installation):
         rehash: bool = False,
         force: bool = False,
         pages: str | Pages | None = None,
+        sync: bool = False,
         on_progress: OnProgress | None = None,
         on_step: OnStep | None = None,
         on_report: Callable[[IngestReport], None] | None = None,
@@ -127,7 +131,7 @@ class Ingesting(Installation):
 
         made_by = Generator(generator or prefix, architecture, generator_version)
         common: dict[str, Any] = {"modality": modality.upper(), "group_from": group_from, "rehash": rehash}
-        common |= {"force": force, "pages": pages_of(pages)}
+        common |= {"force": force, "pages": pages_of(pages), "sync": sync}
         # a rule that names patients need not match the names of generated images
         requests = require_groups_of_all(layout_requests(Path(root), prefix, made_by, on_step, **common), on_step)
         self.require_writable()
@@ -155,6 +159,7 @@ class Ingesting(Installation):
         rehash: bool = False,
         force: bool = False,
         pages: str | Pages | None = None,
+        sync: bool = False,
         settle_seconds: float = SETTLE_SECONDS,
         once: bool = False,
         on_batch: OnBatch,
@@ -182,7 +187,7 @@ class Ingesting(Installation):
         from provenance.ingest.watch import watch
 
         claim = membership_of(membership)
-        facts = (modality.upper(), group_from, rehash, force, pages_of(pages))
+        facts = (modality.upper(), group_from, rehash, force, pages_of(pages), sync)
         request = IngestRequest((Path(folder),), set, DatasetKind.SET, claim, None, *facts)
         self.require_writable()
         backbone = chosen_backbone(self, on_step, **choice)

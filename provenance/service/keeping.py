@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from provenance.keeping.backup import BackupReport, RestoreReport
     from provenance.keeping.grouping import RegroupReport
     from provenance.keeping.reconcile import ReconcileReport
+    from provenance.keeping.sources import SourcesReport
     from provenance.records import ImageRecord
     from provenance.service.words import OnStep, Place
     from provenance.vocabulary import DatasetKind
@@ -118,6 +119,33 @@ class Keeping(Installation):
             confirm(count)
         remove_dataset(self, found)
         return count
+
+    def check_sources(
+        self,
+        dataset: str,
+        *,
+        rehash: bool = False,
+        sync: bool = False,
+        force: bool = False,
+        kind: DatasetKind | None = None,
+    ) -> SourcesReport:
+        """Look whether the files of a set or release are where they were found and still hold their images.
+
+        Args:
+            dataset: Its name.
+            rehash: Read every file, also those that look unchanged.
+            sync: Retire the images that no file holds any more: they take part in no audit from now on. Audits on
+                record stay as they are; an image that is ingested again takes part again.
+            force: Retire also where not one image is left.
+            kind: Which of the two it must be.
+
+        Raises:
+            NotFoundError: If there is no such set or release.
+            ConflictError: If all of it would be retired, or anything of a sealed release.
+        """
+        from provenance.keeping.sources import check_sources
+
+        return check_sources(self, self.catalog.dataset(dataset, kind), rehash=rehash, sync=sync, force=force)
 
     def regroup(
         self, dataset: str, group_from: str, *, force: bool = False, kind: DatasetKind | None = None

@@ -16,6 +16,7 @@ ROWS_OF_0001 = [
     "INSERT INTO catalog_facts VALUES ('catalog_uuid', 'u')",
     "INSERT INTO datasets VALUES ('D', 'r', 'set', 'used', NULL, '', :at, NULL)",
     "INSERT INTO images VALUES ('K', :at, NULL)",
+    "INSERT INTO memberships VALUES ('D', 'K', NULL, :at, NULL, NULL)",
     "INSERT INTO image_identities VALUES ('K', 'sha256:aa', 'sha256:bb', 2, 3, 'PNG', 'L', 10)",
     "INSERT INTO events VALUES (1, :at, 'added', 'K', 'D', NULL, '{}')",
 ]
@@ -39,6 +40,7 @@ def test_from_the_first_schema(catalog_url: str) -> None:
         assert catalog.catalog_uuid == "u"
         assert catalog.image("K").image_id == "sha256:aa"
         assert catalog.perceptual_hashes("p", ["K"]) == {}
+        assert catalog.member_count("D") == 1  # nothing is retired
         catalog.record_perceptual_hashes("p", {"K": "00ff"})
         assert catalog.perceptual_hashes("p", ["K"]) == {"K": "00ff"}
         with pytest.raises(DBAPIError, match="append-only: events"), catalog._engine.begin() as connection:

@@ -85,6 +85,7 @@ def test_public_workspace_is_the_workspace_and_has_the_verbs() -> None:
         "audits",
         "backup",
         "changes",
+        "check_sources",
         "copied_of",
         "copy_rows",
         "declare",
