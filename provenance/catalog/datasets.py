@@ -45,7 +45,7 @@ def create_release(session: Session, name: str, generator: Generator, modality: 
 
 
 def dataset(session: Session, name: str, kind: DatasetKind | None = None) -> Dataset:
-    """The live dataset of that name.
+    """The live dataset of that name; ``release/NAME`` and ``set/NAME`` say which of the two is meant.
 
     Raises:
         NotFoundError: If there is none of that name and kind; the hint names close ones.
@@ -56,6 +56,10 @@ def dataset(session: Session, name: str, kind: DatasetKind | None = None) -> Dat
         return found
     if found is not None:
         raise NotFoundError(f"{name!r} is a {found.kind}, not a {kind}")
+    word, _, rest = name.partition("/")
+    spelled = next((each for each in DatasetKind if word in (each.value, f"{each.value}s")), None)
+    if rest and spelled is not None and kind in (None, spelled):
+        return dataset(session, rest, spelled)
     live = select(t.Dataset.name).where(t.Dataset.removed_at.is_(None)).order_by(t.Dataset.name)
     names = list(session.scalars(live if kind is None else live.where(t.Dataset.kind == kind.value)))
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)

@@ -223,9 +223,10 @@ class Neighbors(Document):
 
 
 class SetClaim(Document):
-    """A set and what it claims of its images."""
+    """A set and what it claims of its images, or a release."""
 
     name: str
+    kind: DatasetKind
     membership: Membership | None
 
 
@@ -246,14 +247,35 @@ class UnhashedImage(Document):
     detail: str
 
 
+class ClusteredImage(Document):
+    """One image of a cluster."""
+
+    image_id: str
+    name: str
+    sets: tuple[str, ...]
+
+
+class DuplicateCluster(Document):
+    """Images that are joined by pairs of duplicates, and how many pairs that are."""
+
+    image_count: int
+    pairs: int
+    sets: tuple[str, ...]
+    memberships: tuple[Membership, ...]
+    used_and_not_used: bool = at("crosses")
+    images: tuple[ClusteredImage, ...]
+
+
 class Duplicates(Document):
-    """Duplicates within sets and across them."""
+    """Duplicates within sets and releases and across them; too many ``pairs`` are not ``listed``."""
 
     sets: tuple[SetClaim, ...]
     rule: DuplicateRule = at("rule", "parameters")
     space_id: str = at("space", "space_id")
     counts: Counts
+    listed: bool
     pairs: tuple[DuplicatePair, ...]
+    clusters: tuple[DuplicateCluster, ...]
     unhashed: tuple[UnhashedImage, ...]
     file: Path | None
 

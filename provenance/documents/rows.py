@@ -172,3 +172,4 @@ class DuplicatePair(Document):
     hash_distance: int | None
     similarity: float
     used_and_not_used: bool = at("crosses")
+    real_and_generated: bool = at("is_of_both_kinds")

@@ -1,4 +1,4 @@
-"""Leakage inside the real sets: the same image twice, the same pixels twice, and near-duplicates.
+"""Leakage inside sets and across them and releases: the same image or pixels twice, and near-duplicates.
 
 Two images are near-duplicates by two independent kinds of evidence: their perceptual hashes differ in few bits, and
 their embeddings are close. Both are asked for by default, either on request.
@@ -8,11 +8,18 @@ their embeddings are close. Both are asked for by default, either on request.
 No table of all pairs is ever held: hashes are compared block by block, vectors only for the pairs that remain.
 """
 
-from provenance.duplicates.report import DuplicatePair, DuplicateReport, DuplicateRequest, find_duplicates
+from provenance.duplicates.report import (
+    DuplicateCluster,
+    DuplicatePair,
+    DuplicateReport,
+    DuplicateRequest,
+    find_duplicates,
+)
 from provenance.duplicates.rule import DuplicateRule
 from provenance.duplicates.twins import TwinReport, find_twins
 
 __all__ = [
+    "DuplicateCluster",
     "DuplicatePair",
     "DuplicateReport",
     "DuplicateRequest",

@@ -8,13 +8,14 @@ from provenance.documents.rows import DuplicatePair
 from provenance.files import write_csv
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from provenance.duplicates import DuplicateReport
+    from provenance.duplicates import DuplicatePair as Pair
 
 DUPLICATE_COLUMNS = tuple(DuplicatePair.model_fields)
 
 
-def export_duplicates_csv(report: DuplicateReport, file: Path, *, raw: bool = False) -> int:
-    """Write every pair (see ``write_csv``); gives their number."""
-    return write_csv(file, DUPLICATE_COLUMNS, (DuplicatePair.of(pair).to_json() for pair in report.pairs), raw=raw)
+def export_duplicates_csv(pairs: Iterable[Pair], file: Path, *, raw: bool = False) -> int:
+    """Write pairs one at a time (see ``write_csv``); gives their number."""
+    return write_csv(file, DUPLICATE_COLUMNS, (DuplicatePair.of(pair).to_json() for pair in pairs), raw=raw)

@@ -16,6 +16,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from provenance.brief import Brief
 from provenance.errors import SourceError
 from provenance.images import open_source
 from provenance.images.entries import item_from
@@ -56,8 +57,8 @@ class LostImage:
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
-class HeldReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class HeldReport(Brief):
     """What was looked at and not found.
 
     Attributes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from provenance.brief import Brief
 from provenance.errors import ConflictError
 from provenance.ingest import HeldReport, held, recorded_run
 from provenance.logs import room, step
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 _log = room(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SourcesReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class SourcesReport(Brief):
     """What a dataset's sources hold of it, and how many images were retired for what they do not."""
 
     dataset: Dataset

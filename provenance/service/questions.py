@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from provenance.documents.rows import DuplicatePair
+from provenance.errors import ConflictError
 from provenance.files import require_free
 from provenance.installation import Installation
 from provenance.service import frames
@@ -172,10 +174,10 @@ class Questions(Installation):
         space: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> pd.DataFrame:
-        """Duplicates within real sets and across them: the same bytes, the same pixels, and near-duplicates.
+        """Duplicates within sets and releases and across them: the same bytes or pixels, and near-duplicates.
 
         Args:
-            sets: Name or names of the sets.
+            sets: Name or names of sets and releases.
             rule: What counts as near (``provenance.duplicates.DuplicateRule``); ``None``: the default.
             space: Backbone name or space id where the sets share several.
             on_progress: Called with ``Progress(stage, done, total)`` while sources are read for perceptual hashes.
@@ -183,16 +185,21 @@ class Questions(Installation):
         Returns:
             One row a pair, across used and not-used first: ``left_id``, ``left_name``, ``right_id``, ``right_name``
             (string); ``left_sets``, ``left_memberships``, ``right_sets``, ``right_memberships`` (lists);
-            ``same_bytes``, ``same_pixels``, ``used_and_not_used`` (bool); ``hash_distance`` (Int64, bits, missing where
-            a source could not be read) and ``similarity`` (float64, cosine).
+            ``same_bytes``, ``same_pixels``, ``used_and_not_used``, ``real_and_generated`` (bool); ``hash_distance``
+            (Int64, bits, missing where a source could not be read) and ``similarity`` (float64, cosine).
 
         Raises:
-            NotFoundError: If a set is unknown or empty.
-            SpaceMismatchError: If the sets share no whole-image space, or several and none was chosen.
-            ConflictError: If there are too many pairs to list.
+            NotFoundError: If a set or release is unknown or empty.
+            SpaceMismatchError: If they share no whole-image space, or several and none was chosen.
+            ConflictError: If there are too many pairs for a table.
             VectorStoreError: If a stored vector is missing or damaged.
         """
         report = self.find_duplicates(sets, rule=rule, space=space, on_progress=on_progress)
+        if not report.listed:
+            raise ConflictError(
+                f"{report.counts['pairs']:,} pairs of duplicates are too many for a table",
+                hint="find_duplicates(file=...) writes them, and its clusters say what they join",
+            )
         return frames.frame(frames.DUPLICATES, (DuplicatePair.of(pair).to_json() for pair in report.pairs))
 
     def find_duplicates(
@@ -215,7 +222,7 @@ class Questions(Installation):
             evidence: Without a rule: ``both``, if hash and embedding must agree, or ``either``.
             hash_distance: Likewise, the most bits between hashes; ``None``: the default.
             min_similarity: Likewise, the least cosine.
-            file: CSV file for all pairs.
+            file: CSV file for all pairs; where these are not listed, they stand in the order in which they are found.
             raw: Cells that a spreadsheet would run as formulas are left as they are.
             overwrite: Replace it if it is there.
         """
@@ -224,10 +231,8 @@ class Questions(Installation):
 
         require_free(None if file is None else Path(file), replace=overwrite, hint=ANOTHER_FILE)
         rule = rule or DuplicateRule.chosen(word_of(Evidence, evidence), hash_distance, min_similarity)
-        report = find_duplicates(self, DuplicateRequest(names_of_call(sets), rule, space), on_progress)
-        if file is not None:
-            export_duplicates_csv(report, Path(file), raw=raw)
-        return report
+        write = None if file is None else partial(export_duplicates_csv, file=Path(file), raw=raw)
+        return find_duplicates(self, DuplicateRequest(names_of_call(sets), rule, space), on_progress, write)
 
     def embeddings(self, dataset: str, *, space: str | None = None, rows: int = 1000) -> Iterator[pd.DataFrame]:
         """The images of a set or release with their vectors, as a stream of DataFrames in image_id order.

@@ -135,7 +135,9 @@ def test_planted_duplicates_are_found_and_nothing_else(filled: Workspace) -> Non
         "same_bytes": 2,
         "same_pixels": 2,
         "near": 6,
+        "clusters": 10,
         "used_and_not_used": 5,
+        "real_and_generated": 0,
         "not_used": 13,
         "not_used_with_twins": 5,
         "unhashed": 0,
@@ -362,7 +364,7 @@ def test_a_report_says_what_was_left_out_and_how_to_do_it_again(filled: Workspac
 
 def test_csv_holds_every_pair(filled: Workspace, tmp_path: Path) -> None:
     report = find_duplicates(filled, ALL)
-    assert export_duplicates_csv(report, tmp_path / "pairs.csv") == 10
+    assert export_duplicates_csv(report.pairs, tmp_path / "pairs.csv") == 10
     with (tmp_path / "pairs.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert tuple(rows[0]) == DUPLICATE_COLUMNS
@@ -371,17 +373,51 @@ def test_csv_holds_every_pair(filled: Workspace, tmp_path: Path) -> None:
     assert {row["left_memberships"] for row in rows if row["used_and_not_used"] == "true"} <= {"used", "used;not_used"}
 
 
-def test_wrong_questions(filled: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="no set was given"):
+def test_wrong_questions(filled: Workspace) -> None:
+    with pytest.raises(UsageError, match="no set or release was given"):
         DuplicateRequest(())
     with pytest.raises(NotFoundError, match="nobody"):
         find_duplicates(filled, DuplicateRequest(("nobody",)))
-    with pytest.raises(NotFoundError, match="release"):
-        find_duplicates(filled, DuplicateRequest(("release",)))
+    with pytest.raises(NotFoundError, match="nobody"):
+        find_duplicates(filled, DuplicateRequest(("release/nobody",)))
+
+
+def test_too_many_pairs_are_written_as_they_come_and_told_as_clusters(
+    filled: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loose = {"evidence": "either", "hash_distance": 64}
+    whole = filled.find_duplicates(ALL.sets, **loose, file=tmp_path / "listed.csv")
+    assert whole.listed
+    (cluster,) = whole.clusters
+    assert (cluster.image_count, cluster.pairs, cluster.crosses) == (32, whole.counts["pairs"], True)
+    assert [image.memberships[:1] for image in cluster.images[:1]] == [(Membership.USED,)]
     monkeypatch.setattr("provenance.duplicates.report.MAX_PAIRS", 9)
-    with pytest.raises(ConflictError, match="more than 9 pairs") as error:
-        find_duplicates(filled, ALL)
-    assert "--hash-distance" in error.value.hint
+    report = filled.find_duplicates(ALL.sets, **loose, file=tmp_path / "streamed.csv")
+    assert (report.listed, report.pairs, report.counts, report.clusters) == (False, (), whole.counts, whole.clusters)
+    listed, streamed = ((tmp_path / name).read_text().splitlines() for name in ("listed.csv", "streamed.csv"))
+    assert len(listed) == whole.counts["pairs"] + 1
+    assert (listed[0], sorted(listed)) == (streamed[0], sorted(streamed))
+    assert find_duplicates(filled, ALL).counts["pairs"] == 10  # also where nobody wants them
+    with pytest.raises(ConflictError, match="10 pairs of duplicates are too many for a table"):
+        filled.duplicates(ALL.sets)
+
+
+def test_releases_are_looked_into_by_themselves_and_against_sets(own: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "copied"
+    for number, kind in enumerate(KINDS, start=1):
+        plant(tmp_path / "sets" / "used" / f"used_{number:02d}.png", folder, kind, f"copied_{kind}")
+    shutil.copy(folder / "copied_half.png", folder / "copied_twice.png")
+    request = IngestRequest((folder,), "used/gan", DatasetKind.RELEASE, generator=Generator("toy"))
+    run_ingest(own, request, own.load_backbone())
+    report = find_duplicates(own, DuplicateRequest(("release/used/gan", "set/used", "used/gan")))
+    across = {(pair.left.name, pair.right.name) for pair in report.pairs if pair.is_of_both_kinds}
+    planted = {(f"used_{number:02d}.png", f"copied_{kind}") for number, kind in enumerate(KINDS, start=1)}
+    assert {(left, right.partition(".")[0]) for left, right in across} == planted
+    assert (report.counts["real_and_generated"], report.counts["used_and_not_used"]) == (5, 0)
+    assert [one.name for one in report.sets] == ["used/gan", "used"]
+    (alone,) = find_duplicates(own, DuplicateRequest(("releases/used/gan",))).pairs
+    assert (names(alone), alone.same_bytes) == (("copied_half.png", "copied_twice.png"), True)
+    assert own.duplicates(["release"]).empty
 
 
 def test_command_lists_exports_and_audits(filled: Workspace, tmp_path: Path) -> None:
@@ -391,7 +427,8 @@ def test_command_lists_exports_and_audits(filled: Workspace, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["counts"]["used_and_not_used"] == 5
-    assert len(document["pairs"]) == document["counts"]["pairs"] == 10
+    assert len(document["pairs"]) == document["counts"]["pairs"] == len(document["clusters"]) == 10
+    assert document["listed"] is True
     assert document["rule"]["hash_distance"] == 4
     with (tmp_path / "pairs.csv").open(newline="", encoding="utf-8") as stream:
         assert [row["right_id"] for row in csv.DictReader(stream)] == [row["right_id"] for row in document["pairs"]]
