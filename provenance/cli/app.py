@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import io
 import logging
 import os
@@ -9,7 +11,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 from typer.exceptions import TyperException
@@ -20,9 +22,63 @@ from provenance.text import shown_lines
 from provenance.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from provenance.service import Workspace
 
-app = typer.Typer(
+F = TypeVar("F", bound="Callable[..., Any]")
+
+WorkspaceAfter = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace",
+        "-w",
+        help="Folder of settings, catalog and index, as before the command.",
+        readable=False,
+        show_default=False,
+    ),
+]
+_STDOUT = Path("-")
+
+
+class App(typer.Typer):
+    """Commands that also take --workspace behind their name, and ``-`` as the place of their --output."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[F], F]:
+        """As typer's; what is decorated stays as it is."""
+        register = super().command(name, **options)
+
+        def decorate(function: F) -> F:
+            register(_as_command(function))
+            return function
+
+        return decorate
+
+
+def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*, workspace_after: Path | None = None, **given: Any) -> Any:
+        if workspace_after is not None:
+            state.workspace = workspace_after
+            logs.note(_log, "command: in another workspace", workspace=workspace_after)
+        if given.get("output") != _STDOUT:
+            return function(**given)
+        from provenance.cli.output import to_stdout
+
+        with to_stdout(json=given["json"]) as place:
+            return function(**{**given, "output": place})
+
+    hints = {**get_type_hints(function, include_extras=True), "workspace_after": WorkspaceAfter}
+    after = inspect.Parameter("workspace_after", inspect.Parameter.KEYWORD_ONLY, default=None)
+    parameters = [*inspect.signature(function).parameters.values(), after]
+    call.__annotations__ = hints
+    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [one.replace(annotation=hints[one.name]) for one in parameters]
+    )
+    return call
+
+
+app = App(
     name="provenance",
     help="Audit whether generated medical images give away the real images they were trained on.",
     no_args_is_help=True,

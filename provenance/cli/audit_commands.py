@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from datetime import UTC
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from provenance.cli.app import JsonOption, SpaceOption, app, open_workspace
+from provenance.cli.app import App, JsonOption, SpaceOption, app, open_workspace
 from provenance.cli.interrupt import end
 from provenance.cli.output import (
     answer,
@@ -26,12 +25,14 @@ from provenance.cli.output import (
     warn,
 )
 from provenance.cli.sensitivity_command import measured, print_recorded, print_sensitivity
+from provenance.text import pasted
 from provenance.vocabulary import (
     Answer,
     Evidence,
     Gate,
     GroupScore,
     Label,
+    Outcome,
     Population,
     Role,
     RuleName,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from provenance.documents.audits import Drift
     from provenance.service import AuditRecord, AuditReport, Change, DeclaredPolicy, RecordedAudit, Workspace
 
-audits_app = typer.Typer(help="Look at recorded audits.", no_args_is_help=True, rich_markup_mode=None)
+audits_app = App(help="Look at recorded audits.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(audits_app, name="audits")
 
 RowsOption = Annotated[
@@ -224,7 +225,7 @@ def audit(
         if not json:
             print_audit(workspace, report, rows)
             warn(*not_printed(report.notes))
-            message(_next(report))
+            message(_next(report, measured=sensitivity))
             if compare is not None:
                 _print_changes(compare, more["changes"], rows)
         if sensitivity:
@@ -238,9 +239,15 @@ def audit(
     _fail(report.audit, fail_on or ())
 
 
-def _next(report: AuditReport) -> str:
-    which = f" --answer {next(iter(report.answers))}" if report.answers else ""
-    return f"next: provenance export {report.audit.audit_id[:8]}{which} --format csv -o verdicts.csv"
+def _next(report: AuditReport, *, measured: bool) -> str:
+    """What shows most of what was found: the pictures of a finding, how small a leak could be seen, or the labels."""
+    audit_id = report.audit.audit_id[:8]
+    found = any(report.audit.counts.get(label) for label in _FOUND)
+    if report.audit.findings.outcome is None and not found:
+        return f"next: provenance export {audit_id} --format csv -o verdicts.csv"
+    if report.audit.findings.outcome == Outcome.LEAK_NOT_ESTABLISHED and not measured:
+        return f"next: provenance sensitivity {audit_id}  (how small a leak it would have seen)"
+    return f"next: provenance report {audit_id} -o report.html"
 
 
 def _declare(release: str, file: Path, asked: dict[str, Any], *, json: bool) -> None:
@@ -268,7 +275,7 @@ def _as_declared(release: str, found: DeclaredPolicy, asked: Mapping[str, Any]) 
     if asked["twin_evidence"] is not Evidence.BOTH:
         words += ["--twin-evidence", asked["twin_evidence"].value]
     words += [_flag(name) for name in _SWITCHES if asked[name]]
-    return shlex.join([*words, "--predeclared", str(found.file)])
+    return pasted([*words, "--predeclared", str(found.file)])
 
 
 def _flag(name: str) -> str:

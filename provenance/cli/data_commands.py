@@ -24,11 +24,14 @@ from provenance.cli.app import (
 from provenance.cli.interrupt import interruptible
 from provenance.cli.output import answer, message, print_rejects
 from provenance.errors import UsageError
-from provenance.vocabulary import counted
+from provenance.text import pasted
+from provenance.vocabulary import DatasetKind, Membership, counted
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from provenance.documents.ingests import GroupMatches, Ingest, Inside
-    from provenance.service import BackboneChoice
+    from provenance.service import BackboneChoice, Workspace
 
 
 def _membership(text: str | None) -> Any:
@@ -171,9 +174,12 @@ def ingest(
             on_step=message,
             stop=run.stop,
         )
+        following = "" if json else next_step(workspace)
     document = Ingest.of(report)
     if not answer(document, json=json):
         print_report(document)
+        if not report.interrupted:
+            message(f"next: {following}")
     run.end_if(report.interrupted)
 
 
@@ -242,8 +248,31 @@ def ingest_layout(
             progress_bar=run.bar,
             stop=run.stop,
         )
-    answer(documents, json=json)
+        following = "" if json else next_step(workspace, {document.name for document in documents})
+    if not answer(documents, json=json) and not documents[-1].interrupted:
+        message(f"next: {following}")
     run.end_if(documents[-1].interrupted)
+
+
+_ROLES = {Membership.USED: "--used", Membership.NOT_USED: "--not-used", Membership.UNKNOWN: "--against"}
+
+
+def next_step(workspace: Workspace, names: Collection[str] = ()) -> str:
+    """What an audit lacks, or the audit of the latest release: against all sets, or of a layout against its own."""
+    releases = [view.summary.dataset for view in workspace.list_datasets(DatasetKind.RELEASE)]
+    sets = [view.summary.dataset for view in workspace.list_datasets(DatasetKind.SET)]
+    if not releases:
+        return "provenance ingest FOLDER --release NAME --generator NAME  (generated images)"
+    if not sets:
+        return "provenance ingest FOLDER --set NAME --membership used|not-used|unknown  (real images)"
+    mine = [one for one in releases if one.name in names] or releases
+    words = ["provenance", "audit", max(mine, key=lambda one: one.created_at).name]
+    for one in sets:
+        if one.name in names and one.membership is not None:
+            words += [_ROLES[one.membership], one.name]
+    lacking = not any(one.membership is Membership.NOT_USED for one in sets)
+    more = "  (without a set of membership not-used it can't judge which real images were used)" if lacking else ""
+    return pasted(words) + more
 
 
 def _refuse_foreign_options(is_release: bool, membership: str | None, *of_release: str | None) -> None:

@@ -32,7 +32,9 @@ def duplicates(
     evidence: Annotated[
         Evidence, typer.Option("--evidence", help="Whether hash and embedding must agree, or either is enough.")
     ] = Evidence.BOTH,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV file for all pairs.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="CSV file for all pairs; - for standard output.")
+    ] = None,
     raw: RawOption = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     space: SpaceOption = None,

@@ -39,7 +39,9 @@ def evaluate(
         list[Path] | None, typer.Option("--labels", help="CSV with name or image_id, and label or used (see above).")
     ] = None,
     against: Annotated[str | None, typer.Option("--against", help="Another audit to compare with (id).")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for tables and figures.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for tables and figures; -: a tar to stdout.")
+    ] = None,
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=100, max=100_000, help="Resamples behind every interval.")
     ] = DEFAULT_RESAMPLES,

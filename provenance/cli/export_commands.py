@@ -11,6 +11,7 @@ import typer
 from provenance.cli.app import JsonOption, RawOption, SpaceOption, app, open_workspace
 from provenance.cli.output import answer, message, print_table, warn
 from provenance.errors import ConflictError
+from provenance.text import pasted
 from provenance.vocabulary import Answer, ExportFormat, RunLabels, Subject
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def export(
     what: Annotated[str, typer.Argument(help="Audit id (prefix), or name of a set or release.")],
     fmt: Annotated[ExportFormat, typer.Option("--format", help="parquet for sets and releases; any for audits.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write; - for standard output.")],
     set_name: Annotated[
         str | None,
         typer.Option("--set", help="imageclef: a set of the audit, or a role (against, used, not-used)."),
@@ -85,6 +86,8 @@ def export(
             )
     if not answer(Export.of(exported, file=output.resolve(), format=fmt), json=json):
         message(f"{output}: {exported.row_count:,} rows")
+        if exported.run_file is not None:
+            message(f"next: provenance check-run {pasted([str(output)])} --ids FOLDER")
 
 
 def _warn_of_ids_left_out(run: RunFile) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from provenance.cli.app import JsonOption, app, open_workspace
+from provenance.cli.app import App, JsonOption, app, open_workspace
 from provenance.cli.data_commands import ForceOption, RehashOption, SyncOption
 from provenance.cli.output import answer, message, print_facts, print_rejects, print_table, short
 from provenance.errors import SourceError, UsageError
@@ -18,14 +18,12 @@ from provenance.vocabulary import DatasetKind
 if TYPE_CHECKING:
     from provenance.documents.datasets import Dataset, DatasetInFull, SourcesHeld
 
-sets_app = typer.Typer(
+sets_app = App(
     help="Real sets: list, show, check, regroup, remove; forget an image.", no_args_is_help=True, rich_markup_mode=None
 )
-releases_app = typer.Typer(
-    help="Releases: list, show, check, regroup, remove.", no_args_is_help=True, rich_markup_mode=None
-)
+releases_app = App(help="Releases: list, show, check, regroup, remove.", no_args_is_help=True, rich_markup_mode=None)
 _ROWS = 20
-db_app = typer.Typer(help="The catalog's schema.", no_args_is_help=True, rich_markup_mode=None)
+db_app = App(help="The catalog's schema.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(sets_app, name="sets")
 app.add_typer(releases_app, name="releases")
 app.add_typer(db_app, name="db")

@@ -17,6 +17,7 @@ from provenance.cli.audit_commands import (
 )
 from provenance.cli.output import answer, message, print_facts, print_table, warn
 from provenance.errors import UsageError
+from provenance.text import pasted
 from provenance.vocabulary import PAPER_ALPHAS, TOP_K, Subject
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that 
 @app.command()
 def fit(
     what: Annotated[list[str], typer.Argument(metavar="AUDIT_OR_RELEASE...", help="Audit ids, or releases to audit.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Policy file to write (JSON).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Policy file to write (JSON); - for standard output.")],
     control: Annotated[
         list[str] | None,
         typer.Option("--control", help="Audit or release of a generator that did not use the used sets (repeatable)."),
@@ -120,7 +121,7 @@ def fit(
     _print_fit(report)
     warn(*report.notes)
     message(f"{output}: {report.policy.policy_id}")
-    message(f"next: provenance audit RELEASE --rule logistic --policy {output}")
+    message(f"next: provenance audit RELEASE --rule logistic --policy {pasted([str(output)])}")
 
 
 def _print_fit(report: FitReport) -> None:
@@ -157,7 +158,9 @@ def sweep(
         list[str] | None,
         typer.Option("--control", help="Audit of a generator that did not use the used sets (repeatable)."),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV file to write.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="CSV file to write; - for standard output.")
+    ] = None,
     figure: Annotated[Path | None, typer.Option("--figure", help="Figure to write (.png or .svg).")] = None,
     force: ForceOption = False,
     json: JsonOption = False,

@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
+import tarfile
+import tempfile
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import Enum
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from provenance.errors import UsageError
 from provenance.glossary import terms_in
 from provenance.logs import MESSAGES, may_draw
 from provenance.text import shown, shown_json, unsaid
 
 if TYPE_CHECKING:
+    import logging
+
     from rich.console import Console
 
     from provenance.service import OnProgress, Progress
@@ -65,6 +71,34 @@ def warn(*lines: str) -> None:
     """Lines for people that want attention, on stderr."""
     for line in lines:
         MESSAGES.warning(line)
+
+
+@contextmanager
+def to_stdout(*, json: bool) -> Iterator[Path]:
+    """A place whose content goes to stdout in the end (a folder's as a tar archive), and all else to stderr."""
+    if json:
+        raise UsageError("--json and -o - would both write to stdout", hint="give -o a file, or leave --json out")
+    with tempfile.TemporaryDirectory(prefix="provenance-") as folder:
+        place = Path(folder) / "stdout"
+
+        def unplaced(record: logging.LogRecord) -> bool:
+            record.msg = str(record.msg).replace(str(place), "-")
+            return True
+
+        MESSAGES.addFilter(unplaced)
+        try:
+            with redirect_stdout(sys.stderr):
+                yield place
+        finally:
+            MESSAGES.removeFilter(unplaced)
+        if place.is_dir():
+            with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
+                for file in sorted(place.iterdir()):
+                    archive.add(file, file.name)
+        elif place.exists():
+            with place.open("rb") as written:
+                shutil.copyfileobj(written, sys.stdout.buffer)
+        sys.stdout.flush()
 
 
 def console(*, stderr: bool = False, piped: int = WIDTH_OF_PIPES) -> Console:

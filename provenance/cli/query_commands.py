@@ -89,7 +89,8 @@ def show(
     if explained is not None:
         _print_explanation(explained)
     elif not explain and any(each.by_position for each in view.answers):
-        message(f"next: provenance show {pasted([meant(image)])} --explain says which positions speak for its use")
+        words = ["provenance", "show", meant(image), *(["--audit", audit] if audit else []), "--explain"]
+        message(f"next: {pasted(words)}  (which positions speak for its use)")
 
 
 def _print_answers(image: Image, found: RecordedAudit, view: ImageView, most: int | None) -> None:

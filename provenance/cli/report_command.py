@@ -15,7 +15,7 @@ from provenance.vocabulary import DEFAULT_CASES
 @app.command()
 def report(
     audit_id: Annotated[str, typer.Argument(metavar="AUDIT", help="Audit id (prefix).")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write; - for standard output.")],
     cases: Annotated[
         int, typer.Option("--cases", min=0, help="How many of the closest pairs to show.")
     ] = DEFAULT_CASES,

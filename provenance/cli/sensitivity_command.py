@@ -37,7 +37,9 @@ def sensitivity(
         list[str] | None,
         typer.Option("--answer", help="Of several: copies, membership, baseline, with commas between (repeatable)."),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for table and figure.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for table and figure; -: a tar to stdout.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are in the folder.")] = False,
     json: JsonOption = False,
 ) -> None:

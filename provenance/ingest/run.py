@@ -25,6 +25,7 @@ from provenance.ingest.record import Writer, told_apart
 from provenance.ingest.request import IngestReport, IngestRequest, Inside, OnProgress, Progress, image_ids_digest
 from provenance.ingest.sidecars import Sidecars, is_sidecar
 from provenance.logs import note, room, run_of, step
+from provenance.text import pasted
 from provenance.vocabulary import DatasetKind, Pages, PointState, Rejection, RejectReason, RunState, SourceItem
 
 if TYPE_CHECKING:
@@ -428,7 +429,7 @@ class IngestRun:
         skipped = f", {self.counts['skipped']:,} skipped" if self.counts["skipped"] else ""
         first = f"; the first: {self.rejections[0].name}: {self.rejections[0].detail}" if self.rejections else ""
         is_there = self.catalog.member_count(self.dataset.dataset_id) > 0
-        show = f"provenance {self.request.kind.value}s show {self.request.name}"
+        show = pasted(["provenance", f"{self.request.kind.value}s", "show", self.request.name])
         raise SourceError(
             f"no image could be read from {', '.join(map(str, self.request.sources))} "
             f"({self.counts['rejected']:,} rejected{told}{skipped}{first})",

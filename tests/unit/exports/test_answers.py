@@ -6,7 +6,8 @@ import csv
 import json
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -19,9 +20,6 @@ from provenance.vocabulary import JOINT_RULE, Answer, Box, Established, Label, O
 from tests.properties.test_exports_round_trip import Planted, space_of
 from tests.runner import answer as json_of
 from tests.runner import refused, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COPIES = [
     *("image_id", "name", "label", "established_by", "agreement", "p_value", "q_value"),
@@ -283,3 +281,18 @@ def test_show_prints_a_few_of_many_verdicts_and_says_so(tmp_path: Path) -> None:
     assert "evidence in 9 verdicts (the first 5 of 9; --all prints the others)" in " ".join(few.split())
     assert [text.count("0.500000") for text in (few, everything)] == [5, 9]
     assert len(json_of(tmp_path / "workspace", "show", "r")["verdicts_citing"]) == 9
+
+
+def test_minus_is_standard_output_and_the_workspace_may_stand_behind_the_command(joint: Joint) -> None:
+    words = ("export", "ffff", "--format", "csv")
+    target = joint.folder / "file.csv"
+    run(joint.folder, *words, "-o", str(target), "--force")
+    for place in ((), ("--workspace", str(joint.folder)), (f"-w{joint.folder}",)):
+        done = run(joint.folder / ("elsewhere" if place else ""), *words, "-o", "-", *place)
+        assert done.stdout_bytes == target.read_bytes()
+        assert "-: " in done.stderr
+        assert "provenance-" not in done.stderr
+    table = run(joint.folder, *words[:3], "parquet", "-o", "-").stdout_bytes
+    assert (table[:4], table[-4:]) == (b"PAR1", b"PAR1")
+    assert "would both write to stdout" in refused(joint.folder, *words, "-o", "-", "--json")
+    assert not Path("-").exists()
