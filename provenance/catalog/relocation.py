@@ -14,6 +14,7 @@ from provenance.catalog.events import EventKind, add_event
 from provenance.catalog.pseudonyms import pseudonyms
 from provenance.catalog.types import TEXT, storable
 from provenance.errors import UsageError
+from provenance.text import forms_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 def relocate(session: Session, old_prefix: str, new_prefix: str) -> int:
     """Says that a folder, file or archive has moved: occurrences and rejects under the old place get the new one.
 
-    Whole path components count: ``/data/set1`` does not move ``/data/set10``. Where an occurrence of the same image
-    is already on record at the new place, the two become one.
+    Whole path components count: ``/data/set1`` does not move ``/data/set10``; letters may be composed or not. Where an
+    occurrence of the same image is already on record at the new place, the two become one.
 
     Returns:
         How many occurrences were under the old place.
@@ -38,8 +39,11 @@ def relocate(session: Session, old_prefix: str, new_prefix: str) -> int:
     if not old_prefix or not new_prefix or old == new:
         raise UsageError("relocate needs an old and a new place that differ")
     hold(session, alone=True)
-    _move(session, t.Reject, ("dataset_id", "member", "name", "reason"), old, new, separator)
-    moved = _move(session, t.Occurrence, ("dataset_id", "member", "image_key"), old, new, separator)
+    moved = 0
+    for form in forms_of(old):
+        if form != new:
+            _move(session, t.Reject, ("dataset_id", "member", "name", "reason"), form, new, separator)
+            moved += _move(session, t.Occurrence, ("dataset_id", "member", "image_key"), form, new, separator)
     if moved:
         places = pseudonyms(session, [old, new])  # a path may name a person, and events are never erased
         detail = {"from": places[old], "to": places[new], "occurrences": moved}
