@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+_MARKS = ((".", "/"), ("#", "$"))
 _IMAGE_ID = re.compile(r"[0-9a-f]{8,64}(#[0-9]*)?")
 _SHA256_DIGITS = 64
 _CANDIDATES = 5
@@ -112,7 +113,7 @@ def _within_datasets(session: Session, name: str) -> list[tuple[str | None, str]
 
 
 def _keys_named(session: Session, name: str, dataset_id: str | None, *, bare: bool) -> list[str]:
-    """Image keys by a name or its trailing part (``bare``: less the extension), as names are compared (``name_key``).
+    """Image keys by a name or its trailing part (``bare``: less extension or page), as ``name_key`` compares.
 
     The index over base names finds it.
     """
@@ -126,12 +127,12 @@ def _keys_named(session: Session, name: str, dataset_id: str | None, *, bare: bo
         )
         .order_by(t.Occurrence.name, t.Occurrence.image_key)
     )
-    # '/' follows '.' in every order of bytes, so the range is all names with an extension behind this one
-    ranges = [and_(column >= form + ".", column < form + "/") if bare else column == form for form in forms_of(last)]
-    query = query.where(or_(*ranges))
+    # '/' follows '.' in every order of bytes, and '$' '#': the ranges are all names with an extension or a page behind
+    ranges = [and_(column >= form + mark, column < form + after) for form in forms_of(last) for mark, after in _MARKS]
+    query = query.where(or_(*(ranges if bare else [column == form for form in forms_of(last)])))
     if dataset_id is not None:
         query = query.where(t.Occurrence.dataset_id == dataset_id)
-    extension = r"\.[^./]+" if bare and last else ""
+    extension = r"(\.[^./]+|#\d+)" if bare and last else ""
     whole = re.compile(r"(^|/)" + re.escape(name_key(name)) + extension + r"\Z")
     rows = session.execute(query)
     found = [(key, retired_at) for key, recorded, retired_at in rows if whole.search(name_key(recorded))]

@@ -31,17 +31,19 @@ _PROGRAMS = ".py .ipynb .sh .r .m .c .h .sql .lock .bak .tmp .part .pt .pth .onn
 _DATA = ".db .sqlite .parquet .feather .pkl .pickle .npy .npz .h5 .hdf5 .mat"
 _IMAGES = (
     ".png .apng .jpg .jpeg .jpe .jfif .tif .tiff .bmp .dib .gif .webp .jp2 .j2k .jpf .jpx .jls .jxl .heic .heif .avif "
-    ".tga .pgm .ppm .pbm .pnm .dcm .dicom .ima"
+    ".tga .pgm .ppm .pbm .pnm .dcm .dicom .ima .nii .mha .mhd .nrrd"
 )
-_VOLUMES_AND_VIDEOS = ".nii .mha .mhd .nrrd .mp4 .avi .mov .mkv .wmv"
+_VIDEOS = ".mp4 .avi .mov .mkv .wmv"
 ARCHIVE_SUFFIXES = frozenset(_ARCHIVES.split())
-_OTHER_SUFFIXES = frozenset(" ".join((_TEXTS, _DOCUMENTS, _PROGRAMS, _DATA, _VOLUMES_AND_VIDEOS)).split())
+_OTHER_SUFFIXES = frozenset(" ".join((_TEXTS, _DOCUMENTS, _PROGRAMS, _DATA, _VIDEOS)).split())
 _IMAGE_SUFFIXES = frozenset(_IMAGES.split())
 _LITTER = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir"))
 _UNREAD_ARCHIVES = {".7z": "a 7z archive", ".rar": "a RAR archive", ".zst": "compressed by Zstandard"}
 _NESTED = "an archive inside a source is not opened: ingest it as a source of its own"
 _MOST_NAME_BYTES = 2400
 """Of name, source and member together: what a row of an index of PostgreSQL holds (2,704 bytes), less its own keys."""
+_TOLD_BY_CONTENT = ".nii.gz"
+"""Not an archive, whatever its ending."""
 _MOST_SHOWN = 300
 """Characters of each of these that are kept where they are longer together."""
 
@@ -97,7 +99,8 @@ def admitted(item: SourceItem) -> Found:
             return rejection_of(item, RejectReason.UNREADABLE, "its name is not valid Unicode: rename it")
     if _is_too_long(item):
         return rejection_of(item, RejectReason.UNREADABLE, "its name and path are too long: shorten them")
-    suffix = "" if is_claimed(item.name) else PurePosixPath(item.name).suffix.lower()
+    is_known = is_claimed(item.name) or item.name.lower().endswith(_TOLD_BY_CONTENT)
+    suffix = "" if is_known else PurePosixPath(item.name).suffix.lower()
     if suffix in ARCHIVE_SUFFIXES:
         kind = _UNREAD_ARCHIVES.get(suffix)
         detail = f"{kind}, which is not read: unpack it" if kind else _NESTED

@@ -77,6 +77,16 @@ class TestResolve:
             with pytest.raises(NotFoundError, match="no image is known"):
                 stage.catalog.resolve_image(asked)
 
+    def test_a_file_of_several_pages_lists_them(self, stage: Stage) -> None:
+        pages = [stage.image(number, items=[stage.item(f"ct/a.tif#{number}")]) for number in (1, 2)]
+        stage.record([*pages, stage.image(3, items=[stage.item("ct/b.tif#1")])])
+        assert stage.catalog.resolve_image("a.tif#2").image_key == stage.key(2)
+        assert stage.catalog.resolve_image("ct/b.tif").image_key == stage.key(3)
+        for asked in ("a.tif", "a"):
+            with pytest.raises(NotFoundError, match=f"'{asked}' could mean 2 images") as error:
+                stage.catalog.resolve_image(asked)
+            assert "ct/a.tif#1" in error.value.hint
+
     def test_a_name_as_it_is_goes_before_one_without_extension(self, stage: Stage) -> None:
         stage.record([stage.image(1, items=[stage.item("1")]), stage.image(2, items=[stage.item("1.png")])])
         assert stage.catalog.resolve_image("1").image_key == stage.key(1)

@@ -100,7 +100,7 @@ def test_hidden_files_and_litter_are_left_out(tmp_path):
 
 
 def test_files_that_are_no_images_by_name_are_rejected_one_by_one(tmp_path):
-    for name in ("a.png", "b.CSV", "c.json", "d.zip", "e.tar.gz", "f.nii.gz", "g.pdf"):
+    for name in ("a.png", "b.CSV", "c.json", "d.zip", "e.tar.gz", "f.nii.gz", "g.pdf", "h.gz"):
         put(tmp_path / name)
 
     assert found(tmp_path) == [
@@ -109,8 +109,9 @@ def test_files_that_are_no_images_by_name_are_rejected_one_by_one(tmp_path):
         ("c.json", "skipped"),
         ("d.zip", "unsupported"),
         ("e.tar.gz", "unsupported"),
-        ("f.nii.gz", "unsupported"),
+        ("f.nii.gz", "item"),  # its content says what it is
         ("g.pdf", "skipped"),
+        ("h.gz", "unsupported"),
     ]
 
 
