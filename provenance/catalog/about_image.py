@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, and_, func, or_, select
@@ -11,6 +11,7 @@ from sqlalchemy import Select, and_, func, or_, select
 from provenance.catalog import tables as t
 from provenance.catalog.datasets import to_dataset
 from provenance.catalog.engine import chunked
+from provenance.catalog.events import EventKind
 from provenance.catalog.mapping import value_of
 from provenance.catalog.pseudonyms import suppressed
 from provenance.catalog.recording import base_name
@@ -298,16 +299,38 @@ def verdicts_citing(session: Session, image_key: str, limit: int | None = None) 
 
 
 def history_of(session: Session, image_key: str) -> list[HistoryEntry]:
-    """Everything that ever happened to an image, oldest first.
+    """Everything that ever happened to an image, in the order in which it was recorded: clocks may be set back.
 
     Events (``added``, ``forgotten`` ...; a removal names its dataset), one ``verdict`` for each audit that judged it,
     and one ``cited`` for each audit in which it is evidence.
     """
-    gathered = (each(session, image_key) for each in (_event_entries, _verdict_entries, _citing_entries))
-    return sorted(chain.from_iterable(gathered), key=lambda entry: entry.at)
+    events = _event_entries(session, image_key)
+    of_audits = [*_verdict_entries(session, image_key), *_citing_entries(session, image_key)]
+    recorded = _recorded_audits(session, {entry.facts["audit_id"] for entry in of_audits})
+
+    def place(entry: HistoryEntry) -> int:
+        """The number of the event; of an audit of earlier software, which has none, the last event before it."""
+        before = (number for number, event in events if event.at <= entry.at)
+        found = recorded.get(entry.facts["audit_id"])
+        return found if found is not None else max(before, default=0)
+
+    placed = [*events, *((place(entry), entry) for entry in sorted(of_audits, key=lambda entry: entry.at))]
+    return [entry for _, entry in sorted(placed, key=itemgetter(0))]
 
 
-def _event_entries(session: Session, image_key: str) -> list[HistoryEntry]:
+def _recorded_audits(session: Session, audit_ids: set[str]) -> dict[str, int]:
+    """The number of the event by which each of these audits was recorded, if it has one."""
+    audited = t.Event.kind == EventKind.AUDITED.value
+    found: dict[str, int] = {}
+    for ids in chunked(sorted(audit_ids)):
+        releases = select(t.Audit.dataset_id).where(t.Audit.audit_id.in_(ids))
+        query = select(t.Event.event_id, t.Event.detail).where(audited, t.Event.dataset_id.in_(releases))
+        found |= {detail["audit_id"]: number for number, detail in session.execute(query)}
+    return found
+
+
+def _event_entries(session: Session, image_key: str) -> list[tuple[int, HistoryEntry]]:
+    """With the number of each event."""
     query = (
         select(t.Event, t.Dataset.name, t.Dataset.kind)
         .outerjoin(t.Dataset, t.Dataset.dataset_id == t.Event.dataset_id)
@@ -321,7 +344,7 @@ def _event_entries(session: Session, image_key: str) -> list[HistoryEntry]:
             facts |= {"dataset_id": event.dataset_id, "dataset": name, "dataset_kind": kind}
         if event.run_id is not None:
             facts["run_id"] = event.run_id
-        entries.append(HistoryEntry(event.at, event.kind, facts))
+        entries.append((event.event_id, HistoryEntry(event.at, event.kind, facts)))
     return entries
 
 

@@ -105,6 +105,7 @@ def record_audit(session: Session, new: NewAudit) -> None:
     _insert(session, t.CalibrationScore, (row_of(t.CalibrationScore, c, audit_id=audit_id) for c in new.calibration))
     _insert(session, t.MembershipFigures, (row_of(t.MembershipFigures, b, audit_id=audit_id) for b in new.beside))
     _record_verdicts(session, audit_id, new.verdicts)
+    add_event(session, EventKind.AUDITED, dataset_id=new.audit.dataset_id, detail={"audit_id": audit_id})
     for answer, part in new.parts.items():
         record_audit(session, part)
         values = {"audit_id": audit_id, "answer": answer.value, "part_id": part.audit.audit_id}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import glob
+import resource
+import shutil
 import sqlite3
 import time
 from contextlib import contextmanager
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 BUSY_TIMEOUT_SECONDS = 30
 CONNECT_TIMEOUT_SECONDS = 10
+ROOM_BYTES = 2**18
+"""Less room than this, and what can't be written is a full disk: a page, its log and what SQLite keeps beside them."""
 STATEMENT_TIMEOUT_SECONDS = 1800
 _LONG_WAIT_SECONDS = 0.5
 _log = room(__name__)
@@ -265,7 +270,7 @@ def translated(url: URL) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        message, hint = _explain(error, for_people(url))
+        message, hint = _explain(error, for_people(url), also=_what_else(error, url))
         if url.password:
             message = message.replace(str(url.password), "***")
         raise CatalogError(message, hint=hint) from error
@@ -273,7 +278,23 @@ def translated(url: URL) -> Iterator[None]:
         raise CatalogError(f"the catalog {for_people(url)} could not take a value: {error}") from error
 
 
-def _explain(error: SQLAlchemyError, place: str) -> tuple[str, str]:
+def _what_else(error: SQLAlchemyError, url: URL) -> str:
+    """That the disk is full, where SQLite says no more than that it could not read or write the file."""
+    file = sqlite_file(url)
+    return _CAUSES[0][0][0] if file is not None and "disk I/O error" in str(error) and _has_no_room(file) else ""
+
+
+def _has_no_room(file: Path) -> bool:
+    try:
+        free = shutil.disk_usage(file.parent).free
+        largest = max(each.stat().st_size for each in file.parent.glob(f"{glob.escape(file.name)}*"))
+    except (OSError, ValueError):
+        return False
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return free < ROOM_BYTES or (limit != resource.RLIM_INFINITY and largest + ROOM_BYTES > limit)
+
+
+def _explain(error: SQLAlchemyError, place: str, *, also: str) -> tuple[str, str]:
     cause = str(error.orig if isinstance(error, StatementError) and error.orig is not None else error).strip()
     first = cause.splitlines()[0] if cause else type(error).__name__
     for table in APPEND_ONLY:
@@ -284,7 +305,7 @@ def _explain(error: SQLAlchemyError, place: str) -> tuple[str, str]:
     if "no such table" in cause or "UndefinedTable" in type(getattr(error, "orig", None)).__name__:
         return f"the catalog {place} is not migrated: {first}", "run `provenance db upgrade`"
     for words, message, hint in _CAUSES:
-        if any(word in cause for word in words):
+        if any(word in cause or word == also for word in words):
             return f"the catalog {place} {message}: {first}", hint
     if isinstance(error, IntegrityError):
         return f"the catalog {place} refused the change: {first}", ""

@@ -36,6 +36,7 @@ class EventKind(StrEnum):
     DATASET_REMOVED = "dataset_removed"
     SENSITIVITY_MEASURED = "sensitivity_measured"
     POLICY_DECLARED = "policy_declared"
+    AUDITED = "audited"
 
 
 def add_event(

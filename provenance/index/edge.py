@@ -24,6 +24,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import socket
 import threading
@@ -72,8 +73,11 @@ _log = room(__name__)
 _PERMISSIONS = "check the permissions of the folder"
 _ROOM = "its disk is full: make room and run the command again"
 _HINTS = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _PERMISSIONS) | dict.fromkeys(
-    (errno.ENOSPC, errno.EDQUOT), _ROOM
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM
 )
+
+
+_FULL = re.compile(r"No space left|File too large|os error (28|27|122)\b")
 
 
 class StoreLock:
@@ -446,7 +450,8 @@ def _translated(what: str) -> Iterator[None]:
         reason = f"{error.strerror}: {error.filename}" if error.strerror and error.filename else error
         raise VectorStoreError(f"{what}: {reason}", hint=_HINTS.get(error.errno or 0, MENDING)) from error
     except BaseException as error:
-        raise VectorStoreError(f"{what}: {error or type(error).__name__}", hint=MENDING) from error
+        hint = _ROOM if _FULL.search(str(error)) else MENDING
+        raise VectorStoreError(f"{what}: {error or type(error).__name__}", hint=hint) from error
 
 
 def _edge_config(spec: CollectionSpec) -> Any:

@@ -62,6 +62,7 @@ _log = room(__name__)
 
 MARKER_FILE = "restoring.json"
 _POINTS = 256
+_ZIP_YEARS = 1980, 2107
 _BLOCK_BYTES = 2**20
 
 
@@ -154,7 +155,7 @@ class _Packing:
 
     def _add(self, name: str, blocks: Iterator[bytes], compression: int = zipfile.ZIP_STORED) -> None:
         digest, size = hashlib.sha256(), 0
-        entry = zipfile.ZipInfo(name, datetime.now(UTC).timetuple()[:6])
+        entry = zipfile.ZipInfo(name, _as_zips_know(datetime.now(UTC)))
         entry.compress_type = compression
         entry.external_attr = 0o600 << 16
         with self.archive.open(entry, "w", force_zip64=True) as stream:
@@ -282,6 +283,12 @@ class _Unpacking:
                 raise SourceError(f"point {point} of collection {key} is not what the backup's catalog says")
         self.index.upsert(key, Points(ids, vectors, [facts[point]._asdict() for point in ids]))
         self.done += len(ids)
+
+
+def _as_zips_know(moment: datetime) -> tuple[int, int, int, int, int, int]:
+    """The nearest moment that a zip can hold: a clock that was never set says 1970."""
+    year = min(max(moment.year, _ZIP_YEARS[0]), _ZIP_YEARS[1])
+    return year, moment.month, moment.day, moment.hour, moment.minute, moment.second
 
 
 def _points_in(stream: IO[bytes], spec: CollectionSpec) -> Iterator[tuple[list[str], Any]]:

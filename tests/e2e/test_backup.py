@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
 import zipfile
 from collections.abc import Callable
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +21,7 @@ from provenance.errors import CatalogError, ConflictError, SourceError, VectorSt
 from provenance.files import write_bytes
 from provenance.index import CollectionSpec, open_index
 from provenance.ingest import run_embed
+from provenance.keeping import backup as backup_module
 from provenance.keeping.backup import backup, restore
 from provenance.keeping.reconcile import reconcile
 from provenance.keeping.removal import forget_image
@@ -310,3 +313,12 @@ def test_a_catalog_of_another_kind_of_file_is_told(make_workspace: MakeWorkspace
     (tmp_path / "copy").write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
     with pytest.raises(CatalogError, match="damaged"):
         upgrade_copy(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("year", [1970, 1980, 2026, 2150])
+def test_a_clock_that_is_wrong_breaks_no_backup(year: int) -> None:
+    entry = zipfile.ZipInfo("name", backup_module._as_zips_know(datetime(year, 3, 4, 5, 6, 7, tzinfo=UTC)))
+    assert 1980 <= entry.date_time[0] <= 2107
+    assert entry.date_time[1:] == (3, 4, 5, 6, 7)
+    with zipfile.ZipFile(io.BytesIO(), "w") as archive:
+        archive.writestr(entry, b"content")

@@ -116,6 +116,28 @@ class TestFiles:
         engine.dispose()
         assert values == ["wal", 2, 1, 1, 30_000]
 
+    def test_a_file_that_may_not_grow_is_a_full_disk_and_not_damage(self, tmp_path: Path) -> None:
+        """What SQLite says of a limit on files, or of a disk where its log can't grow, is "disk I/O error"."""
+        code = """
+import resource, signal, sys
+from provenance.catalog import Catalog
+from provenance.errors import CatalogError
+from provenance.vocabulary import Membership
+with Catalog.open(sys.argv[1], create=True) as catalog:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3 * 2**17, 3 * 2**17))
+    try:
+        for number in range(2000):
+            catalog.create_set(f"{number} {'a name' * 40}", Membership.USED)
+    except CatalogError as error:
+        print(error.message, error.hint)
+"""
+        url = f"sqlite:///{tmp_path / 'catalog.sqlite3'}"
+        ended = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, check=False)
+        assert "full" in ended.stdout, ended
+        assert "make room" in ended.stdout
+        assert "backup" not in ended.stdout
+
 
 class TestIdentity:
     def test_the_same_after_opening_again(self, catalog: Catalog, catalog_url: str) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from provenance.catalog import events
 from provenance.errors import NotFoundError
 from provenance.records import CalibrationScore, CopySource, NewAudit
 from provenance.vocabulary import Box, Established, Label, Role
@@ -181,6 +183,19 @@ def test_history_in_order_with_citations_summed_up(stage: Stage) -> None:
     cited = history[1].facts
     assert (cited["verdicts"], cited["best_rank"], cited["role"], cited["release"]) == (2, 2, "used", "gan-1")
     assert [entry.at for entry in history] == sorted(entry.at for entry in history)
+    assert [entry.kind for entry in stage.catalog.history_of(stage.key("g1"))] == ["added", "verdict"]
+
+
+def test_history_keeps_the_order_of_events_where_a_clock_was_set_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "now", lambda: datetime(2040, 1, 1, tzinfo=UTC))
+    stage.record([stage.image(1)])
+    stage.record([stage.image("g1")], release=True)
+    monkeypatch.setattr(events, "now", lambda: datetime(1971, 1, 1, tzinfo=UTC))
+    stage.audit(["g1"], [1])
+    stage.record([stage.image(1)], release=True)
+    assert [entry.kind for entry in stage.catalog.history_of(stage.key(1))] == ["added", "cited", "added"]
     assert [entry.kind for entry in stage.catalog.history_of(stage.key("g1"))] == ["added", "verdict"]
 
 
