@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import posixpath
 import stat
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ENCRYPTED = 0x1
+_UTF8_FLAG = 0x800
+_LOCAL_HEADER_BYTES = 30
+_ENTRY_BYTES = 46
+"""Of a member in the directory at a zip's end, less its name, extra fields and comment."""
 _FOLDER_OF_DOS = 0x10
 _IS_ENCRYPTED = "it is encrypted: unpack the archive with its password and give the folder"
 _LINK = "a link or device inside an archive, not a file"
@@ -221,13 +226,41 @@ def _there(found: T | None) -> T:
     return found
 
 
+class _Unflagged(io.BufferedReader):
+    """A zip's file that states of no name that it is UTF-8: one that is not keeps the whole from opening."""
+
+    _is_read = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = bytearray(super().read(size))
+        if data.startswith(b"PK\3\4") and len(data) == _LOCAL_HEADER_BYTES:
+            data[7] &= 0xFF ^ _UTF8_FLAG >> 8
+        elif data.startswith(b"PK\1\2") and not self._is_read:
+            self._is_read, at = True, 0
+            while len(data) >= at + _ENTRY_BYTES:
+                data[at + 9] &= 0xFF ^ _UTF8_FLAG >> 8
+                at += _ENTRY_BYTES + sum(struct.unpack_from("<3H", data, at + 28))
+        return bytes(data)
+
+
+def _opened_zip(path: Path) -> zipfile.ZipFile:
+    with suppress(UnicodeDecodeError):
+        return zipfile.ZipFile(path)
+    file = _Unflagged(io.FileIO(path))
+    try:
+        return zipfile.ZipFile(file)
+    except BaseException:
+        file.close()
+        raise
+
+
 class _ZipReader(Reader):
     """An open zip archive."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.status = path.stat()
-        self._zip = zipfile.ZipFile(path)
+        self._zip = _opened_zip(path)
         infos = self._zip.infolist()
         named = zip(zip_names(infos), infos, strict=True)
         files = ((name, info) for name, info in named if not _is_folder(name, info) and not _is_member_left_out(name))
@@ -257,7 +290,10 @@ class _ZipReader(Reader):
             raise BadInput(RejectReason.UNSUPPORTED, detail) from error
 
     def close(self) -> None:
+        file = self._zip.fp
         self._zip.close()
+        if file is not None:
+            file.close()
 
 
 def _is_folder(name: str, info: zipfile.ZipInfo) -> bool:

@@ -197,6 +197,18 @@ def test_encodings_may_mix_and_a_unicode_field_counts_where_it_fits(tmp_path):
     assert named(tmp_path, bytes(range(0x80, 0x100))) == [bytes(range(0x80, 0x100)).decode("cp437")]
 
 
+def test_a_name_that_is_not_what_its_flag_says_keeps_no_archive_closed(tmp_path):
+    data = bytearray(zipped([("患者.png", b"1"), ("Mueller.png", b"2"), ("c.png", b"3")]))
+    for at in (data.index("患者".encode()), data.rindex("患者".encode())):
+        data[at : at + 6] = "M\x81ller".encode("latin-1")[:6]
+
+    found = items(put(tmp_path / "set.zip", bytes(data)))
+
+    assert {one.name: read_item(one) for one in found} == {"Müller.png": b"1", "Mueller.png": b"2", "c.png": b"3"}
+    with pytest.raises(SourceError, match="can't open the archive"):
+        open_source(put(tmp_path / "cut.zip", bytes(data[:-30])))
+
+
 def test_the_names_of_a_tar_that_are_no_utf_8_are_read_too(tmp_path):
     for suffix in (".tar", ".tar.gz"):
         buffer = io.BytesIO()
