@@ -40,6 +40,7 @@ T = TypeVar("T")
 
 _ENCRYPTED = 0x1
 _UTF8_FLAG = 0x800
+_PLAIN_VERSION = struct.pack("<H", 20)
 _LOCAL_HEADER_BYTES = 30
 _ENTRY_BYTES = 46
 """Of a member in the directory at a zip's end, less its name, extra fields and comment."""
@@ -227,7 +228,7 @@ def _there(found: T | None) -> T:
 
 
 class _Unflagged(io.BufferedReader):
-    """A zip's file that states of no name that it is UTF-8: one that is not keeps the whole from opening."""
+    """A zip without the UTF-8 flags and versions of its members: one that is wrong keeps the whole from opening."""
 
     _is_read = False
 
@@ -238,13 +239,14 @@ class _Unflagged(io.BufferedReader):
         elif data.startswith(b"PK\1\2") and not self._is_read:
             self._is_read, at = True, 0
             while len(data) >= at + _ENTRY_BYTES:
+                data[at + 6 : at + 8] = _PLAIN_VERSION
                 data[at + 9] &= 0xFF ^ _UTF8_FLAG >> 8
                 at += _ENTRY_BYTES + sum(struct.unpack_from("<3H", data, at + 28))
         return bytes(data)
 
 
 def _opened_zip(path: Path) -> zipfile.ZipFile:
-    with suppress(UnicodeDecodeError):
+    with suppress(UnicodeDecodeError, NotImplementedError):
         return zipfile.ZipFile(path)
     file = _Unflagged(io.FileIO(path))
     try:

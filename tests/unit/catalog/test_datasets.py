@@ -174,6 +174,24 @@ class TestRejects:
         stage.catalog.clear_reject(dataset, "/d/a.zip", "x")
         assert [found.member for found in stage.catalog.rejects(dataset)] == [None, "y"]
 
+    def test_a_line_of_sidecars_takes_the_place_of_those_that_were_told_one_by_one(self, stage: Stage) -> None:
+        detail, own = ".json is not an image format", stage.dataset.dataset_id
+        one = Rejection("s_1/A.JSON", "/d%/s_1/A.JSON", None, 2, RejectReason.UNSUPPORTED, detail)
+        inner = replace(one, source="/d%/set.zip", member="A.JSON")
+        kept = [
+            replace(one, source="/dx/s_1/A.JSON"),
+            replace(one, name="b.jpg", source="/d%/b.jpg"),
+            replace(one, name="c.json", source="/d%/c.json", detail="another reason"),
+        ]
+        stage.catalog.add_rejects(stage.run_id, own, [one, inner, *kept])
+        line = Rejection("*.json", "/d%/*.json", None, 2**63 - 1, RejectReason.SKIPPED, f"1 file: {detail}")
+        in_zip = replace(line, source="/d%/set.zip", member="*.json")
+        for number in (1, 2):
+            line, in_zip = (replace(each, detail=f"{number} files: {detail}") for each in (line, in_zip))
+            stage.catalog.record_sidecars(stage.run_id, own, [(line, detail), (in_zip, detail)])
+            found = {(each.source, each.member, each.detail) for each in stage.catalog.rejects(own)}
+            assert found == {(each.source, each.member, each.detail) for each in (line, in_zip, *kept)}
+
     def test_an_input_that_now_reads_is_no_reject(self, stage: Stage) -> None:
         dataset = stage.dataset.dataset_id
         stage.catalog.add_rejects(stage.run_id, dataset, [self.broken])

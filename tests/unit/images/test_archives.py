@@ -205,6 +205,9 @@ def test_a_name_that_is_not_what_its_flag_says_keeps_no_archive_closed(tmp_path)
     found = items(put(tmp_path / "set.zip", bytes(data)))
 
     assert {one.name: read_item(one) for one in found} == {"Müller.png": b"1", "Mueller.png": b"2", "c.png": b"3"}
+    data = bytearray(zipped([("a.png", b"1"), ("b.png", b"2")]))
+    data[data.index(b"PK\x01\x02") + 6] = 255  # a version of the format that there is not
+    assert [read_item(one) for one in items(put(tmp_path / "new.zip", bytes(data)))] == [b"1", b"2"]
     with pytest.raises(SourceError, match="can't open the archive"):
         open_source(put(tmp_path / "cut.zip", bytes(data[:-30])))
 
