@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import functools
 import io
 import json
 import operator
 import os
+import shutil
 import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -18,9 +20,10 @@ from provenance.errors import ConflictError, SourceError, UsageError
 from provenance.text import inert
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
+_NOTE = ".making-"
 
 
 class _Umasks:
@@ -216,3 +219,74 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def scratch_folder(
+    parent: Path, prefix: str, *, known_to: Path | None = None, target: Path | None = None
+) -> Iterator[Path]:
+    """A folder of one's own that goes in the end; if the process is killed, ``sweep`` takes it away.
+
+    Args:
+        parent: Where it is made.
+        prefix: What its name begins with.
+        known_to: Another folder, where a note is kept of it as long as it is there: ``sweep`` of that one finds it.
+        target: The file that will be made of what is in it; for ``noted_targets``.
+    """
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    note = None if known_to is None else known_to / f"{_NOTE}{folder.name}.json"
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if note is not None:
+            note.write_text(json.dumps({"folder": os.fspath(folder), "target": os.fspath(target or folder)}))
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+        if note is not None:
+            note.unlink(missing_ok=True)
+
+
+def sweep(parent: Path, prefix: str, contents: Collection[str]) -> None:
+    """Takes away what killed processes left of ``scratch_folder`` in a folder, or noted there.
+
+    A folder whose process lives is left alone, and so is one that holds anything but ``contents``: it is not ours.
+    """
+    with suppress(OSError):
+        for folder in parent.glob(f"{prefix}*"):
+            _sweep_folder(folder, contents)
+        for note, noted in _notes(parent):
+            if not noted[0].name.startswith(prefix) or not noted[0].exists() or _sweep_folder(noted[0], contents):
+                note.unlink(missing_ok=True)
+
+
+def noted_targets(parent: Path) -> set[Path]:
+    """The files that killed processes were making, by the notes that they left in a folder."""
+    return {target for _, (_, target) in _notes(parent)}
+
+
+def _notes(parent: Path) -> list[tuple[Path, tuple[Path, Path]]]:
+    found = []
+    for note in sorted(parent.glob(f"{_NOTE}*.json")):
+        try:
+            said = json.loads(note.read_text())
+            found.append((note, (Path(said["folder"]), Path(said["target"]))))
+        except (OSError, ValueError, KeyError, TypeError):
+            note.unlink(missing_ok=True)
+    return found
+
+
+def _sweep_folder(folder: Path, contents: Collection[str]) -> bool:
+    """Gives whether it is gone."""
+    if folder.is_symlink() or not folder.is_dir() or not {entry.name for entry in folder.iterdir()} <= set(contents):
+        return False
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True

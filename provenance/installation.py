@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from provenance.config import FULL_RANGE, NOT_FROM_A_FILE, SETTINGS_FILE, Settings, load_settings, stated_range
 from provenance.errors import CatalogError, ConflictError, EmbeddingError, NotFoundError, UsageError
-from provenance.files import readable_like
+from provenance.files import readable_like, sweep
 from provenance.limits import Limits
 from provenance.logs import room, step
 from provenance.resources import Resource
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from provenance.vocabulary import Pages, Space
 
 CATALOG_FILE = "catalog.sqlite3"
+BACKUP_PREFIX, RESTORE_PREFIX, ARCHIVE_FILE = ".backup-", ".restore-", "archive"
 _log = room(__name__)
 
 _SETTINGS_TEXT = """\
@@ -177,8 +178,15 @@ class Installation(Resource):
         _require_workspace(self.root)
         self._refuse_lost_catalog()
         self._held.enter_context(self.private_files())
+        self._sweep()
         with step(_log, "open catalog", url=self.catalog_place):
             return Catalog.open(self.catalog_place, create=not self.settings.catalog_url)
+
+    def _sweep(self) -> None:
+        """Take away what killed backups and restores left: it holds names, paths and keys."""
+        log = [f"{CATALOG_FILE}{ending}" for ending in ("", "-journal", "-wal", "-shm")]
+        for prefix in (BACKUP_PREFIX, RESTORE_PREFIX):
+            sweep(self.root, prefix, (*log, ARCHIVE_FILE))
 
     def private_files(self) -> AbstractContextManager[None]:
         """What is made in the workspace is readable by those who may read its settings, whatever the umask."""

@@ -16,13 +16,11 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import uuid
 import zipfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,9 +28,10 @@ import numpy as np
 from provenance.brief import Brief
 from provenance.catalog import Catalog, head_revision, require_empty, restore_from_file, upgrade_copy
 from provenance.errors import ConflictError, SourceError, VectorStoreError
-from provenance.files import sync_folder
+from provenance.files import json_bytes, noted_targets, scratch_folder, sync_folder, write_bytes
 from provenance.index import CollectionSpec, Points, vector_digest
 from provenance.ingest import Progress
+from provenance.installation import ARCHIVE_FILE, BACKUP_PREFIX, RESTORE_PREFIX
 from provenance.keeping.manifest import (
     CATALOG_ENTRY,
     FORMAT,
@@ -50,10 +49,13 @@ from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from provenance.index import VectorIndex
     from provenance.ingest import OnProgress
     from provenance.installation import Installation
+    from provenance.keeping.manifest import Manifest
     from provenance.keeping.reconcile import ReconcileReport
     from provenance.records import Collection
     from provenance.vocabulary import Space
@@ -97,17 +99,21 @@ def backup(workspace: Installation, file: Path, on_progress: OnProgress | None =
     The catalog may be in use. A local index is held meanwhile; on a server others may go on. ``on_progress`` is told
     how many vectors are in it.
 
+    One that was killed when its file was whole is complete: made again, it says so.
+
     Raises:
         ConflictError: If the file exists.
         SourceError: If it can't be written.
         VectorStoreError: If a vector is missing or damaged: a backup is whole, or there is none.
     """
     target = file.expanduser().absolute()
+    if target.exists() and target in noted_targets(workspace.root):
+        return _made_before(target, workspace.catalog.catalog_uuid)
     if target.exists():
         raise ConflictError(f"{target} exists", hint="a backup is never overwritten: give another name")
     index = workspace.index
-    with _writing(target), tempfile.TemporaryDirectory(dir=target.parent, prefix=".backup-") as folder:
-        copy, unfinished = Path(folder) / CATALOG_ENTRY, Path(folder) / "archive"
+    with _writing(target), _scratch_of(workspace, target) as folder:
+        copy, unfinished = folder / CATALOG_ENTRY, folder / ARCHIVE_FILE
         workspace.catalog.copy_to(copy)
         with unfinished.open("xb") as stream:
             os.fchmod(stream.fileno(), 0o600)
@@ -120,6 +126,21 @@ def backup(workspace: Installation, file: Path, on_progress: OnProgress | None =
     counts = [collection["count"] for collection in manifest["collections"]]
     moment, size = datetime.fromisoformat(manifest["created_at"]), target.stat().st_size
     return BackupReport(target, size, manifest["catalog"]["uuid"], len(counts), sum(counts), moment)
+
+
+def _scratch_of(workspace: Installation, target: Path) -> AbstractContextManager[Path]:
+    return scratch_folder(target.parent, BACKUP_PREFIX, known_to=workspace.root, target=target)
+
+
+def _made_before(target: Path, catalog_uuid: str) -> BackupReport:
+    """What a killed backup of this catalog wrote, if it is whole."""
+    with _opened(target) as archive:
+        manifest = checked_manifest(archive, target)
+    if manifest.catalog.uuid != catalog_uuid:
+        raise ConflictError(f"{target} is a backup of another catalog", hint="give another name")
+    counts = [collection.count for collection in manifest.collections]
+    size = target.stat().st_size
+    return BackupReport(target, size, catalog_uuid, len(counts), sum(counts), manifest.created_at)
 
 
 @dataclass
@@ -202,7 +223,8 @@ def restore(workspace: Installation, file: Path, on_progress: OnProgress | None 
     """Bring a backup into an empty workspace, and compare catalog and index.
 
     Everything in the file is checked against the manifest before anything is written. The catalog comes last: a
-    restore that was cut off leaves an empty workspace, and the next one goes through. ``on_progress`` is told how many
+    restore that was cut off leaves an empty workspace, and the next one goes through; one that was cut off after its
+    catalog was in is brought to its end. ``on_progress`` is told how many
     vectors are in the index.
 
     Raises:
@@ -210,22 +232,27 @@ def restore(workspace: Installation, file: Path, on_progress: OnProgress | None 
         ConflictError: If the workspace's catalog or index holds anything.
     """
     source = file.expanduser().absolute()
+    if (done := _restored_before(workspace, source)) is not None:
+        return _ended(workspace, source, *done)
     require_empty(workspace.catalog_place)
     workspace.upgrade_catalog()
     with _opened(source) as archive, _writing(workspace.root), workspace.private_files():
         manifest = checked_manifest(archive, source)
-        with tempfile.TemporaryDirectory(dir=workspace.root, prefix=".restore-") as folder:
-            copy = Path(folder) / CATALOG_ENTRY
+        with scratch_folder(workspace.root, RESTORE_PREFIX) as folder:
+            copy = folder / CATALOG_ENTRY
             with archive.open(CATALOG_ENTRY) as packed, copy.open("xb") as plain:
                 shutil.copyfileobj(packed, plain)
             upgrade_copy(copy)
-            _claim_index(workspace, [collection.key for collection in manifest.collections])
+            _claim_index(workspace, manifest)
             with Catalog.open(copy) as frozen:
                 count = _Unpacking(archive, workspace.index, frozen, on_progress).unpack(manifest.collections)
             workspace.close()
             restore_from_file(workspace.catalog_place, copy)
-    (workspace.root / MARKER_FILE).unlink()
-    return RestoreReport(
+    return _ended(workspace, source, manifest, count)
+
+
+def _ended(workspace: Installation, source: Path, manifest: Manifest, count: int) -> RestoreReport:
+    report = RestoreReport(
         file=source,
         catalog_uuid=manifest.catalog.uuid,
         collections=len(manifest.collections),
@@ -233,12 +260,41 @@ def restore(workspace: Installation, file: Path, on_progress: OnProgress | None 
         backed_up_at=manifest.created_at,
         reconciled=reconcile(workspace),
     )
+    (workspace.root / MARKER_FILE).unlink(missing_ok=True)
+    return report
 
 
-def _claim_index(workspace: Installation, keys: list[str]) -> None:
+def _restored_before(workspace: Installation, source: Path) -> tuple[Manifest, int] | None:
+    """The manifest and number of vectors, if it is this backup that a restore which was cut off had brought in."""
+    if _marked(workspace.root).get("restored") is None:
+        return None
+    try:
+        require_empty(workspace.catalog_place)
+    except ConflictError:
+        with _opened(source) as archive:
+            manifest = checked_manifest(archive, source)
+        if _name_of(manifest) == _marked(workspace.root)["restored"]:
+            return manifest, sum(collection.count for collection in manifest.collections)
+    return None
+
+
+def _name_of(manifest: Manifest) -> str:
+    return f"{manifest.catalog.uuid} {manifest.created_at.isoformat()}"
+
+
+def _marked(root: Path) -> dict[str, Any]:
+    """What a restore that was cut off noted: the collections that are its own, and the backup."""
+    try:
+        noted = json.loads((root / MARKER_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
+def _claim_index(workspace: Installation, manifest: Manifest) -> None:
     """Makes sure that the index holds nothing of anybody's; takes out what a restore that was cut off left."""
-    marker = workspace.root / MARKER_FILE
-    mine = set(json.loads(marker.read_text())["collections"]) if marker.exists() else set()
+    keys = [collection.key for collection in manifest.collections]
+    mine = set(_marked(workspace.root).get("collections", ()))
     index = workspace.index
     present = set(index.collections())
     in_the_way = (present if workspace.exports_vectors else present & set(keys)) - mine
@@ -249,7 +305,7 @@ def _claim_index(workspace: Installation, keys: list[str]) -> None:
         )
     for key in sorted(present & mine):
         index.drop(key)
-    marker.write_text(json.dumps({"collections": keys}))
+    write_bytes(workspace.root / MARKER_FILE, json_bytes({"collections": keys, "restored": _name_of(manifest)}))
 
 
 @dataclass
