@@ -16,9 +16,11 @@ from scipy import ndimage
 
 from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
 from provenance.audit.rules.mu_alpha_sigma import MuAlphaSigmaRule
+from provenance.documents.rows import DuplicatePair as DocumentOfPair
 from provenance.duplicates import DuplicatePair, DuplicateRequest, DuplicateRule, find_duplicates
 from provenance.errors import ConflictError, NotFoundError, UsageError
 from provenance.exports import DUPLICATE_COLUMNS, export_duplicates_csv
+from provenance.files import csv_bytes
 from provenance.images import PERCEPTUAL_HASH
 from provenance.ingest import image_ids_digest
 from provenance.keeping.removal import forget_image
@@ -370,6 +372,8 @@ def test_csv_holds_every_pair(filled: Workspace, tmp_path: Path) -> None:
     assert tuple(rows[0]) == DUPLICATE_COLUMNS
     assert [(row["left_name"], row["right_name"]) for row in rows] == [names(pair) for pair in report.pairs]
     assert [float(row["similarity"]) for row in rows] == [pair.similarity for pair in report.pairs]
+    documents = (DocumentOfPair.of(pair).to_json() for pair in report.pairs)
+    assert csv_bytes(DUPLICATE_COLUMNS, documents) == (tmp_path / "pairs.csv").read_bytes()
     assert {row["left_memberships"] for row in rows if row["used_and_not_used"] == "true"} <= {"used", "used;not_used"}
 
 
