@@ -9,6 +9,7 @@ from __future__ import annotations
 import resource
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 DEFAULT_MEMORY_BYTES = 2 * 1024**3
 DEFAULT_SECONDS = 60.0
@@ -49,6 +50,17 @@ def begin_step() -> None:
     if _held_to.seconds is not None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         _lower(resource.RLIMIT_CPU, int(usage.ru_utime + usage.ru_stime + _held_to.seconds) + 1)
+
+
+def is_spent() -> bool:
+    """Whether a quarter of the memory is held even between steps: what a library lost, the next step would lack."""
+    if _held_to.memory_bytes is None:
+        return False
+    try:
+        data_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
+    except (OSError, ValueError, IndexError):
+        return False
+    return 4 * data_pages * resource.getpagesize() > _held_to.memory_bytes
 
 
 def _lower(kind: int, value: int) -> None:

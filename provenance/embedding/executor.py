@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, TypeVar, c
 import numpy as np
 
 from provenance.errors import EmbeddingError
-from provenance.limits import NO_LIMITS, Limits, begin_step, hold_to
+from provenance.limits import NO_LIMITS, Limits, begin_step, hold_to, is_spent
 from provenance.vocabulary import RejectReason
 
 if TYPE_CHECKING:
@@ -294,6 +294,9 @@ class _Staff:
             worker = None
             raise
         finally:
+            if worker is not None and worker.is_spent:
+                worker.end()
+                worker = None
             self._idle.put(worker)
 
     def end(self) -> None:
@@ -318,7 +321,13 @@ class _Staff:
 
 
 class Worker:
-    """The parent's end of one worker process, which runs one function: pickled, so it must be importable."""
+    """The parent's end of one worker process, which runs one function: pickled, so it must be importable.
+
+    Attributes:
+        is_spent: Whether it holds so much memory after its last item that another one should take its place.
+    """
+
+    is_spent: bool = False
 
     def __init__(self, function: Callable[[Any], Any], limits: Limits | None = None) -> None:
         self._greeting = pickle.dumps(sys.path) + _framed(function) + _framed(limits or NO_LIMITS)
@@ -346,7 +355,9 @@ class Worker:
         if self._greeting:
             self._exchanged(self._greeting, _not_started)
             self._greeting = b""
-        done, value = self._exchanged(_framed(item), lambda code: WorkerDeathError(code, item))
+        died = partial(WorkerDeathError, item=item)
+        done, value = self._exchanged(_framed(item), died)
+        self.is_spent = self._exchanged(b"", died)
         if not done:
             raise value
         return value
@@ -411,6 +422,7 @@ def serve() -> None:
             return
         begin_step()
         replies.write(_reply(function, request))
+        replies.write(pickle.dumps(is_spent()))
         replies.flush()
 
 

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +130,14 @@ def test_an_item_has_so_much_memory_and_time_and_the_next_one_has_as_much():
         f"time | oversized | the process that read it was ended by SIGXCPU: {late}",
         "b",
     ]
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not say what a process holds")
+def test_a_worker_that_lost_memory_is_replaced_between_items():
+    items = ["a", "leak", "b", "c"]
+    stream = Processes(1, Limits(memory_bytes=2**30)).prepared(items, functions.lose, failed=rejected)
+    first, leaking, third, fourth = stream
+    assert first == leaking != third == fourth
 
 
 @pytest.mark.parametrize("workers", [1, 3])

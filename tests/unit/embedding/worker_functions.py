@@ -58,6 +58,16 @@ def use_up(item):
     return item
 
 
+_lost: list[np.ndarray] = []
+
+
+def lose(item):
+    """Loses memory at "leak" for good, as a library may; gives the process that did."""
+    if item == "leak":
+        _lost.append(np.ones(300 * 2**20, dtype=np.uint8))
+    return os.getpid()
+
+
 def much_of(path):
     """As many results as pages, and a mark that they were made."""
     Path(path).touch()
