@@ -64,8 +64,9 @@ class GroupMatches:
 def group_rule(given: str | None) -> GroupRule:
     """The rule behind ``--group-from``; ``None``: no groups.
 
-    Else the path to a CSV file with the columns ``name`` and ``group``, or a regular expression that is searched in the
-    name (as names are compared: ``text.name_key``) and whose first (or ``group``-named) group is the key.
+    Else the path to a CSV file with the columns ``name`` (also without its extension) and ``group``, or a regular
+    expression that is searched in the name (as names are compared: ``text.name_key``) and whose first (or
+    ``group``-named) group is the key.
 
     Raises:
         SourceError: If the CSV can't be read or lacks a column.
@@ -79,9 +80,17 @@ def group_rule(given: str | None) -> GroupRule:
 
     def of(name: str) -> str | None:
         key = name_key(name)
-        return groups.get(key) or groups.get(key.rsplit("/", 1)[-1])
+        last = key.rsplit("/", 1)[-1]
+        # as it is, then without its extension: the whole name before its last part
+        found = (groups[each] for each in (key, last, _stem(key), _stem(last)) if each in groups)
+        return next(found, None)
 
     return of
+
+
+def _stem(name: str) -> str:
+    """A name without its extension, which begins with a letter: ``1.2.840.113`` has none."""
+    return re.sub(r"\.[A-Za-z][A-Za-z0-9]{0,4}\Z", "", name)
 
 
 def _rule_of_expression(given: str) -> GroupRule:

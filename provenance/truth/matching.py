@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from provenance.brief import Brief
@@ -73,7 +73,8 @@ def truth_of_labels(workspace: Installation, judged: JudgedAudit, rows: Sequence
 
     An id may be shortened to 8 or more digits. A name is looked for as it is, then without its extension, then as the
     last part of a path, then as that without extension; then in this order as names are compared (composed or not).
-    The first of these that is found counts. It may stand for many occurrences of one image, not for different images.
+    The first of these that is found counts; a set's or release's name and a slash may stand before it. It may stand for
+    many occurrences of one image, not for different images.
 
     Raises:
         NotFoundError: If no row is about a judged image.
@@ -139,9 +140,12 @@ class _Index:
         return not row.is_id and not self._rejected.isdisjoint(_keys_of(row.key))
 
     def image_of(self, row: TruthRow) -> str | None:
+        set_name, slash, rest = row.key.partition("/")
         levels = self._aliases.get(name_key(row.set_name), [])
         named = (each[key] for key, each in zip(_keys_of(row.key), levels, strict=False) if key in each)
         found = self._by_id(row) if row.is_id else next(named, set())
+        if not found and slash and not row.is_id and not row.set_name:  # SET/NAME, as an image is asked for
+            return self.image_of(replace(row, key=rest, set_name=set_name))
         if len(found) > 1:
             raise ConflictError(
                 f"{row.place}: {row.key!r} could mean {len(found)} different images",

@@ -24,6 +24,13 @@ def test_a_table_is_read_as_spreadsheets_of_any_country_write_it(mark: str, tmp_
     assert [rule(name) for name in ("a.png", "deep/b.png", "c.png")] == ["P1", "P2", None]
 
 
+def test_a_table_may_leave_extensions_out_and_keep_its_cells_from_spreadsheets(tmp_path: Path) -> None:
+    (tmp_path / "groups.csv").write_text("name,group\nb/scan,P1\n1.2.840,P2\n'=1+1.png,'@P3\n")
+    rule = group_rule(str(tmp_path / "groups.csv"))
+    names = ("b/scan.png", "scan.png", "1.2.840.dcm", "1.2.840.113", "=1+1.png", "deep/=1+1.png")
+    assert [rule(name) for name in names] == ["P1", None, "P2", None, "@P3", "@P3"]
+
+
 def test_matches_are_counted_and_none_at_all_is_refused_unless_wanted() -> None:
     matches = GroupMatches()
     matches.require_some(force=False)  # nothing was asked
