@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from provenance.vocabulary import Pages, Space
 
 CATALOG_FILE = "catalog.sqlite3"
+ERASING_FILE = "erasing"
 BACKUP_PREFIX, RESTORE_PREFIX, ARCHIVE_FILE = ".backup-", ".restore-", "archive"
 _log = room(__name__)
 
@@ -180,7 +181,21 @@ class Installation(Resource):
         self._held.enter_context(self.private_files())
         self._sweep()
         with step(_log, "open catalog", url=self.catalog_place):
-            return Catalog.open(self.catalog_place, create=not self.settings.catalog_url)
+            catalog = Catalog.open(self.catalog_place, create=not self.settings.catalog_url)
+        if self.is_erasing and not catalog.is_read_only:
+            self.scrub(catalog)
+        return catalog
+
+    @property
+    def is_erasing(self) -> bool:
+        """Whether files of the catalog may still hold what was forgotten, as another process had it open."""
+        return (self.root / ERASING_FILE).exists()
+
+    def scrub(self, catalog: Catalog) -> None:
+        """Take what was forgotten out of the catalog's own files, now or at the next opening that finds it alone."""
+        (self.root / ERASING_FILE).touch()
+        if catalog.scrub():
+            (self.root / ERASING_FILE).unlink()
 
     def _sweep(self) -> None:
         """Take away what killed backups and restores left: it holds names, paths and keys."""

@@ -234,6 +234,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         "synchronous = FULL",
         "foreign_keys = ON",
         "cache_size = -65536",  # KiB: evidence is indexed by random keys, which 2 MiB of pages would not hold
+        "secure_delete = ON",  # what is forgotten is overwritten, too
         "recursive_triggers = ON",  # INSERT OR REPLACE then fires the DELETE triggers of append-only tables
     ):
         connection.execute(f"PRAGMA {pragma}").close()

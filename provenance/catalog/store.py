@@ -21,6 +21,7 @@ from provenance.catalog import pseudonyms as _pseudonyms
 from provenance.catalog import recording as _recording
 from provenance.catalog import relocation as _relocation
 from provenance.catalog import runs as _runs
+from provenance.catalog import scrubbing as _scrubbing
 from provenance.catalog import spaces as _spaces
 from provenance.catalog import transfer as _transfer
 from provenance.catalog.engine import (
@@ -122,6 +123,10 @@ class Catalog(Resource):
         """See ``transfer.copy_to_file``."""
         with translated(self._url):
             _transfer.copy_to_file(self._engine, self._url, file)
+
+    def scrub(self) -> bool:
+        """See ``scrubbing.scrub``."""
+        return _scrubbing.scrub(self._engine, self._url)
 
     @property
     def catalog_uuid(self) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from provenance.cli.app import App, JsonOption, app, open_workspace
 from provenance.cli.data_commands import ForceOption, RehashOption, SyncOption
-from provenance.cli.output import answer, message, print_facts, print_rejects, print_table, short
+from provenance.cli.output import answer, message, print_facts, print_rejects, print_table, short, warn
 from provenance.errors import SourceError, UsageError
 from provenance.text import shown
 from provenance.vocabulary import DatasetKind
@@ -298,6 +298,11 @@ def sets_forget(
 
     with open_workspace() as workspace:
         image = workspace.forget_image(image_id, reason, confirm)
+        if workspace.is_erasing:
+            warn(
+                "the catalog's file is open elsewhere and still holds what it said of the image: "
+                "the next command that finds it alone overwrites that"
+            )
     if not answer(Forgotten(forgotten=image.image_id, image_key=image.image_key), json=json):
         message(f"forgot {image.image_id}; verdicts keep it as {image.image_key}")
 

@@ -30,6 +30,7 @@ def remove_dataset(workspace: Installation, dataset: Dataset) -> None:
         workspace.index.drop(key)
         workspace.moments.drop(key)
     clear(workspace.vector_folder)
+    workspace.scrub(workspace.catalog)
 
 
 @step(_log, "forget image")
@@ -63,10 +64,13 @@ def finish_forgetting(workspace: Installation) -> int:
         workspace.index.delete(key, [point for point, _ in points])
         workspace.index.flush(key)
         workspace.index.compact(key)
+        workspace.index.discard(key)
     clear(workspace.vector_folder)
     unfinished = catalog.unfinished_forgets()
     for image_key in unfinished:
         catalog.finish_forget(image_key)
+    if unfinished:
+        workspace.scrub(catalog)
     return len(unfinished)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -260,3 +262,26 @@ def test_moments_that_hold_what_the_collection_does_not_are_dropped(workspace: W
     file.write_bytes(kept[:-1])
     assert check_of(reconcile(workspace)).stale_moments is True
     assert not file.exists()
+
+
+def test_what_is_forgotten_is_in_no_file_of_the_catalog(workspace: Workspace) -> None:
+    """Neither in free pages nor in the log; where another process reads it, as soon as it is found alone."""
+
+    def held() -> list[str]:
+        return [file.name for file in workspace.root.glob("catalog.sqlite3*") if b"img_0006.png" in file.read_bytes()]
+
+    image = workspace.catalog.resolve_image("img_0006.png")
+    assert held()
+    (workspace.root / ".restore-x").mkdir()
+    (workspace.root / ".restore-x" / "catalog.sqlite3").write_bytes(b"img_0006.png")
+    with closing(sqlite3.connect(workspace.root / "catalog.sqlite3", isolation_level=None)) as reader:
+        reader.execute("BEGIN").close()
+        reader.execute("SELECT count(*) FROM occurrences").fetchone()
+        forget_image(workspace, image.image_id)
+        assert workspace.is_erasing
+    workspace.close()
+    assert workspace.catalog.unfinished_forgets() == []
+    assert (held(), workspace.is_erasing, (workspace.root / ".restore-x").exists()) == ([], False, False)
+    other = workspace.catalog.resolve_image("img_0007.png")
+    forget_image(workspace, other.image_id)
+    assert not any(b"img_0007.png" in file.read_bytes() for file in workspace.root.glob("catalog.sqlite3*"))

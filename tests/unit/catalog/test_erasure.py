@@ -190,3 +190,10 @@ class TestRelocate:
     def test_nothing_to_move(self, stage: Stage, old: str, new: str) -> None:
         with pytest.raises(UsageError, match="an old and a new place"):
             stage.catalog.relocate(old, new)
+
+
+def test_files_are_written_without_what_was_deleted(stage: Stage) -> None:
+    stage.record([stage.image(1), stage.image(2)])
+    stage.catalog.forget_image(stage.key(1))
+    assert stage.catalog.scrub()
+    assert len(stage.catalog.live_collections()) > 0

@@ -1,0 +1,47 @@
+"""What deleted rows leave in a database's own files, and its end."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DBAPIError
+
+from provenance.catalog import tables as t
+from provenance.catalog.engine import sqlite_file
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Engine
+
+_ALONE_SECONDS = 2.0
+_ERASED = (t.Occurrence, t.Point, t.PerceptualHash, t.ImageIdentity, t.Membership, t.Reject)
+
+
+def scrub(engine: Engine, url: URL) -> bool:
+    """Writes the database's files anew without what was deleted; gives whether nothing of it is left in them.
+
+    It is where another process has the catalog open: then its log and free pages are left for the next call. Of a
+    PostgreSQL the tables are vacuumed; its write-ahead log and its backups are its own.
+    """
+    file = sqlite_file(url)
+    if file is None:
+        return _vacuumed(engine)
+    try:
+        with closing(sqlite3.connect(file, timeout=_ALONE_SECONDS, isolation_level=None)) as connection:
+            connection.execute("PRAGMA secure_delete = ON").close()
+            connection.execute("VACUUM").close()
+            busy: int = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    except sqlite3.OperationalError:
+        return False
+    return not busy
+
+
+def _vacuumed(engine: Engine) -> bool:
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for table in _ERASED:
+                connection.exec_driver_sql(f"VACUUM {table.__tablename__}")
+    except DBAPIError:
+        return False
+    return True
