@@ -217,3 +217,31 @@ def test_empty_requests(catalog: Catalog) -> None:
     assert catalog.lookup([]) == {}
     assert catalog.suppressed([]) == set()
     assert catalog.names_of([], []) == {}
+
+
+def test_retired_images_take_no_part_until_they_are_found_again(stage: Stage) -> None:
+    catalog, dataset_id = stage.catalog, stage.dataset.dataset_id
+    stage.record(stage.image(number, group="p") for number in range(3))
+    assert [place.name for place in catalog.places_of(dataset_id)] == [f"real/{number}.png" for number in range(3)]
+    assert catalog.retire(dataset_id, stage.run_id, [stage.key(0)]) == 1
+    assert catalog.retire(dataset_id, stage.run_id, [stage.key(0)]) == 0
+    assert (catalog.member_count(dataset_id), catalog.retired_count(dataset_id)) == (2, 1)
+    assert [one.image_id for one in catalog.members(dataset_id, stage.collection)] == catalog.member_ids(dataset_id)
+    assert len(catalog.places_of(dataset_id)) == 2
+    assert catalog.known_at(dataset_id, stage.collection, [("/data/real/0.png", "")]) == []
+    stage.record([stage.image(0, group="p")])
+    assert (catalog.member_count(dataset_id), catalog.retired_count(dataset_id)) == (3, 0)
+    assert [entry.kind for entry in catalog.history_of(stage.key(0))] == ["added", "retired", "returned"]
+
+
+def test_images_are_regrouped_and_what_got_nothing_is_discarded(stage: Stage) -> None:
+    catalog, dataset_id = stage.catalog, stage.dataset.dataset_id
+    stage.record(stage.image(number, group="p") for number in range(3))
+    wanted = {stage.key(0): "p", stage.key(1): "q", stage.key(2): None}
+    assert catalog.regroup(dataset_id, stage.run_id, wanted) == 2
+    assert catalog.group_sizes(dataset_id) == {catalog.pseudonym("p"): 1, catalog.pseudonym("q"): 1, None: 1}
+    assert catalog.regrouped_at(dataset_id) is not None
+    assert catalog.regroup(dataset_id, stage.run_id, wanted) == 0
+    assert catalog.discard_empty(dataset_id, stage.space.space_id) == []
+    assert catalog.discard_empty(stage.release.dataset_id, stage.space.space_id) == [stage.release_collection]
+    assert [summary.name for summary in catalog.datasets()] == [stage.dataset.name]
