@@ -21,6 +21,9 @@ from provenance.vocabulary import DEFAULT_RESAMPLES, Evidence, Outcome
 Kind = TypeVar("Kind", bound="JsonValue")
 
 
+UNNAMED = "No single image can be named, because"
+"""How the sentence begins that stands where a release leaks, and no image is established."""
+
 LEFT_OUT = {"left_out": True}
 """Metadata of a field that is not written where it is ``None``."""
 
@@ -117,7 +120,10 @@ class Euclidean(JsonValue):
 
 @dataclass(frozen=True, slots=True)
 class Twins(JsonValue):
-    """How near-twins were looked for, and whether the not-used ones among them were left out (their ids by digest)."""
+    """How near-twins were looked for, and whether the not-used ones among them were left out (their ids by digest).
+
+    ``turned``: also mirrored and turned ones, and among images of unknown use; ``None`` in older records: neither.
+    """
 
     evidence: Evidence
     hash: str
@@ -126,6 +132,7 @@ class Twins(JsonValue):
     excluded: bool
     images_digest: str
     unhashed: int
+    turned: bool | None = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,12 +405,19 @@ class NotComputed(JsonValue):
 
 @dataclass(frozen=True, slots=True)
 class ShiftTest(JsonValue):
-    """One property. ``p_value`` as the test gives it, ``p_corrected`` by Holm over all that were compared."""
+    """One property. ``p_value`` as the test gives it, ``p_corrected`` by Holm over all that were compared.
+
+    Attributes:
+        effect: How far the two are apart, 0 to 1; ``None`` in older records.
+        gross: Whether nothing follows from a comparison of the two (``provenance.detection.calibrated.shift``).
+    """
 
     name: str
     p_value: float
     p_corrected: float
     detail: str
+    effect: float | None = field(default=None, metadata=LEFT_OUT)
+    gross: bool | None = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,6 +444,8 @@ class Family(JsonValue):
         reason: Why the labels are what they are, one or two sentences.
         warnings: What weakens the p-values, as sentences.
         established: How many images are established.
+        outranking_groups: How many subject groups outrank all calibration: with none, more calibration groups alone
+            would not establish one. ``None`` in older records.
     """
 
     score: str | None = field(default=None, kw_only=True, metadata=LEFT_OUT)
@@ -442,6 +458,14 @@ class Family(JsonValue):
     reason: str
     warnings: tuple[str, ...]
     established: int
+    outranking_groups: int | None = field(default=None, kw_only=True, metadata=LEFT_OUT)
+
+    @property
+    def more_groups(self) -> str:
+        """With how many calibration groups a single one could be established, or that more alone would not help."""
+        if self.outranking_groups == 0:
+            return "none outranks all calibration, so that more calibration groups alone would not show one"
+        return f"{self.sufficient_groups:,} calibration groups would do for one alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -728,6 +752,9 @@ class CalibratedFindings(JsonValue, Brief):
         other_means: What other means than the strict ones find, of each claim by its role; likewise.
         learnt: What the score learnt, where it is one that learns.
         sensitivity: Always ``None``: it is measured later, and recorded by itself.
+        doubt: Why nothing follows from any score, in a sentence: a gross shift, twins, sets that differ by themselves;
+            ``None``: nothing says so.
+        doubt_of_unknown: The same of images of unknown use alone.
     """
 
     release_test: ReleaseTest | None = field(default=None, metadata=LEFT_OUT)
@@ -741,6 +768,8 @@ class CalibratedFindings(JsonValue, Brief):
     tail: TailFigures | None = field(default=None, metadata=LEFT_OUT)
     other_means: Mapping[str, OtherMeans] | None = field(default=None, metadata=LEFT_OUT)
     learnt: LearntFigures | None = field(default=None, metadata=LEFT_OUT)
+    doubt: str | None = field(default=None, metadata=LEFT_OUT)
+    doubt_of_unknown: str | None = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -802,6 +831,7 @@ class CopiesFindings(JsonValue, Brief):
         false_match_rate: ``None`` where there are no impostors.
         pixels_space: The ``space_id`` of the grey levels that were compared.
         guarantee: What its statements are worth, in plain language.
+        unlike: Why never-used images that there are do not calibrate, in a sentence: they are of another kind.
     """
 
     q: float
@@ -814,3 +844,4 @@ class CopiesFindings(JsonValue, Brief):
     false_match_rate: FalseMatchRate | None = None
     pixels_space: str = ""
     guarantee: str = ""
+    unlike: str | None = field(default=None, metadata=LEFT_OUT)

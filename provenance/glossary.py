@@ -125,8 +125,8 @@ GLOSSARY = (
          "By an agreement that strangers reach at the stated false match rate only; without never-used images to "
          "calibrate by.", _COPIES),
     Term("false match rate", "share of groups, 0 to 1",
-         "How often real images of different patients agree as much as is asked of a copy; with its upper 95 % "
-         "bound.", _COPIES, ("false_match_rate",)),
+         "How often real images of different patients agree as much as is asked of a copy, with its upper 95 % bound: "
+         "a share of comparisons, where FDR is a share of what was found.", _COPIES, ("false_match_rate",)),
     Term("wholes", "groups, images",
          "What whole images are held against: never-used images (or strangers) through the same search.", _COPIES),
     Term("regions", "groups, images", "What parts are held against, likewise.", _COPIES, ("region",)),
@@ -146,7 +146,8 @@ GLOSSARY = (
          _CALIBRATED, ("q_value", "q-value", "q-values")),
     Term("FDR", "share, 0 to 1",
          "False discovery rate: the share of wrong ones among the established that is allowed, on average over "
-         "draws of the calibration set.", _CALIBRATED, ("false discovery rate",)),
+         "draws of the calibration set. The false match rate is another one: of comparisons of strangers.",
+         _CALIBRATED, ("false discovery rate",)),
     Term("k_min", "groups",
          "How many judged groups must outrank all calibration before any can be established. Where it is above 1, a "
          "single copied image can't be.", _CALIBRATED),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provenance.findings import JointFindings
+from provenance.findings import UNNAMED, CalibratedFindings, JointFindings
 from provenance.vocabulary import Answer, Label, Outcome, Role, Subject, counted, digest_of_json
 
 if TYPE_CHECKING:
@@ -54,12 +54,13 @@ def joint_findings(missing: Mapping[Answer, str], looks: Looks) -> JointFindings
     return JointFindings(reasons, looks.number, looks.predeclared, len(looks.elsewhere))
 
 
-def joint_outcome(answers: Mapping[Answer, AuditRecord]) -> Outcome | None:
+def joint_outcome(answers: Mapping[Answer, AuditRecord], *, left_open: bool = False) -> Outcome | None:
     """The strongest of the answers: a leak that one of them establishes is one, whatever the others can't see.
 
-    Where none establishes any, one that can't tell keeps the whole from saying more. The baseline concludes nothing.
+    Where none establishes any, one that can't tell keeps the whole from saying more, or one that is ``left_open``: the
+    sets allow it, and too few images are left. The baseline concludes nothing.
     """
-    found = {record.findings.outcome for record in answers.values()}
+    found = {record.findings.outcome for record in answers.values()} | ({Outcome.INCONCLUSIVE} if left_open else set())
     return next((outcome for outcome in _STRENGTH if outcome in found), None)
 
 
@@ -90,16 +91,38 @@ def _copies(record: AuditRecord) -> str:
 def _membership(record: AuditRecord) -> str:
     found = record.findings.calibrated
     assert found is not None, "membership is answered by the rule calibrated"
+    test, outcome = found.release_test, record.findings.outcome
+    if test is not None and test.auc.value is not None:
+        interval = "" if test.auc.low is None else f" [{test.auc.low:.2f}, {test.auc.high:.2f}]"
+        told = f"{_TOLD[test.outcome]} (AUC {test.auc.value:.2f}{interval}, 0.5 is chance)"
+        outcome = test.outcome
+    else:
+        told = _TOLD[outcome]
+    if outcome is Outcome.INCONCLUSIVE:
+        reason = (test.reason if test else record.findings.outcome_reason) or ""
+        told += f", because {_inner(reason.removeprefix('Inconclusive: '))}"
+    return f"{told}; {_established(found)}" if not found.doubt else told
+
+
+def _established(found: CalibratedFindings) -> str:
+    """Which images are established, claim by claim, or why none can be."""
     families = found.calibration.families or {}
-    by_claim = [f"{each.established:,} of those {_CLAIMS[role]}" for role, each in families.items()]
-    said = f"established as used: {', '.join(by_claim)}"
+    reason = found.calibration.reason
+    if reason.startswith(UNNAMED):
+        said = _inner(reason)
+    else:
+        by_claim = [f"{each.established:,} of those {_CLAIMS[role]}" for role, each in families.items()]
+        said = f"established as used: {', '.join(by_claim)}"
+    if found.doubt_of_unknown:
+        said += f"; of those of unknown use nothing can be told: {_inner(found.doubt_of_unknown)}"
     if found.groups is not None:
-        said += f"; {found.groups.sentence[:1].lower()}{found.groups.sentence[1:-1]}"
-    test = found.release_test
-    if test is None or test.auc.value is None:
-        return f"{_TOLD[record.findings.outcome]}; {said}"
-    interval = "" if test.auc.low is None else f" [{test.auc.low:.2f}, {test.auc.high:.2f}]"
-    return f"{_TOLD[test.outcome]} (AUC {test.auc.value:.2f}{interval}, 0.5 is chance); {said}"
+        said += f"; {_inner(found.groups.sentence)}"
+    return said
+
+
+def _inner(sentence: str) -> str:
+    """A sentence as a part of another one."""
+    return f"{sentence[:1].lower()}{sentence[1:]}".rstrip(".")
 
 
 _CLAIMS: Mapping[str, str] = {Role.USED: "claimed used", Role.AGAINST: "of unknown use"}

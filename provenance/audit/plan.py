@@ -41,6 +41,8 @@ class AuditRequest:
             beside it; it must be on record so.
         gates: What its caller fails on: refused where the audit can't conclude it.
         twin_rule: What counts as a near-twin.
+        override_membership: Whether a claim may contradict the membership on record.
+        mix_modalities: Whether sets and releases of several modalities may be named.
     """
 
     release: str
@@ -57,6 +59,8 @@ class AuditRequest:
     only: tuple[Answer, ...] = ()
     predeclared: bool = False
     gates: tuple[Gate, ...] = ()
+    override_membership: bool = False
+    mix_modalities: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +73,14 @@ class AuditPlan:
 
 @dataclass(frozen=True, slots=True)
 class JointPlan:
-    """The same of an audit of several answers; of those that there are not, why not, in a sentence."""
+    """The same of an audit of several answers; of those that there are not, why not, in a sentence.
+
+    ``left_open``: whether one is missing that the sets allow, and their images do not.
+    """
 
     answers: Mapping[Answer, AuditPlan]
     missing: Mapping[Answer, str]
+    left_open: bool = False
 
     @property
     def policy(self) -> JointPolicy:
@@ -90,14 +98,16 @@ def resolve(workspace: Installation, request: AuditRequest, on_step: OnStep) -> 
     Raises:
         UsageError: If the policy contradicts itself, or its rule lacks a set that it needs.
         NotFoundError: If a name is unknown.
-        ConflictError: If the release is incomplete, claims contradict each other, or all not-used images are twins.
+        ConflictError: If the release is incomplete, claims contradict each other or what is on record, modalities would
+            be mixed, or all not-used images are twins.
         SpaceMismatchError: If the datasets share no embedding space that the rule can judge in.
         SourceError: If an image can't be read again for a space that is made.
     """
     choice = request.policy if isinstance(request.policy, PolicyChoice) else PolicyChoice(request.policy)
     policy = choice.stated(workspace)
     claims = {Role.USED: request.used, Role.NOT_USED: request.not_used, Role.AGAINST: request.against}
-    parties = parties_of(workspace.catalog, request.release, claims, request.reference_release)
+    forced = {"override_membership": request.override_membership, "mix_modalities": request.mix_modalities}
+    parties = parties_of(workspace.catalog, request.release, claims, request.reference_release, **forced)
     if isinstance(policy, JointPolicy):
         return _joint(workspace, request, policy, parties, on_step)
     if request.only:
@@ -122,7 +132,7 @@ def _joint(
         raise UsageError("a reference release goes with membership, which is not answered here")
     require_gates(request.gates, [stated[name].rule for name in lacking if name not in missing])
     frozen: dict[tuple[Any, ...], FrozenAudit] = {}
-    plans = {}
+    plans, left_open = {}, False
     for name in Answer:
         if name in lacking and name not in missing:
             asked, others = _as_asked(workspace, request, stated[name], parties)
@@ -132,9 +142,10 @@ def _joint(
                 if name in request.only and isinstance(error, SourceError):
                     raise
                 missing[name] = error.message + f" ({error.hint})" * bool(error.hint)
+                left_open |= isinstance(error, LackingError)
     if not plans:
         raise _nothing(missing)
-    return JointPlan(plans, {name: why + _WITHOUT.get(name, "") for name, why in missing.items()})
+    return JointPlan(plans, {name: why + _WITHOUT.get(name, "") for name, why in missing.items()}, left_open)
 
 
 _WITHOUT = {
@@ -219,7 +230,7 @@ def planned_again(workspace: Installation, audit: AuditRecord, on_step: OnStep) 
     names = {role: [catalog.dataset_by_id(row.dataset_id).name for row in seen if row.role is role] for role in Role}
     release, reference = names.pop(Role.RELEASE)[0], audit.findings.reference_release
     other = None if reference is None else catalog.dataset_by_id(reference.dataset_id).name
-    parties = parties_of(catalog, release, names, other)
+    parties = parties_of(catalog, release, names, other, override_membership=True, mix_modalities=True)
     space, overlap = common_space(catalog, parties.everyone, audit.space_id), audit.counts.get("excluded_overlap", 0)
     frozen = freeze(catalog, parties, space, policy.subject, policy.top_k, exclude_overlap=overlap > 0)
     _require_unchanged(audit, frozen, seen)
@@ -228,7 +239,7 @@ def planned_again(workspace: Installation, audit: AuditRecord, on_step: OnStep) 
             raise _changed(f"{dataset.name} was given other groups after audit {audit.audit_id[:8]}")
     if (seen_twins := audit.findings.twins) and seen_twins.excluded:
         rule = DuplicateRule(seen_twins.evidence, seen_twins.hash_distance, seen_twins.min_similarity)
-        frozen = with_twins(workspace, frozen, rule, on_step, exclude=True)
+        frozen = with_twins(workspace, frozen, rule, on_step, exclude=True, seen=seen_twins)
         twins = twins_of(frozen)
         if twins is None or twins.images_digest != seen_twins.images_digest:
             raise _changed(f"audit {audit.audit_id[:8]} left twins out, and others are found now")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from provenance.audit.bench import Bench
 from provenance.audit.declaring import declared_since, put_on_record
 from provenance.audit.evidence import SubjectEvidence, Vectors, gather
+from provenance.audit.inputs import party_notes
 from provenance.audit.joint import joint_counts, joint_digest, joint_findings, joint_outcome, joint_reason
 from provenance.audit.looks import looks_at
 from provenance.audit.plan import AuditPlan, AuditRequest, resolve
@@ -179,7 +180,7 @@ def _joint(
         counts=joint_counts(answers),
         findings=Findings(
             index=first.audit.findings.index,
-            outcome=joint_outcome(answers),
+            outcome=joint_outcome(answers, left_open=plan.left_open),
             outcome_reason=joint_reason(answers, plan.missing),
             own=joint_findings(plan.missing, looks).to_json(),
             notes=notes,
@@ -260,8 +261,8 @@ def verdict_digest(plan: AuditPlan, basis: Mapping[str, Any], leaves: Sequence[s
         "threshold": dict(basis),
         "verdicts": list(leaves),
     }
-    if frozen.twins_excluded and frozen.twins is not None:
-        header["excluded_twins"] = frozen.twins.rule.parameters
+    if frozen.twins_excluded and (twins := frozen.twins or frozen.unknown_twins) is not None:
+        header["excluded_twins"] = twins.rule.parameters  # which they were is told by the reals
     return "sha256:" + digest_of_json(header)
 
 
@@ -355,7 +356,7 @@ def _counts(
 
 
 def _notes(frozen: FrozenAudit, judged: Judgement, verdicts: Sequence[VerdictRecord]) -> list[str]:
-    notes = list(judged.notes)
+    notes = [*judged.notes, *party_notes(frozen)]
     if frozen.excluded_overlap:
         notes.append(f"{frozen.excluded_overlap} images claimed used and not used were left out.")
     if frozen.claimed_otherwise:

@@ -19,7 +19,7 @@ from provenance.records import latest_by_answer
 from provenance.vocabulary import DEFAULT_PLANTS, Answer, Outcome, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from provenance.catalog import Catalog
     from provenance.records import AuditRecord, SensitivityRecord
@@ -33,7 +33,7 @@ def outcome_words(catalog: Catalog, audit: AuditRecord) -> str:
     reason, measured = _with_copied(catalog, audit), catalog.sensitivities(audit.audit_id)
     said = ""
     if measured:
-        said = _seen(measured)
+        said = _seen(measured, _doubted(catalog, audit))
     elif audit.findings.outcome is Outcome.LEAK_NOT_ESTABLISHED and catalog.whole_of(audit.audit_id) is None:
         said = _unmeasured(catalog, audit)
     if not said:
@@ -53,9 +53,18 @@ def _with_copied(catalog: Catalog, audit: AuditRecord) -> str:
     return " ".join(filter(None, (told.strip(), f"{copied}.", measured)))
 
 
-def _seen(recorded: Sequence[SensitivityRecord]) -> str:
+def _doubted(catalog: Catalog, audit: AuditRecord) -> set[str]:
+    """The answers of which nothing follows ('': an audit by one rule): what they would find is no finding."""
+    answers = {"": audit, **{answer.value: part for answer, part in catalog.parts_of(audit.audit_id).items()}}
+    found = {answer: each.findings.calibrated for answer, each in answers.items()}
+    return {answer for answer, each in found.items() if each is not None and each.doubt}
+
+
+def _seen(recorded: Sequence[SensitivityRecord], doubted: Collection[str]) -> str:
     said = []
     for answer, each in latest_by_answer(recorded).items():
+        if (answer or "") in doubted:
+            continue
         power = each.result.get("power") or {}  # not in older records
         said += [f"{answer.capitalize()}:" if answer else "", each.result["sentence"], power.get("sentence", "")]
     return " ".join(filter(None, said))

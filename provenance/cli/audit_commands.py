@@ -137,6 +137,12 @@ def audit(
     match_resolution: Annotated[
         bool, typer.Option("--match-resolution", help="Bring every image to the release's native resolution first.")
     ] = False,
+    override_membership: Annotated[
+        bool, typer.Option("--override-membership", help="Let flags contradict the membership on record, this once.")
+    ] = False,
+    mix_modalities: Annotated[
+        bool, typer.Option("--mix-modalities", help="Let named sets of several modalities act together.")
+    ] = False,
     only: Annotated[
         str | None, typer.Option("--only", metavar="ANSWERS", help="Of copies,membership,baseline: those wanted.")
     ] = None,
@@ -168,8 +174,11 @@ def audit(
     an image is a copy or holds a part of one (copy), and with 11 where the audit can't tell (inconclusive); everything
     is printed and recorded first.
 
-    Without --used, --not-used and --against every set takes part by its own membership. --match-resolution embeds
-    what is missing at the release's resolution from the recorded sources.
+    Without --used, --not-used and --against every set takes part by its own membership that is not of another modality
+    than the release. --match-resolution embeds what is missing at the release's resolution from the recorded sources.
+
+    A flag that contradicts the membership on record is refused, and so are sets of several modalities, unless
+    --override-membership and --mix-modalities ask for it.
 
     Copies need any real set; membership needs images known not used beside others. What the sets lack is said, and
     --only restricts. --subject generated|real, --rule and --policy judge by one rule alone.
@@ -204,6 +213,8 @@ def audit(
         "twin_hash_distance": twin_hash_distance,
         "twin_min_similarity": twin_min_similarity,
         "match_resolution": match_resolution,
+        "override_membership": override_membership,
+        "mix_modalities": mix_modalities,
         "only": [word.strip() for word in (only or "").split(",") if word.strip()],
         "predeclared": predeclared,
         "fail_on": fail_on or (),
@@ -264,7 +275,7 @@ def _declare(release: str, file: Path, asked: dict[str, Any], *, json: bool) -> 
 
 _FLAGS = {Role.USED: "--used", Role.NOT_USED: "--not-used", Role.AGAINST: "--against"}
 _BESIDE = ("space", "reference_release", "twin_hash_distance", "twin_min_similarity")
-_SWITCHES = ("exclude_overlap", "exclude_twins", "match_resolution")
+_SWITCHES = ("exclude_overlap", "exclude_twins", "match_resolution", "override_membership", "mix_modalities")
 
 
 def _as_declared(release: str, found: DeclaredPolicy, asked: Mapping[str, Any]) -> str:

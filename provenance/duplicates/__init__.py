@@ -8,6 +8,7 @@ their embeddings are close. Both are asked for by default, either on request.
 No table of all pairs is ever held: hashes are compared block by block, vectors only for the pairs that remain.
 """
 
+from provenance.duplicates.hashing import looks_of
 from provenance.duplicates.report import (
     DuplicateCluster,
     DuplicatePair,
@@ -27,4 +28,5 @@ __all__ = [
     "TwinReport",
     "find_duplicates",
     "find_twins",
+    "looks_of",
 ]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.duplicates.hashing import looks_of
 from provenance.duplicates.pairs import PairSearch
+from provenance.vocabulary import Evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from provenance.duplicates.hashing import Looks
     from provenance.duplicates.rule import DuplicateRule
-    from provenance.ingest import OnProgress
     from provenance.installation import Installation
     from provenance.records import Member
     from provenance.vocabulary import Space
@@ -25,7 +23,8 @@ if TYPE_CHECKING:
 class Twin:
     """A not-used image and a used one that it is a duplicate of (there may be more), with bits and cosine between them.
 
-    The same pixels have the distance 0 and no similarity; the distance is ``None`` where one has no hash.
+    The same pixels have the distance 0 and no similarity; the distance is ``None`` where one has no hash. It may be
+    mirrored or turned.
     """
 
     not_used: Member
@@ -47,32 +46,29 @@ class TwinReport:
 
 
 def find_twins(
-    workspace: Installation,
-    space: Space,
-    rule: DuplicateRule,
-    *,
-    used: Sequence[Member],
-    not_used: Sequence[Member],
-    on_progress: OnProgress | None = None,
+    workspace: Installation, space: Space, rule: DuplicateRule, *, used: Looks, not_used: Looks, turned: bool = True
 ) -> TwinReport:
     """For each not-used image whether it has a duplicate among the used ones, and one that it has.
 
-    Both are embedded in ``space``, a whole-image space, and come in image_id order, every image once. ``on_progress``
-    as in ``find_duplicates``.
+    Both are embedded in ``space``, a whole-image space. ``turned``: also a mirrored or turned one, by its
+    hash alone.
 
     Raises:
         VectorStoreError: If a stored vector is missing or damaged.
     """
-    left, right = (looks_of(workspace, members, on_progress) for members in (used, not_used))
-    twins = _same_pixels(left, right)
-    settled = np.zeros(len(right), dtype=bool)
+    twins = _same_pixels(used, not_used)
+    settled = np.zeros(len(not_used), dtype=bool)
     settled[list(twins)] = True
-    for block in PairSearch(workspace, space, rule, left, right).blocks(settled):
+    by_hash = replace(rule, evidence=Evidence.BOTH, min_similarity=-1.0)  # an embedding need not know what is mirrored
+    searches = [PairSearch(workspace, space, rule, used, not_used)]
+    searches += [PairSearch(workspace, space, by_hash, used, each) for each in not_used.in_other_positions if turned]
+    for block in chain.from_iterable(search.blocks(settled) for search in searches):
         for a, b, bits, similarity in block.rows():
             if not settled[b]:
-                twins[b] = Twin(right.members[b], left.members[a], bits, similarity)
+                twins[b] = Twin(not_used.members[b], used.members[a], bits, similarity)
                 settled[b] = True
-    return TwinReport(rule, tuple(twins[row] for row in sorted(twins)), len(left.unreadable) + len(right.unreadable))
+    unhashed = len(used.unreadable) + len(not_used.unreadable)
+    return TwinReport(rule, tuple(twins[row] for row in sorted(twins)), unhashed)
 
 
 def _same_pixels(left: Looks, right: Looks) -> dict[int, Twin]:

@@ -6,7 +6,15 @@ in any process, into pixels and facts, or into the rejection that says what was 
 
 from provenance.images.entries import rejection_of
 from provenance.images.identity import IdentityOrder, identities_of
-from provenance.images.pixels import HASH_BITS, PERCEPTUAL_HASH, POSITIONS, perceptual_hash, png_bytes
+from provenance.images.pixels import (
+    HASH_BITS,
+    PERCEPTUAL_HASH,
+    POSITIONS,
+    TURNED,
+    perceptual_hash,
+    png_bytes,
+    turned_hashes,
+)
 from provenance.images.plants import (
     DEFAULT_KINDS,
     PlantKind,
@@ -38,6 +46,7 @@ __all__ = [
     "OTHER_BYTES",
     "PERCEPTUAL_HASH",
     "POSITIONS",
+    "TURNED",
     "IdentityOrder",
     "Outcome",
     "PlantKind",
@@ -64,4 +73,5 @@ __all__ = [
     "reading_again",
     "rejection_of",
     "supplied",
+    "turned_hashes",
 ]

@@ -21,6 +21,9 @@ PERCEPTUAL_HASH = "phash-64-1"
 
 HASH_BITS = 64
 
+TURNED = "turned-phash-64-1"
+"""Likewise, of the hashes of an image mirrored and turned, and its mean grey."""
+
 
 class Position(NamedTuple):
     """One of the eight ways to lay a rectangle down: left and right exchanged or not, then turned counter-clockwise."""
@@ -76,6 +79,17 @@ def perceptual_hash(pixels: Pixels) -> str:
     import imagehash
 
     return str(imagehash.phash(Image.fromarray(pixels).convert("L"), hash_size=8, highfreq_factor=4))
+
+
+def turned_hashes(pixels: Pixels) -> str:
+    """The hashes of an image in each of ``POSITIONS`` but the first, and its mean grey in [0, 255], as one word."""
+    import imagehash
+
+    grey = Image.fromarray(pixels).convert("L")
+    small = np.asarray(grey.resize((32, 32), Image.Resampling.LANCZOS))  # as imagehash makes it: all else is turned
+    turned = (Image.fromarray(position.of(small)) for position in POSITIONS[1:])
+    hashes = [str(imagehash.phash(each, hash_size=8, highfreq_factor=4)) for each in turned]
+    return ":".join((*hashes, f"{np.asarray(grey).mean():.6f}"))
 
 
 def png_bytes(pixels: Pixels) -> bytes:

@@ -259,6 +259,12 @@ def _established(bench: PlantBench) -> list[Strong]:
 
 def _notes(report: SensitivityReport, bench: PlantBench, policy: Policy, role: Role, others: int) -> tuple[str, ...]:
     notes = []
+    calibrated = bench.record.findings.calibrated
+    if calibrated is not None and calibrated.doubt:
+        notes.append(
+            f"As it stands, this audit establishes nothing, whatever is planted: {calibrated.doubt} The shares are of "
+            "what it would find were it not for that."
+        )
     groups = max(row.groups for row in report.rows)
     needed = plants_needed(report.result.target)
     if report.reach is not None and report.reach.sentence and report.reach.sentence != report.sentence:

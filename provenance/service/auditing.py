@@ -66,6 +66,8 @@ class Auditing(Installation):
         twin_hash_distance: int | None = None,
         twin_min_similarity: float | None = None,
         match_resolution: bool = False,
+        override_membership: bool = False,
+        mix_modalities: bool = False,
         only: str | Answer | Iterable[str] = (),
         predeclared: Place | Policy | None = None,
         fail_on: str | Gate | Iterable[str] = (),
@@ -81,7 +83,8 @@ class Auditing(Installation):
             release: Name of the release.
             used: Name or names of sets known to have been used for training.
             not_used: Known not to have been used.
-            against: Of which it is unknown. Without any set all take part by their own membership.
+            against: Of which it is unknown. Without any set all take part by their own membership that are not of
+                another modality than the release.
             subject: ``release`` (default): every answer; ``generated`` or ``real``: images that one rule judges.
             rule: Of an audit by one rule alone. ``calibrated`` (default as soon as a not-used set takes part): p-values
                 against the images known not used, and an outcome for the release; ``mu-alpha-sigma`` (default
@@ -111,6 +114,8 @@ class Auditing(Installation):
             twin_min_similarity: Least cosine between twins; ``None``: 0.65.
             match_resolution: Judge in the space in which every image is first brought to the release's native
                 resolution; what is missing there is embedded from the recorded sources.
+            override_membership: Let a claim of this audit contradict the membership on record, which stays what it is.
+            mix_modalities: Let sets of several modalities act together that are named.
             only: The answers wanted (``copies``, ``membership``, ``baseline``); all by default.
             predeclared: As ``policy``, of one that was declared beforehand (``declare``) for this release, these sets,
                 spaces and twins left out: the audit says since
@@ -126,7 +131,8 @@ class Auditing(Installation):
         Raises:
             UsageError: If an option contradicts the policy, or a set that the rule needs is missing.
             NotFoundError: If a name is unknown.
-            ConflictError: If the release is incomplete, or claims contradict each other.
+            ConflictError: If the release is incomplete, claims contradict each other or the membership on record, or
+                sets are of several modalities.
             SpaceMismatchError: If the datasets share no embedding space, or several and none was chosen.
             VectorStoreError: If a stored vector is missing or damaged; nothing is recorded then.
         """
@@ -447,4 +453,6 @@ def _request(release: str, asked: Mapping[str, Any]) -> AuditRequest:
         tuple(word_of(Answer, each) for each in names_of_call(ask("only", ()))),
         predeclared is not None,
         tuple(word_of(Gate, each) for each in names_of_call(ask("fail_on", ()))),
+        ask("override_membership", False),
+        ask("mix_modalities", False),
     )

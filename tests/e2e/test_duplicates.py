@@ -272,7 +272,8 @@ def test_an_audit_leaves_twins_out(filled: Workspace, subject: Subject, populati
     kept = not_used - used - twins
     facts = report.audit.settings["twins"]
     rule = {"evidence": "both", "hash": PERCEPTUAL_HASH, "hash_distance": 4, "min_similarity": 0.65}
-    assert facts == rule | {"excluded": True, "images_digest": image_ids_digest(twins), "unhashed": 0}
+    beside = {"excluded": True, "images_digest": image_ids_digest(twins), "unhashed": 0, "turned": True}
+    assert facts == rule | beside
     reals = {"used": used - not_used, "not_used": kept}
     assert report.audit.verdict_digest == recomputed_digest(filled, report, reals, excluded_twins=rule)
     cited = {

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from provenance.detection.checks import Groups, Numbers
 
 
+_ROUNDING = 1e-9
+
+
 @dataclass(frozen=True, slots=True)
 class Calibrated(Family):
     """Calibrated verdicts of one audit, with their figures.
@@ -142,7 +145,9 @@ def decide_by_p_values(
     q_values = _q_values(np.minimum(1.0, p_values * sizes[codes]), codes)
     plan = rejection_plan(np.sort(sizes), calibration_groups, q)
     rejected = (q_values <= q) & (not blind)
-    labels, reason = _labels(rejected, codes, calibration_groups, q, plan, blind)
+    above = p_values * (calibration_groups + 1) <= 1 + _ROUNDING
+    outranking = 0 if blind else len(np.unique(codes[above]))
+    labels, reason = _labels(rejected, codes, calibration_groups, q, plan, blind, outranking)
     return Calibrated(
         labels=labels,
         p_values=tuple(np.round(p_values, DECIMALS).tolist()),
@@ -152,6 +157,7 @@ def decide_by_p_values(
         calibration_groups=calibration_groups,
         k_min=plan[0],
         sufficient_groups=plan[1],
+        outranking_groups=outranking,
         established_groups=len(np.unique(codes[rejected])),
         reason=reason,
         warnings=warnings,
@@ -195,25 +201,26 @@ def _q_values(adjusted: Float64s, codes: Int64s) -> Float64s:
 
 
 def _labels(
-    rejected: Flags, codes: Int64s, g: int, q: float, plan: tuple[int, int], blind: str
+    rejected: Flags, codes: Int64s, g: int, q: float, plan: tuple[int, int], blind: str, outranking: int
 ) -> tuple[tuple[Label, ...], str]:
     (k_min, sufficient), m = plan, int(codes.max()) + 1
     everywhere = (Label.INCONCLUSIVE,) * len(codes)
-    enough = f"{sufficient:,} calibration groups would suffice to establish a single one"
     if blind:
-        return everywhere, f"Inconclusive: {blind}; {enough}." if g < 2 else f"Inconclusive: {blind}."
+        return everywhere, f"Inconclusive: {blind}."
     of_groups = f"{m:,} subject group{'s' if m > 1 else ''}"
     several = len(codes) > m
     each, of_subjects = ("image by image, ", f"images of {of_groups}") if several else ("", of_groups)
+    more = _more_groups(outranking, sufficient)
     if k_min > m:
         return everywhere, (
             f"Inconclusive: {each}with {g:,} calibration groups no result on {of_subjects} could be "
-            f"established at a false discovery rate of {q:g}; {enough}."
+            f"established at a false discovery rate of {q:g}; {more}."
         )
     if not rejected.any() and k_min > 1:
         return everywhere, (
-            f"Inconclusive: {each}nothing is established, but with {g:,} calibration groups {k_min:,} of the "
-            f"{of_groups} had to outrank all calibration before any could be; {enough}."
+            f"Inconclusive: {each}with {g:,} calibration groups {k_min:,} of the {of_groups} had to outrank all "
+            f"calibration before any could be established at a false discovery rate of {q:g}, and "
+            f"{_counted_do(outranking)}; {more}."
         )
     labels = tuple(Label.ESTABLISHED if found else Label.NOT_ESTABLISHED for found in rejected.tolist())
     count = len(np.unique(codes[rejected]))
@@ -224,6 +231,22 @@ def _labels(
     return labels, (
         f"{found_in} established at a false discovery rate of {q:g}: "
         f"on average over calibration sets, no more than that share of them is false."
+    )
+
+
+def _counted_do(count: int) -> str:
+    return f"{count:,} {'does' if count == 1 else 'do'}" if count else "none does"
+
+
+def _more_groups(outranking: int, sufficient: int) -> str:
+    """Whether more calibration would help: only what stands above all of it now may do so then."""
+    if outranking:
+        return (
+            f"{sufficient:,} calibration groups would suffice to establish a single one, if it outranked these as well"
+        )
+    return (
+        "none of them outranks all calibration now, so that more calibration groups alone would not establish one: "
+        "this test can't see it"
     )
 
 

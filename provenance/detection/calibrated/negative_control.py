@@ -23,7 +23,7 @@ can; U and N are draws from one population and of like size (a larger set has ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,6 +59,12 @@ class ControlledVerdicts:
     def established(self) -> int:
         """How many images are established."""
         return self.labels.count(Label.ESTABLISHED)
+
+    def undecided(self, reason: str) -> ControlledVerdicts:
+        """The same with nothing established, for a reason that speaks against all of them."""
+        return replace(
+            self, labels=(Label.INCONCLUSIVE,) * len(self.labels), test=self.test.undecided(reason), reason=reason
+        )
 
 
 def calibrate_generated(

@@ -10,6 +10,14 @@ that shows in none of these may not. With few groups it sees little.
     distance        permutation test by group of |mean vector of calibration - mean vector of subjects|^2, the
                     kernel two-sample test with the linear kernel (Gretton et al. 2012)
 
+A shift is *gross* where it is large as well, so that nothing at all follows from a comparison of the two sides. How
+large is said by the effect D, in [0, 1]: the greatest difference of the shares of both sides on one side of a limit
+(Kolmogorov-Smirnov) in size or intensity; likewise, where the calibration lies higher, along the difference
+of both mean vectors, each group left out of its own mean; of modalities half the sum of absolute differences of shares.
+
+    gross           p_corrected <= level and D >= 0.5, or p <= level and D = 1
+                    (of modality: p_corrected <= level, or D = 1)
+
 Members that scored differently because they were used would still pass: no test looks at the score.
 """
 
@@ -31,6 +39,10 @@ if TYPE_CHECKING:
 
     from provenance.arrays import Float32s, Float64s, Int64s
     from provenance.detection.checks import Groups, Numbers
+
+
+GROSS = 0.5
+"""The least effect of a gross shift: one limit tells three in four images of two sides of like size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,7 @@ def check_shift(
     """
     if not 0 < level < 1:
         raise UsageError(f"the level lies between 0 and 1, not {level}")
-    found: list[tuple[str, float, str]] = []
+    found: list[tuple[str, float, str, float]] = []
     if calibration.modalities is not None and subjects.modalities is not None:
         found.append(("modality", *_modality(calibration, subjects)))
     for name, what in (("pixels", "size"), ("intensities", "intensity")):
@@ -71,9 +83,10 @@ def check_shift(
             found.append((what, *_numbers(_means(one, calibration, what), _means(two, subjects, what))))
     if calibration.vectors is not None and subjects.vectors is not None:
         found.append(("distance", *_distance(calibration, subjects, permutations, seed)))
-    corrected = holm([p for _, p, _ in found])
+    corrected = holm([p for _, p, _, _ in found])
     tests = tuple(
-        ShiftTest(name, p, adjusted, detail) for (name, p, detail), adjusted in zip(found, corrected, strict=True)
+        ShiftTest(name, p, adjusted, detail, round(effect, 6), _is_gross(name, p, adjusted, effect, level))
+        for (name, p, detail, effect), adjusted in zip(found, corrected, strict=True)
     )
     sentences = tuple(
         f"Calibration and subjects differ in {test.name} ({test.detail}; p = {test.p_corrected:.2g}): "
@@ -82,6 +95,12 @@ def check_shift(
         if test.p_corrected <= level
     )
     return ShiftCheck(tests, level, sentences)
+
+
+def _is_gross(name: str, p_value: float, corrected: float, effect: float, level: float) -> bool:
+    if name == "modality":
+        return corrected <= level or effect == 1
+    return (corrected <= level and effect >= GROSS) or (p_value <= level and effect == 1)
 
 
 def apart(how: str) -> str:
@@ -102,17 +121,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _modality(calibration: Appearance, subjects: Appearance) -> tuple[float, str]:
+def _modality(calibration: Appearance, subjects: Appearance) -> tuple[float, str, float]:
     from scipy.stats import chi2_contingency, fisher_exact
 
     counts = [_modalities_of_groups(each) for each in (calibration, subjects)]
     names = sorted(set(counts[0]) | set(counts[1]))
     detail = " against ".join(", ".join(f"{n} {name}" for name, n in sorted(each.items())) for each in counts)
     if len(names) == 1:
-        return 1.0, detail
+        return 1.0, detail, 0.0
     table = np.array([[each[name] for name in names] for each in counts])
     p_value = fisher_exact(table).pvalue if len(names) == 2 else chi2_contingency(table).pvalue
-    return float(p_value), detail
+    one, two = (each / each.sum() for each in table)
+    return float(p_value), detail, float(np.abs(one - two).sum() / 2)
 
 
 def _modalities_of_groups(side: Appearance) -> Counter[str]:
@@ -124,20 +144,21 @@ def _modalities_of_groups(side: Appearance) -> Counter[str]:
     return Counter(min(counts, key=lambda name: (-counts[name], name)) for counts in by_group)
 
 
-def _numbers(one: Float64s, two: Float64s) -> tuple[float, str]:
+def _numbers(one: Float64s, two: Float64s) -> tuple[float, str, float]:
     from scipy.stats import ks_2samp
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # exact where it can be, else asymptotic
-        p_value = float(ks_2samp(one, two).pvalue)
-    return min(1.0, p_value), f"medians {_plain(np.median(one))} and {_plain(np.median(two))}"
+        found = ks_2samp(one, two)
+    detail = f"medians {_plain(np.median(one))} and {_plain(np.median(two))}"
+    return min(1.0, float(found.pvalue)), detail, float(found.statistic)
 
 
 def _plain(value: np.floating[Any]) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _distance(calibration: Appearance, subjects: Appearance, permutations: int, seed: int) -> tuple[float, str]:
+def _distance(calibration: Appearance, subjects: Appearance, permutations: int, seed: int) -> tuple[float, str, float]:
     one, two = (_mean_vectors(side) for side in (calibration, subjects))
     if one.shape[1] != two.shape[1]:
         raise UsageError("vectors of two embedding spaces can't be compared")
@@ -157,12 +178,23 @@ def _distance(calibration: Appearance, subjects: Appearance, permutations: int, 
     )
     p_value = (1 + int((lengths >= observed - 1e-9).sum())) / (1 + permutations)
     apart = observed * (1 / len(one) + 1 / len(two))
-    return (
-        p_value,
-        f"mean vectors {apart:.3g} apart, {100 * float(np.median(lengths)) / observed:.0f} % of it by chance"
-        if (observed > 0)
-        else "mean vectors equal",
-    )
+    if observed == 0:
+        return p_value, "mean vectors equal", 0.0
+    by_chance = 100 * float(np.median(lengths)) / observed
+    return p_value, f"mean vectors {apart:.3g} apart, {by_chance:.0f} % of it by chance", _separation(one, two)
+
+
+def _separation(one: Float64s, two: Float64s) -> float:
+    """How far one limit tells both sides apart along the difference of their means, each left out of its own."""
+    if min(len(one), len(two)) < 2:
+        return 0.0
+    sides = []
+    for mine, other, sign in ((one, two, 1.0), (two, one, -1.0)):
+        without = (mine.sum(axis=0) - mine) / (len(mine) - 1)
+        sides.append(np.sum(mine * (without - other.mean(axis=0)), axis=1) * sign)
+    limits = np.unique(np.concatenate(sides))
+    above = [1 - np.searchsorted(np.sort(side), limits, side="left") / len(side) for side in sides]
+    return max(0.0, float(np.max(above[0] - above[1])))
 
 
 def _means(values: Numbers, side: Appearance, name: str) -> Float64s:

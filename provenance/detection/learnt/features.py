@@ -232,8 +232,7 @@ def features(
         progress: Called with steps done and steps in all.
 
     Raises:
-        UsageError: If there are no images, one is misshapen or not finite, if there are fewer than two groups, or if
-            all images are alike.
+        UsageError: If there are no images, one is misshapen or not finite, or there are fewer than two groups.
     """
     work = seen(pool, release, groups, threads=threads, progress=_share(progress, 0))
     return _joined(work.residuals(_share(progress, 1)), work)
@@ -330,11 +329,6 @@ def _joined(residuals: list[Float64s], work: Pool) -> Features:
     for number, size in enumerate(SIZES):
         by_place[:, sizes == size] /= np.maximum(spread[number], FLAT)
     columns = normal_scores(np.column_stack([means, *greatest]))
-    if not columns.any():
-        raise UsageError(
-            "all similarities are equal: no position tells one image of the pool from another",
-            hint="are these images blank, or all the same?",
-        )
     fixed = SIZES.index(FIXED_SIZE) * len(WIDTHS) + WIDTHS.index(FIXED_WIDTH)
     columns = np.column_stack([columns, FIXED_WEIGHT * columns[:, fixed]])
     copies = copy_bonus(standardised(work.margins[sizes == FIXED_SIZE].T).mean(axis=1))

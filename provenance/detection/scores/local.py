@@ -120,8 +120,8 @@ def matching_scores(
         progress: Called with positions done and positions in all.
 
     Raises:
-        UsageError: If an array is empty, misshapen, not finite or not of unit vectors, if there are fewer than two
-            groups, or if no position tells any two pool images apart.
+        UsageError: If an array is empty, misshapen, not finite or not of unit vectors, or if there are fewer than two
+            groups.
     """
     matching = matching or Matching()
     codes, order, release_order = checked_pool(pool, release, groups)
@@ -141,12 +141,7 @@ def matching_scores(
 
 
 def scores_of(contributions: Float64s) -> LocalScores:
-    """Standardised contributions and their mean over positions; refused if every position is constant."""
-    if not contributions.any():
-        raise UsageError(
-            "all similarities are equal: no position tells one image of the pool from another",
-            hint="are these images blank, or all the same?",
-        )
+    """Standardised contributions and their mean over positions: all 0 where no position tells any two images apart."""
     score = np.round(contributions.mean(axis=1), SCORE_DECIMALS) + 0.0
     return LocalScores(score=score, contributions=contributions, copy=np.zeros(len(score)))
 

@@ -52,7 +52,7 @@ class Pool:
     """All real images as they were scored, and the strict verdicts on those that are judged.
 
     ``doubt`` is why nothing follows from any score, in a sentence (the sets differ by themselves); empty: nothing says
-    so. ``lower`` is why a guess may be the wrong way round, likewise.
+    so. ``no_guess`` is why nothing is to be learnt from the known images, likewise.
     """
 
     scores: Float64s
@@ -60,7 +60,7 @@ class Pool:
     rows_of: Mapping[Role, Int64s]
     verdicts: Families
     doubt: str = ""
-    lower: str = ""
+    no_guess: str = ""
 
     def of_groups(self, rows: Sequence[int]) -> list[str | None]:
         """The groups of some rows."""
@@ -90,8 +90,8 @@ _OF_GROUPS = ("group_score", "group_p_value", "group_q_value", "group_label")
 def _guessed(
     rule: CalibratedParameters, pool: Pool, columns: dict[int, dict[str, Any]], caution: str
 ) -> GuessFigures | NotComputed:
-    if pool.lower:
-        return NotComputed(f"it may be the wrong way round. {pool.lower}".rstrip(".?"))
+    if pool.no_guess:
+        return NotComputed(f"{pool.no_guess[0].lower()}{pool.no_guess[1:]}".rstrip(".?"))
     claimed: list[bool | None] = [None] * len(pool.scores)
     for role, used in ((Role.USED, True), (Role.NOT_USED, False)):
         for row in pool.rows_of.get(role, np.zeros(0, dtype=np.int64)).tolist():

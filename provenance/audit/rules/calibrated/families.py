@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from provenance.detection.learnt.learner import Learner
 
 _WORDS = {Role.USED: "Images claimed used", Role.AGAINST: "Images of unknown use"}
+_OF = {Role.USED: "of images claimed used", Role.AGAINST: "of images of unknown use"}
 EVERY_GROUP_JUDGED = "every calibration group is judged as well: nothing is left to calibrate with"
 _PER_IMAGE = ("labels", "p_values", "q_values")
 
@@ -35,15 +36,19 @@ class Families:
     """Verdicts of all judged images, in the order of their rows of the pool; ``of_role`` those of each family."""
 
     rows: Int64s
+    roles: tuple[Role, ...]
     labels: tuple[Label, ...]
     p_values: tuple[float, ...]
     q_values: tuple[float, ...]
     of_role: Mapping[Role, Calibrated]
 
-    def undecided(self, reason: str) -> Families:
-        """The same with nothing established, for a reason that speaks against all of them."""
-        labels = (Label.INCONCLUSIVE,) * len(self.labels)
-        of_role = {role: each.undecided(reason) for role, each in self.of_role.items()}
+    def undecided(self, reason: str, only: Role | None = None) -> Families:
+        """The same with nothing established, for a reason that speaks against all of them, or against one family."""
+        against = [only is None or role is only for role in self.roles]
+        labels = tuple(Label.INCONCLUSIVE if each else label for each, label in zip(against, self.labels, strict=True))
+        of_role = {
+            role: each.undecided(reason) if only in (None, role) else each for role, each in self.of_role.items()
+        }
         return replace(self, labels=labels, of_role=of_role)
 
     @property
@@ -66,6 +71,14 @@ class Families:
         )
 
     @property
+    def because(self) -> str:
+        """Why no image is established, as the end of a sentence, family by family where there are two."""
+        said = {role: each.reason.removeprefix("Inconclusive: ") for role, each in self.of_role.items()}
+        if len(set(said.values())) == 1:
+            return _lower(self.asked.reason.removeprefix("Inconclusive: "))
+        return "; ".join(f"{_OF[role]}, {_lower(each).rstrip('.')}" for role, each in said.items()) + "."
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What weakens the p-values, each once."""
         return tuple(dict.fromkeys(warning for each in self.of_role.values() for warning in each.warnings))
@@ -80,6 +93,10 @@ class Families:
             warnings=self.warnings,
             families={role.value: family_of(each) for role, each in self.of_role.items()},
         )
+
+
+def _lower(sentence: str) -> str:
+    return f"{sentence[:1].lower()}{sentence[1:]}"
 
 
 def figures_of(asked: Family, **others: Any) -> CalibratedFigures:
@@ -142,4 +159,5 @@ def judge_families(
     order = np.argsort(rows)
     columns = [[value for each in of_role.values() for value in getattr(each, name)] for name in _PER_IMAGE]
     labels, p_values, q_values = (tuple(column[place] for place in order.tolist()) for column in columns)
-    return Families(rows[order], labels, p_values, q_values, of_role)
+    roles = [role for role, each in of_role.items() for _ in each.labels]
+    return Families(rows[order], tuple(roles[place] for place in order.tolist()), labels, p_values, q_values, of_role)

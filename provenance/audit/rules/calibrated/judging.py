@@ -16,19 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from provenance.audit.alike import shifts_of
 from provenance.audit.features import S_NOT_USED, S_USED, features_of
+from provenance.audit.inputs import CANDIDATES
 from provenance.audit.nearest import nearest_of_other_groups
 from provenance.audit.rule import Judgement
 from provenance.audit.rules.calibrated.beside import Pool, with_beside
-from provenance.audit.rules.calibrated.exchangeability import apart_of, audits_served, guarantee, shift_of
+from provenance.audit.rules.calibrated.doubts import Doubts, doubt_of_generated
+from provenance.audit.rules.calibrated.exchangeability import audits_served, guarantee
 from provenance.audit.rules.calibrated.families import Families, family_of, figures_of, judge_families
 from provenance.audit.rules.calibrated.outcome import (
     Conclusion,
     conclude_by_established,
     conclude_by_members,
-    doubt_of,
-    lower_of,
     undecided,
+    with_unnamed,
 )
 from provenance.audit.scoring import score_reals
 from provenance.detection import SIMILARITY_TOLERANCE, Decision, calibrate_generated
@@ -80,28 +82,24 @@ def judge_real(bench: Bench, rule: CalibratedParameters) -> Judgement:
     )
     bench.on_step("testing the release")
     conclusion = _conclude(rule, inputs, scored, rows_of, verdicts)
-    lower, apart = lower_of(scored, rule), _apart(bench, rule, inputs)
-    claims = conclusion.outcome is Outcome.LEAK_ESTABLISHED or verdicts.established
-    if doubt := doubt_of(scored, conclusion, rule.level) or lower or (apart if claims else ""):
-        conclusion = undecided(conclusion, doubt)
-        verdicts, *moved = (each.undecided(conclusion.reason) for each in (verdicts, *moved))
+    shifts = shifts_of(bench, rule.seed)
+    doubts = Doubts.of(frozen, rule, scored, shifts, (conclusion, verdicts))
+    verdicts, *moved = (doubts.weighed(each) for each in (verdicts, *moved))
+    conclusion = undecided(conclusion, doubts.whole) if doubts.whole else conclusion
+    verdicts, conclusion = with_unnamed(verdicts, conclusion, frozen)
     scores, near = scored.scores[verdicts.rows].tolist(), _turned([each.labels for each in moved])
     decisions = tuple(map(Decision, verdicts.labels, scores, near, verdicts.p_values, verdicts.q_values))
-    shift = shift_of(bench.workspace.catalog, frozen, inputs, rule.seed)
     figures = replace(verdicts.figures, score=name)
     digest = digest_of_json(scored.scores[rows_of[Role.NOT_USED]].tolist())
-    judged = _judgement(bench, decisions, conclusion, shift, figures, digest)
+    judged = _judgement(
+        bench, decisions, conclusion, shifts[CANDIDATES], figures, digest, (doubts.whole, doubts.unknown)
+    )
     judged = replace(_with_learnt(judged, scored), calibration=_calibration(frozen, scored, rows_of[Role.NOT_USED]))
     if rule.prior is None:
         return judged
     bench.on_step("guessing")
-    pool = Pool(scored.scores, inputs.groups, rows_of, verdicts, doubt or apart, lower)
+    pool = Pool(scored.scores, inputs.groups, rows_of, verdicts, doubts.whole or doubts.apart, doubts.no_guess)
     return with_beside(judged, rule, pool, frozen.judged_reals)
-
-
-def _apart(bench: Bench, rule: CalibratedParameters, inputs: ScoringInputs) -> str:
-    """Policies of before there was a prior did not ask."""
-    return "" if rule.prior is None else apart_of(bench.workspace.catalog, bench.frozen, inputs, rule.seed)
 
 
 def _calibration(frozen: FrozenAudit, scored: ScoredReals, rows: Int64s) -> tuple[CalibrationScore, ...]:
@@ -135,7 +133,7 @@ def _turned(labels: Sequence[tuple[Label, ...]]) -> list[bool]:
 
 def judge_generated(bench: Bench, rule: CalibratedParameters, subjects: Sequence[SubjectEvidence]) -> Judgement:
     """Of generated images, by S_u."""
-    frozen, vectors = bench.frozen, bench.vectors
+    frozen = bench.frozen
     rows = [features_of(Subject.GENERATED, subject.neighbors) for subject in subjects]
     to_used, to_not_used = (np.array([row[name] for row in rows], dtype=np.float64) for name in (S_USED, S_NOT_USED))
     known = frozen.reals[Role.NOT_USED]
@@ -151,10 +149,13 @@ def judge_generated(bench: Bench, rule: CalibratedParameters, subjects: Sequence
     verdicts = verdicts_of(0.0)
     near = _turned([verdicts_of(by).labels for by in _MOVES])
     conclusion = conclude_by_established(verdicts, "generated images", rule.q)
+    shifts = shifts_of(bench, rule.seed)
+    if doubt := doubt_of_generated(frozen, rule, shifts, verdicts):
+        conclusion, near = undecided(conclusion, doubt), [False] * len(near)
+        verdicts = verdicts.undecided(conclusion.reason)
     decisions = tuple(
         map(Decision, verdicts.labels, to_used.tolist(), near, verdicts.test.p_values, verdicts.test.q_values)
     )
-    shift = shift_of(bench.workspace.catalog, frozen, vectors.scoring_inputs(frozen), rule.seed)
     figures = figures_of(
         verdicts.test,
         reason=verdicts.reason,
@@ -165,7 +166,8 @@ def judge_generated(bench: Bench, rule: CalibratedParameters, subjects: Sequence
     )
     digest = digest_of_json([each.tolist() for each in calibration])
     closeness = tuple(CalibrationScore(m.image_key, score) for m, score in zip(known, calibration[0], strict=True))
-    return replace(_judgement(bench, decisions, conclusion, shift, figures, digest), calibration=closeness)
+    judged = _judgement(bench, decisions, conclusion, shifts[CANDIDATES], figures, digest, (doubt, ""))
+    return replace(judged, calibration=closeness)
 
 
 def calibration_of(bench: Bench) -> tuple[Float64s, Float64s]:
@@ -199,6 +201,7 @@ def _judgement(
     shift: ShiftCheck,
     figures: CalibratedFigures,
     calibration_digest: str,
+    doubts: tuple[str, str],
 ) -> Judgement:
     frozen, served = bench.frozen, audits_served(bench.workspace.catalog, bench.frozen)
     figures, reference = replace(figures, audits_served=served, guarantee=guarantee(served)), None
@@ -207,7 +210,8 @@ def _judgement(
     if (other := frozen.reference) is not None:
         basis["reference_release"] = other.digest
         reference = ReferenceRelease(other.dataset.name, other.dataset.dataset_id, other.digest, len(other.members))
-    notes = [*map(Weakness, (*figures.warnings, *shift.warnings)), figures.reason, figures.guarantee]
+    weak = (doubts[1], *figures.warnings, *shift.warnings)
+    notes = [*map(Weakness, filter(None, weak)), figures.reason, figures.guarantee]
     if figures.control and conclusion.outcome is Outcome.INCONCLUSIVE:
         notes.append(
             "--subject real asks which real images were used: a question that fewer calibration images can answer."
@@ -216,10 +220,18 @@ def _judgement(
         decisions=decisions,
         threshold=None,
         basis=basis,
-        notes=tuple(note for note in notes if note != conclusion.reason),
+        notes=tuple(note for note in notes if not conclusion.reason.endswith(note)),
         outcome=conclusion.outcome,
         outcome_reason=conclusion.reason,
-        own=CalibratedFindings(conclusion.release_test, conclusion.data_copying, reference, shift, calibration=figures),
+        own=CalibratedFindings(
+            conclusion.release_test,
+            conclusion.data_copying,
+            reference,
+            shift,
+            calibration=figures,
+            doubt=doubts[0] or None,
+            doubt_of_unknown=doubts[1] or None,
+        ),
         counts={
             "calibration_images": len(frozen.reals[Role.NOT_USED]),
             "calibration_groups": figures.calibration_groups,

@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from provenance.audit.alike import twins_too_many
 from provenance.audit.nearest import rounded_neighbors
+from provenance.audit.rules.calibrated.exchangeability import inconclusive
 from provenance.detection import NearestLists, ReleaseTest, Resampling, data_copying, judge_release
 from provenance.detection.checks import group_codes
-from provenance.detection.release.membership_test import LOWER, NO_SENSITIVITY
-from provenance.findings import DataCopying, GuessFigures, NotComputed, Statements
+from provenance.detection.release.membership_test import NO_SENSITIVITY
+from provenance.findings import UNNAMED, DataCopying, GuessFigures, NotComputed, Statements
 from provenance.vocabulary import Label, Outcome, Role, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from provenance.arrays import Flags, Int64s
+    from provenance.audit.inputs import FrozenAudit
     from provenance.audit.rules.calibrated.families import Families
     from provenance.audit.rules.calibrated.parameters import CalibratedParameters
     from provenance.audit.scoring import ScoredReals
@@ -77,53 +80,21 @@ def conclude_by_members(
     return Conclusion(*_reconciled(test, established), test, _copying(rule, inputs, rows, flags))
 
 
-def doubt_of(scored: ScoredReals, conclusion: Conclusion, level: float) -> str:
-    """Why nothing follows from what was learnt, in a sentence: the sets differ by themselves; empty: nothing says so.
-
-    They are told apart without any release, or nearly as well as with it, or by what is learnt from a release that saw
-    none of them.
-    """
-    if scored.learnt is None:
-        return ""
-    if scored.learnt.difference:
-        return scored.learnt.difference
-    test, excess = conclusion.release_test, scored.learnt.sets.excess
-    if test is not None and test.outcome is Outcome.LEAK_ESTABLISHED and excess.p_value > level:
-        more = excess.value or 0.0
-        return (
-            f"The images claimed used and those never used are told apart by what the release shows (AUC "
-            f"{test.permutation.value:.2f}, p = {test.permutation.p_value:.2g}), but hardly better than without any "
-            f"release (AUC {(test.permutation.value or 0.0) - more:.2f}; p = {excess.p_value:.2g} of so much more)."
-        )
-    control = None if test is None else test.control
-    if control is None or control.value is None or control.p_value > level:
-        return ""
-    return (
-        "The images claimed used and those never used differ by themselves: what is learnt from the reference release, "
-        f"which saw none of them, tells them apart as well (AUC {control.value:.2f}, p = {control.p_value:.2g})."
-    )
-
-
-def lower_of(scored: ScoredReals, rule: CalibratedParameters) -> str:
-    """Why what was learnt may be the wrong way round, in a sentence; empty: nothing says so.
-
-    A learner given labels that were taken for one another tells the two apart as well. What nothing is learnt for then
-    speaks against them.
-    """
-    test = None if scored.learnt is None else scored.learnt.lower(rule.permutations, rule.seed)
-    if test is None or test.value is None or test.p_value > rule.level:
-        return ""
-    return (
-        "Images claimed used score LOWER than images known not used by the part of the score that learns nothing, by "
-        f"more than chance allows (AUC {1 - test.value:.2f}, p = {test.p_value:.2g}, level {rule.level:g}). {LOWER}"
-    )
-
-
 def undecided(conclusion: Conclusion, doubt: str) -> Conclusion:
     """The same conclusion, where nothing follows from it."""
-    reason, test = f"Inconclusive: {doubt[0].lower()}{doubt[1:]}", conclusion.release_test
+    reason, test = inconclusive(doubt), conclusion.release_test
     test = test and replace(test, outcome=Outcome.INCONCLUSIVE, reason=reason)
     return replace(conclusion, outcome=Outcome.INCONCLUSIVE, reason=reason, release_test=test)
+
+
+def with_unnamed(verdicts: Families, conclusion: Conclusion, frozen: FrozenAudit) -> tuple[Families, Conclusion]:
+    """Of a release that leaks, why no single image can be named where none is established."""
+    if conclusion.outcome is not Outcome.LEAK_ESTABLISHED or verdicts.established:
+        return verdicts, conclusion
+    twins = twins_too_many(frozen, tuple(verdicts.of_role), verdicts.asked.q)
+    reason = f"{UNNAMED} {twins or verdicts.because}"
+    said = {role: replace(family, reason=reason) for role, family in verdicts.of_role.items()}
+    return replace(verdicts, of_role=said), replace(conclusion, reason=f"{conclusion.reason} {reason}")
 
 
 def _reconciled(test: ReleaseTest, established: int) -> tuple[Outcome, str]:

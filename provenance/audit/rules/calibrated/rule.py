@@ -225,7 +225,7 @@ class CalibratedRule(CalibratedParameters, Rule):
         for role, family in (figures.families or {"judged": figures}).items():
             facts[f"of {role.replace('against', 'unknown')}"] = (
                 f"{family.established:,} established{by_image}; {counted(family.subject_groups, 'group')} judged, "
-                f"k_min {family.k_min:,}; {family.sufficient_groups:,} calibration groups would do for one alone"
+                f"k_min {family.k_min:,}; {family.more_groups}"
             )
         if figures.score is not None:
             facts["score"] = figures.score

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from provenance.audit.alike import gross_of, shifts_of
+from provenance.audit.inputs import CANDIDATES
 from provenance.audit.rules.copies.gallery import group_of
 from provenance.detection.copies.judging import Strangers
 from provenance.findings import CopyCalibration, FalseMatchRate, TailFigures
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from provenance.audit.rules.copies.gallery import Gallery
     from provenance.detection.copies.judging import CopyFamily, FalseMatches
     from provenance.records import Member
+
+
+_SEED = 0
+"""Of the permutations by which it is told whether never-used images are of another kind."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +47,19 @@ def never_used(gallery: Gallery) -> Searched | None:
     gallery.bench.on_step(f"searching {len(members):,} not-used images for copies of others")
     flagged = np.array([member.image_id in twins for member in members])
     return Searched(members, Strangers(gallery.of_reals(members), [group_of(m) for m in members], flagged))
+
+
+def unlike(gallery: Gallery) -> str:
+    """Why the never-used images don't calibrate, in a sentence: they are of another kind; empty: nothing says so.
+
+    Images of another kind agree less with the candidates than images of theirs do that were never used.
+    """
+    frozen = gallery.bench.frozen
+    if not frozen.acting(Role.NOT_USED):
+        return ""
+    shifts = shifts_of(gallery.bench, _SEED)
+    gross = next(filter(None, (gross_of(shifts.get((role,)), role) for role in CANDIDATES)), "")
+    return gross and f"Copies are not calibrated by the never-used images. {gross}"
 
 
 def impostors(gallery: Gallery, count: int) -> Strangers:

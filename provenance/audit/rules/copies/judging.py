@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from provenance.audit.rule import Judgement
-from provenance.audit.rules.copies.calibrating import calibration_of, false_match_rate_of, impostors, never_used
+from provenance.audit.rules.copies.calibrating import calibration_of, false_match_rate_of, impostors, never_used, unlike
 from provenance.audit.rules.copies.gallery import Gallery, group_of
 from provenance.audit.rules.copies.identity import identities
 from provenance.audit.rules.copies.outcome import concluded, guarantee
@@ -24,7 +24,7 @@ from provenance.detection.copies.found import Found
 from provenance.detection.copies.judging import CopyTest
 from provenance.detection.copies.judging import judge_copies as judged_by
 from provenance.detection.copies.structure import featureless
-from provenance.findings import CopiesFindings
+from provenance.findings import CopiesFindings, Weakness
 from provenance.records import CalibrationScore, CopySource
 from provenance.vocabulary import Box, Established, Label, Role, digest_of_json
 
@@ -55,6 +55,7 @@ class Judged:
         featureless: How many show nothing, and are the same as a real image that shows nothing either.
         verdicts: ``None`` without candidates: then identity is all that is told.
         known: The never-used images; ``None`` without any.
+        unlike: Why never-used images do not calibrate, in a sentence; empty: they do, where there are any.
     """
 
     gallery: Gallery
@@ -62,6 +63,7 @@ class Judged:
     featureless: int
     verdicts: CopyVerdicts | None
     known: Searched | None
+    unlike: str = ""
 
     @property
     def rows(self) -> list[Row]:
@@ -85,7 +87,7 @@ def judge_copies(bench: Bench, rule: CopiesParameters, subjects: Sequence[Subjec
         decisions=decisions,
         threshold=None,
         basis=_basis(judged, figures, conclusion.outcome),
-        notes=conclusion.notes,
+        notes=(*([Weakness(judged.unlike)] if judged.unlike else ()), *conclusion.notes),
         outcome=conclusion.outcome,
         outcome_reason=conclusion.reason,
         own=figures,
@@ -100,9 +102,11 @@ def _judged(gallery: Gallery, rule: CopiesParameters, subjects: Sequence[Subject
         return Judged(gallery, *_identities(gallery, subjects, [NOTHING_FOUND] * len(subjects)), None, None)
     gallery.bench.on_step(f"searching {len(subjects):,} images for copies of {len(gallery.candidates):,}")
     found = gallery.of_subjects(subjects)
-    (same, empty), known = _identities(gallery, subjects, found), never_used(gallery)
+    same, empty = _identities(gallery, subjects, found)
+    strangers = unlike(gallery)
+    known = None if strangers else never_used(gallery)
     verdicts = verdicts_of(gallery, rule, found, known, [bool(each) for each in same])
-    return Judged(gallery, same, empty, verdicts, known)
+    return Judged(gallery, same, empty, verdicts, known, strangers)
 
 
 def _identities(
@@ -222,6 +226,7 @@ def _findings(judged: Judged, rule: CopiesParameters, rows: Sequence[Row]) -> Co
         false_match_rate=false_match_rate_of(verdicts.false_matches if verdicts else None),
         pixels_space=judged.gallery.space.space_id,
         guarantee=guarantee(whole),
+        unlike=judged.unlike or None,
     )
 
 

@@ -18,6 +18,7 @@ from provenance.audit.rules.copies.gallery import Gallery
 from provenance.audit.rules.copies.judging import verdicts_of
 from provenance.detection.copies.structure import flattened
 from provenance.embedding.grey import grey_levels
+from provenance.findings import CopiesFindings
 from provenance.vocabulary import Label
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def plants_as_copies(bench: PlantBench, rule: CopiesParameters, plants: PlantVec
 
     gallery = Gallery(bench)
     found = _found(bench, gallery, plants)
-    verdicts = verdicts_of(gallery, rule, found, never_used(gallery))
+    unlike = bench.record.findings.own_as(CopiesFindings).unlike
+    verdicts = verdicts_of(gallery, rule, found, None if unlike else never_used(gallery))
     p_values = np.array([test.p_value if test.p_value is not None else 1.0 for test in verdicts.whole])
     rows = [gallery.row_of[member.image_id] for member in plants.originals]
     right = np.array([each.matches[0].source == row for each, row in zip(verdicts.found, rows, strict=True)])

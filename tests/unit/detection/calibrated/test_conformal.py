@@ -94,6 +94,21 @@ def test_the_named_number_of_calibration_groups_does_suffice_and_one_fewer_does_
     assert none.reason.startswith("None of the 7 subject groups")
 
 
+def test_no_number_of_groups_is_named_where_more_would_not_help() -> None:
+    calibration = np.arange(39.0)
+    for scores, outranking in (([100.0] * 3 + [0.0] * 17, 3), ([100.0] + [0.0] * 19, 1), ([38.0] * 20, 0)):
+        found = calibrate(scores, calibration, q=0.05)
+        assert found.outranking_groups == outranking
+        assert set(found.labels) == {Label.INCONCLUSIVE}
+        assert ("would suffice" in found.reason) is (outranking > 0)
+        assert ("this test can't see it" in found.reason) is (outranking == 0)
+        assert ("399 calibration groups" in found.more_groups) is (outranking > 0)
+    beyond = calibrate([38.0, 20.0], np.arange(39.0), q=0.01)  # k_min is above the number of subjects
+    assert "no result on 2 subject groups could be established" in beyond.reason
+    assert "would suffice" not in beyond.reason
+    assert "would suffice" not in calibrate([1.0] * 5, [1.0], q=0.05).reason  # one group: nothing is known of more
+
+
 def test_of_groups_of_several_images_it_is_said_that_images_are_judged_one_by_one() -> None:
     known, pairs = np.linspace(0, 9, 139), [f"g{row // 2}" for row in range(6)]
     none = calibrate([-1.0] * 6, known, groups=pairs, q=0.1)

@@ -41,6 +41,46 @@ def test_each_shift_is_named_and_no_other(name: str, shift: dict[str, float]) ->
     json.dumps(check.to_json(), allow_nan=False)
 
 
+@pytest.mark.parametrize(
+    ("name", "small", "large"),
+    [
+        ("modality", {}, {"modality": 0.45}),
+        ("size", {"size": 0.1}, {"size": 1.0}),
+        ("intensity", {"intensity": 6}, {"intensity": 30}),
+        ("distance", {"vectors": 1.0}, {"vectors": 4.0}),
+    ],
+)
+def test_a_large_shift_is_gross_and_a_small_one_is_not(
+    name: str, small: dict[str, float], large: dict[str, float]
+) -> None:
+    for shift, expected in ((small, []), (large, [name])):
+        tests = check_shift(side(1), side(2, **shift)).tests
+        assert [test.name for test in tests if test.gross] == expected
+    assert all(test.effect is not None and 0 <= test.effect <= 1 for test in tests)
+
+
+def test_the_effect_is_that_of_kolmogorov_and_smirnov_and_few_images_apart_are_gross() -> None:
+    one, two = side(3), side(4, size=0.1)
+    tests = {test.name: test for test in check_shift(one, two).tests}
+    assert tests["size"].effect == pytest.approx(stats.ks_2samp(one.pixels, two.pixels).statistic, abs=1e-6)
+    counts = [list(each.modalities or ()).count("CT") / 80 for each in (one, two)]
+    assert tests["modality"].effect == pytest.approx(abs(counts[0] - counts[1]), abs=1e-6)
+    few = [Appearance(intensities=np.arange(4.0) + start, pixels=np.full(4, 64.0)) for start in (0, 100)]
+    assert [test.gross for test in check_shift(*few).tests] == [False, True]
+    other = [Appearance(modalities=[name] * 2) for name in ("CT", "CR")]  # Fisher's p is 1/3
+    assert check_shift(*other).tests[0].gross
+    assert not check_shift(other[0], Appearance(modalities=["CT"] * 3 + ["CR"])).tests[0].gross
+
+
+def test_many_dimensions_and_few_images_make_no_gross_shift_by_themselves() -> None:
+    alarms = 0
+    for seed in range(40):
+        vectors = np.random.default_rng(seed).standard_normal((40, 512)).astype(np.float32)
+        one, two = (Appearance(vectors=part) for part in np.split(vectors, 2))
+        alarms += bool(check_shift(one, two, permutations=99).tests[0].gross)
+    assert alarms <= 5  # Binomial(40, 0.05) exceeds it once in a hundred
+
+
 def test_without_a_shift_it_seldom_warns() -> None:
     alarms = [bool(check_shift(side(s), side(1000 + s, n=60), permutations=199).warnings) for s in range(60)]
     assert sum(alarms) <= 8  # Binomial(60, 0.05) exceeds it once in two hundred

@@ -110,7 +110,6 @@ def test_a_large_pool_is_dealt_into_blocks_of_whole_groups(monkeypatch: pytest.M
         (np.zeros((3, 64, 64)), np.zeros((0, 64, 64)), None, "no images"),
         (np.full((3, 64, 64), np.nan), np.zeros((2, 64, 64)), None, "not finite"),
         (np.zeros((3, 64, 64)), np.zeros((2, 64, 64)), ["a"] * 3, "fewer than two groups"),
-        (np.zeros((3, 64, 64)), np.zeros((2, 64, 64)), None, "all similarities are equal"),
     ],
 )
 def test_what_has_no_features_is_refused(
@@ -118,3 +117,9 @@ def test_what_has_no_features_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         features(pool.astype(np.float32), release.astype(np.float32), groups)
+
+
+def test_images_that_show_nothing_have_features_that_tell_nothing() -> None:
+    found = features(np.zeros((3, 64, 64), dtype=np.float32), np.zeros((2, 64, 64), dtype=np.float32))
+    assert not found.columns.any()
+    assert not found.copies.any()
