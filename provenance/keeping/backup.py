@@ -21,6 +21,7 @@ import zipfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path  # noqa: TC003 - documents read the types of reports
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,7 +51,6 @@ from provenance.vocabulary import PointState
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from provenance.index import VectorIndex
     from provenance.ingest import OnProgress
