@@ -147,7 +147,7 @@ def test_read_only_workspace_is_an_error(children: Children, filled: Path, cohor
     finally:
         for path in (*folders, *files):
             path.chmod(0o755 if path.is_dir() else 0o644)
-    refused(ended, CATALOG if "catalog" in ended.stderr else STORE, str(filled), "ermission")
+    refused(ended, CATALOG if "catalog" in ended.stderr else STORE, str(filled), "read-only")
     assert children.run("-w", filled, *words, without_privilege=True).code == 0
     assert faults_in(filled) == []
 
