@@ -128,7 +128,10 @@ def texture(images: Float32s) -> Float64s:
 def _components(images: Float32s) -> Float64s:
     from sklearn.decomposition import PCA
 
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    if not np.ptp(flat, axis=0).any():  # nothing varies
+        return np.zeros((len(images), 1))
     # which sign a component has teaches the same; randomised: the cost grows with the number of images, not its cube
     model = PCA(min(COMPONENTS, len(images) - 1), svd_solver="randomized", random_state=0)
-    found = model.fit_transform(images.reshape(len(images), -1).astype(np.float64))
+    found = model.fit_transform(flat)
     return standardised(found[:, model.explained_variance_ > model.explained_variance_[0] * 1e-9])

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm, rankdata, spearmanr
 
+from provenance.audit.scoring import LEARNT, score_reals
+from provenance.audit.scoring_inputs import ScoringInputs
 from provenance.detection.learnt import features as module
 from provenance.detection.learnt.features import SIZES, STRIDE, WIDTHS, features, names, places
 from provenance.detection.scores.local_memory import copy_bonus
@@ -123,3 +125,13 @@ def test_images_that_show_nothing_have_features_that_tell_nothing() -> None:
     found = features(np.zeros((3, 64, 64), dtype=np.float32), np.zeros((2, 64, 64), dtype=np.float32))
     assert not found.columns.any()
     assert not found.copies.any()
+
+
+def test_a_learner_of_images_that_show_nothing_tells_nothing_and_warns_of_nothing() -> None:
+    blank = np.zeros((24, 1, 64 * 64 + 1), dtype=np.float32)
+    blank[:, :, -1] = 1.0
+    known = {"used": np.arange(12), "not_used": np.arange(12, 24)}
+    scored = score_reals(LEARNT, ScoringInputs(blank, blank[:4], [None] * 24, **known))
+    assert not scored.scores.any()
+    assert scored.learnt is not None
+    assert not scored.learnt.difference
