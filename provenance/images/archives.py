@@ -303,6 +303,14 @@ def _is_folder(name: str, info: zipfile.ZipInfo) -> bool:
     return name.endswith("/") or (bool(info.external_attr & _FOLDER_OF_DOS) and not info.file_size)
 
 
+_MOST_HEADER_BYTES = 1024**2
+_EXTENDED = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
 # Named in no documentation, but what tarfile has told its own ends by since Python 3.2.
 _EndMark: type[Exception] = tarfile.EOFHeaderError  # type: ignore[attr-defined]
 _NoHeader: type[Exception] = tarfile.EmptyHeaderError  # type: ignore[attr-defined]
@@ -327,6 +335,12 @@ class _NotingTarInfo(tarfile.TarInfo):
         if not 0 <= count < 2**63:
             raise tarfile.InvalidHeaderError(f"a header states a size of {count}")  # type: ignore[attr-defined]
         return super()._block(count)  # type: ignore[misc, no-any-return]
+
+    def _proc_member(self, archive: tarfile.TarFile) -> Self:
+        """The member behind a header of long names, which is read whole: one of gigabytes was made to fill memory."""
+        if self.type in _EXTENDED and self.size > _MOST_HEADER_BYTES:
+            raise tarfile.InvalidHeaderError(f"a header states a size of {self.size}")  # type: ignore[attr-defined]
+        return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
 
 
 class _NotingTar(tarfile.TarFile):

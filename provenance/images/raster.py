@@ -32,8 +32,10 @@ A grey image is carried as one channel: RGB with three equal channels, at a thir
 from __future__ import annotations
 
 import io
+import os
 import struct
 import sys
+import tempfile
 import threading
 import warnings
 import zlib
@@ -67,6 +69,7 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO, _MAX_SAMPLE, _SUBFILE, _OLD_SUBF
 _REDUCED, _MASK, _OLD_REDUCED, _SHORT = 1, 4, 2, 3
 _GREY_WITH_ALPHA = 4
 _MOST_TEXT_BYTES = 64 * 1024**2
+_MOST_HEARD = 64 * 1024
 _ORIENTATION = 0x0112
 _UPRIGHT_BY_ORIENTATION: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda pixels: pixels[:, ::-1],
@@ -181,7 +184,10 @@ class _File:
             _check_size(image, reading.max_pixels)
             _check_whole(self._data, image)
             file_format, mode = image.format or "", image.mode
-            image.load()
+            if file_format == "TIFF":
+                _load_or_hear(image)
+            else:
+                image.load()
             if file_format == "PNG" and mode == "RGB" and self._data[24] == 16:
                 # The transparent colour has 16 bits, the pixels that Pillow gives have 8: they can't be compared.
                 image.info.pop("transparency", None)
@@ -218,6 +224,26 @@ def _at_work(data: bytes) -> Iterator[None]:
             raise _diagnosed(data, error) from error
         finally:
             Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = limits
+
+
+def _load_or_hear(image: Image.Image) -> None:
+    """Decodes a TIFF. Of a damaged fax code libtiff tells on stderr alone, and gives white lines for it."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # a process without stderr
+        image.load()
+        return
+    with tempfile.TemporaryFile() as heard:
+        os.dup2(heard.fileno(), 2)
+        try:
+            image.load()
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+        heard.seek(0)
+        said = heard.read(_MOST_HEARD).decode("utf-8", "replace").splitlines()
+    if damage := [line for line in said if "Decode" in line and "Warning" not in line]:
+        raise BadInput(RejectReason.BROKEN, f"TIFF: {damage[0]}")
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:

@@ -7,6 +7,7 @@ import lzma
 import os
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -382,6 +383,28 @@ def test_a_size_that_no_file_has_ends_a_tar_as_damage(tmp_path, size, compress):
 
     assert [item.name for item in items(path)] == ["a.png"]
     assert [one.name for one in rejections(path)] == [path.name]
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_header_of_gigabytes_fills_no_memory_and_what_stands_before_it_goes_in(tmp_path, kind):
+    whole = tarred([("a.png", b"first")])
+    first = whole[: whole.index(b"first") + tarfile.BLOCKSIZE]
+    header = tarfile.TarInfo("long")
+    header.type, header.size = kind, 256 * 1024**2
+    path = tmp_path / "set.tar.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(first + header.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(256):
+            file.write(bytes(1024**2))
+    assert path.stat().st_size < 3_000_000
+
+    tracemalloc.start()
+    try:
+        names, refused = [item.name for item in items(path)], [one.name for one in rejections(path)]
+        assert tracemalloc.get_traced_memory()[1] < 30 * 1024**2
+    finally:
+        tracemalloc.stop()
+    assert (names, refused) == (["a.png"], [path.name])
 
 
 def test_a_size_that_no_database_holds_is_oversized_alone(tmp_path):

@@ -525,9 +525,7 @@ FOREIGN = {
     "a NIfTI volume": gzip.compress(struct.pack(">i", 348) + bytes(340) + b"n+1\0" + bytes(100)),
     "gzip": gzip.compress(b"something else" * 50),
     "NRRD": b"NRRD0004\n",
-    "more than 64 MiB of text": png(
-        size=(1, 1), depth=8, colour=0, rows=[b"\0"], extra=chunk(b"iCCP", b"a\0\0" + DEEP)
-    ),
+    "more than 64 MiB of text": png(size=(1, 1), depth=8, colour=0, rows=[b"\0"], extra=chunk(b"iCCP", DEEP)),
     "unknown pixel mode": tiff(bytes(16), size=(2, 1), bits=64, sample_format=3),
 }
 
@@ -604,3 +602,20 @@ def test_pillows_global_state_stays_as_it_was():
             decode(data)
 
     assert state() == before
+
+
+def test_damage_that_libtiff_tells_on_stderr_alone_is_told(capfd):
+    sharp = picture(200, 200).convert("L").point(lambda value: 255 * (value > 128)).convert("1")
+    for compression in ("group3", "group4"):
+        whole = saved(sharp, "TIFF", compression=compression)
+        decode(whole)
+        told = 0
+        for place in range(len(whole) // 4, len(whole) // 2, 7):
+            damaged = bytearray(whole)
+            damaged[place : place + 3] = b"\0\0\0"
+            try:
+                decode(bytes(damaged))
+            except BadInput as error:
+                told += "FaxDecode" in error.detail or "Fax" in error.detail
+        assert told > 3, compression
+    assert capfd.readouterr().err == ""
