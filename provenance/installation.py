@@ -445,6 +445,10 @@ class Installation(Resource):
             return {"backbone_file": settings.backbone_file}
         return {"name": settings.backbone, "weights": settings.weights}
 
+    def when_closed(self, call: Callable[[], object]) -> None:
+        """Call something when the workspace is closed, the last one first."""
+        self._held.callback(call)
+
     def close(self) -> None:
         """Release the index and the database; the workspace can be used again afterwards."""
         for name in ("index", "catalog"):

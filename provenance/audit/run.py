@@ -20,6 +20,7 @@ from provenance.audit.looks import looks_at
 from provenance.audit.plan import AuditPlan, AuditRequest, resolve
 from provenance.audit.resolution import resolution_notes, resolutions_of
 from provenance.audit.twins import twin_counts, twin_notes, twins_of
+from provenance.audit.unanswered import record_once
 from provenance.detection import same_nearest
 from provenance.findings import Euclidean, Findings, JointFindings, Weakness, weakest_first
 from provenance.index import prune
@@ -121,8 +122,15 @@ def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on
     prune(workspace.vector_folder, workspace.settings.vector_cache_bytes)
     # 5.
     put_on_record(workspace, plan)
-    workspace.catalog.record_audit(new)
-    return report
+    earlier = record_once(workspace, new)
+    return report if earlier is None else _as_recorded(workspace, report, earlier)
+
+
+def _as_recorded(workspace: Installation, report: AuditReport, earlier: AuditRecord) -> AuditReport:
+    """What the same audit said that was killed before it could."""
+    parts = workspace.catalog.parts_of(earlier.audit_id)
+    answers = {answer: _as_recorded(workspace, each, parts[answer]) for answer, each in report.answers.items()}
+    return replace(report, audit=earlier, notes=earlier.findings.notes or (), answers=answers)
 
 
 class _Began(NamedTuple):

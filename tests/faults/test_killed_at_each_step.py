@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,34 @@ def test_command_killed_at_a_step_goes_on(
     died = children.run("-w", workspace, *command.arguments, dies_at=step)
     assert died.code == -signal.SIGKILL, died.stderr
     assert differences(children, peace, command, workspace, tmp_path / "seen") == []
+
+
+def test_an_audit_that_was_killed_before_it_could_say_so_is_found_by_its_repeat_and_by_no_other(
+    children: Children, peace: Undisturbed, tmp_path: Path
+) -> None:
+    def audits() -> list[str]:
+        return [
+            each["audit_id"] for each in json.loads(children.run("-w", workspace, "audits", "list", "--json").stdout)
+        ]
+
+    command = next(command for command in peace.commands if command.name == "audit")
+    workspace = copied(command.start, tmp_path / "workspace")
+    for before in (0, 1):
+        died = children.run("-w", workspace, *command.arguments, dies_at=f"{CATALOG}.record_audit:1:after")
+        assert died.code == -signal.SIGKILL
+        recorded = audits()
+        assert len(recorded) == before + 1
+        again = children.run("-w", workspace, *command.arguments, "--json")
+        assert json.loads(again.stdout)["audit_id"] == recorded[0]
+        assert audits() == recorded
+        assert list((workspace / "unanswered").iterdir()) == []
+    # asked once more, on purpose, it is another audit
+    children.run("-w", workspace, *command.arguments)
+    assert len(audits()) == 3
+    died = children.run("-w", workspace, *command.arguments, dies_at=f"{CATALOG}.record_audit:1:after")
+    other = children.run("-w", workspace, *command.arguments, "--top-k", "3", "--json")
+    assert json.loads(other.stdout)["audit_id"] not in audits()[1:]
+    assert len(audits()) == 5
 
 
 @pytest.mark.parametrize(

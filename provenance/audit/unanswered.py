@@ -1,0 +1,63 @@
+"""Audits that were recorded and whose answer never arrived: the repeat finds them, and records no second one.
+
+A process keeps a locked file named by its audit from before it is recorded until the workspace is closed. A file that
+nobody holds is of a process that was killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from provenance.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provenance.installation import Installation
+    from provenance.records import AuditRecord, NewAudit
+
+_FOLDER = "unanswered"
+
+
+def record_once(workspace: Installation, new: NewAudit) -> AuditRecord | None:
+    """Record an audit; ``None``, unless a killed process recorded the same one last, which is given instead."""
+    folder = workspace.root / _FOLDER
+    for name in _left_in(folder):
+        if (earlier := _same(workspace, name, new)) is not None:
+            return earlier
+    _hold(workspace, folder / new.audit.audit_id)
+    workspace.catalog.record_audit(new)
+    return None
+
+
+def _left_in(folder: Path) -> list[str]:
+    """The ids of audits that nobody holds any more; their files are taken away."""
+    found = []
+    for file in sorted(folder.glob("*")):
+        with suppress(OSError), file.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.unlink()
+            found.append(file.name)
+    return found
+
+
+def _same(workspace: Installation, audit_id: str, new: NewAudit) -> AuditRecord | None:
+    try:
+        earlier = workspace.catalog.audit(audit_id)
+    except NotFoundError:  # it was killed before it was recorded
+        return None
+    played = {(each.dataset_id, each.role) for each in workspace.catalog.audit_datasets(audit_id)}
+    same = played == {(each.dataset_id, each.role) for each in new.datasets} and all(
+        getattr(earlier, name) == getattr(new.audit, name) for name in ("verdict_digest", "policy_id", "dataset_id")
+    )
+    return earlier if same else None
+
+
+def _hold(workspace: Installation, file: Path) -> None:
+    file.parent.mkdir(exist_ok=True)
+    stream = file.open("xb")
+    fcntl.flock(stream, fcntl.LOCK_EX)
+    workspace.when_closed(stream.close)
+    workspace.when_closed(lambda: file.unlink(missing_ok=True))
