@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import fcntl
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import IO, TYPE_CHECKING
 
 from provenance.errors import NotFoundError
 
@@ -40,6 +41,8 @@ def _left_in(folder: Path) -> list[str]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.unlink()
             found.append(file.name)
+    with suppress(OSError):  # others are held in it, or there is none
+        folder.rmdir()
     return found
 
 
@@ -56,8 +59,20 @@ def _same(workspace: Installation, audit_id: str, new: NewAudit) -> AuditRecord 
 
 
 def _hold(workspace: Installation, file: Path) -> None:
-    file.parent.mkdir(exist_ok=True)
-    stream = file.open("xb")
+    stream = _made(file)
     fcntl.flock(stream, fcntl.LOCK_EX)
-    workspace.when_closed(stream.close)
-    workspace.when_closed(lambda: file.unlink(missing_ok=True))
+    workspace.when_closed(partial(_release, stream, file))
+
+
+def _made(file: Path) -> IO[bytes]:
+    while True:
+        file.parent.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):  # another process took the empty folder away
+            return file.open("xb")
+
+
+def _release(stream: IO[bytes], file: Path) -> None:
+    file.unlink(missing_ok=True)
+    stream.close()
+    with suppress(OSError):  # others are held in it
+        file.parent.rmdir()
