@@ -63,7 +63,7 @@ class MuAlphaSigmaRule(Rule):
 
     def __post_init__(self) -> None:
         if not abs(self.alpha) <= _MOST_ALPHA:  # not a number is no number within it either
-            raise UsageError(f"alpha lies between -{_MOST_ALPHA:,} and {_MOST_ALPHA:,}, not {shortened(self.alpha)}")
+            raise UsageError(f"alpha must be a finite number within {_MOST_ALPHA:,} of 0, not {shortened(self.alpha)}")
 
     @classmethod
     def from_json(cls, parameters: Mapping[str, Any]) -> Self:
