@@ -21,7 +21,7 @@ from provenance.vocabulary import DEFAULT_RESAMPLES, Evidence, Outcome
 Kind = TypeVar("Kind", bound="JsonValue")
 
 
-UNNAMED = "No single image can be named, because"
+UNNAMED = "By the score alone, no single image can be named, because"
 """How the sentence begins that stands where a release leaks, and no image is established."""
 
 LEFT_OUT = {"left_out": True}
@@ -709,7 +709,7 @@ class LearntFigures(JsonValue):
         ]
         _, size, width = max(scales)
         apart = ", ".join(f"{test.name} AUC {test.auc:.2f}, p = {test.p_corrected:.2g}" for test in self.sets)
-        differ = "differ" if self.difference else "do not differ"
+        differ = "differ" if self.difference else "are not seen to differ in the direction of a leak"
         return (
             f"from {self.used_groups:,} used and {self.not_used_groups:,} never-used groups; most weight on patches of "
             f"{size} pixels, kernel width {width:g}; without any release the sets {differ} ({apart})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provenance.findings import UNNAMED, CalibratedFindings, JointFindings
+from provenance.findings import UNNAMED, CalibratedFindings, CopiesFindings, JointFindings
 from provenance.vocabulary import Answer, Label, Outcome, Role, Subject, counted, digest_of_json
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def joint_reason(answers: Mapping[Answer, AuditRecord], missing: Mapping[Answer,
     first = sorted(answers.items(), key=lambda each: each[1].findings.outcome is not strongest)  # others in their order
     said = [SAY[answer](record) for answer, record in first if answer in SAY]
     said += [f"{answer.value} is not answered: {why}" for answer, why in missing.items()]
-    sentences = [each[:1].upper() + each[1:].rstrip(".") + "." for each in said]
+    sentences = [each[:1].upper() + each[1:].rstrip(".") + ("" if each.endswith("?") else ".") for each in said]
     return " ".join([*sentences, NOT_MEASURED])
 
 
@@ -85,7 +85,19 @@ def _copies(record: AuditRecord) -> str:
     said = f"{copies:,} of {among} {are}"
     if parts:
         said += f", and {parts:,} {'copies' if parts == 1 else 'copy'} a part of one"
-    return said + (f"; {unclear:,} more can't be told" if unclear else "")
+    return said + (f"; {unclear:,} more can't be told" if unclear else "") + _contradicted(record)
+
+
+def _contradicted(record: AuditRecord) -> str:
+    count = record.findings.own_as(CopiesFindings).of_not_used
+    if not count:
+        return ""
+    are = "1 copy is of an image" if count == 1 else f"{count:,} copies are of images"
+    return (
+        f". {are} claimed not to have been used, which contradicts the claim: as long as it stands, such images "
+        "calibrate membership, and one that scores high keeps all others from being established. Take them out of "
+        "the not-used set, and audit again"
+    )
 
 
 def _membership(record: AuditRecord) -> str:

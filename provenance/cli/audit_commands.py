@@ -524,7 +524,10 @@ def _row(found: RecordedAudit) -> tuple[Any, ...]:
     judged = "" if found.answers else f"{audit.subject} by {audit.rule}: "
     if found.part_of is not None:
         judged = f"{found.part_of[1]} of {found.part_of[0][:8]}: "
-    labels = ", ".join(each for each in _labels_text(audit).split(", ") if not each.startswith("0 "))
+    said = _labels_text(audit).split(", ")
+    if audit.subject is Subject.RELEASE:  # "used" is the baseline's: a lead, which has no place among findings
+        said = [each for each in said if not each.endswith(" used")]
+    labels = ", ".join(each for each in said if not each.startswith("0 "))
     played = {role.replace("_", " "): ", ".join(names) for role, names in found.sets_by_role().items() if names}
     about = f"{found.release_name}: " + "; ".join(f"{role} {names}" for role, names in played.items())
     auc = None if found.auc is None else f"{found.auc:.3f}"

@@ -83,7 +83,9 @@ def test_a_leak_without_an_established_image_says_why_none_is_named() -> None:
     assert set(verdicts.labels) == {Label.INCONCLUSIVE}
     leak = Conclusion(Outcome.LEAK_ESTABLISHED, "It leaks.")
     named, conclusion = with_unnamed(verdicts, leak, frozen(20, 0))
-    assert conclusion.reason.startswith("It leaks. No single image can be named, because with 20 calibration groups")
+    assert conclusion.reason.startswith(
+        "It leaks. By the score alone, no single image can be named, because with 20 calibration groups"
+    )
     assert "this test can't see it" in conclusion.reason
     assert "nconclusive" not in named.figures.reason + conclusion.reason
     assert "near-twins" in with_unnamed(verdicts, leak, frozen(20, 20))[1].reason
