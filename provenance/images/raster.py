@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import sys
 import tempfile
@@ -67,9 +68,12 @@ if TYPE_CHECKING:
 _GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO, _MAX_SAMPLE, _SUBFILE, _OLD_SUBFILE = 258, 262, 0, 281, 254, 255
 _REDUCED, _MASK, _OLD_REDUCED, _SHORT = 1, 4, 2, 3
+_SAMPLE_FORMAT, _SIGNED = 339, 2
 _GREY_WITH_ALPHA = 4
 _MOST_TEXT_BYTES = 64 * 1024**2
 _MOST_HEARD = 64 * 1024
+_MOST_PNM_HEADER = 4096
+_PNM_HEADER = re.compile(rb"P[56](?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+(\d{1,5})\s")
 _ORIENTATION = 0x0112
 _UPRIGHT_BY_ORIENTATION: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda pixels: pixels[:, ::-1],
@@ -95,6 +99,7 @@ _SIGNATURES = {
 }
 _FORMATS = tuple(_SIGNATURES)
 _UNSUPPORTED_WORDS = ("unsupported", "not supported", "not implemented", "cannot handle", "unknown")
+_JPEG_KINDS = {0xC3: "lossless JPEG", 0xF7: "JPEG-LS", 0xC9: "arithmetic-coded JPEG"}
 _TOO_MUCH_TEXT = ("too large for pngimageplugin", "too much memory used in text chunks")
 
 
@@ -277,7 +282,10 @@ def _tiff_pages(data: bytes) -> tuple[Sequence[int], int, BadInput | None]:
 
 def _eight_bits(image: Image.Image, data: bytes, number: int, rule: Canonical) -> tuple[Pixels, Levels | None]:
     """The image as grey or RGB, and what is left of its levels where that is little."""
-    if image.mode in _GREY_16 or image.mode == "F":
+    is_signed = rule.version > 1 and _is_signed_byte(image)
+    if is_signed and image.mode != "L":
+        raise BadInput(RejectReason.UNSUPPORTED, "TIFF: colours of signed 8 bits: save it in unsigned ones")
+    if image.mode in _GREY_16 or image.mode == "F" or is_signed:
         return _deep_grey(image, data, rule)
     if image.has_transparency_data:
         pixels = _by_strips(image, lambda strip: np.asarray(_over_black(strip.convert("RGBA"))))
@@ -340,11 +348,11 @@ def _by_strips(image: Image.Image, made: Callable[[Image.Image], Pixels]) -> Pix
 
 
 def _deep_grey(image: Image.Image, data: bytes, rule: Canonical) -> tuple[Pixels, Levels | None]:
-    depth = _depth_of(image, data, rule)
-    white, transparent = _is_white_zero(image), image.info.get("transparency")
+    depth, is_byte = _depth_of(image, data, rule), image.mode == "L"
+    white, transparent = _is_white_zero(image) and not is_byte, image.info.get("transparency")
 
     def made(strip: Image.Image) -> Pixels:
-        values = np.asarray(strip)
+        values = _stored(strip)
         grey = grey_of(values, depth)
         if white:
             grey = 255 - grey
@@ -359,15 +367,27 @@ def _deep_grey(image: Image.Image, data: bytes, rule: Canonical) -> tuple[Pixels
 
 def _strips_of_values(image: Image.Image) -> Iterator[np.ndarray[Any, Any]]:
     for rows in strips_of(image.height, image.width):
-        yield np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
+        yield _stored(image.crop((0, rows.start, image.width, rows.stop)))
+
+
+def _stored(grey: Image.Image) -> np.ndarray[Any, Any]:
+    """The values of grey; 8 bits are here only where they are signed, which Pillow gives as if they were not."""
+    values = np.asarray(grey)
+    return values.view(np.int8) if grey.mode == "L" else values
+
+
+def _is_signed_byte(image: Image.Image) -> bool:
+    return _tiff_tag(image, _BITS_PER_SAMPLE, 0) == 8 and _tiff_tag(image, _SAMPLE_FORMAT, 1) == _SIGNED
 
 
 def _depth_of(image: Image.Image, data: bytes, rule: Canonical) -> Depth:
     """The range of values that becomes black to white: declared, else stated, else that of the type."""
     if image.mode == "F":
         return Depth.stated(rule) or Depth(0, 1, is_held=True)
+    if image.mode == "L":
+        return Depth.stated(rule) or Depth(-128, 127)
     bits = _tiff_tag(image, _BITS_PER_SAMPLE, 16)
-    if image.format in ("PPM", "JPEG2000") or bits < 16:
+    if bits < 16 or (image.format in ("PPM", "JPEG2000") and not _declares_16_bits(data)):
         return Depth(0, 2 ** min(bits, 16) - 1)
     declared = _declared_bits(image, data) if rule.version > 1 else None
     if declared is not None:
@@ -376,6 +396,15 @@ def _depth_of(image: Image.Image, data: bytes, rule: Canonical) -> Depth:
         raise BadInput(RejectReason.UNSUPPORTED, "32-bit integer grey, whose range is not declared: state --grey-range")
     is_signed = image.mode == "I" and image.format == "TIFF"  # Pillow's mode for signed 16 bits
     return Depth.stated(rule) or (Depth(-32768, 32767) if is_signed else Depth(0, 65535))
+
+
+def _declares_16_bits(data: bytes) -> bool:
+    """Of PNM and JPEG 2000, which Pillow brings to 16 bits by what they declare: whether it is all of these."""
+    if data[:1] == b"P":
+        found = _PNM_HEADER.match(data[:_MOST_PNM_HEADER])
+        return found is not None and int(found[1]) == 65535
+    at = data.find(b"\xff\x51")  # the marker of the size, and 40 bytes behind it the bits of the first component
+    return at >= 0 and len(data) > at + 40 and (data[at + 40] & 0x7F) + 1 == 16
 
 
 def _declared_bits(image: Image.Image, data: bytes) -> int | None:
@@ -446,6 +475,8 @@ def _diagnosed(data: bytes, error: Exception) -> BadInput:
     file_format = _format_of(data)
     if file_format is None:
         return not_an_image(data[:HEAD_BYTES], len(data), data[-HEAD_BYTES:])
+    if (kind := _foreign_kind(data)) is not None:
+        return BadInput(RejectReason.UNSUPPORTED, f"{file_format}: {kind}")
     if isinstance(error, UnidentifiedImageError):
         error = _opening_error(data, file_format)
     problem = text_of(error)
@@ -455,8 +486,23 @@ def _diagnosed(data: bytes, error: Exception) -> BadInput:
     if "truncated" in problem.lower() or _is_cut(data, file_format):
         return BadInput(RejectReason.TRUNCATED, f"{file_format}: the file ends before the image does ({problem})")
     if isinstance(error, NotImplementedError) or any(word in problem.lower() for word in _UNSUPPORTED_WORDS):
-        return BadInput(RejectReason.UNSUPPORTED, f"{file_format}: {problem}")
+        advice = ": save it in 8 or 16 bits, or as 32-bit float" if "pixel mode" in problem else ""
+        return BadInput(RejectReason.UNSUPPORTED, f"{file_format}: {problem}{advice}")
     return BadInput(RejectReason.BROKEN, f"{file_format}: {problem}")
+
+
+def _foreign_kind(data: bytes) -> str | None:
+    """What bears the signature of a format that is read here, and is of a kind that is not."""
+    if data[:4] == b"MM\0+":
+        return "BigTIFF in big-endian order is not read here: save it as a classic TIFF"
+    if data[:2] in (b"II", b"MM") and data[8:10] == b"CR":
+        return "a camera's raw file (CR2) is not read here: save it as TIFF or PNG"
+    at = 2
+    while data[:2] == b"\xff\xd8" and data[at : at + 1] == b"\xff" and len(data) >= at + 4:
+        if data[at + 1] in _JPEG_KINDS:
+            return f"{_JPEG_KINDS[data[at + 1]]} is not read here: save it as PNG"
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
 
 
 def _format_of(data: bytes) -> str | None:

@@ -619,3 +619,36 @@ def test_damage_that_libtiff_tells_on_stderr_alone_is_told(capfd):
                 told += "FaxDecode" in error.detail or "Fax" in error.detail
         assert told > 3, compression
     assert capfd.readouterr().err == ""
+
+
+def test_signed_bytes_of_a_tiff_are_signed():
+    values = np.arange(-100, 100, dtype=np.int8).reshape(10, 20)
+    data = tiff(values.tobytes(), size=(20, 10), bits=8, sample_format=2)
+    assert np.array_equal(decode(data).rgb()[..., 0], values.astype(np.int16) + 128)
+    stated = decode(data, canonical=Canonical(2, (-100.0, 99.0))).rgb()[..., 0]
+    assert np.array_equal(stated, (values.astype(np.int64) + 100) * 256 // 200)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG2000", "PPM"])
+def test_a_stated_range_holds_for_every_format_of_16_bits(file_format):
+    values = np.linspace(0, 1023, 40 * 40).astype(np.uint16).reshape(40, 40)
+    data = saved(Image.fromarray(values), file_format)
+    stated = Canonical(2, (0.0, 1023.0))
+    assert np.array_equal(decode(data, canonical=stated).rgb()[..., 0], values.astype(np.int64) * 256 // 1024)
+    declared = b"P5\n# ten bits\n40 40\n1023\n" + values.astype(">u2").tobytes()
+    assert abs(decode(declared, canonical=stated).rgb()[..., 0].astype(int) - values // 4).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"MM\0+\0\x08\0\0" + bytes(100), "BigTIFF"),
+        (b"II*\0\x10\0\0\0CR\x02\0" + bytes(100), "CR2"),
+        (b"\xff\xd8\xff\xe0\0\x04ab\xff\xf7\0\x0b\x08\0\x10\0\x10\x01\x01\x11\0" + bytes(50) + b"\xff\xd9", "JPEG-LS"),
+        (b"\xff\xd8\xff\xc3\0\x0b\x08\0\x10\0\x10\x01\x01\x11\0" + bytes(50) + b"\xff\xd9", "lossless JPEG"),
+    ],
+)
+def test_a_kind_that_bears_a_known_signature_is_named(data, kind):
+    failed = failure(data)
+    assert failed.reason is RejectReason.UNSUPPORTED
+    assert kind in failed.detail
