@@ -136,7 +136,9 @@ def _keys_named(session: Session, name: str, dataset_id: str | None, *, bare: bo
     extension = r"(\.[^./]+|#\d+)" if bare and last else ""
     whole = re.compile(r"(^|/)" + re.escape(name_key(name)) + extension + r"\Z")
     rows = session.execute(query)
-    found = [(key, retired_at) for key, recorded, retired_at in rows if whole.search(name_key(recorded))]
+    named = [row for row in rows if whole.search(name_key(row[1]))]
+    exact = [row for row in named if row[1] == name or row[1].endswith(f"/{name}")]
+    found = [(key, retired_at) for key, _, retired_at in exact or named]
     live = [each for each in found if each[1] is None]  # a file that was overwritten means what it holds now
     return list(dict.fromkeys(key for key, _ in live or found))
 

@@ -42,6 +42,7 @@ from provenance.keeping.manifest import (
     VERSION,
     StatedCollection,
     checked_manifest,
+    stated_manifest,
 )
 from provenance.keeping.reconcile import reconcile
 from provenance.logs import room, step
@@ -216,6 +217,17 @@ class _Packing:
             self.done += len(chunk)
             if self.on_progress is not None:
                 self.on_progress(Progress("backup", self.done, self.total))
+
+
+def require_backup(file: Path) -> None:
+    """Refuse what is no backup, before anything is made for it.
+
+    Raises:
+        SourceError: If it can't be read, or is none.
+    """
+    source = file.expanduser().absolute()
+    with _opened(source) as archive:
+        stated_manifest(archive, source)
 
 
 @step(_log, "restore")

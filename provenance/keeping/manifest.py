@@ -80,14 +80,24 @@ def checked_manifest(archive: zipfile.ZipFile, source: Path) -> Manifest:
     Raises:
         SourceError: If the file is no undamaged backup, or of newer software.
     """
+    manifest = stated_manifest(archive, source)
+    for name, stated in manifest.files.items():
+        if _digest_of(archive, name) != stated.sha256:
+            raise SourceError(f"{source} is damaged: {name} has another digest than its manifest", hint=_USE_ANOTHER)
+    return manifest
+
+
+def stated_manifest(archive: zipfile.ZipFile, source: Path) -> Manifest:
+    """The manifest, if the archive has the entries that it lists, each of its size; their bytes are not read.
+
+    Raises:
+        SourceError: If the file is no backup, or of newer software.
+    """
     manifest = _read(archive, source)
     if manifest.version != VERSION or manifest.catalog.revision > head_revision():
         raise SourceError(f"{source} was made by newer software ({manifest.software_version})")
     if problem := _entries_differ(archive, manifest) or _sizes_differ(archive, manifest):
         raise SourceError(f"{source} is damaged: {problem}", hint=_USE_ANOTHER)
-    for name, stated in manifest.files.items():
-        if _digest_of(archive, name) != stated.sha256:
-            raise SourceError(f"{source} is damaged: {name} has another digest than its manifest", hint=_USE_ANOTHER)
     return manifest
 
 

@@ -71,8 +71,9 @@ class Keeping(Installation):
             SourceError: If the file is no undamaged backup.
             ConflictError: If the workspace holds anything.
         """
-        from provenance.keeping.backup import restore
+        from provenance.keeping.backup import require_backup, restore
 
+        require_backup(Path(file))
         self.make_if_missing(on_step)
         return restore(self, Path(file), on_progress)
 

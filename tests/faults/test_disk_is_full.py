@@ -137,7 +137,7 @@ def test_full_disk_under_an_export_leaves_the_file_that_was_there(
 
 
 @pytest.mark.parametrize(
-    "dies_at", ["provenance.installation:_write_settings:1:before", "pathlib:Path.write_text:1:after"]
+    "dies_at", ["provenance.installation:_write_settings:1:before", "pathlib:Path.write_bytes:1:after"]
 )
 def test_init_that_dies_while_it_writes_its_settings_leaves_no_half_of_them(
     children: Children, backbone: Path, tmp_path: Path, dies_at: str

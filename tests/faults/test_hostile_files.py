@@ -21,6 +21,7 @@ from provenance.keeping.backup import backup, restore
 from provenance.keeping.manifest import checked_manifest
 from provenance.received import parse_json
 from tests.faults.samples import save_pictures
+from tests.runner import refused as refused_by_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -245,3 +246,12 @@ def test_a_policy_says_what_it_is_once() -> None:
     for path, value in ((("subject",), "real"), (("answers", "copies", "policy_id"), "policy:" + "0" * 64)):
         with pytest.raises(UsageError):
             any_policy_from_json("joint", with_value(document, path, value))
+
+
+def test_what_is_no_backup_makes_no_workspace(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.zip").write_bytes(b"no archive")
+    repacked(whole, tmp_path / "broken.zip", lambda document: document | {"collections": 3})
+    for name, said in (("none", "can't be read as a backup"), ("absent", "can't be read"), ("broken", "damaged")):
+        words = ("restore", str(tmp_path / f"{name}.zip"))
+        assert said in refused_by_command(tmp_path / "new", *words, code=SourceError.exit_code)
+        assert not (tmp_path / "new").exists()
