@@ -96,7 +96,7 @@ def test_the_named_number_of_calibration_groups_does_suffice_and_one_fewer_does_
 
 def test_no_number_of_groups_is_named_where_more_would_not_help() -> None:
     calibration = np.arange(39.0)
-    for scores, outranking in (([100.0] * 3 + [0.0] * 17, 3), ([100.0] + [0.0] * 19, 1), ([38.0] * 20, 0)):
+    for scores, outranking in (([100.0] * 3 + [0.0] * 17, 3), ([100.0] + [0.0] * 19, 1), ([37.0] * 20, 0)):
         found = calibrate(scores, calibration, q=0.05)
         assert found.outranking_groups == outranking
         assert set(found.labels) == {Label.INCONCLUSIVE}
