@@ -121,13 +121,13 @@ def _print_answers(image: Image, found: RecordedAudit, view: ImageView, most: in
 
 def _words_of(found: AnswerOnImage, audit: AuditRecord, roles: Collection[Role]) -> str:
     bet = _bet_of(found, audit)
-    if found.calibration_score is not None:
-        return f"calibrates, with the score {found.calibration_score:g}{bet}"
+    calibrates = "" if found.calibration_score is None else f"calibrates, with the score {found.calibration_score:g}"
     if found.label is None:
-        return _without_verdict(len(found.copies), audit.subject, roles)
+        return f"{calibrates}{bet}" if calibrates else _without_verdict(len(found.copies), audit.subject, roles)
     figures = {"score": found.score, "p": found.p_value, "q": found.q_value}
     known = [f"{name} {value:.3g}" for name, value in figures.items() if value is not None]
-    return ", ".join([found.label.replace("_", " "), *known]) + bet
+    said = ", ".join([found.label.replace("_", " "), *known])
+    return f"{said}{f'; as a real image it {calibrates}' if calibrates else ''}{bet}"
 
 
 def _without_verdict(copies: int, subject: Subject, roles: Collection[Role]) -> str:

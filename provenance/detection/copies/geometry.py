@@ -44,7 +44,7 @@ class Transformation:
         words += [f"turned by {self.rotation:+.1f} degrees"] if abs(self.rotation) >= 0.5 else []
         words += [f"scaled by {self.scale:.2f}"] if abs(self.scale - 1) >= 0.01 else []
         if max(abs(self.down), abs(self.right)) >= 0.008:
-            words.append(f"shifted by {100 * self.right:+.0f} % right and {100 * self.down:+.0f} % down")
+            words.append(f"shifted by {round(100 * self.right):+d} % right and {round(100 * self.down):+d} % down")
         return ", ".join(words) or "in place"
 
 
