@@ -22,7 +22,7 @@ from provenance.cli.app import (
     workspace_of_call,
 )
 from provenance.cli.interrupt import interruptible
-from provenance.cli.output import answer, message, print_rejects
+from provenance.cli.output import answer, message, print_rejects, warn
 from provenance.errors import UsageError
 from provenance.text import pasted
 from provenance.vocabulary import DatasetKind, Membership, counted
@@ -40,8 +40,18 @@ def _membership(text: str | None) -> Any:
     return membership_of(text, "--membership")
 
 
-MODALITY_HELP = "DICOM's code of the modality: CT, MR, CR, DX, US ..."
-ModalityOption = Annotated[str, typer.Option("--modality", help=MODALITY_HELP)]
+_CODES = {"MRI": "MR", "XRAY": "DX", "X-RAY": "DX", "XR": "DX", "PET": "PT", "ULTRASOUND": "US", "MAMMOGRAPHY": "MG"}
+
+
+def _modality(text: str) -> str:
+    if code := _CODES.get(text.strip().upper()):
+        warn(f"{text!r} is not DICOM's code of that modality, {code} is: sets of two codes are not compared")
+    return text
+
+
+ModalityOption = Annotated[
+    str, typer.Option("--modality", callback=_modality, help="DICOM's code of the modality: CT, MR, CR, DX, US ...")
+]
 GroupOption = Annotated[
     str | None,
     typer.Option(

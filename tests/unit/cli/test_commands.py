@@ -201,3 +201,10 @@ def test_empty_workspace_gives_empty_json(tmp_path: Path) -> None:
         assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, [], "")
     done = process(tmp_path, "show", "0123456789abcdef")
     assert done.returncode == 7
+
+
+def test_a_word_that_is_no_code_of_a_modality_is_told(tmp_path: Path) -> None:
+    words = ("--workspace", str(tmp_path / "ws"), "ingest", str(tmp_path), "--set", "s", "--membership", "used")
+    result = CliRunner().invoke(app, [*words, "--modality", "mri"])
+    assert "'mri' is not DICOM's code of that modality, MR is" in result.stderr
+    assert "DICOM" not in CliRunner().invoke(app, [*words, "--modality", "MR"]).stderr
