@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from provenance.installation import Installation
+from provenance.installation import Installation, is_workspace
 from provenance.service.backbones import BackboneChoice, words_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class Keeping(Installation):
         """
         from provenance.keeping.backup import require_backup, restore
 
-        require_backup(Path(file))
+        if not is_workspace(self.root):
+            require_backup(Path(file))
         self.make_if_missing(on_step)
         return restore(self, Path(file), on_progress)
 
