@@ -58,6 +58,9 @@ class Installation(Resource):
         self._held = ExitStack()
         self._aside: dict[str, Path] = {}
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.root)!r})"
+
     @classmethod
     def create(cls, root: Path | str, **settings: Any) -> Self:
         """Make a workspace, or open the one that is there; given settings are written into its file.

@@ -208,3 +208,10 @@ def test_a_word_that_is_no_code_of_a_modality_is_told(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*words, "--modality", "mri"])
     assert "'mri' is not DICOM's code of that modality, MR is" in result.stderr
     assert "DICOM" not in CliRunner().invoke(app, [*words, "--modality", "MR"]).stderr
+
+
+def test_a_workspace_shows_where_it_is(tmp_path: Path) -> None:
+    from provenance import Workspace
+
+    with Workspace.create(tmp_path / "ws") as workspace:
+        assert repr(workspace) == f"Workspace({str(tmp_path / 'ws')!r})"
