@@ -95,6 +95,10 @@ class VectorIndex(Resource, Protocol):
     def store_uuid(self) -> str:
         """Identity of the store itself, made with it and never changed."""
 
+    @property
+    def in_flight(self) -> int:
+        """How many calls that read are worth having under way at once, from threads; 1 where they would only wait."""
+
     def create(self, spec: CollectionSpec) -> None:
         """Makes the collection; does nothing where it exists with this shape, raises where it has another."""
 
@@ -110,8 +114,11 @@ class VectorIndex(Resource, Protocol):
     def delete(self, key: str, ids: Sequence[str]) -> None:
         """Takes points out of sight at once; ids that aren't there are no error. See ``compact``."""
 
-    def get(self, key: str, ids: Sequence[str]) -> Points:
-        """The points of these ids in this order; those that aren't there are left out."""
+    def get(self, key: str, ids: Sequence[str], *, payloads: bool = True) -> Points:
+        """The points of these ids in this order; those that aren't there are left out.
+
+        Without ``payloads`` these are empty, and nothing is read for them.
+        """
 
     def iterate(self, key: str, batch: int = 1000) -> Iterator[Points]:
         """All points in ascending order of id, at most ``batch`` at a time."""
@@ -139,6 +146,12 @@ class VectorIndex(Resource, Protocol):
         """Rewrites the files so that deleted vectors leave them too.
 
         Gives True if no deleted vector is left in the files; False if the engine does it in its own time.
+        """
+
+    def may_keep(self, key: str) -> list[str]:
+        """Where bytes of a collection's vectors may be, or stay when it is dropped, that this contract does not reach.
+
+        In words, each of one place; asked before it is dropped.
         """
 
     def set_aside(self, key: str) -> None:

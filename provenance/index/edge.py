@@ -144,6 +144,8 @@ class Held(Protocol):
 class EdgeIndex(Resource):
     """A store folder with one Edge shard per collection; see ``VectorIndex``."""
 
+    in_flight = 1
+
     def __init__(self, folder: Path, *, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> None:
         self._folder = folder.absolute()
         self._collections = self._folder / "collections"
@@ -243,7 +245,7 @@ class EdgeIndex(Resource):
             for start in range(0, len(wanted), READ_BATCH):
                 shard.update(qdrant_edge.UpdateOperation.delete_points(wanted[start : start + READ_BATCH]))
 
-    def get(self, key: str, ids: Sequence[str]) -> Points:
+    def get(self, key: str, ids: Sequence[str], *, payloads: bool = True) -> Points:
         """See ``VectorIndex``."""
         spec, shard = self._spec(key), self._shard(key)
         wanted: list[Any] = list(checked_ids(ids))
@@ -251,7 +253,8 @@ class EdgeIndex(Resource):
         with _translated(f"points of collection {key} can't be read"):
             self._read_ahead(key, len(wanted))
             for start in range(0, len(wanted), READ_BATCH):
-                for record in shard.retrieve(wanted[start : start + READ_BATCH], with_payload=True, with_vector=True):
+                these = wanted[start : start + READ_BATCH]
+                for record in shard.retrieve(these, with_payload=payloads, with_vector=True):
                     records[str(record.id)] = record
             return _points([records[point] for point in wanted if point in records], spec)
 
@@ -307,6 +310,11 @@ class EdgeIndex(Resource):
             shard.optimize()
             shard.flush()
         return True
+
+    def may_keep(self, key: str) -> list[str]:
+        """See ``VectorIndex``."""
+        del key
+        return ["blocks of this disk until they are written again, and copies of it"]
 
     def close(self) -> None:
         """See ``VectorIndex``."""

@@ -42,6 +42,7 @@ class MemoryIndex(Resource):
     """The oracle; see ``VectorIndex``. Two indexes of one ``MemoryStore`` see the same points."""
 
     _named: ClassVar[dict[str, MemoryStore]] = {}
+    in_flight = 1
 
     def __init__(self, store: MemoryStore | None = None) -> None:
         self._store: MemoryStore | None = store or MemoryStore()
@@ -79,12 +80,12 @@ class MemoryIndex(Resource):
         for point in checked_ids(ids):
             self._points(key).pop(point, None)
 
-    def get(self, key: str, ids: Sequence[str]) -> Points:
+    def get(self, key: str, ids: Sequence[str], *, payloads: bool = True) -> Points:
         """See ``VectorIndex``."""
         held = self._points(key)
         found = [point for point in checked_ids(ids) if point in held]
         vectors = np.array([held[point][0] for point in found], np.float32).reshape(-1, *self._spec(key).shape)
-        return Points(found, vectors, [copy.deepcopy(held[point][1]) for point in found])
+        return Points(found, vectors, [copy.deepcopy(held[point][1]) if payloads else {} for point in found])
 
     def iterate(self, key: str, batch: int = 1000) -> Iterator[Points]:
         """See ``VectorIndex``."""
@@ -115,6 +116,11 @@ class MemoryIndex(Resource):
         """See ``VectorIndex``; deleted vectors are gone already."""
         self._spec(key)
         return True
+
+    def may_keep(self, key: str) -> list[str]:
+        """See ``VectorIndex``: nothing outlives the process."""
+        del key
+        return []
 
     def set_aside(self, key: str) -> None:
         """See ``VectorIndex``; there are no files to keep."""

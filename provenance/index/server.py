@@ -60,6 +60,7 @@ RETRY_WAIT_SECONDS = 0.2
 # Of one request: points, bytes, and what a float32 takes (as JSON: 24 characters and a comma).
 REST_LIMITS, GRPC_LIMITS = (100, 5_000_000, 25), (256, 4_000_000, 4)
 READ_BATCH = 256
+IN_FLIGHT = 4
 DELETE_BATCH = 1000
 SEARCH_BATCH = 64
 _PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
@@ -81,6 +82,8 @@ class ServerIndex(Resource):
         replication_factor: Likewise. A write then waits for the majority of the replicas.
         retry_wait_seconds: Before the first retry; doubled with each.
     """
+
+    in_flight = IN_FLIGHT
 
     def __init__(
         self,
@@ -199,14 +202,14 @@ class ServerIndex(Resource):
             these = models.PointIdsList(points=wanted[start : start + DELETE_BATCH])
             self._call("delete", PREFIX + key, these, wait=True)
 
-    def get(self, key: str, ids: Sequence[str]) -> Points:
+    def get(self, key: str, ids: Sequence[str], *, payloads: bool = True) -> Points:
         """See ``VectorIndex``."""
         spec = self._spec(key)
         wanted: list[Any] = list(checked_ids(ids))
         records: dict[str, Any] = {}
         for start in range(0, len(wanted), READ_BATCH):
             these = wanted[start : start + READ_BATCH]
-            for record in self._call("retrieve", PREFIX + key, these, with_payload=True, with_vectors=True):
+            for record in self._call("retrieve", PREFIX + key, these, with_payload=payloads, with_vectors=True):
                 records[str(record.id)] = record
         return _points([records[point] for point in wanted if point in records], spec)
 
@@ -249,15 +252,18 @@ class ServerIndex(Resource):
         self._spec(key)
 
     def compact(self, key: str) -> bool:
-        """See ``VectorIndex``.
-
-        Tells the server to rewrite every segment that holds a deleted vector. It does so in its own time, and
-        leaves segments below its minimum of 100 vectors until they are merged: False.
-        """
+        """See ``VectorIndex``: a server rewrites segments in its own time, and those of few vectors never."""
         self._spec(key)
-        eager = models.OptimizersConfigDiff(deleted_threshold=0.000001, vacuum_min_vector_number=100)
-        self._call("update_collection", PREFIX + key, optimizers_config=eager)
         return False
+
+    def may_keep(self, key: str) -> list[str]:
+        """See ``VectorIndex``: snapshots are an administrator's; they stay when their collection is dropped."""
+        kept = ["blocks of the server's disk until they are written again, and copies of that disk"]
+        try:
+            found = [*self._call("list_snapshots", PREFIX + key), *self._call("list_full_snapshots")]
+        except VectorStoreError as error:
+            return [*kept, f"snapshots of the server, which it does not list ({error.message})"]
+        return [*kept, *(f"the server's snapshot {each.name}" for each in found)]
 
     def set_aside(self, key: str) -> None:
         """See ``VectorIndex``; a server keeps its own files."""

@@ -147,6 +147,10 @@ def test_points_come_back_byte_for_byte_in_the_order_asked_for(index: VectorInde
     wanted = take(points, rows)
     absent = point_id("sha256:absent", "space:test")
     assert_same(index.get(KEY, [wanted.ids[0], absent, *wanted.ids[1:]]), wanted)
+    bare = index.get(KEY, wanted.ids, payloads=False)
+    assert_same(bare, Points(wanted.ids, wanted.vectors, [{}] * len(wanted)))
+    assert index.in_flight >= 1
+    assert all("\n" not in place for place in index.may_keep(KEY))
 
 
 def test_iteration_is_in_order_of_id_whatever_the_batch(index: VectorIndex, spec: CollectionSpec) -> None:
