@@ -49,12 +49,14 @@ class Reading:
         canonical: The rule that makes its pixels.
         pages: Every page or only the first; ``None``: as is usual for the format.
         page: The number of the one page that is wanted, from 1; ``None``: what ``pages`` says.
+        is_on_record: Whether it was taken before, by rules that may not have noticed that it is damaged.
     """
 
     max_pixels: int = DEFAULT_MAX_PIXELS
     canonical: Canonical = CANONICAL
     pages: Pages | None = None
     page: int | None = None
+    is_on_record: bool = False
 
 
 @dataclass(frozen=True, slots=True)

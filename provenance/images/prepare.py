@@ -172,7 +172,8 @@ def _reread(item: SourceItem, image_id: str, settings: PreparationSettings) -> R
     data = read_item(item, max_file_bytes=settings.max_file_bytes)
     file_id, _, page = image_id.partition("#")
     found = file_id_of(data)
-    wanted = replace(settings.reading, pages=Pages.FIRST, page=int(page) if page and found == file_id else None)
+    number = int(page) if page and found == file_id else None
+    wanted = replace(settings.reading, pages=Pages.FIRST, page=number, is_on_record=True)
     # what is there now may not even be an image: decoding tells that first
     for frame in frames_of(data, item.name, wanted):
         if found != file_id:

@@ -32,11 +32,9 @@ A grey image is carried as one channel: RGB with three equal channels, at a thir
 from __future__ import annotations
 
 import io
-import os
 import re
 import struct
 import sys
-import tempfile
 import threading
 import warnings
 import zlib
@@ -54,6 +52,7 @@ from PIL import MpoImagePlugin as _MpoImagePlugin  # noqa: F401
 from PIL import TiffImagePlugin as _TiffImagePlugin  # noqa: F401
 from PIL import WebPImagePlugin as _WebPImagePlugin  # noqa: F401
 
+from provenance.images.damage import damage_of_jpeg, is_tiff_cut, load_tiff
 from provenance.images.depth import FEW_LEVELS, Depth, check_range, coarse_levels, grey_of, levels_in
 from provenance.images.foreign import not_an_image
 from provenance.images.frames import HEAD_BYTES, BadInput, Decoder, Picture, strips_of, text_of
@@ -71,7 +70,6 @@ _REDUCED, _MASK, _OLD_REDUCED, _SHORT = 1, 4, 2, 3
 _SAMPLE_FORMAT, _SIGNED = 339, 2
 _GREY_WITH_ALPHA = 4
 _MOST_TEXT_BYTES = 64 * 1024**2
-_MOST_HEARD = 64 * 1024
 _MOST_PNM_HEADER = 4096
 _PNM_HEADER = re.compile(rb"P[56](?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+(\d{1,5})\s")
 _ORIENTATION = 0x0112
@@ -85,7 +83,6 @@ _UPRIGHT_BY_ORIENTATION: dict[int, Callable[[Pixels], Pixels]] = {
     8: lambda pixels: np.rot90(pixels),
 }
 _one_at_a_time = threading.Lock()
-_TIFF_OFFSETS_AND_COUNTS = ((273, 279), (324, 325))
 _TIFF_TYPE_BYTES = dict(zip((*range(1, 14), 16, 17, 18), (1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 8, 8, 8), strict=True))
 _SIGNATURES = {
     "PNG": (b"\x89PNG\r\n\x1a\n",),
@@ -104,7 +101,7 @@ _TOO_MUCH_TEXT = ("too large for pngimageplugin", "too much memory used in text 
 
 
 class RasterDecoder(Decoder):
-    """What Pillow reads, of the formats above. Every page must be there as a whole: a cut file is not filled up."""
+    """What Pillow reads, of the formats above. A page must be there as a whole: no damage is filled up."""
 
     name = "raster"
     version = f"2 (Pillow {PIL.__version__})"
@@ -189,10 +186,7 @@ class _File:
             _check_size(image, reading.max_pixels)
             _check_whole(self._data, image)
             file_format, mode = image.format or "", image.mode
-            if file_format == "TIFF":
-                _load_or_hear(image)
-            else:
-                image.load()
+            _load(image, self._data, reading)
             if file_format == "PNG" and mode == "RGB" and self._data[24] == 16:
                 # The transparent colour has 16 bits, the pixels that Pillow gives have 8: they can't be compared.
                 image.info.pop("transparency", None)
@@ -231,24 +225,16 @@ def _at_work(data: bytes) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = limits
 
 
-def _load_or_hear(image: Image.Image) -> None:
-    """Decodes a TIFF. Of a damaged fax code libtiff tells on stderr alone, and gives white lines for it."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # a process without stderr
+def _load(image: Image.Image, data: bytes, reading: Reading) -> None:
+    """Decodes it; raises ``BadInput`` if its library filled up what is damaged."""
+    if image.format == "TIFF":
+        damage = load_tiff(image, data)
+    else:
         image.load()
-        return
-    with tempfile.TemporaryFile() as heard:
-        os.dup2(heard.fileno(), 2)
-        try:
-            image.load()
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-        heard.seek(0)
-        said = heard.read(_MOST_HEARD).decode("utf-8", "replace").splitlines()
-    if damage := [line for line in said if "Decode" in line and "Warning" not in line]:
-        raise BadInput(RejectReason.BROKEN, f"TIFF: {damage[0]}")
+        is_jpeg = image.format in ("JPEG", "MPO") and not reading.is_on_record
+        damage = damage_of_jpeg(data[getattr(image, "offset", 0) :]) if is_jpeg else ""
+    if damage and not reading.is_on_record:
+        raise BadInput(RejectReason.BROKEN, f"{image.format}: it is damaged ({damage})")
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
@@ -464,7 +450,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _check_whole(data: bytes, image: Image.Image) -> None:
     """Refuses what Pillow would not: pixels of a TIFF beyond the end of the file; plain text, cut without a trace."""
-    if image.format == "TIFF" and _is_tiff_cut(image, len(data)):
+    if image.format == "TIFF" and is_tiff_cut(image, len(data)):
         raise BadInput(RejectReason.TRUNCATED, "TIFF: its pixels lie beyond the end of the file")
     if image.format == "PPM" and data[:2] in (b"P1", b"P2", b"P3"):
         raise BadInput(RejectReason.UNSUPPORTED, "PNM as plain text is not read here: save it as binary PNM or PNG")
@@ -599,18 +585,3 @@ _CUT_CHECKS: dict[str, Callable[[bytes], bool]] = {
     "TIFF": _is_tiff_directory_cut,
     "PPM": lambda data: len(data) < 16,
 }
-
-
-def _is_tiff_cut(image: Image.Image, size_bytes: int) -> bool:
-    tags = getattr(image, "tag_v2", {})
-    for pair in _TIFF_OFFSETS_AND_COUNTS:
-        offsets, counts = (_numbers(tags.get(tag)) for tag in pair)
-        ends = [offset + count for offset, count in zip(offsets, counts, strict=False)]
-        if any(offset >= size_bytes for offset in offsets) or any(end > size_bytes for end in ends):
-            return True
-    return False
-
-
-def _numbers(value: object) -> Sequence[int]:
-    values = value if isinstance(value, tuple) else (value,)
-    return [number for number in values if isinstance(number, int)]
