@@ -15,6 +15,7 @@ from provenance.index import CollectionSpec, Points, VectorIndex, open_index, po
 from provenance.index.edge import EdgeIndex
 from provenance.index.memory import MemoryIndex, MemoryStore
 from provenance.index.server import ServerIndex
+from tests.servers.fake import FakeQdrant
 from tests.vectors import unit
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 SERVER_URL = os.environ.get("PROVENANCE_TEST_QDRANT_URL", "")
 DIMENSION = 24
 KEY = f"set-{uuid.uuid4().hex}"
-ENGINES = ["memory", "edge", "adapter", pytest.param("server", marks=pytest.mark.server)]
+ENGINES = ["memory", "edge", "adapter", "rest", "grpc", pytest.param("server", marks=pytest.mark.server)]
 
 pytestmark = pytest.mark.filterwarnings("ignore:Local mode performs exact")
 
@@ -50,6 +51,9 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
         client = LastingClient(":memory:")
         yield lambda: ServerIndex(client)
         QdrantClient.close(client)
+    elif request.param in {"rest", "grpc"}:
+        with FakeQdrant() as server:
+            yield lambda: open_index(server.url if request.param == "rest" else server.grpc_url)
     else:
         if not SERVER_URL:
             pytest.skip("PROVENANCE_TEST_QDRANT_URL is not set")

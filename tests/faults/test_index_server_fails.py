@@ -1,0 +1,131 @@
+"""A Qdrant server that fails while it is used: what is stored stays right, or the error says what happened."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from provenance.errors import VectorStoreError
+from provenance.index import CollectionSpec, Points, point_id
+from provenance.index.server import ServerIndex
+from tests.servers.fake import FakeQdrant
+from tests.vectors import unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+KEY, NAME, DIMENSION = "set", "provenance_set", 8
+
+
+@pytest.fixture(params=["rest", "grpc"])
+def way(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def server() -> Iterator[FakeQdrant]:
+    with FakeQdrant() as running:
+        yield running
+
+
+def connected(server: FakeQdrant, way: str, **settings: Any) -> ServerIndex:
+    url = server.url if way == "rest" else server.grpc_url
+    return ServerIndex.connect(url, retry_wait_seconds=0.001, **settings)
+
+
+@pytest.fixture
+def index(server: FakeQdrant, way: str) -> Iterator[ServerIndex]:
+    with connected(server, way) as opened:
+        opened.create(CollectionSpec(KEY, DIMENSION))
+        opened.upsert(KEY, POINTS)
+        server.requests.clear()
+        yield opened
+
+
+def make_points(count: int, seed: int = 0) -> Points:
+    vectors = unit(np.random.default_rng(seed).standard_normal((count, 1, DIMENSION)))
+    return Points([point_id(f"sha256:{seed}-{row}", "space:x") for row in range(count)], vectors, [{"n": 1}] * count)
+
+
+POINTS, MORE = make_points(30), make_points(5, seed=1)
+CALLS: dict[str, Callable[[ServerIndex], Any]] = {
+    "upsert": lambda index: index.upsert(KEY, MORE),
+    "delete": lambda index: index.delete(KEY, POINTS.ids[:3]),
+    "retrieve": lambda index: index.get(KEY, POINTS.ids).vectors.tobytes(),
+    "scroll": lambda index: [(part.ids, part.vectors.tobytes()) for part in index.iterate(KEY)],
+    "count": lambda index: index.count(KEY),
+    "query": lambda index: index.search(KEY, POINTS.vectors[:4], 3),
+    "collections": lambda index: index.collections(),
+    "create": lambda index: index.create(CollectionSpec("another", DIMENSION)),
+    "drop": lambda index: index.drop(KEY),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_passes_is_asked_again_and_the_answer_is_the_same(
+    server: FakeQdrant, index: ServerIndex, call: str
+) -> None:
+    """Before it was done, and after it was done but for the answer: the same answer, and the same points."""
+    faults: list[Callable[[], None]] = [
+        lambda: server.fail(503, request=call, times=2),
+        lambda: server.fail(502, request=call, proxy=True),
+        lambda: server.fail(429, request=call, retry_after=0),
+        lambda: server.fail(503, request=call, applied=True),
+        lambda: server.cut(request=call, after=0),
+        lambda: server.cut(request=call, after=20),
+    ]
+    before = server.collections[NAME].points.copy()
+    wanted = CALLS[call](index)
+    after = {name: set(held.points) for name, held in server.collections.items()}
+    for fault in faults:
+        server.forget("provenance_another")
+        server.collections.setdefault(NAME, server.made(NAME, DIMENSION)).points = before.copy()
+        server.requests.clear()
+        fault()
+        assert CALLS[call](index) == wanted
+        assert {name: set(held.points) for name, held in server.collections.items()} == after
+        assert len(server.asked(call)) >= 2
+
+
+def test_a_wrong_key_is_said_and_a_read_only_one_reads(way: str) -> None:
+    with FakeQdrant(api_key="right", read_only_key="look") as server:
+        with connected(server, way, api_key="right") as index:
+            index.create(CollectionSpec(KEY, DIMENSION))
+            index.upsert(KEY, POINTS)
+        for key in (None, "wrong"):
+            with connected(server, way, api_key=key) as index, pytest.raises(VectorStoreError) as raised:
+                index.get(KEY, POINTS.ids)
+            assert "API key" in raised.value.message + raised.value.hint
+        with connected(server, way, api_key="look") as index:
+            assert index.get(KEY, POINTS.ids).vectors.tobytes() == POINTS.vectors.tobytes()
+            assert len(index.search(KEY, POINTS.vectors[:2], 3)) == 2
+            server.requests.clear()
+            with pytest.raises(VectorStoreError, match="manage access") as raised:
+                index.upsert(KEY, MORE)
+            assert "API key" in raised.value.hint
+            assert len(server.asked("upsert")) == 1  # never sent again
+
+
+def test_a_server_that_comes_back_is_waited_for(server: FakeQdrant, way: str) -> None:
+    wire = server.rest_wire if way == "rest" else server.grpc_wire
+    url = server.url if way == "rest" else server.grpc_url
+    with ServerIndex.connect(url) as index:
+        index.create(CollectionSpec(KEY, DIMENSION))
+        wire.refuse()
+        back = threading.Timer(0.5, wire.resume)
+        back.start()
+        index.upsert(KEY, POINTS)
+        back.join()
+        assert index.count(KEY) == len(POINTS)
+
+
+def test_points_that_did_not_stay_are_an_error(server: FakeQdrant, index: ServerIndex) -> None:
+    server.counts[NAME] = 3
+    with pytest.raises(VectorStoreError, match="took 5 points of collection set but holds 3"):
+        index.upsert(KEY, MORE)
+    server.forget(NAME)
+    with pytest.raises(VectorStoreError, match="holds no collection set"):
+        index.count(KEY)
