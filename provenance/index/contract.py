@@ -87,6 +87,10 @@ class Points:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def cut(self, start: int, end: int) -> Points:
+        """The points from one row to before another."""
+        return Points(self.ids[start:end], self.vectors[start:end], self.payloads[start:end])
+
 
 class VectorIndex(Resource, Protocol):
     """One vector store. Every method raises ``VectorStoreError`` where the store fails or the collection is unknown."""

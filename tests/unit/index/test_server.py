@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from provenance.errors import VectorStoreError
-from provenance.index import CollectionSpec, Points, open_index, point_id
-from provenance.index import server as server_module
-from provenance.index.server import ServerIndex, is_loopback, shown_url
+from provenance.index import CollectionSpec, Points, connection, open_index, point_id
+from provenance.index.connection import is_loopback, shown_url
+from provenance.index.server import ServerIndex
 from tests.vectors import unit
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def test_it_gives_up_after_five_attempts_with_a_diagnosis(index: ServerIndex, re
     recorder.failures = [503] * 50
     with pytest.raises(VectorStoreError, match="upsert failed") as raised:
         index.upsert("set", make_points(1, 4))
-    assert len(recorder.requests) == server_module.ATTEMPTS
+    assert len(recorder.requests) == connection.ATTEMPTS
     assert "nothing is stored twice" in raised.value.hint
 
 
