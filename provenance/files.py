@@ -9,10 +9,12 @@ import io
 import json
 import operator
 import os
+import re
 import shutil
-import tempfile
 import threading
-from contextlib import contextmanager, suppress
+import uuid
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _NOTE = ".making-"
+_BESIDE = ".provenance."
+UNFINISHED_SUFFIX = ".unfinished"
 
 
 class _Umasks:
@@ -85,11 +89,13 @@ ANOTHER_FOLDER = "give -o another folder, or --force to replace its files"
 def require_free(*targets: Path | None, replace: bool, hint: str = ANOTHER_NAME) -> None:
     """Refuse to write over what is there, before anything long is begun; ``None`` is a file that nobody asked for.
 
+    What is there by the same call, which was killed before it could say so, is nobody else's: it is made again.
+
     Raises:
         ConflictError: If one of the targets is there and may not be replaced.
     """
     present = [target for target in targets if target is not None and target.exists()]
-    if present and not replace:
+    if present and not replace and not all(map(made_before, present)):
         raise ConflictError(f"{present[0]} is there already", hint=hint)
 
 
@@ -199,17 +205,59 @@ def _cell(value: Any) -> str:
 
 @contextmanager
 def _beside(target: Path) -> Iterator[IO[bytes]]:
-    handle, name = tempfile.mkstemp(prefix=".provenance.", dir=target.parent)
+    place = target.with_name(f"{_BESIDE}{uuid.uuid4().hex}")
+    with _noted(place, target) as note:
+        try:
+            with _made_private(place) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            place.chmod(0o666 & ~_umasks.of_the_user())
+            note.finished(place)
+            place.replace(target)
+        except BaseException:
+            place.unlink(missing_ok=True)
+            raise
+
+
+def _made_private(place: Path) -> IO[bytes]:
+    return os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+
+
+class Outdated(Exception):  # noqa: N818 (no error: there is nothing to keep)
+    """What a file of a cache is made of is there no more."""
+
+
+@contextmanager
+def unfinished(file: Path) -> Iterator[IO[bytes]]:
+    """A file of a cache while it is written, beside its place, which it takes in the end, whole.
+
+    A body that finds it outdated raises ``Outdated``, and it is gone.
+
+    Raises:
+        Outdated: If it was cleared meanwhile.
+    """
+    place = file.with_name(f"{file.stem}-{uuid.uuid4().hex}{UNFINISHED_SUFFIX}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~_umasks.of_the_user())
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        with place.open("wb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+            try:
+                place.replace(file)
+            except FileNotFoundError as error:
+                raise Outdated from error
+    finally:
+        place.unlink(missing_ok=True)
+
+
+def sweep_unfinished(folder: Path) -> None:
+    """Takes away what killed processes left of ``unfinished`` in a folder."""
+    for place in folder.glob(f"*{UNFINISHED_SUFFIX}"):
+        with suppress(OSError), place.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            place.unlink()
 
 
 def sync_folder(folder: Path) -> None:
@@ -221,60 +269,197 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+@dataclass(eq=False)
+class _Desk:
+    """Where a call notes what it makes, what it stands in for, and what it does when its answer has been given."""
+
+    folder: Path
+    taken_over: dict[Path, Path] = field(default_factory=dict)
+    answered: ExitStack = field(default_factory=ExitStack)
+
+
+_desks: list[_Desk] = []
+
+
 @contextmanager
-def scratch_folder(
-    parent: Path, prefix: str, *, known_to: Path | None = None, target: Path | None = None
-) -> Iterator[Path]:
+def answering(workspace: Path) -> Iterator[None]:
+    """A call, to the end of its answer: what it makes is noted in the workspace until then.
+
+    If it is killed, the next command there takes away what is half done, and its repeat finds what was done
+    (``made_before``).
+    """
+    desk = _Desk(workspace.expanduser().resolve())
+    _desks.append(desk)
+    try:
+        with desk.answered:
+            yield
+    finally:
+        _desks.remove(desk)
+
+
+def when_answered(call: Callable[[], object]) -> None:
+    """Call something when the answer of the present call has been given; at once where there is none."""
+    if (desk := _desk()) is None:
+        call()
+    else:
+        desk.answered.callback(call)
+
+
+def _desk() -> _Desk | None:
+    """That of the outermost call in the workspace of the innermost."""
+    return next((desk for desk in _desks if desk.folder == _desks[-1].folder), None)
+
+
+class _Note:
+    """What a process says of something that it makes, locked as long as it lives: what it is, and of which file.
+
+    It may be a file that takes the place of its target, or a folder; a second line tells the file when it is whole.
+    """
+
+    def __init__(self, file: Path | None, thing: Path, target: Path) -> None:
+        self._file = file
+        self._stream: IO[str] | None = None
+        with suppress(OSError):
+            self._stream = None if file is None else _locked(file, "x")
+        self._say({"thing": os.fspath(thing), "target": os.fspath(target)})
+
+    def finished(self, file: Path) -> None:
+        """The file is whole, and gets its name now."""
+        self._say(_identity(file))
+
+    def _say(self, value: object) -> None:
+        if self._stream is not None:
+            with suppress(OSError):
+                self._stream.write(json.dumps(value) + "\n")
+                self._stream.flush()
+
+    def release(self) -> None:
+        if self._stream is not None and self._file is not None:
+            self._file.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._stream.close()
+
+
+@contextmanager
+def _noted(thing: Path, target: Path) -> Iterator[_Note]:
+    """Notes a thing before it is made, until the answer is given; or until it has come to nothing."""
+    desk = _desk()
+    note = _Note(None if desk is None else desk.folder / f"{_NOTE}{uuid.uuid4().hex}.json", thing, target)
+    try:
+        yield note
+    except BaseException:
+        note.release()
+        raise
+    when_answered(note.release)
+
+
+def _locked(file: Path, mode: str) -> IO[str]:
+    """An open file that nobody else has locked; ``BlockingIOError`` if somebody has."""
+    stream = file.open(mode, encoding="utf-8")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def _identity(file: Path) -> list[int]:
+    """What tells a file from another one in its place, and from itself when it was written to."""
+    found = file.stat()
+    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns]
+
+
+def made_before(target: Path) -> bool:
+    """Whether a file was made by a call that was killed before its answer was given, and is as that one left it.
+
+    Then the present call stands in for it, to the end of its own answer.
+    """
+    desk = _desk()
+    if desk is not None:
+        _take_over(desk)
+    return desk is not None and target.resolve() in desk.taken_over
+
+
+def _take_over(desk: _Desk) -> None:
+    for file in desk.folder.glob(f"{_NOTE}*.json"):
+        with suppress(OSError), ExitStack() as stack:
+            said = _said_in(stack.enter_context(_locked(file, "r+")))
+            if said is not None and said[2] == _identity(said[1]):
+                desk.answered.push(stack.pop_all())
+                desk.answered.callback(file.unlink, missing_ok=True)
+                desk.taken_over[said[1]] = said[0]
+
+
+def hold(file: Path) -> bool:
+    """Locks a file until the answer is given; gives whether nobody else had."""
+    with suppress(OSError):
+        when_answered(_locked(file, "r+").close)
+        return True
+    return False
+
+
+def _said_in(stream: IO[str]) -> tuple[Path, Path, list[int] | None] | None:
+    """The thing, its target, and the finished file's identity; ``None`` if it was killed as it wrote this."""
+    try:
+        made, *finished = map(json.loads, stream.read(2**16).splitlines())
+        return Path(made["thing"]), Path(made["target"]), finished[0] if finished else None
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+@contextmanager
+def scratch_folder(parent: Path, prefix: str, *, target: Path | None = None) -> Iterator[tuple[Path, _Note]]:
     """A folder of one's own that goes in the end; if the process is killed, ``sweep`` takes it away.
 
     Args:
         parent: Where it is made.
         prefix: What its name begins with.
-        known_to: Another folder, where a note is kept of it as long as it is there: ``sweep`` of that one finds it.
-        target: The file that will be made of what is in it; for ``noted_targets``.
+        target: The file that will be made of what is in it.
+
+    Yields:
+        The folder, and its note: ``finished`` is told of the target's file before it is put in place.
     """
-    folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
-    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    note = None if known_to is None else known_to / f"{_NOTE}{folder.name}.json"
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if note is not None:
-            note.write_text(json.dumps({"folder": os.fspath(folder), "target": os.fspath(target or folder)}))
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
-        if note is not None:
-            note.unlink(missing_ok=True)
-
-
-def sweep(parent: Path, prefix: str, contents: Collection[str]) -> None:
-    """Takes away what killed processes left of ``scratch_folder`` in a folder, or noted there.
-
-    A folder whose process lives is left alone, and so is one that holds anything but ``contents``: it is not ours.
-    """
-    with suppress(OSError):
-        for folder in parent.glob(f"{prefix}*"):
-            _sweep_folder(folder, contents)
-        for note, noted in _notes(parent):
-            if not noted[0].name.startswith(prefix) or not noted[0].exists() or _sweep_folder(noted[0], contents):
-                note.unlink(missing_ok=True)
-
-
-def noted_targets(parent: Path) -> set[Path]:
-    """The files that killed processes were making, by the notes that they left in a folder."""
-    return {target for _, (_, target) in _notes(parent)}
-
-
-def _notes(parent: Path) -> list[tuple[Path, tuple[Path, Path]]]:
-    found = []
-    for note in sorted(parent.glob(f"{_NOTE}*.json")):
+    folder = parent / f"{prefix}{uuid.uuid4().hex}"
+    with _noted(folder, target or folder) as note:
+        folder.mkdir(0o700)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            said = json.loads(note.read_text())
-            found.append((note, (Path(said["folder"]), Path(said["target"]))))
-        except (OSError, ValueError, KeyError, TypeError):
-            note.unlink(missing_ok=True)
-    return found
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield folder, note
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+
+def sweep(workspace: Path, prefixes: Collection[str], contents: Collection[str]) -> None:
+    """Takes away what killed processes left half done in a workspace, or noted there.
+
+    What a living process makes is left alone, and so is a folder that holds anything but ``contents``: it is not ours.
+    """
+    if desk := _desk():
+        _take_over(desk)
+    for file in workspace.glob(f"{_NOTE}*.json"):
+        with suppress(OSError), _locked(file, "r+") as stream:
+            said = _said_in(stream)
+            if said is None or _sweep_thing(said[0], prefixes, contents):
+                file.unlink()
+    for thing in desk.taken_over.values() if desk else ():
+        with suppress(OSError):
+            _sweep_thing(thing, prefixes, contents)
+    for prefix in prefixes:
+        for folder in workspace.glob(f"{prefix}*"):
+            with suppress(OSError):
+                _sweep_folder(folder, contents)
+
+
+def _sweep_thing(thing: Path, prefixes: Collection[str], contents: Collection[str]) -> bool:
+    """Gives whether it is gone; a note that names anything but what we make is none of ours."""
+    if re.fullmatch(re.escape(_BESIDE) + "[0-9a-f]{32}", thing.name) and thing.is_file() and not thing.is_symlink():
+        thing.unlink()
+    elif thing.name.startswith(tuple(prefixes)) and thing.exists():
+        return _sweep_folder(thing, contents)
+    return True
 
 
 def _sweep_folder(folder: Path, contents: Collection[str]) -> bool:

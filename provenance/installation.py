@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from provenance.config import FULL_RANGE, NOT_FROM_A_FILE, SETTINGS_FILE, Settings, load_settings, stated_range
 from provenance.errors import CatalogError, ConflictError, EmbeddingError, NotFoundError, UsageError
-from provenance.files import readable_like, sweep
+from provenance.files import answering, hold, readable_like, sweep, sweep_unfinished
 from provenance.limits import Limits
 from provenance.logs import room, step
 from provenance.resources import Resource
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 CATALOG_FILE = "catalog.sqlite3"
 ERASING_FILE = "erasing"
-BACKUP_PREFIX, RESTORE_PREFIX, ARCHIVE_FILE = ".backup-", ".restore-", "archive"
+BACKUP_PREFIX, RESTORE_PREFIX, ARCHIVE_FILE, RESTORING_FILE = ".backup-", ".restore-", "archive", "restoring.json"
 _log = room(__name__)
 
 _SETTINGS_TEXT = """\
@@ -181,12 +181,16 @@ class Installation(Resource):
 
         _require_workspace(self.root)
         self._refuse_lost_catalog()
+        self._held.enter_context(answering(self.root))
         self._held.enter_context(self.private_files())
         self._sweep()
         with step(_log, "open catalog", url=self.catalog_place):
             catalog = Catalog.open(self.catalog_place, create=not self.settings.catalog_url)
         if self.is_erasing and not catalog.is_read_only:
             self.scrub(catalog)
+        restoring = self.root / RESTORING_FILE
+        if restoring.exists() and catalog.datasets() and hold(restoring):
+            restoring.unlink()  # it came to its end, but for saying so
         return catalog
 
     @property
@@ -201,10 +205,11 @@ class Installation(Resource):
             (self.root / ERASING_FILE).unlink()
 
     def _sweep(self) -> None:
-        """Take away what killed backups and restores left: it holds names, paths and keys."""
+        """Take away what killed processes left half done: it holds names, paths, keys and vectors."""
         log = [f"{CATALOG_FILE}{ending}" for ending in ("", "-journal", "-wal", "-shm")]
-        for prefix in (BACKUP_PREFIX, RESTORE_PREFIX):
-            sweep(self.root, prefix, (*log, ARCHIVE_FILE))
+        sweep(self.root, (BACKUP_PREFIX, RESTORE_PREFIX), (*log, ARCHIVE_FILE))
+        for cache in ("vectors", "moments"):
+            sweep_unfinished(self.root / cache)
 
     def private_files(self) -> AbstractContextManager[None]:
         """What is made in the workspace is readable by those who may read its settings, whatever the umask."""
@@ -447,10 +452,6 @@ class Installation(Resource):
         if settings.backbone_file:
             return {"backbone_file": settings.backbone_file}
         return {"name": settings.backbone, "weights": settings.weights}
-
-    def when_closed(self, call: Callable[[], object]) -> None:
-        """Call something when the workspace is closed, the last one first."""
-        self._held.callback(call)
 
     def close(self) -> None:
         """Release the index and the database; the workspace can be used again afterwards."""

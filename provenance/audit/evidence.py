@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from provenance.index import (
     Moments,
     content_digest,
     ensure_vector_file,
+    kept_arrays,
     load_vectors,
     neighbors_by_engine,
 )
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from provenance.arrays import Float32s, Int64s
     from provenance.audit.inputs import FrozenAudit, FrozenDataset
+    from provenance.audit.scoring_inputs import Arrays
     from provenance.installation import Installation
     from provenance.records import Member
     from provenance.vocabulary import Space
@@ -166,8 +168,15 @@ class Vectors:
             self.threads,
             used=used if len(used) else None,
             not_used=not_used if len(not_used) else None,
-            folder=self.workspace.vector_folder,
+            keep=partial(self._kept, [*frozen.judged_reals, *_all_of(frozen.release), *_all_of(frozen.reference)]),
         )
+
+    def _kept(self, members: Sequence[Member], digest: str, make: Callable[[], Arrays]) -> Arrays:
+        return kept_arrays(self.workspace.vector_folder, digest, make, partial(self._are_there, members))
+
+    def _are_there(self, members: Sequence[Member]) -> bool:
+        """Whether all are on record still: none was forgotten or removed since it was read."""
+        return self.workspace.catalog.are_indexed([(m.collection_key, m.point_id) for m in members])
 
     def _load(self, members: Sequence[Member]) -> Float32s:
         return load_vectors(
@@ -186,6 +195,7 @@ class Vectors:
                 [(member.point_id, member.vector_sha256) for member in frozen.members],
                 lambda points: self._load([by_point[point] for point in points]),
                 dimension=self.space.dimension,
+                is_current=partial(self._are_there, frozen.members),
             )
 
     def moments_of_reals(self, frozen: FrozenAudit) -> Moments:
@@ -195,6 +205,10 @@ class Vectors:
         idle = [m for s in frozen.sets for m in s.members if (m.collection_key, m.point_id) not in acting]
         with self._copying():
             return total.minus(Moments.from_vectors(self._load(idle))) if idle else total
+
+
+def _all_of(dataset: FrozenDataset | None) -> Sequence[Member]:
+    return () if dataset is None else dataset.members
 
 
 def _key(member: Member) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from provenance.detection.learnt.sets import SetsCheck, check_sets, difference_o
 from provenance.embedding.grey import GreyImages
 from provenance.errors import UsageError
 from provenance.findings import LearntFigures
-from provenance.index import available_threads, kept_arrays
+from provenance.index import available_threads
 from provenance.vocabulary import Box
 
 if TYPE_CHECKING:
@@ -152,7 +152,9 @@ def _features(inputs: ScoringInputs, release: Float32s, progress: Progress | Non
         )
         return {"columns": found.columns, "copies": found.copies, "by_place": found.by_place}
 
-    return Features(**kept_arrays(inputs.folder, _digest(inputs.pool, release, inputs.groups), make))
+    if inputs.keep is None:
+        return Features(**make())
+    return Features(**inputs.keep(_digest(inputs.pool, release, inputs.groups), make))
 
 
 def _digest(pool: Float32s, release: Float32s, groups: Sequence[str | None]) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from provenance.arrays import Float32s, Int64s
 
     Progress = Callable[[int, int], None]
+    Arrays = dict[str, NDArray[Any]]
+    Keep = Callable[[str, Callable[[], Arrays]], Arrays]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,8 @@ class ScoringInputs:
         reference: Of a release whose generator was trained on other images; ``None`` without.
         threads: How many work at it; ``None``: all cores. No influence on a score.
         used: Rows of the pool that are known to be used, for a score that learns; ``not_used`` likewise.
-        folder: Where features that take long are kept; ``None``: nowhere.
+        keep: Gives arrays by the digest of what they are made of, and makes them where they are not kept; ``None``:
+            nothing is kept.
     """
 
     pool: Float32s
@@ -35,4 +39,4 @@ class ScoringInputs:
     threads: int | None = None
     used: Int64s | None = None
     not_used: Int64s | None = None
-    folder: Path | None = None
+    keep: Keep | None = None

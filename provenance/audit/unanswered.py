@@ -1,6 +1,6 @@
 """Audits that were recorded and whose answer never arrived: the repeat finds them, and records no second one.
 
-A process keeps a locked file named by its audit from before it is recorded until the workspace is closed. A file that
+A process keeps a locked file named by its audit from before it is recorded until the answer is given. A file that
 nobody holds is of a process that was killed.
 """
 
@@ -12,6 +12,7 @@ from functools import partial
 from typing import IO, TYPE_CHECKING
 
 from provenance.errors import NotFoundError
+from provenance.files import when_answered
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ def record_once(workspace: Installation, new: NewAudit) -> AuditRecord | None:
     for name in _left_in(folder):
         if (earlier := _same(workspace, name, new)) is not None:
             return earlier
-    _hold(workspace, folder / new.audit.audit_id)
+    _hold(folder / new.audit.audit_id)
     workspace.catalog.record_audit(new)
     return None
 
@@ -58,10 +59,10 @@ def _same(workspace: Installation, audit_id: str, new: NewAudit) -> AuditRecord 
     return earlier if same else None
 
 
-def _hold(workspace: Installation, file: Path) -> None:
+def _hold(file: Path) -> None:
     stream = _made(file)
     fcntl.flock(stream, fcntl.LOCK_EX)
-    workspace.when_closed(partial(_release, stream, file))
+    when_answered(partial(_release, stream, file))
 
 
 def _made(file: Path) -> IO[bytes]:

@@ -12,7 +12,7 @@ from provenance.records import KnownOccurrence, PointFacts, PointRecord, VectorL
 from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
@@ -119,6 +119,19 @@ def point_facts(session: Session, collection_key: str, point_ids: Sequence[str])
     )
     rows = rows_by(session, query, t.Point.point_id, sorted(point_ids))
     return {point_id: PointFacts(key, group, digest) for point_id, key, group, digest in rows}
+
+
+def are_indexed(session: Session, places: Iterable[tuple[str, str]]) -> bool:
+    """Whether all these points, ``(collection_key, point_id)``, are on record as indexed."""
+    by_key: dict[str, set[str]] = {}
+    for key, point in places:
+        by_key.setdefault(key, set()).add(point)
+    indexed = select(func.count()).select_from(t.Point).where(t.Point.state == PointState.INDEXED.value)
+    return all(
+        session.scalar(indexed.where(t.Point.collection_key == key, t.Point.point_id.in_(chunk))) == len(chunk)
+        for key, points in by_key.items()
+        for chunk in chunked(sorted(points))
+    )
 
 
 def without_vector(session: Session, dataset_id: str, collection_key: str) -> list[tuple[str, str]]:

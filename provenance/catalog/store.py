@@ -203,6 +203,7 @@ class Catalog(Resource):
     # points, compared with sources and with the index
     known_at = _reads(_points.known_at)
     points_by_id = _reads(_points.points_by_id)
+    are_indexed = _reads(_points.are_indexed)
     point_facts = _reads(_points.point_facts)
     without_vector = _reads(_points.without_vector)
 

@@ -61,12 +61,15 @@ def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:
         if workspace_after is not None:
             state.workspace = workspace_after
             logs.note(_log, "command: in another workspace", workspace=workspace_after)
-        if given.get("output") != _STDOUT:
-            return function(**given)
-        from provenance.cli.output import to_stdout
+        from provenance.service import answering
 
-        with to_stdout(json=given["json"]) as place:
-            return function(**{**given, "output": place})
+        with answering(state.workspace):
+            if given.get("output") != _STDOUT:
+                return _answered(function, given)
+            from provenance.cli.output import to_stdout
+
+            with to_stdout(json=given["json"]) as place:
+                return _answered(function, {**given, "output": place})
 
     hints = {**get_type_hints(function, include_extras=True), "workspace_after": WorkspaceAfter}
     after = inspect.Parameter("workspace_after", inspect.Parameter.KEYWORD_ONLY, default=None)
@@ -76,6 +79,13 @@ def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:
         [one.replace(annotation=hints[one.name]) for one in parameters]
     )
     return call
+
+
+def _answered(function: Callable[..., Any], given: dict[str, Any]) -> Any:
+    """Calls a command, and sends its answer off: only then what it made is done with."""
+    answer = function(**given)
+    sys.stdout.flush()
+    return answer
 
 
 app = App(

@@ -13,14 +13,14 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import os
-import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.errors import VectorStoreError
+from provenance.files import UNFINISHED_SUFFIX, Outdated, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -175,10 +175,19 @@ class MomentsCache:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def for_members(self, collection_key: str, members: Members, fetch: Fetch, *, dimension: int) -> Moments:
+    def for_members(
+        self,
+        collection_key: str,
+        members: Members,
+        fetch: Fetch,
+        *,
+        dimension: int,
+        is_current: Callable[[], bool] = lambda: True,
+    ) -> Moments:
         """The moments of a collection's members: ``(point_id, vector_sha256)`` of each, in any order.
 
         ``fetch`` gives the verified vectors ``(n, 1, d)`` of point ids; it is asked only for members not held yet.
+        Nothing is kept if they are not ``is_current`` any more (see ``kept_arrays``).
 
         Raises:
             VectorStoreError: If the file can't be written, or as ``fetch`` raises.
@@ -191,17 +200,26 @@ class MomentsCache:
         for start in range(0, len(new), _BLOCK_ROWS):
             moments.add(fetch(new[start : start + _BLOCK_ROWS]))
         if new:
-            self._save(collection_key, moments, wanted.keys())
+            self._save(collection_key, moments, wanted.keys(), is_current)
         return moments
 
     def forget(self, collection_key: str, point_id: str, vector_sha256: str, vector: Float32s) -> None:
-        """Takes one member's vector ``(1, d)`` or ``(d,)`` out of the file at once; nothing where it isn't in."""
-        flat = np.asarray(vector).reshape(1, -1)
+        """Takes one member's vector ``(1, d)`` or ``(d,)`` out of the file at once; nothing where it isn't in.
+
+        A vector that is not the member's any more can't be taken out: then the file goes, as one that is being written.
+        """
+        flat = np.asarray(vector, dtype="<f4").reshape(1, -1)
+        for file in self._folder.glob(f"{collection_key}-*{UNFINISHED_SUFFIX}"):
+            file.unlink(missing_ok=True)
         moments, held = self._load(collection_key, flat.shape[1])
         key = member_key(point_id, vector_sha256)
-        if key in held:
-            moments.remove(flat)
-            self._save(collection_key, moments, held - {key})
+        if key not in held:
+            return
+        if hashlib.sha256(flat.tobytes()).hexdigest() != vector_sha256:
+            self.drop(collection_key)
+            return
+        moments.remove(flat)
+        self._save(collection_key, moments, held - {key})
 
     def watermark(self, collection_key: str, *, dimension: int) -> set[bytes] | None:
         """The members that a collection's file holds (see ``member_key``): none where it is damaged.
@@ -236,23 +254,22 @@ class MomentsCache:
             moments = Moments(int(stored["n"]), stored["s"], stored["gram"])
             return moments, {key.tobytes() for key in stored["members"]}
 
-    def _save(self, collection_key: str, moments: Moments, keys: Collection[bytes]) -> None:
+    def _save(
+        self, key: str, moments: Moments, keys: Collection[bytes], is_current: Callable[[], bool] = lambda: True
+    ) -> None:
         members = np.frombuffer(b"".join(sorted(keys)), dtype=np.uint8).reshape(-1, 16)
-        unfinished = self._folder / f"{collection_key}-{uuid.uuid4().hex}.unfinished"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             arrays = io.BytesIO()
             np.savez(arrays, version=_VERSION, n=moments.n, s=moments.s, gram=moments.gram, members=members)
-            with unfinished.open("wb") as stream:
+            with suppress(Outdated), unfinished(self._file(key)) as stream:
                 stream.write(arrays.getbuffer())
                 stream.write(hashlib.sha256(arrays.getbuffer()).digest())
-                stream.flush()
-                os.fsync(stream.fileno())
-            unfinished.replace(self._file(collection_key))
+                if not is_current():
+                    raise Outdated
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
             raise VectorStoreError(
-                f"the moments of collection {collection_key} can't be kept in {self._folder}: {error}",
+                f"the moments of collection {key} can't be kept in {self._folder}: {error}",
                 hint="check that the disk has room and is writable",
             ) from error
 

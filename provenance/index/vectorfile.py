@@ -10,15 +10,13 @@ import contextlib
 import hashlib
 import io
 import os
-import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from provenance.errors import VectorStoreError
-from provenance.files import sync_folder
+from provenance.files import UNFINISHED_SUFFIX, Outdated, sweep_unfinished, sync_folder, unfinished
 from provenance.index.search import available_threads
 from provenance.logs import room, step
 
@@ -39,8 +37,6 @@ _log = room(__name__)
 SUFFIX = ".f32"
 MADE_SUFFIX = ".made"
 """Of arrays that were computed from vectors: thrown away with them."""
-_UNFINISHED = ".unfinished"
-_UNFINISHED_SECONDS = 3600.0
 _BLOCK_ROWS = 1024
 
 
@@ -125,23 +121,22 @@ def _unless_cleared(*, raising: bool) -> Iterator[None]:
     """Files that somebody clears while they are written are made again: an image was forgotten meanwhile."""
     try:
         yield
-    except FileNotFoundError:
+    except Outdated as error:
         if raising:
-            raise
+            raise FileNotFoundError("it was cleared while it was written") from error
 
 
 def kept_arrays(
-    folder: Path | None, digest: str, make: Callable[[], dict[str, NDArray[Any]]]
+    folder: Path, digest: str, make: Callable[[], dict[str, NDArray[Any]]], is_current: Callable[[], bool]
 ) -> dict[str, NDArray[Any]]:
     """Arrays by their names, computed from vectors once, and kept by the digest of everything that they are made of.
 
-    A file that is damaged is made anew. Without a folder nothing is kept.
+    A file that is damaged is made anew. What is not ``is_current`` any more, as an image was forgotten, is not kept:
+    that is asked when ``clear`` can see the file, so that one of the two finds the other.
 
     Raises:
         VectorStoreError: If the file can't be written.
     """
-    if folder is None:
-        return make()
     file = folder / f"{digest}{MADE_SUFFIX}"
     try:
         content = file.read_bytes()
@@ -154,19 +149,17 @@ def kept_arrays(
             return dict(stored)
     arrays, written = make(), io.BytesIO()
     np.savez(written, allow_pickle=False, **arrays)
-    unfinished = folder / f"{digest}-{uuid.uuid4().hex}{_UNFINISHED}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(written.getvalue() + hashlib.sha256(written.getbuffer()).digest())
-        with contextlib.suppress(FileNotFoundError):  # cleared meanwhile: an image was forgotten
-            unfinished.replace(file)
+        with contextlib.suppress(Outdated), unfinished(file) as stream:
+            stream.write(written.getvalue() + hashlib.sha256(written.getbuffer()).digest())
+            if not is_current():
+                raise Outdated
     except OSError as error:
         raise VectorStoreError(
             f"what was computed from vectors can't be kept in {folder}: {error}",
             hint="check that the disk has room and is writable",
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return arrays
 
 
@@ -176,8 +169,8 @@ def prune(folder: Path, max_bytes: int) -> list[Path]:
     Returns:
         The removed files. A process that has one open keeps it until it is done.
     """
-    old, kept_bytes = time.time() - _UNFINISHED_SECONDS, 0
-    removed = [file for file, status in _files(folder, _UNFINISHED) if status.st_mtime < old]
+    sweep_unfinished(folder)
+    kept_bytes, removed = 0, []
     files = [*_files(folder, SUFFIX), *_files(folder, MADE_SUFFIX)]
     for file, status in sorted(files, key=lambda entry: entry[1].st_mtime_ns, reverse=True):
         kept_bytes += status.st_size
@@ -189,8 +182,11 @@ def prune(folder: Path, max_bytes: int) -> list[Path]:
 
 
 def clear(folder: Path) -> None:
-    """Removes every vector file: after a forgotten image none of them may stay."""
-    for suffix in (SUFFIX, MADE_SUFFIX, _UNFINISHED):
+    """Removes every vector file: after a forgotten image none of them may stay.
+
+    Unfinished ones first: what is finished meanwhile is found after them.
+    """
+    for suffix in (UNFINISHED_SUFFIX, SUFFIX, MADE_SUFFIX):
         for file, _ in _files(folder, suffix):
             file.unlink(missing_ok=True)
 
@@ -249,26 +245,19 @@ def _write(
     file: Path, shape: tuple[int, int, int], vector_digests: Sequence[str], fetch: Fetch, threads: int | None
 ) -> None:
     """Writes beside the file, verifies on the way, and puts it in place whole."""
-    unfinished = file.with_name(f"{file.stem}-{uuid.uuid4().hex}{_UNFINISHED}")
-    try:
-        with unfinished.open("wb") as stream:
-            for start in range(0, shape[0], _BLOCK_ROWS):
-                stop = min(start + _BLOCK_ROWS, shape[0])
-                block = np.ascontiguousarray(fetch(start, stop), dtype="<f4")
-                if block.shape != (stop - start, *shape[1:]):
-                    raise VectorStoreError(f"vectors of shape {block.shape} came for rows {start} to {stop}")
-                wrong = _first_damaged(block, vector_digests[start:stop], threads)
-                if wrong is not None:
-                    raise VectorStoreError(
-                        f"the vector of row {start + wrong} is damaged", hint="run `provenance reconcile`"
-                    )
-                stream.write(block.data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(file)
-        sync_folder(file.parent)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with unfinished(file) as stream:
+        for start in range(0, shape[0], _BLOCK_ROWS):
+            stop = min(start + _BLOCK_ROWS, shape[0])
+            block = np.ascontiguousarray(fetch(start, stop), dtype="<f4")
+            if block.shape != (stop - start, *shape[1:]):
+                raise VectorStoreError(f"vectors of shape {block.shape} came for rows {start} to {stop}")
+            wrong = _first_damaged(block, vector_digests[start:stop], threads)
+            if wrong is not None:
+                raise VectorStoreError(
+                    f"the vector of row {start + wrong} is damaged", hint="run `provenance reconcile`"
+                )
+            stream.write(block.data)
+    sync_folder(file.parent)
 
 
 def _files(folder: Path, suffix: str) -> list[tuple[Path, os.stat_result]]:

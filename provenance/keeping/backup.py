@@ -20,6 +20,7 @@ import uuid
 import zipfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path  # noqa: TC003 - documents read the types of reports
 from typing import IO, TYPE_CHECKING, Any
@@ -29,10 +30,10 @@ import numpy as np
 from provenance.brief import Brief
 from provenance.catalog import Catalog, head_revision, require_empty, restore_from_file, upgrade_copy
 from provenance.errors import ConflictError, SourceError, VectorStoreError
-from provenance.files import json_bytes, noted_targets, scratch_folder, sync_folder, write_bytes
+from provenance.files import hold, json_bytes, made_before, scratch_folder, sync_folder, when_answered, write_bytes
 from provenance.index import CollectionSpec, Points, vector_digest
 from provenance.ingest import Progress
-from provenance.installation import ARCHIVE_FILE, BACKUP_PREFIX, RESTORE_PREFIX
+from provenance.installation import ARCHIVE_FILE, BACKUP_PREFIX, RESTORE_PREFIX, RESTORING_FILE
 from provenance.keeping.manifest import (
     CATALOG_ENTRY,
     FORMAT,
@@ -51,7 +52,6 @@ from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     from provenance.index import VectorIndex
     from provenance.ingest import OnProgress
@@ -63,7 +63,6 @@ if TYPE_CHECKING:
 
 _log = room(__name__)
 
-MARKER_FILE = "restoring.json"
 _POINTS = 256
 _ZIP_YEARS = 1980, 2107
 _BLOCK_BYTES = 2**20
@@ -108,12 +107,12 @@ def backup(workspace: Installation, file: Path, on_progress: OnProgress | None =
         VectorStoreError: If a vector is missing or damaged: a backup is whole, or there is none.
     """
     target = file.expanduser().absolute()
-    if target.exists() and target in noted_targets(workspace.root):
-        return _made_before(target, workspace.catalog.catalog_uuid)
     if target.exists():
+        if made_before(target):
+            return _made_before(target, workspace.catalog.catalog_uuid)
         raise ConflictError(f"{target} exists", hint="a backup is never overwritten: give another name")
     index = workspace.index
-    with _writing(target), _scratch_of(workspace, target) as folder:
+    with _writing(target), scratch_folder(target.parent, BACKUP_PREFIX, target=target) as (folder, note):
         copy, unfinished = folder / CATALOG_ENTRY, folder / ARCHIVE_FILE
         workspace.catalog.copy_to(copy)
         with unfinished.open("xb") as stream:
@@ -122,6 +121,7 @@ def backup(workspace: Installation, file: Path, on_progress: OnProgress | None =
                 manifest = _Packing(archive, index, on_progress).pack(copy)
             stream.flush()
             os.fsync(stream.fileno())
+        note.finished(unfinished)
         unfinished.rename(target)
         sync_folder(target.parent)
     counts = [collection["count"] for collection in manifest["collections"]]
@@ -129,12 +129,8 @@ def backup(workspace: Installation, file: Path, on_progress: OnProgress | None =
     return BackupReport(target, size, manifest["catalog"]["uuid"], len(counts), sum(counts), moment)
 
 
-def _scratch_of(workspace: Installation, target: Path) -> AbstractContextManager[Path]:
-    return scratch_folder(target.parent, BACKUP_PREFIX, known_to=workspace.root, target=target)
-
-
 def _made_before(target: Path, catalog_uuid: str) -> BackupReport:
-    """What a killed backup of this catalog wrote, if it is whole."""
+    """What a killed backup of this catalog wrote."""
     with _opened(target) as archive:
         manifest = checked_manifest(archive, target)
     if manifest.catalog.uuid != catalog_uuid:
@@ -250,7 +246,7 @@ def restore(workspace: Installation, file: Path, on_progress: OnProgress | None 
     workspace.upgrade_catalog()
     with _opened(source) as archive, _writing(workspace.root), workspace.private_files():
         manifest = checked_manifest(archive, source)
-        with scratch_folder(workspace.root, RESTORE_PREFIX) as folder:
+        with scratch_folder(workspace.root, RESTORE_PREFIX) as (folder, _):
             copy = folder / CATALOG_ENTRY
             with archive.open(CATALOG_ENTRY) as packed, copy.open("xb") as plain:
                 shutil.copyfileobj(packed, plain)
@@ -272,13 +268,13 @@ def _ended(workspace: Installation, source: Path, manifest: Manifest, count: int
         backed_up_at=manifest.created_at,
         reconciled=reconcile(workspace),
     )
-    (workspace.root / MARKER_FILE).unlink(missing_ok=True)
+    when_answered(partial((workspace.root / RESTORING_FILE).unlink, missing_ok=True))
     return report
 
 
 def _restored_before(workspace: Installation, source: Path) -> tuple[Manifest, int] | None:
     """The manifest and number of vectors, if it is this backup that a restore which was cut off had brought in."""
-    if _marked(workspace.root).get("restored") is None:
+    if _marked(workspace.root).get("restored") is None or not hold(workspace.root / RESTORING_FILE):
         return None
     try:
         require_empty(workspace.catalog_place)
@@ -297,7 +293,7 @@ def _name_of(manifest: Manifest) -> str:
 def _marked(root: Path) -> dict[str, Any]:
     """What a restore that was cut off noted: the collections that are its own, and the backup."""
     try:
-        noted = json.loads((root / MARKER_FILE).read_text())
+        noted = json.loads((root / RESTORING_FILE).read_text())
     except (OSError, ValueError):
         return {}
     return noted if isinstance(noted, dict) else {}
@@ -317,7 +313,8 @@ def _claim_index(workspace: Installation, manifest: Manifest) -> None:
         )
     for key in sorted(present & mine):
         index.drop(key)
-    write_bytes(workspace.root / MARKER_FILE, json_bytes({"collections": keys, "restored": _name_of(manifest)}))
+    write_bytes(workspace.root / RESTORING_FILE, json_bytes({"collections": keys, "restored": _name_of(manifest)}))
+    hold(workspace.root / RESTORING_FILE)
 
 
 @dataclass

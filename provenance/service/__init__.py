@@ -11,7 +11,7 @@ Every method raises ``ProvenanceError``'s subclasses alone: each has ``message``
 
 from typing import TYPE_CHECKING
 
-from provenance.files import figure_format, require_free
+from provenance.files import answering, figure_format, require_free
 from provenance.service.auditing import Auditing
 from provenance.service.files import check_run, checked_run, read_embeddings
 from provenance.service.ingesting import Ingesting
@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # what the verbs give
 __all__ = [
     "SensitivityResult",
     "Workspace",
+    "answering",
     "check_run",
     "checked_run",
     "figure_format",

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from provenance.audit import learning
 from tests.e2e.test_calibrated import REAL, begin
 from tests.runner import answer, refused, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MEMBERS, OTHERS, ASKED = range(20), range(100, 140), range(200, 206)
 SETS = {
@@ -214,3 +215,28 @@ def test_sets_of_two_scanners_establish_nothing(tmp_path: Path) -> None:
     )
     assert found["counts"]["inconclusive"] == found["counts"]["subjects"]
     assert found["release_test"]["outcome"] == "inconclusive"
+
+
+def test_what_is_forgotten_during_an_audit_is_in_no_file_that_it_keeps(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, backup = tmp_path / "ws", tmp_path / "backup.zip"
+    run(workspace, "backup", str(backup))
+    run(own, "restore", str(backup))
+    original: Any = vars(learning)["features"]
+
+    def forgetting(*given: Any, **more: Any) -> Any:
+        found = original(*given, **more)
+        if "s0003" in {Path(name).stem for name in names_in(own)}:
+            run(own, "sets", "forget", "s0003.png", "--yes")
+        return found
+
+    def names_in(folder: Path) -> list[str]:
+        with closing(sqlite3.connect(folder / "catalog.sqlite3")) as connection:
+            return [name for (name,) in connection.execute("SELECT base_name FROM occurrences")]
+
+    monkeypatch.setattr(learning, "features", forgetting)
+    answer(own, "audit", "leaky", *REAL, "--fdr", "0.1")
+    assert made(own) == []
+    answer(own, "audit", "leaky", *REAL, "--fdr", "0.1")
+    assert len(made(own)) == 1

@@ -175,9 +175,30 @@ def test_a_forgotten_member_leaves_the_file_at_once(tmp_path: Path) -> None:
     cache.forget("other", *shelf.members[30], shelf.vectors[30])
     shelf.assert_right([0, 1, 2, 3, 5, 6, 7, 8, 9], 0)
     shelf.assert_right(list(range(10)), 1)
+    cache.forget("key", *shelf.members[4], shelf.vectors[5])  # the store holds another vector: it can't be taken out
+    assert list(tmp_path.iterdir()) == []
+    shelf.moments(list(range(10)))
     cache.drop("key")
     cache.drop("key")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_moments_of_a_member_that_is_forgotten_meanwhile_are_not_kept(tmp_path: Path, seen: bool) -> None:
+    """By a server, which both may ask: the forgetting was on record before they were written, or is done since."""
+    shelf, forgotten = Shelf(tmp_path), []
+
+    def is_current() -> bool:
+        if not seen:
+            MomentsCache(tmp_path).forget("key", *shelf.members[4], shelf.vectors[4])
+        forgotten.append(4)
+        return not seen
+
+    found = MomentsCache(tmp_path).for_members(
+        "key", shelf.members[:10], shelf.fetch, dimension=DIMENSION, is_current=is_current
+    )
+    assert_equal_moments(found, Moments.from_vectors(shelf.vectors[:10]))
+    assert (forgotten, list(tmp_path.iterdir())) == ([4], [])
 
 
 def test_another_vector_under_the_same_id_is_another_member(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from provenance.errors import VectorStoreError
+from provenance.files import Outdated, unfinished
 from provenance.index import (
     CollectionSpec,
     Points,
@@ -27,6 +28,7 @@ from provenance.index.memory import MemoryIndex
 from tests.vectors import unit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 FloatArray = npt.NDArray[np.float32]
@@ -138,17 +140,18 @@ def test_prune_keeps_the_most_recently_used(tmp_path: Path, vectors: FloatArray)
     for age, name in enumerate(["newest", "middle", "oldest"]):
         ensure(tmp_path, vectors, name)
         os.utime(tmp_path / f"{name}.f32", (1_000_000 - age, 1_000_000 - age))
-    abandoned = tmp_path / "x-1.unfinished"
-    abandoned.write_bytes(b"left by a process that died")
-    os.utime(abandoned, (1, 1))
-    (tmp_path / "x-2.unfinished").write_bytes(b"being written")
+    (tmp_path / "x-1.unfinished").write_bytes(b"left by a process that died")
     opened = ensure(tmp_path, vectors, "middle")  # used just now
-    assert {file.name for file in prune(tmp_path, 2 * size)} == {"oldest.f32", "x-1.unfinished"}
-    assert {file.name for file in prune(tmp_path, 2 * size - 1)} == {"newest.f32"}
-    prune(tmp_path, 0)
-    assert opened.tobytes() == vectors.tobytes()  # still readable for who has it open
-    assert [file.name for file in tmp_path.iterdir()] == ["x-2.unfinished"]
-    clear(tmp_path)
+    with unfinished(tmp_path / "x.f32") as stream:
+        stream.write(b"being written")
+        assert {file.name for file in prune(tmp_path, 2 * size)} == {"oldest.f32"}
+        assert {file.name for file in prune(tmp_path, 2 * size - 1)} == {"newest.f32"}
+        prune(tmp_path, 0)
+        assert opened.tobytes() == vectors.tobytes()  # still readable for who has it open
+        assert [file.suffix for file in tmp_path.iterdir()] == [".unfinished"]
+    assert [file.name for file in tmp_path.iterdir()] == ["x.f32"]
+    with pytest.raises(Outdated), unfinished(tmp_path / "y.f32"):
+        clear(tmp_path)
     assert list(tmp_path.iterdir()) == []
     clear(tmp_path / "absent")
 
@@ -208,7 +211,12 @@ def test_a_file_that_is_cleared_while_it_is_written_is_made_again(tmp_path: Path
     assert (found.tobytes(), fetched) == (vectors.tobytes(), [0, 0, 0])
     assert [file.name for file in tmp_path.iterdir()] == ["d.f32"]
 
-    def cleared() -> dict[str, FloatArray]:
-        return {"a": vectors}
+    def kept(is_current: Callable[[], bool]) -> list[str]:
+        assert kept_arrays(tmp_path, "made", lambda: {"a": vectors}, is_current)["a"].tobytes() == vectors.tobytes()
+        return sorted(file.name for file in tmp_path.iterdir())
 
-    assert kept_arrays(tmp_path, "made", cleared)["a"] is vectors
+    assert kept(lambda: False) == ["d.f32"]
+    # a forgetting that comes after the question clears what answered it
+    assert kept(lambda: clear(tmp_path) is None) == []
+    assert kept(lambda: True) == ["made.made"]
+    assert kept(lambda: False) == ["made.made"]
