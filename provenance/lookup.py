@@ -10,10 +10,10 @@ from provenance.errors import NotFoundError, SourceError, SpaceMismatchError, Us
 from provenance.findings import JointFindings
 from provenance.records import AuditWithSets, Drift, latest_by_answer
 from provenance.spaces import is_plain
-from provenance.vocabulary import TOP_K, Answer, DatasetKind, PointState, Rejection, Space, Subject
+from provenance.vocabulary import TOP_K, Answer, DatasetKind, PointState, Rejection, Role, Space, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from provenance.arrays import Float32s
@@ -287,8 +287,7 @@ def _answers_about(catalog: Catalog, found: RecordedAudit, image_key: str) -> It
     for answer, audit in answers or [(None, found.audit)]:
         sources = catalog.sources_of(audit.audit_id, image_key).get(image_key, [])
         copies = catalog.copies_of(audit.audit_id, image_key)
-        ids = {each.image_key: each.image_id for each in sources} | {each.image_key: each.image_id for each in copies}
-        named = _named(catalog, found, ids)
+        real, made = _named(catalog, found, sources), _named(catalog, found, copies, released=True)
         verdict, space = catalog.verdict_on(audit.audit_id, image_key), catalog.space(audit.space_id)
         calibrated = audit.subject is Subject.REAL and audit.findings.calibrated is not None
         yield AnswerAbout(
@@ -297,17 +296,33 @@ def _answers_about(catalog: Catalog, found: RecordedAudit, image_key: str) -> It
             verdict,
             catalog.calibration_score(audit.audit_id, image_key),
             catalog.membership_figures(audit.audit_id, image_key).get(image_key),
-            tuple((source, named[source.image_key]) for source in sources),
-            tuple((copy, named[copy.image_key]) for copy in copies),
+            tuple((source, real[source.image_key]) for source in sources),
+            tuple((copy, made[copy.image_key]) for copy in copies),
             verdict is not None and calibrated and (space.parts > 1 or space.is_of_pixels),
         )
 
 
-def _named(catalog: Catalog, found: RecordedAudit, images: Mapping[str, str | None]) -> dict[str, NamedImage]:
-    keys = sorted(images)
-    names = catalog.names_of([row.dataset_id for row in found.datasets], keys)
+def _named(
+    catalog: Catalog,
+    found: RecordedAudit,
+    images: Sequence[StoredCopySource] | Sequence[CopyOfImage],
+    *,
+    released: bool = False,
+) -> dict[str, NamedImage]:
+    """Sources by their names as real images, copies by theirs in the release: a file may stand in both."""
+    ids = {each.image_key: each.image_id for each in images}
+    keys, release = sorted(ids), [row.dataset_id for row in found.datasets if row.role is Role.RELEASE]
+    names = catalog.names_of(release, keys) if released else real_names(catalog, found.datasets, keys)
     places = catalog.places_for_reading(keys)
-    return {key: NamedImage(images[key], names.get(key, ""), tuple(places.get(key, ()))) for key in keys}
+    return {key: NamedImage(ids[key], names.get(key, ""), tuple(places.get(key, ()))) for key in ids}
+
+
+def real_names(catalog: Catalog, played: Sequence[AuditDataset], image_keys: Iterable[str]) -> dict[str, str]:
+    """The name of each real image in the first role that it has in an audit: used, of unknown use, not used."""
+    keys, names = sorted(image_keys), dict[str, str]()
+    for role in (Role.NOT_USED, Role.AGAINST, Role.USED):
+        names |= catalog.names_of([row.dataset_id for row in played if row.role is role], keys)
+    return names
 
 
 def list_datasets(workspace: Installation, kind: DatasetKind) -> list[DatasetView]:

@@ -657,13 +657,26 @@ class ImageSpace:
     state: PointState
 
 
+_FINDINGS = (Label.COPY, Label.PART_COPY, Label.INCONCLUSIVE)
+
+
+def strength_of_copy(label: Label, by: Established | None, evidence: float | None) -> tuple[int, bool, float]:
+    """Where a generated image stands wherever copies are listed; the first is the least.
+
+    Copies, part copies, what can't be told, the rest; in each what is identical to a real image, then by evidence.
+    """
+    kind = _FINDINGS.index(label) if label in _FINDINGS else len(_FINDINGS)
+    return kind, by is not Established.IDENTITY, -(evidence or 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class CopyOfImage:
-    """One verdict that names an image as a source: its subject, and what that source is to it."""
+    """One verdict that names an image as a source: its subject, its evidence, and what that source is to it."""
 
     image_key: str
     image_id: str | None
     label: Label
+    score: float | None
     rank: int
     part: bool
     agreement: float | None

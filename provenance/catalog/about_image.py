@@ -17,7 +17,6 @@ from provenance.catalog.pseudonyms import suppressed
 from provenance.catalog.recording import base_name
 from provenance.errors import NotFoundError
 from provenance.records import (
-    CopyOfImage,
     HistoryEntry,
     ImageRecord,
     ImageSpace,
@@ -258,21 +257,6 @@ def calibration_score(session: Session, audit_id: str, image_key: str) -> float 
     """The score of an image that calibrated an audit; ``None``: it did not."""
     found = session.get(t.CalibrationScore, (audit_id, image_key))
     return None if found is None else found.score
-
-
-def copies_of(session: Session, audit_id: str, image_key: str) -> list[CopyOfImage]:
-    """The images of which an audit names this one as a source: those for which it is the best one first."""
-    query = (
-        select(t.Verdict, t.CopySource, t.ImageIdentity.image_id)
-        .join(t.CopySource, t.CopySource.verdict_id == t.Verdict.verdict_id)
-        .outerjoin(t.ImageIdentity, t.ImageIdentity.image_key == t.Verdict.image_key)
-        .where(t.Verdict.audit_id == audit_id, t.CopySource.image_key == image_key)
-        .order_by(t.CopySource.established_by.is_(None), t.CopySource.rank, t.Verdict.verdict_id)
-    )
-    return [
-        value_of(CopyOfImage, verdict, source, image_id=image_id)
-        for verdict, source, image_id in session.execute(query)
-    ]
 
 
 def verdicts_citing(session: Session, image_key: str, limit: int | None = None) -> list[VerdictCiting]:

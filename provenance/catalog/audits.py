@@ -20,6 +20,7 @@ from provenance.records import (
     AuditDataset,
     AuditRecord,
     AuditReject,
+    CopyOfImage,
     MembershipFigures,
     PolicyRecord,
     SensitivityRecord,
@@ -29,6 +30,7 @@ from provenance.records import (
     StoredNeighbor,
     StoredVerdict,
     in_order,
+    strength_of_copy,
 )
 from provenance.vocabulary import Answer, Box, Established, Label, RejectReason, Role, canonical_json
 
@@ -247,8 +249,13 @@ def neighbors_of(session: Session, audit_id: str, image_key: str | None = None) 
     return found
 
 
-def sources_of(session: Session, audit_id: str, image_key: str | None = None) -> dict[str, list[StoredCopySource]]:
-    """The sources that an audit's subjects (one subject) agree with, by rank, under the subject's image_key."""
+def sources_of(
+    session: Session, audit_id: str, image_key: str | None = None, *, most: int | None = None
+) -> dict[str, list[StoredCopySource]]:
+    """The sources that an audit's subjects (one subject) agree with, by rank, under the subject's image_key.
+
+    Of each subject at most ``most``, the best ones.
+    """
     query = (
         select(t.Verdict.image_key, t.CopySource, t.ImageIdentity.image_id)
         .join(t.CopySource, t.CopySource.verdict_id == t.Verdict.verdict_id)
@@ -258,6 +265,8 @@ def sources_of(session: Session, audit_id: str, image_key: str | None = None) ->
     )
     if image_key is not None:
         query = query.where(t.Verdict.image_key == image_key)
+    if most is not None:
+        query = query.where(t.CopySource.rank <= most)
     found: dict[str, list[StoredCopySource]] = {}
     for subject, row, image_id in session.execute(query):
         boxes = {name: Box(**value) for name in ("box", "source_box") if (value := getattr(row, name)) is not None}
@@ -268,29 +277,49 @@ def sources_of(session: Session, audit_id: str, image_key: str | None = None) ->
 def standing_copies(session: Session, audit_id: str) -> dict[str, StandingCopy]:
     """The real images that stand in the release as copies, by image_key, each with the strongest of its copies.
 
-    As the copies of the same audit say that one answer of it, or the whole, is asked of: a whole before a part, then by
-    how it is known and how well it agrees; nothing where no copies were looked for.
+    As the copies of the same audit say that one answer of it, or the whole, is asked of: that which ``copies_of`` names
+    first; nothing where no copies were looked for.
     """
     whole = whole_of(session, audit_id)
     copies = parts_of(session, audit_id if whole is None else whole[0]).get(Answer.COPIES)
     if copies is None:
         return {}
-    query = (
-        select(t.CopySource, t.Verdict.image_key)
-        .join(t.Verdict, t.Verdict.verdict_id == t.CopySource.verdict_id)
-        .where(t.Verdict.audit_id == copies.audit_id, t.CopySource.established_by.is_not(None))
-    )
-    ways = list(Established)
-
-    def strength(row: Any) -> tuple[Any, ...]:
-        source, generated = row
-        return source.part, ways.index(source.established_by), -(source.agreement or 0), -source.share, generated
-
     found: dict[str, StandingCopy] = {}
-    for source, generated in sorted(session.execute(query), key=strength):
-        label = Label.PART_COPY if source.part else Label.COPY
-        found.setdefault(source.image_key, StandingCopy(generated, label, Established(str(source.established_by))))
+    for real, copy in _copies(session, copies.audit_id, t.CopySource.established_by.is_not(None)):
+        label, by = Label.PART_COPY if copy.part else Label.COPY, Established(str(copy.established_by))
+        found.setdefault(real, StandingCopy(copy.image_key, label, by))
     return found
+
+
+def copies_of(session: Session, audit_id: str, image_key: str) -> list[CopyOfImage]:
+    """The images of which an audit names this one as a source.
+
+    What is established first, wholes before parts, in the order in which copies are listed (``strength_of_copy``); then
+    those for which it is the best source.
+    """
+    return [copy for _, copy in _copies(session, audit_id, t.CopySource.image_key == image_key)]
+
+
+def _copies(session: Session, audit_id: str, *among: Any) -> list[tuple[str, CopyOfImage]]:
+    """Real images and what copies them, in the order of ``copies_of``."""
+    query = (
+        select(t.CopySource.image_key, t.Verdict, t.CopySource, t.ImageIdentity.image_id)
+        .join(t.Verdict, t.Verdict.verdict_id == t.CopySource.verdict_id)
+        .outerjoin(t.ImageIdentity, t.ImageIdentity.image_key == t.Verdict.image_key)
+        .where(t.Verdict.audit_id == audit_id, *among)
+    )
+    found = [
+        (real, value_of(CopyOfImage, verdict, source, image_id=image_id))
+        for real, verdict, source, image_id in session.execute(query)
+    ]
+
+    def place(named: tuple[str, CopyOfImage]) -> tuple[Any, ...]:
+        copy = named[1]
+        unknown, label = copy.established_by is None, Label.PART_COPY if copy.part else Label.COPY
+        strength = strength_of_copy(label, copy.established_by, copy.score)
+        return unknown, copy.rank if unknown else 0, strength, copy.image_id or copy.image_key
+
+    return sorted(found, key=place)
 
 
 def calibration_scores(session: Session, audit_id: str) -> list[StoredCalibrationScore]:

@@ -240,6 +240,7 @@ class Catalog(Resource):
     sources_of = _reads(_audits.sources_of)
     calibration_scores = _reads(_audits.calibration_scores)
     standing_copies = _reads(_audits.standing_copies)
+    copies_of = _reads(_audits.copies_of)
     membership_figures = _reads(_audits.membership_figures)
     record_sensitivity = _writes(_audits.record_sensitivity)
     sensitivities = _reads(_audits.sensitivities)
@@ -257,7 +258,6 @@ class Catalog(Resource):
     verdicts_citing = _reads(_about_image.verdicts_citing)
     verdict_on = _reads(_about_image.verdict_on)
     calibration_score = _reads(_about_image.calibration_score)
-    copies_of = _reads(_about_image.copies_of)
     history_of = _reads(_about_image.history_of)
 
     # forgetting and moving

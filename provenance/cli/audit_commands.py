@@ -413,7 +413,7 @@ def _print_verdicts(workspace: Workspace, audit: AuditRecord, rows: int | None) 
     if audit.rule == RuleName.COPIES:
         what, columns, everyone = _copies_table(workspace.copy_rows(audit))
     else:
-        what, columns, everyone = _verdicts_table(audit, workspace.verdict_rows(audit))
+        what, columns, everyone = _verdicts_table(audit, workspace.verdict_rows(audit, ranked=True))
     if rows is None:
         rows = max(_ROWS, min(_COPIES, sum(row["label"] in _FOUND for row in everyone)))
     ranked, others = everyone[:rows], Counter(row["label"] for row in everyone[rows:])
@@ -437,28 +437,23 @@ def _print_left_out(audit: AuditRecord, others: Counter[str], total: int) -> Non
 
 
 _Table = tuple[str, dict[str, str], list[dict[str, Any]]]
-_LABELS = (Label.COPY, Label.PART_COPY, Label.INCONCLUSIVE, Label.NO_COPY_SEEN)
 
 
 def _copies_table(rows: Iterable[dict[str, Any]]) -> _Table:
-    """Each image with its best source: copies first, then what agrees most."""
-    best: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        row |= {
-            "image": row["name"] or short(row["image_id"]),
-            "source": row["source_name"] or _short(row["source_id"]),
-        }
-        if row["label"] is not None:  # the first row of its image
-            best[row["image_id"] or str(len(best))] = row
-    ranked = sorted(best.values(), key=lambda row: (_LABELS.index(row["label"]), -(row["agreement"] or 0)))
-    columns = {"image": "image", "label": "label", "by": "established_by", "agreement": "agreement"}
-    return "copies first, then by agreement:", columns | {"p": "p_value", "q": "q_value", "source": "source"}, ranked
+    """Each image with its best source."""
+    ranked = [row for row in rows if row["label"] is not None]  # the first row of its image
+    for row in ranked:
+        row["image"] = row["name"] or short(row["image_id"])
+        row["source"] = row["source_name"] or _short(row["source_id"])
+        row["evidence"] = None if row["evidence"] is None else f"{row['evidence']:.2f}"
+    columns = {"image": "image", "label": "label", "by": "established_by", "evidence": "evidence"}
+    columns |= {"p": "p_value", "q": "q_value", "source": "source"}
+    return "copies first, identical ones before others, then by evidence:", columns, ranked
 
 
 def _verdicts_table(audit: AuditRecord, rows: Iterable[dict[str, Any]]) -> _Table:
     generated, calibrated = audit.subject is Subject.GENERATED, audit.findings.outcome is not None
-    # calibrated verdicts: images of unknown use first, as of the others it is claimed already
-    ranked = sorted(rows, key=lambda row: (calibrated and row["role"] == "used", -(row["score"] or 0)))
+    ranked = list(rows)
     for row in ranked:
         row["image"] = row["name"] or short(row["subject_id"])
         row["nearest"] = row["nearest_name"] or _short(row["nearest_id"])

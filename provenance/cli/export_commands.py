@@ -47,7 +47,7 @@ def export(
     Of an audit of the release one answer: copies (a row an image and source, the best first; default of csv, parquet
     and jsonl), membership (a row a real image, with those that calibrate; default of imageclef) or baseline.
 
-    An audit by one rule as CSV, Parquet or JSON Lines; as the challenge's run file (imageclef), with the unknown
+    An audit by one rule as CSV, Parquet or JSON Lines, of copies likewise a row an image and source; as the challenge's run file (imageclef), with the unknown
     (--against) images where there are any, or the generated ones if these were judged; or as S_u, S_n and their
     nearest images (max-similarity, CSV). A set or release, with its embeddings, as Parquet.
 

@@ -105,11 +105,12 @@ def _print_answers(image: Image, found: RecordedAudit, view: ImageView, most: in
     print_facts(told, title=f"audit {found.audit.audit_id[:8]} of {found.release_name}{outcome}")
     for each in image.answers:
         _print_agreeing(
-            "what it agrees with, the best first; where nothing is established, that is no finding",
+            "what it agrees with: what is established first, wholes by evidence, regions by share; what is not "
+            "established is no finding",
             [(one.rank, one) for one in each.sources],
         )
         _print_agreeing(
-            f"generated images that agree with it; likewise{_of_all(len(each.copies), most)}",
+            f"generated images that agree with it, established ones first{_of_all(len(each.copies), most)}",
             list(enumerate(each.copies[:most], start=1)),
         )
     where = {"this image": image.places}
@@ -163,8 +164,9 @@ def _probability(value: float) -> str:
 
 def _print_agreeing(title: str, images: Sequence[tuple[int, SourceOfCopy | CopyOfImage]]) -> None:
     if images:
+        own = ("transformation",) if hasattr(images[0][1], "transformation") else ()
         print_table(
-            ("no", "image", "what", "agreement", "share", "established by", "transformation"),
+            ("no", "image", "what", "agreement", "share", "established by", *own),
             [
                 (
                     number,
@@ -173,7 +175,7 @@ def _print_agreeing(title: str, images: Sequence[tuple[int, SourceOfCopy | CopyO
                     "-" if each.agreement is None else f"{each.agreement:.3f}",
                     f"{each.share:.2f}",
                     each.established_by,
-                    getattr(each, "transformation", ""),
+                    *(getattr(each, name) for name in own),
                 )
                 for number, each in images
             ],

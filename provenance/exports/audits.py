@@ -11,14 +11,16 @@ from typing import IO, TYPE_CHECKING, Any
 from provenance.audit import scored_reals
 from provenance.documents.rows import CopyRow, MembershipRow, VerdictRow
 from provenance.files import replace_file, write_csv
-from provenance.records import StoredVerdict
+from provenance.lookup import real_names
+from provenance.records import StoredVerdict, strength_of_copy
 from provenance.text import writable
-from provenance.vocabulary import Answer, Established, ExportFormat, Label, Role
+from provenance.vocabulary import Answer, ExportFormat, Role, RuleName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from provenance.catalog import Catalog
     from provenance.installation import Installation
     from provenance.records import (
         AuditDataset,
@@ -50,13 +52,26 @@ SIMILARITY_COLUMNS = (
 """For each role S, its nearest image's id and name: ``s_used`` is S_u, ``s_not_used`` S_n, ``s_release`` S(r)."""
 
 
-def audit_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
-    """One row a verdict, in image_id order; the nearest is the closest neighbor of any role.
+def audit_rows(workspace: Installation, audit: AuditRecord, *, ranked: bool = False) -> Iterator[dict[str, Any]]:
+    """One row a verdict, in image_id order or that of ``ranked_verdicts``; the nearest is of any role.
 
     Images that were forgotten since have neither ids nor names.
     """
-    for row, _ in _rows_with_neighbors(workspace, audit):
+    for row, _ in _rows_with_neighbors(workspace, audit, ranked=ranked):
         yield row
+
+
+def ranked_verdicts(catalog: Catalog, audit: AuditRecord) -> list[StoredVerdict]:
+    """The verdicts of an audit as every list of them has them: what is to be looked at first stands first.
+
+    Copies by ``strength_of_copy``. Other verdicts by score, where they are calibrated those on images of unknown use
+    before those on images that are claimed used. Ties in image_id order.
+    """
+    verdicts, calibrated = catalog.verdicts(audit.audit_id), audit.findings.outcome is not None
+    if audit.rule != RuleName.COPIES:
+        return sorted(verdicts, key=lambda one: (calibrated and one.subject_role is Role.USED, -(one.score or 0.0)))
+    by = {key: best.established_by for key, (best,) in catalog.sources_of(audit.audit_id, most=1).items()}
+    return sorted(verdicts, key=lambda one: strength_of_copy(one.label, by.get(one.image_key), one.score))
 
 
 def audit_records(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
@@ -86,34 +101,21 @@ def similarity_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dic
 
 
 def copy_rows(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
-    """One row an image and source, with columns ``COPY_COLUMNS``: findings first, the strongest of them first.
+    """One row an image and source, with columns ``COPY_COLUMNS``, in the order of ``ranked_verdicts``.
 
-    Copies, part copies, what can't be told, the others; in each what is known by identity, then by evidence. The rows
-    of an image stand together, the best source first. An image that agrees with none has one row. Images that were
-    forgotten since have neither ids nor names.
+    The rows of an image stand together, the best source first. An image that agrees with none has one row. Images that
+    were forgotten since have neither ids nor names.
     """
-    catalog = workspace.catalog
-    sources = catalog.sources_of(audit.audit_id)
-    verdicts = sorted(catalog.verdicts(audit.audit_id), key=lambda each: _strength(each, sources))
+    sources, verdicts = workspace.catalog.sources_of(audit.audit_id), ranked_verdicts(workspace.catalog, audit)
     generated = _names(workspace, audit, {verdict.image_key for verdict in verdicts}, released=True)
     named = {source.image_key for listed in sources.values() for source in listed}
-    real = _names(workspace, audit, named, released=False)
+    real = _written(real_names(workspace.catalog, workspace.catalog.audit_datasets(audit.audit_id), named))
     for verdict in verdicts:
         listed = [_of_source(source, real) for source in sources.get(verdict.image_key, ())]
         row = dict.fromkeys(COPY_COLUMNS) | {"image_id": verdict.image_id, "name": generated.get(verdict.image_key)}
         first, *others = listed or [{}]
         yield row | _figures(verdict, generated) | {"evidence": verdict.score} | first
         yield from (row | source for source in others)
-
-
-_FINDINGS = (Label.COPY, Label.PART_COPY, Label.INCONCLUSIVE)
-
-
-def _strength(verdict: StoredVerdict, sources: Mapping[str, Sequence[StoredCopySource]]) -> tuple[Any, ...]:
-    label = _FINDINGS.index(verdict.label) if verdict.label in _FINDINGS else len(_FINDINGS)
-    best = next(iter(sources.get(verdict.image_key, ())), None)
-    is_fact = best is not None and best.established_by is Established.IDENTITY
-    return label, not is_fact, -(verdict.score or 0.0), verdict.image_id is None, verdict.image_id or verdict.image_key
 
 
 def _calibrating(workspace: Installation, audit: AuditRecord) -> Iterator[dict[str, Any]]:
@@ -173,7 +175,11 @@ def _datasets(workspace: Installation, audit: AuditRecord, *, released: bool) ->
 def _names(workspace: Installation, audit: AuditRecord, keys: Collection[str], *, released: bool) -> dict[str, str]:
     """Names in the release, or in the real sets, by image_key."""
     dataset_ids = [row.dataset_id for row in _datasets(workspace, audit, released=released)]
-    return {k: writable(name) for k, name in workspace.catalog.names_of(dataset_ids, sorted(keys)).items()}
+    return _written(workspace.catalog.names_of(dataset_ids, sorted(keys)))
+
+
+def _written(names: Mapping[str, str]) -> dict[str, str]:
+    return {key: writable(name) for key, name in names.items()}
 
 
 def export_audit_csv(workspace: Installation, audit: AuditRecord, target: Path, *, raw: bool = False) -> int:
@@ -266,12 +272,12 @@ def write_parquet(
 
 
 def _rows_with_neighbors(
-    workspace: Installation, audit: AuditRecord, *, every_name: bool = False
+    workspace: Installation, audit: AuditRecord, *, every_name: bool = False, ranked: bool = False
 ) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Each verdict's row and its neighbors; of these only the closest has its name, or all with ``every_name``."""
     catalog = workspace.catalog
     neighbors = catalog.neighbors_of(audit.audit_id)
-    verdicts = catalog.verdicts(audit.audit_id)
+    verdicts = ranked_verdicts(catalog, audit) if ranked else catalog.verdicts(audit.audit_id)
     wanted = {(verdict.subject_role, verdict.image_key) for verdict in verdicts}
     for listed in neighbors.values():
         closest = _closest(listed)

@@ -87,14 +87,16 @@ def write_export(
             f"audit {found.audit_id[:8]} judged {found.subject} images by {found.rule}, and does not answer {answer}",
             hint="leave --answer out, or name an audit of the release",
         )
-    if answer in _OWN_ROWS:
-        return _answer(workspace, found, answer, target, fmt, run)
+    rows = Answer.COPIES if answer is None and found.rule == RuleName.COPIES and fmt in _COPY_ROWS else answer
+    if rows in _OWN_ROWS:
+        return replace(_answer(workspace, found, rows, target, fmt, run), answer=answer)
     return replace(_verdicts(workspace, found, target, fmt, run), answer=answer)
 
 
 _TABLES = (ExportFormat.CSV, ExportFormat.MAX_SIMILARITY, ExportFormat.IMAGECLEF)
+_COPY_ROWS = (ExportFormat.CSV, ExportFormat.JSONL, ExportFormat.PARQUET)
 _OWN_ROWS = {
-    Answer.COPIES: (ExportFormat.CSV, ExportFormat.JSONL, ExportFormat.PARQUET),
+    Answer.COPIES: _COPY_ROWS,
     Answer.MEMBERSHIP: (ExportFormat.CSV, ExportFormat.JSONL, ExportFormat.PARQUET, ExportFormat.IMAGECLEF),
 }
 """Answers whose rows are not those of any audit, and the forms in which they are written."""
@@ -127,8 +129,8 @@ def _answer(
             hint=f"it is written as {', '.join(_OWN_ROWS[answer])}",
         )
     if fmt is ExportFormat.IMAGECLEF:
-        return replace(_verdicts(workspace, found, target, fmt, run), answer=answer)
-    return Exported(export_answer(workspace, found, answer, target, fmt, raw=run.raw), answer=answer)
+        return _verdicts(workspace, found, target, fmt, run)
+    return Exported(export_answer(workspace, found, answer, target, fmt, raw=run.raw))
 
 
 def _verdicts(workspace: Installation, found: AuditRecord, target: Path, fmt: ExportFormat, run: RunChoice) -> Exported:

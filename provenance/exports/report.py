@@ -15,6 +15,7 @@ from provenance.audit import can_be_explained, explain, outcome_words
 from provenance.audit.rules import rule_named
 from provenance.brief import Brief
 from provenance.errors import ConflictError, NotFoundError, SourceError, SpaceMismatchError, UsageError
+from provenance.exports.audits import ranked_verdicts
 from provenance.files import require_free, write_bytes
 from provenance.findings import JointFindings, Statements
 from provenance.images import OTHER_BYTES, RecordedImage, Reread, in_reading_order, png_bytes, reading_again
@@ -198,7 +199,7 @@ def gather_report(workspace: Installation, audit: AuditRecord, *, cases: int = D
     played = [each.dataset for each in datasets]
     known = {each.dataset_id: catalog.dataset_by_id(each.dataset_id) for each in played}
     reader = _CaseReader(workspace, audit, played)
-    closest = _closest(verdicts, cases, rule_named(audit.rule).labels)
+    closest = [each for each in ranked_verdicts(catalog, audit) if each.score is not None][:cases]
     heat, not_explained = _heat_maps(workspace, audit, [each.image_key for each in closest], reader)
     reader.fetch(key for each in closest for key in reader.shown_with(each))
     rule, symbol = rule_named(audit.rule), rule_named(audit.rule).symbol(parameters)
@@ -379,11 +380,12 @@ class _CaseReader:
         )
 
     def _sources(self, verdict: StoredVerdict) -> tuple[SourceShown, ...]:
-        """The best source of the whole, and those of regions unless the whole is a copy."""
+        """The best source of the whole, and those of regions unless the whole is a copy; by rank."""
         stored = self.workspace.catalog.sources_of(self.audit.audit_id, verdict.image_key).get(verdict.image_key, [])
         wholes = [source for source in stored if not source.part][:1]
         parts = [] if verdict.label is Label.COPY else [source for source in stored if source.part][:_REGIONS]
-        return tuple(SourceShown(source, self._real(source.image_key)) for source in (*wholes, *parts))
+        shown = sorted((*wholes, *parts), key=lambda source: source.rank)
+        return tuple(SourceShown(source, self._real(source.image_key)) for source in shown)
 
     def _real(self, image_key: str) -> Picture:
         """The picture of a real image, in the first role that it has in this audit; ``None`` where it was erased."""
@@ -466,16 +468,6 @@ def _heat_maps(
         key: HeatMap(each, tuple(reader.generated(position.generated) for position in strongest[key]))
         for key, each in explained.items()
     }, ""
-
-
-def _closest(verdicts: Sequence[StoredVerdict], count: int, labels: Sequence[Label]) -> list[StoredVerdict]:
-    """The verdicts with the greatest scores, ties in image_id order; copies and part copies before all others."""
-    first = [label for label in labels if label in (Label.COPY, Label.PART_COPY)]
-    place: dict[Label, int] = {label: number for number, label in enumerate(first)}
-    scored = [verdict for verdict in verdicts if verdict.score is not None]
-    return sorted(scored, key=lambda v: (place.get(v.label, len(place)), -(v.score or 0.0), v.image_id or v.image_key))[
-        :count
-    ]
 
 
 def _labels_by_role(verdicts: Sequence[StoredVerdict], positive: Label) -> tuple[RoleLine, ...]:

@@ -133,7 +133,7 @@ class Case:
             similarity, but for scores that are none. ``None`` only where no neighbor is on record.
         control: The nearest image known not to be used; ``None`` for real subjects and where there is no such set.
         heat: Which positions speak for its use; ``None`` where scores are not local.
-        sources: Where copies were looked for: what it agrees with best as a whole, and regions; the best first.
+        sources: Where copies were looked for: what it agrees with best as a whole, and regions; by rank.
     """
 
     rank: int
@@ -145,16 +145,16 @@ class Case:
     sources: tuple[SourceShown, ...] = ()
 
     @property
-    def whole(self) -> SourceShown | None:
-        """The source of the whole, where one is shown."""
-        return next((each for each in self.sources if not each.found.part), None)
+    def source(self) -> SourceShown | None:
+        """The source that every output names: the best one."""
+        return next(iter(self.sources), None)
 
     @property
     def rows(self) -> tuple[SourceShown, ...]:
         """The sources in the table of copies: of the label, and of an image that is called no copy both kinds."""
-        if self.whole is None or self.verdict.label is Label.PART_COPY:
-            return self.parts
-        return (self.whole,) if self.verdict.label is Label.COPY else (self.whole, *self.parts[:_FEW])
+        if self.verdict.label in (Label.COPY, Label.PART_COPY):
+            return tuple(each for each in self.sources if each.found.part is (self.verdict.label is Label.PART_COPY))
+        return tuple(each for each in self.sources if not each.found.part or each in self.parts[:_FEW])
 
     @property
     def parts(self) -> tuple[SourceShown, ...]:

@@ -190,11 +190,16 @@ class Auditing(Installation):
         """
         return frames.frame(frames.VERDICTS, self.verdict_rows(audit, answer))
 
-    def verdict_rows(self, audit: Audit, answer: str | Answer | None = None) -> Iterator[dict[str, Any]]:
-        """The same as ``verdicts``, one row at a time as plain values; ``None`` where there is none."""
+    def verdict_rows(
+        self, audit: Audit, answer: str | Answer | None = None, *, ranked: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """The same as ``verdicts``, one row at a time as plain values; ``None`` where there is none.
+
+        ``ranked``: what is to be looked at first stands first, as in the report.
+        """
         from provenance.exports import audit_rows
 
-        return audit_rows(self, self._by_one_rule(audit, answer))
+        return audit_rows(self, self._by_one_rule(audit, answer), ranked=ranked)
 
     def _by_one_rule(self, audit: Audit, answer: str | Answer | None) -> AuditRecord:
         wanted = None if answer is None else word_of(Answer, answer)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -157,6 +160,39 @@ def test_a_collage_names_its_sources_with_boxes_where_they_are(workspace: Path, 
             assert np.abs(np.array([each.left, each.top, each.right, each.bottom]) - wanted).max() < 0.12
     assert [each.rank for each in sources] == list(range(1, len(sources) + 1))
     assert {each.agreement for each in sources if each.part} == {None}
+
+
+def test_every_output_names_the_same_sources_in_the_same_order(
+    workspace: Path, audited: dict[str, Any], tmp_path: Path
+) -> None:
+    """Terminal, CSV, JSON Lines, report, and what is said of one image; by label, then facts, then evidence."""
+    audit_id, table, lines, page = audited["audit_id"], tmp_path / "c.csv", tmp_path / "c.jsonl", tmp_path / "r.html"
+    run(workspace, "export", audit_id, "--format", "csv", "-o", str(table))
+    run(workspace, "export", audit_id, "--format", "jsonl", "-o", str(lines))
+    run(workspace, "report", audit_id, "-o", str(page), "--cases", "99")
+    rows = [each for each in csv.DictReader(table.read_text().splitlines()) if each["label"]]
+    order = [each["name"] for each in rows]
+    named = {each["name"]: each["source_name"] for each in rows}
+    kinds = [("copy", "part_copy", "inconclusive", "no_copy_seen").index(each["label"]) for each in rows]
+    wanted = [
+        (kind, each["established_by"] != "identity", -float(each["evidence"]))
+        for kind, each in zip(kinds, rows, strict=True)
+    ]
+    assert wanted == sorted(wanted)
+    assert len({kind for kind, *_ in wanted}) > 1
+    records = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [(each["name"], each["source_name"]) for each in records if each["label"]] == list(named.items())
+    shown = run(workspace, "audits", "show", audit_id, "--rows", "99").stdout
+    found = re.findall(r"(\S+\.(?:png|jpg)) .* (\S+\.png)\s*$", shown, re.MULTILINE)
+    assert found == list(named.items())
+    cards = page.read_text().split("<article")[1:]
+    names = [re.findall(r'<bdi class="name">([^<]*)', card) for card in cards]
+    assert [(generated, real) for generated, real, *_ in names] == list(named.items())
+    for name in (order[0], order[-1], "collage000.png"):
+        said = answer(workspace, "show", f"rel/{name}", "--audit", audit_id)["answers"][0]
+        assert said["sources"][0]["name"] == named[name]
+        copied = answer(workspace, "show", f"used/{named[name]}", "--audit", audit_id)["answers"][0]["copies"]
+        assert name in {each["name"] for each in copied}, "by its name in the release, though the file is the same"
 
 
 def labels_of(document: dict[str, Any]) -> dict[str, int]:
