@@ -47,9 +47,9 @@ def export(
     Of an audit of the release one answer: copies (a row an image and source, the best first; default of csv, parquet
     and jsonl), membership (a row a real image, with those that calibrate; default of imageclef) or baseline.
 
-    An audit by one rule as CSV, Parquet or JSON Lines, of copies likewise a row an image and source; as the challenge's run file (imageclef), with the unknown
-    (--against) images where there are any, or the generated ones if these were judged; or as S_u, S_n and their
-    nearest images (max-similarity, CSV). A set or release, with its embeddings, as Parquet.
+    An audit by one rule as CSV, Parquet or JSON Lines (of copies with these rows); as the challenge's run file
+    (imageclef), with the unknown (--against) images where there are any, or the generated ones if these were judged; or
+    as S_u, S_n and their nearest images (max-similarity, CSV). A set or release, with its embeddings, as Parquet.
 
     A run file follows the best guess where there is one: a bet, and how good it is stands on stderr. --labels strict
     follows the labels, where only what is established is a 1. An image that stands in the release as it is has a 1
