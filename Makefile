@@ -17,7 +17,7 @@ LOWEST_TESTS := $(addprefix tests/, \
 	unit/report unit/exports unit/cli \
 	e2e/test_python_api.py e2e/test_watch.py)
 
-.PHONY: help env demo test quick coverage check format pytest lowest lowest-env constraints build clean
+.PHONY: help env demo test quick test-server coverage check format pytest lowest lowest-env constraints build clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,12 @@ pytest: env
 	scripts/ensure-chromium
 	scripts/with-postgres $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		--durations=20
+
+test-server: env ## What needs a real Qdrant: URL=http://...:6333 (GRPC=grpc://...), of a cluster URLS=a,b,c, BINARY=qdrant
+	@test -n "$(URL)$(URLS)$(BINARY)" || { echo "which server? URL=http://HOST:PORT, URLS=..., BINARY=/path/to/qdrant"; exit 2; }
+	PROVENANCE_TEST_QDRANT_URL='$(URL)' PROVENANCE_TEST_QDRANT_GRPC_URL='$(GRPC)' \
+		PROVENANCE_TEST_QDRANT_URLS='$(URLS)' PROVENANCE_TEST_QDRANT_BINARY='$(BINARY)' \
+		$(BIN)/python -m pytest -m server --durations=20 tests/congruence tests/server
 
 coverage: env ## The share of the code that the quick unit tests run; measuring takes them twice as long
 	$(BIN)/python -m pytest -q -n auto -m "not slow and not postgres" --cov --cov-report=term tests/unit

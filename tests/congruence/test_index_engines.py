@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from provenance.index import CollectionSpec, Points, VectorIndex, open_index, po
 from provenance.index.edge import EdgeIndex
 from provenance.index.memory import MemoryIndex, MemoryStore
 from provenance.index.server import ServerIndex
+from tests.servers import real
 from tests.servers.fake import FakeQdrant
 from tests.vectors import unit
 
@@ -24,10 +24,21 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-SERVER_URL = os.environ.get("PROVENANCE_TEST_QDRANT_URL", "")
+REAL = {
+    "server": real.URL,
+    "server-grpc": real.grpc_url_of(real.URL) if real.URL else "",
+    "cluster": ",".join(real.URLS),
+}
 DIMENSION = 24
 KEY = f"set-{uuid.uuid4().hex}"
-ENGINES = ["memory", "edge", "adapter", "rest", "grpc", pytest.param("server", marks=pytest.mark.server)]
+ENGINES = [
+    "memory",
+    "edge",
+    "adapter",
+    "rest",
+    "grpc",
+    *(pytest.param(way, marks=pytest.mark.server) for way in ("server", "server-grpc", "cluster")),
+]
 
 pytestmark = pytest.mark.filterwarnings("ignore:Local mode performs exact")
 
@@ -55,10 +66,11 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
         with FakeQdrant() as server:
             yield lambda: open_index(server.url if request.param == "rest" else server.grpc_url)
     else:
-        if not SERVER_URL:
-            pytest.skip("PROVENANCE_TEST_QDRANT_URL is not set")
-        yield lambda: open_index(SERVER_URL, api_key=os.environ.get("PROVENANCE_TEST_QDRANT_API_KEY"))
-        with open_index(SERVER_URL, api_key=os.environ.get("PROVENANCE_TEST_QDRANT_API_KEY")) as index:
+        url = REAL[request.param]
+        if not url:
+            pytest.skip("PROVENANCE_TEST_QDRANT_URL (of a cluster: URLS) is not set")
+        yield lambda: open_index(url, api_key=real.API_KEY)
+        with open_index(url, api_key=real.API_KEY) as index:
             for key in index.collections():
                 if key.startswith(KEY):
                     index.drop(key)

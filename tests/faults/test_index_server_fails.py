@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from qdrant_client import grpc
 
 from provenance.errors import VectorStoreError
 from provenance.index import CollectionSpec, Points, point_id
@@ -129,3 +131,62 @@ def test_points_that_did_not_stay_are_an_error(server: FakeQdrant, index: Server
     server.forget(NAME)
     with pytest.raises(VectorStoreError, match="holds no collection set"):
         index.count(KEY)
+
+
+def test_answers_are_not_zipped(server: FakeQdrant, index: ServerIndex, way: str) -> None:
+    """Zipping is where the server's time goes; vectors hardly get smaller by it."""
+    index.get(KEY, POINTS.ids)
+    if way == "rest":
+        said = {request.headers.get("accept-encoding") for request in server.asked("retrieve")}
+    else:
+        asked = [each for each in server.grpc_wire.headers if each[":path"] == "/qdrant.Points/Get"]
+        said = {each.get("grpc-accept-encoding", "identity") for each in asked}
+    assert said == {"identity"}
+
+
+def test_what_is_too_large_goes_in_smaller_batches(way: str) -> None:
+    """Of a server with a limit of its own, by REST; of a proxy before it, both ways."""
+    limits = {"proxy_bytes": 4000} if way == "grpc" else {"max_request_bytes": 4000}
+    for settings in (limits, {"proxy_bytes": 4000}):
+        with FakeQdrant(**settings) as server, connected(server, way) as index:
+            index.create(CollectionSpec(KEY, DIMENSION))
+            points = make_points(60)
+            index.upsert(KEY, points)
+            assert index.get(KEY, points.ids).vectors.tobytes() == points.vectors.tobytes()
+
+
+def test_a_server_that_never_answers_is_given_up_within_the_limit(server: FakeQdrant, way: str) -> None:
+    with connected(server, way, timeout_seconds=1) as index:
+        index.create(CollectionSpec(KEY, DIMENSION))
+        server.hang()
+        started = time.monotonic()
+        with pytest.raises(VectorStoreError, match="failed"):
+            index.count(KEY)
+        assert time.monotonic() - started < 6
+        server.resume()
+        assert index.count(KEY) == 0
+
+
+@pytest.mark.xfail(strict=False, reason="collections bring no strict mode of their own yet")
+def test_an_exact_search_that_the_server_forbids_is_allowed_for_our_collections(way: str) -> None:
+    """A strict mode that holds for whatever is made there; counts are exact too."""
+    strict = grpc.StrictModeConfig(enabled=True, search_allow_exact=False, max_query_limit=5, upsert_max_batchsize=10)
+    with FakeQdrant(strict=strict) as server, connected(server, way) as index:
+        assert index.store_uuid == index.store_uuid
+        index.create(CollectionSpec(KEY, DIMENSION))
+        index.upsert(KEY, POINTS)
+        assert [found[0][0] for found in index.search(KEY, POINTS.vectors[:4], 9)] == POINTS.ids[:4]
+        assert sum(len(part) for part in index.iterate(KEY)) == index.count(KEY) == len(POINTS)
+
+
+def test_errors_are_in_words(server: FakeQdrant, index: ServerIndex) -> None:
+    for status, words in ((500, "Service internal error: No space left on device: WAL"), (400, "Bad request: no")):
+        server.fail(status, words=words, request="upsert", times=99)
+        with pytest.raises(VectorStoreError, match=words) as raised:
+            index.upsert(KEY, MORE)
+        assert "{" not in raised.value.message
+        server.faults.clear()
+    server.fail(502, words="502 Bad Gateway", request="upsert", times=99, proxy=True)
+    with pytest.raises(VectorStoreError, match="502 Bad Gateway") as raised:
+        index.upsert(KEY, MORE)
+    assert "<" not in raised.value.message

@@ -11,7 +11,7 @@
         server.shorten(request="scroll")                                   # an answer without its last point
         server.lose("provenance_KEY", 2), server.forget("provenance_KEY"), server.counts["provenance_KEY"] = 3
         server.requests                                                    # what was asked: name, collection, headers
-        server.rest_wire, server.grpc_wire                                 # see ``Wire``: refuse, hang, answered_bytes
+        server.rest_wire, server.grpc_wire          # see ``Wire``: refuse, hang, answered_bytes, headers (of gRPC)
 
 Requests have the same names by both ways: version, collections, exists, describe, create, update, drop, upsert, delete,
 retrieve, scroll, count, query, cluster, place. Statuses are HTTP's; gRPC gets the code that Qdrant has for the same
@@ -107,7 +107,7 @@ class FakeQdrant:
         proxy_bytes: What a proxy before it takes at most in one request: 413, by gRPC ``RESOURCE_EXHAUSTED``.
         max_collections: ``storage.max_collections``.
         strict: ``storage.collection.strict_mode``: what collections are made with that ask for nothing else.
-        zips: Whether answers are compressed for those who take it, as Qdrant's are.
+        zips: Whether answers by REST are compressed for those who take it, as Qdrant's are.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class FakeQdrant:
         self._flowing.set()
         rest_port, self._stop_rest = serve_rest(self)
         grpc_port, self._stop_grpc = serve_grpc(self)
-        self.rest_wire, self.grpc_wire = Wire(rest_port), Wire(grpc_port)
+        self.rest_wire, self.grpc_wire = Wire(rest_port), Wire(grpc_port, http2=True)
         self.url = f"http://127.0.0.1:{self.rest_wire.port}"
         self.grpc_url = f"grpc://127.0.0.1:{self.grpc_wire.port}"
 

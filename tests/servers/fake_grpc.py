@@ -1,4 +1,8 @@
-"""gRPC's side of ``FakeQdrant``: generic handlers over the messages that qdrant-client brings."""
+"""gRPC's side of ``FakeQdrant``: generic handlers over the messages that qdrant-client brings.
+
+Nothing is zipped: gRPC's own server would, for clients too that take no gzip, which Qdrant's doesn't. What a client
+said it takes is in ``grpc_wire.headers``.
+"""
 
 from __future__ import annotations
 
@@ -268,10 +272,9 @@ def _answer(server: FakeQdrant, name: str, message: Any) -> Any:
 
 def serve_grpc(server: FakeQdrant) -> tuple[int, Callable[[], None]]:
     """The port, and how to end it."""
-    zipped = grpcio.Compression.Gzip if server.zips else grpcio.Compression.NoCompression
     limit = -1 if server.proxy_bytes is None else server.proxy_bytes
     options = [("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", -1)]
-    listening = grpcio.server(ThreadPoolExecutor(16), handlers=handlers(server), options=options, compression=zipped)
+    listening = grpcio.server(ThreadPoolExecutor(16), handlers=handlers(server), options=options)
     port = listening.add_insecure_port("127.0.0.1:0")
     listening.start()
 

@@ -142,14 +142,23 @@ def _ids(condition: Any) -> list[str] | None:
     return list(only["has_id"])
 
 
+def _short(value: np.float32) -> float:
+    """With as few digits as say which float32 it is, as Qdrant writes them."""
+    return float(str(value))
+
+
 def _record(point: str, found: Point, body: Any) -> dict[str, Any]:
     record: dict[str, Any] = {"id": point}
     if body.get("with_payload"):
         record["payload"] = found.payload
     if body.get("with_vector"):
-        named = {name: vector.tolist() for name, vector in found.vectors.items()}
+        named = {name: [_short(value) for value in vector] for name, vector in found.vectors.items()}
         record["vector"] = named.get("", named)
     return record
+
+
+def _scored(point: str, found: Point, score: float, body: Any) -> dict[str, Any]:
+    return _record(point, found, body) | {"version": 1, "score": _short(np.float32(score))}
 
 
 def _shown(name: str, answer: Any, body: Any) -> Any:
@@ -162,8 +171,7 @@ def _shown(name: str, answer: Any, body: Any) -> Any:
         return {"points": points, "next_page_offset": following}
     if name == "query":
         return [
-            {"points": [_record(point, found, one) | {"version": 1, "score": score} for point, found, score in hits]}
-            for hits, one in zip(answer, body["searches"], strict=True)
+            {"points": [_scored(*hit, one) for hit in hits]} for hits, one in zip(answer, body["searches"], strict=True)
         ]
     return answer
 

@@ -7,16 +7,21 @@ import socket
 import threading
 from typing import Self
 
+from hpack import Decoder
+
 
 class Wire:
     """Listens on this machine and passes everything on to ``port`` there, until told otherwise.
 
     ``refuse`` is a server that isn't there (its connections are reset), ``hang`` a network that lost its way: what is
     sent arrives nowhere, and new connections are taken and left. ``resume`` ends both; what was held back goes on.
-    ``cut(n)`` resets every connection once n more bytes of answers have gone by.
+    ``cut(n)`` resets every connection once n more bytes of answers have gone by. Of ``http2`` the headers of each
+    request are kept.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, http2: bool = False) -> None:
+        self.http2 = http2
+        self.headers: list[dict[str, str]] = []
         self.target = ("127.0.0.1", port)
         self.answered_bytes = 0
         self._left: int | None = None
@@ -81,8 +86,11 @@ class Wire:
             threading.Thread(target=self._pass_on, args=(far, near, True), daemon=True).start()
 
     def _pass_on(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
+        reader = None if answers or not self.http2 else _Headers(self.headers)
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if reader is not None:
+                    reader.read(data)
                 self._flowing.wait()
                 allowed = self._allowed(len(data)) if answers else len(data)
                 sink.sendall(data[:allowed])
@@ -103,6 +111,30 @@ class Wire:
         connections, self._open = self._open, set()
         for connection in connections:
             _reset(connection)
+
+
+class _Headers:
+    """Reads the headers of requests out of one connection of HTTP/2."""
+
+    PREFACE_BYTES, FRAME_BYTES, HEADERS, PADDED, PRIORITY = 24, 9, 1, 0x8, 0x20
+
+    def __init__(self, found: list[dict[str, str]]) -> None:
+        self.found, self.decoder, self.left, self.skip = found, Decoder(), b"", self.PREFACE_BYTES
+
+    def read(self, data: bytes) -> None:
+        self.left += data
+        if self.skip and len(self.left) >= self.skip:
+            self.left, self.skip = self.left[self.skip :], 0
+        while not self.skip and len(self.left) >= self.FRAME_BYTES:
+            end = self.FRAME_BYTES + int.from_bytes(self.left[:3], "big")
+            if len(self.left) < end:
+                return
+            kind, flags, body = self.left[3], self.left[4], self.left[self.FRAME_BYTES : end]
+            self.left = self.left[end:]
+            if kind == self.HEADERS:
+                padding = body[0] if flags & self.PADDED else 0
+                start = bool(flags & self.PADDED) + 5 * bool(flags & self.PRIORITY)
+                self.found.append(dict(self.decoder.decode(body[start : len(body) - padding])))
 
 
 def _reset(connection: socket.socket) -> None:
