@@ -29,7 +29,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     real.needs_binary()
     root = tmp_path_factory.mktemp("many")
     cohorts.save(root / "used", range(IMAGES))
-    cohorts.save(root / "fresh", range(500, 510))
+    cohorts.save(root / "fresh", range(5000, 5010))
     cohorts.save(root / "leaky", range(10), noise=12)
     return root
 
@@ -84,7 +84,7 @@ def test_a_node_killed_in_an_ingest_loses_and_doubles_nothing(
         running.kill()
     assert running.returncode in ({0, 5} if comes_back else {5}), said  # 0 without it: killed after the last write
     if running.returncode:
-        assert "vector" in said[1] or node.url.rpartition(":")[2] in said[1], said
+        assert "nothing is stored twice" in said[1]
         assert "Traceback" not in said[1]
     if not comes_back:
         node.start()

@@ -64,7 +64,7 @@ def ingest(workspace: Path, root: Path) -> None:
 
 def digests(workspace: Path, *, names: Iterable[str] = tuple(AUDITS)) -> dict[str, object]:
     """The verdict digests of audits, by name."""
-    found = {}
+    found: dict[str, object] = {}
     for name in names:
         said = answer(workspace, "audit", "leaky", *AUDITS[name])
         found[name] = _digests_in(said)
