@@ -76,6 +76,41 @@ def _fits(kind: Any, value: Any) -> bool:
     return all(name in value for name in needed)
 
 
+def misfit(hint: Any, value: Any, place: str = "") -> str:
+    """The place in recorded JSON where it is not of the type that its reader expects; empty: it is throughout."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is Any or (value is None and NoneType in inner):
+        return ""
+    if origin is tuple or origin is Mapping:
+        if not isinstance(value, list if origin is tuple else dict):
+            return place or "root"
+        children: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else enumerate(value)
+        item = inner[0] if origin is tuple else inner[1]
+        return next(filter(None, (misfit(item, each, f"{place}.{name}") for name, each in children)), "")
+    if inner:
+        kinds = [each for each in inner if each is not NoneType]
+        return min((misfit(kind, value, place) for kind in kinds), key=len)
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _misfit_of_value(hint, value, place)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return "" if value in [each.value for each in hint] else place
+    kinds_of = {float: (int, float), int: (int,), str: (str,), bool: (bool,)}.get(hint, (object,))
+    return "" if isinstance(value, kinds_of) and (hint is bool or type(value) is not bool) else place
+
+
+def _misfit_of_value(kind: Any, value: Any, place: str) -> str:
+    if not isinstance(value, dict):
+        return place or "root"
+    has_default = {each.name: (each.default, each.default_factory) != (MISSING, MISSING) for each in fields(kind)}
+    for name, key, hint in _layout(kind):
+        if name != "own" and key in value:
+            if wrong := misfit(hint, value[key], f"{place}.{key}"):
+                return wrong
+        elif not has_default[name]:
+            return f"{place}.{key}"
+    return ""
+
+
 def _written(value: Any) -> Any:
     if isinstance(value, JsonValue):
         return value.to_json()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from provenance.catalog.migrate import current_revision, head_revision, migrations_folder, upgrade
 from provenance.catalog.store import Catalog
 from provenance.catalog.transfer import require_empty, restore_from_file, upgrade_copy
+from provenance.catalog.vetting import vet_rows
 
 __all__ = [
     "Catalog",
@@ -18,4 +19,5 @@ __all__ = [
     "restore_from_file",
     "upgrade",
     "upgrade_copy",
+    "vet_rows",
 ]

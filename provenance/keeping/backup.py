@@ -28,7 +28,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from provenance.brief import Brief
-from provenance.catalog import Catalog, head_revision, require_empty, restore_from_file, upgrade_copy
+from provenance.catalog import Catalog, head_revision, require_empty, restore_from_file, upgrade_copy, vet_rows
 from provenance.errors import ConflictError, SourceError, VectorStoreError
 from provenance.files import hold, json_bytes, made_before, scratch_folder, sync_folder, when_answered, write_bytes
 from provenance.index import CollectionSpec, Points, vector_digest
@@ -251,6 +251,7 @@ def restore(workspace: Installation, file: Path, on_progress: OnProgress | None 
             with archive.open(CATALOG_ENTRY) as packed, copy.open("xb") as plain:
                 shutil.copyfileobj(packed, plain)
             upgrade_copy(copy)
+            vet_rows(copy)
             _claim_index(workspace, manifest)
             with Catalog.open(copy) as frozen:
                 count = _Unpacking(archive, workspace.index, frozen, on_progress).unpack(manifest.collections)

@@ -15,8 +15,10 @@ import pytest
 from provenance import Workspace
 from provenance.audit.policy import PolicyChoice, any_policy_from_json
 from provenance.audit.rules.logistic import LogisticRule
+from provenance.catalog import vet_rows
 from provenance.detection import LogisticModel
 from provenance.errors import CatalogError, ProvenanceError, SourceError, UsageError
+from provenance.findings import Findings, misfit
 from provenance.keeping.backup import backup, restore
 from provenance.keeping.manifest import checked_manifest
 from provenance.received import parse_json
@@ -255,3 +257,74 @@ def test_what_is_no_backup_makes_no_workspace(whole: Path, tmp_path: Path) -> No
         words = ("restore", str(tmp_path / f"{name}.zip"))
         assert said in refused_by_command(tmp_path / "new", *words, code=SourceError.exit_code)
         assert not (tmp_path / "new").exists()
+
+
+CELLS = (
+    *("'x'", "9223372036854775807", "-5", "x'00ff'", "NULL", "'../../../tmp/evil'", "cast(x'ff41' as text)", "9e999"),
+    *("'{\"a\": NaN}'", "'[]'", "'a' || char(0)", f"'{'[' * 5000}'", "printf('%.*c', 100000, 'x')"),
+)
+
+
+def test_no_cell_of_a_catalog_holds_what_this_software_would_not_write(
+    whole: Path, target: Workspace, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(whole) as archive:
+        sound = archive.read("catalog.sqlite3")
+    (tmp_path / "catalog").write_bytes(sound)
+    vet_rows(tmp_path / "catalog")
+    connection = sqlite3.connect(tmp_path / "catalog", isolation_level=None)
+    connection.execute("PRAGMA ignore_check_constraints = ON")
+    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        connection.execute(f"DROP TRIGGER {name}")
+    sound = (tmp_path / "catalog").read_bytes()
+    changed, taken = 0, []
+    for table in (
+        "datasets",
+        "spaces",
+        "runs",
+        "images",
+        "image_identities",
+        "occurrences",
+        "collections",
+        "points",
+        "events",
+    ):
+        for column in [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]:
+            for value in CELLS:
+                connection.execute("BEGIN")
+                try:
+                    connection.execute(f"UPDATE {table} SET {column} = {value}")
+                except sqlite3.Error:  # its constraints hold, or it is no key any more
+                    connection.execute("ROLLBACK")
+                    continue
+                connection.execute("COMMIT")
+                changed += 1
+                try:
+                    vet_rows(tmp_path / "catalog")
+                except CatalogError as error:
+                    said = error.message
+                else:
+                    taken.append((table, column, value))
+                    said = f"{table}."
+                assert f"{table}." in said, (column, value)
+                assert len(said) < 400
+                connection.close()
+                (tmp_path / "catalog").write_bytes(sound)
+                connection = sqlite3.connect(tmp_path / "catalog", isolation_level=None)
+                connection.execute("PRAGMA ignore_check_constraints = ON")
+    connection.close()
+    assert changed > 300
+    assert len(taken) < changed / 3, taken
+    never = ("x'00ff'", "cast(x'ff41' as text)", "'a' || char(0)", "printf('%.*c', 100000, 'x')")
+    assert [each for each in taken if each[2] in never] == []
+    wrong = catalog_after(whole, tmp_path, "UPDATE image_identities SET width = -5")
+    assert "image_identities.width" in refused(target, repacked(whole, tmp_path / "b.zip", catalog=wrong)).message
+
+
+def test_findings_are_of_the_types_that_their_reader_expects() -> None:
+    sound = {"search": "exact", "index": "vector", "notes": ["one"], "weakening": 1, "outcome": "inconclusive"}
+    assert misfit(Findings, sound) == ""
+    for key, value in (("notes", "one"), ("notes", [1]), ("weakening", "1"), ("weakening", True), ("outcome", "x")):
+        assert misfit(Findings, sound | {key: value}).startswith(f".{key}")
+    assert misfit(Findings, sound | {"euclidean": {"nearest": 1, "same_nearest": 1}}) == ".euclidean.tied"
+    assert misfit(Findings, []) == "root"
