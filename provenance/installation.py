@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 CATALOG_FILE = "catalog.sqlite3"
 ERASING_FILE = "erasing"
+ERASURES_FILE = "erasures"
 BACKUP_PREFIX, RESTORE_PREFIX, ARCHIVE_FILE, RESTORING_FILE = ".backup-", ".restore-", "archive", "restoring.json"
 _log = room(__name__)
 
@@ -186,12 +187,31 @@ class Installation(Resource):
         self._sweep()
         with step(_log, "open catalog", url=self.catalog_place):
             catalog = Catalog.open(self.catalog_place, create=not self.settings.catalog_url)
-        if self.is_erasing and not catalog.is_read_only:
-            self.scrub(catalog)
+        if not catalog.is_read_only:
+            if self.is_erasing:
+                self.scrub(catalog)
+            self._erase_what_others_erased(catalog)
         restoring = self.root / RESTORING_FILE
         if restoring.exists() and catalog.datasets() and hold(restoring):
             restoring.unlink()  # it came to its end, but for saying so
         return catalog
+
+    def _erase_what_others_erased(self, catalog: Catalog) -> None:
+        """What another workspace of the same catalog took out leaves the vectors that are cached in this one too."""
+        file, erasures = self.root / "vectors" / ERASURES_FILE, catalog.erasures()
+        if (self.root / "vectors").exists() and (not file.exists() or file.read_text() != erasures):
+            self._clear_vectors(erasures)
+
+    def clear_vectors(self) -> None:
+        """Remove every cached vector file: after a forgotten image or a removed dataset none of them may stay."""
+        self._clear_vectors(self.catalog.erasures())
+
+    def _clear_vectors(self, erasures: str) -> None:
+        from provenance.index import clear
+
+        clear(self.vector_folder)
+        if self.vector_folder.exists():
+            (self.vector_folder / ERASURES_FILE).write_text(erasures)
 
     @property
     def is_erasing(self) -> bool:

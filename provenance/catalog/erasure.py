@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, exists, or_, select, update
+from sqlalchemy import delete, exists, func, or_, select, update
 
 from provenance.catalog import tables as t
 from provenance.catalog.datasets import erase_empty_groups
@@ -21,6 +21,8 @@ from provenance.records import VectorLocation
 from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.orm import Session
 
 
@@ -61,10 +63,13 @@ def _begin(session: Session, image: t.Image, reason: str) -> None:
     add_event(session, EventKind.FORGET_REQUESTED, image_key=key, detail=detail)
 
 
-def finish_forget(session: Session, image_key: str) -> None:
+def finish_forget(
+    session: Session, image_key: str, certain: Sequence[str] = (), may_remain: Sequence[str] = ()
+) -> None:
     """The second step, once the index has deleted its points: erases identity, hashes, names, rejects, points, group.
 
-    Memberships become tombstones. A second call changes nothing.
+    Memberships become tombstones. A second call changes nothing. The history keeps, in words, what is certain of the
+    image's vectors and where bytes of them may remain.
 
     Raises:
         NotFoundError: If there never was such an image.
@@ -94,7 +99,9 @@ def finish_forget(session: Session, image_key: str) -> None:
         session.execute(erased.execution_options(synchronize_session=False))
     session.execute(update(t.Membership).where(t.Membership.image_key == image_key).values(group_key=None))
     erase_empty_groups(session)
-    add_event(session, EventKind.FORGOTTEN, image_key=image_key)
+    said = {"certain": [*certain], "may_remain": [*may_remain]}
+    detail = {key: words for key, words in said.items() if words}
+    add_event(session, EventKind.FORGOTTEN, image_key=image_key, detail=detail)
 
 
 def deleting_points(session: Session) -> list[tuple[str, VectorLocation]]:
@@ -116,3 +123,10 @@ def unfinished_forgets(session: Session) -> list[str]:
         .order_by(t.Image.image_key)
     )
     return list(session.scalars(query))
+
+
+def erasures(session: Session) -> str:
+    """What stands for all that was taken out so far: another text after each forgotten image and removed dataset."""
+    forgotten = session.scalar(select(func.count()).select_from(t.Suppression))
+    removed = session.scalar(select(func.count()).select_from(t.Dataset).where(t.Dataset.removed_at.is_not(None)))
+    return f"{forgotten} {removed}"

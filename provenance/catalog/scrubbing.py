@@ -37,6 +37,13 @@ def scrub(engine: Engine, url: URL) -> bool:
     return not busy
 
 
+def may_keep(url: URL) -> list[str]:
+    """Where bytes of what was erased may be beyond what ``scrub`` reaches, in words, each of one place."""
+    if sqlite_file(url) is None:
+        return ["PostgreSQL's write-ahead log until it is recycled, its replicas' logs, and its backups"]
+    return []
+
+
 def _vacuumed(engine: Engine) -> bool:
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

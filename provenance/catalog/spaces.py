@@ -5,16 +5,18 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from sqlalchemy import or_, select, text
+from sqlalchemy import exists, or_, select, text, update
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import hold, now, upserting
 from provenance.catalog.mapping import value_of
-from provenance.errors import NotFoundError
+from provenance.errors import ConflictError, NotFoundError
 from provenance.records import Collection
-from provenance.vocabulary import SPACE_ID_PREFIX, Space
+from provenance.vocabulary import SPACE_ID_PREFIX, PointState, Space
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from sqlalchemy.orm import Session
 
     from provenance.vocabulary import Canonical
@@ -100,3 +102,65 @@ def empty_collections(session: Session) -> list[str]:
 def dropped_collections(session: Session) -> list[str]:
     """The keys of collections that the index must not hold any more."""
     return sorted(session.scalars(select(t.Collection.collection_key).where(t.Collection.dropped_at.is_not(None))))
+
+
+def begin_rewriting(session: Session, collection_key: str) -> str:
+    """A key to write a live collection anew under; until ``finish_rewriting`` it is on record as dropped.
+
+    So what a killed process leaves in the index under it goes like any collection that is dropped.
+
+    Raises:
+        ConflictError: If the collection is dropped already.
+    """
+    hold(session, alone=False)
+    row, moment = _live(session, collection_key), now()
+    new = t.Collection(
+        collection_key=uuid.uuid4().hex,
+        dataset_id=row.dataset_id,
+        space_id=row.space_id,
+        created_at=moment,
+        dropped_at=moment,
+    )
+    session.add(new)
+    return new.collection_key
+
+
+def finish_rewriting(session: Session, collection_key: str, new_key: str, copied: Container[str]) -> list[str]:
+    """Puts the new collection in the old one's place, with all its points, if every indexed point was copied.
+
+    Gives the point_ids that were not: then nothing is changed.
+
+    Raises:
+        ConflictError: If the collection is dropped already.
+    """
+    hold(session, alone=True)
+    old = _live(session, collection_key)
+    indexed = select(t.Point.point_id).where(
+        t.Point.collection_key == collection_key, t.Point.state == PointState.INDEXED.value
+    )
+    lacking = [point for point in session.scalars(indexed.order_by(t.Point.point_id)) if point not in copied]
+    if not lacking:
+        moment = now()
+        old.dropped_at = moment
+        session.flush()  # one live collection at a time
+        new = session.get_one(t.Collection, new_key)
+        new.created_at, new.dropped_at = moment, None
+        session.flush()
+        points = update(t.Point).where(t.Point.collection_key == collection_key).values(collection_key=new_key)
+        session.execute(points.execution_options(synchronize_session=False))
+    return lacking
+
+
+def _live(session: Session, collection_key: str) -> t.Collection:
+    row = session.get(t.Collection, collection_key)
+    if row is None or row.dropped_at is not None:
+        raise ConflictError(f"collection {collection_key} is dropped", hint="another process was faster: run it again")
+    return row
+
+
+def older_than_forgetting(session: Session) -> list[str]:
+    """The keys of live collections that are older than the last forgetting in their dataset."""
+    later = exists().where(
+        t.Membership.dataset_id == t.Collection.dataset_id, t.Membership.forgotten_at >= t.Collection.created_at
+    )
+    return sorted(session.scalars(select(t.Collection.collection_key).where(t.Collection.dropped_at.is_(None), later)))

@@ -129,6 +129,11 @@ class Catalog(Resource):
         return _scrubbing.scrub(self._engine, self._url)
 
     @property
+    def may_keep(self) -> list[str]:
+        """See ``scrubbing.may_keep``."""
+        return _scrubbing.may_keep(self._url)
+
+    @property
     def catalog_uuid(self) -> str:
         """The catalog's uuid, given when it was made."""
         return self._run(_pseudonyms.catalog_uuid, False)
@@ -173,6 +178,9 @@ class Catalog(Resource):
     live_collections = _reads(_spaces.live_collections)
     empty_collections = _reads(_spaces.empty_collections)
     dropped_collections = _reads(_spaces.dropped_collections)
+    begin_rewriting = _writes(_spaces.begin_rewriting)
+    finish_rewriting = _writes(_spaces.finish_rewriting)
+    older_than_forgetting = _reads(_spaces.older_than_forgetting)
     spaces = _reads(_spaces.spaces)
     canonical = _reads(_spaces.canonical)
 
@@ -264,5 +272,6 @@ class Catalog(Resource):
     forget_image = _writes(_erasure.forget_image)
     finish_forget = _writes(_erasure.finish_forget)
     deleting_points = _reads(_erasure.deleting_points)
+    erasures = _reads(_erasure.erasures)
     unfinished_forgets = _reads(_erasure.unfinished_forgets)
     relocate = _writes(_relocation.relocate)

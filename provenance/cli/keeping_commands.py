@@ -285,7 +285,8 @@ def sets_forget(
 ) -> None:
     """Erase one image everywhere, for good.
 
-    Vectors, names, paths and digests go; the history keeps the fact, and a later ingest does not bring it back.
+    Vectors, names, paths and digests go; the history keeps the fact, and a later ingest does not bring it back. A
+    server's collection is written anew without its vectors. What is certain is said, and where bytes may remain.
 
     \b
     Example:
@@ -297,14 +298,16 @@ def sets_forget(
         _confirm(f"forget {found} for good?", yes=yes)
 
     with open_workspace() as workspace:
-        image = workspace.forget_image(image_id, reason, confirm)
+        found = workspace.forget_image(image_id, reason, confirm)
         if workspace.is_erasing:
             warn(
                 "the catalog's file is open elsewhere and still holds what it said of the image: "
                 "the next command that finds it alone overwrites that"
             )
-    if not answer(Forgotten(forgotten=image.image_id, image_key=image.image_key), json=json):
+    image, said = found.image, {"certain": found.certain, "may_remain": found.may_remain}
+    if not answer(Forgotten(forgotten=image.image_id, image_key=image.image_key, **said), json=json):
         message(f"forgot {image.image_id}; verdicts keep it as {image.image_key}")
+        message(*(f"certain: {words}" for words in found.certain), *(f"may remain: {w}" for w in found.may_remain))
 
 
 def _confirm(question: str, *, yes: bool) -> None:

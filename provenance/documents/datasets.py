@@ -93,10 +93,15 @@ class Removal(Document):
 
 
 class Forgotten(Document):
-    """An image that was erased, and the key that verdicts keep of it."""
+    """An image that was erased, and the key that verdicts keep of it.
+
+    ``certain``: what is certain of its vectors. ``may_remain``: where bytes of them, or of its record, may still be.
+    """
 
     forgotten: str
     image_key: str
+    certain: tuple[str, ...] = ()
+    may_remain: tuple[str, ...] = ()
 
 
 class Relocation(Document):

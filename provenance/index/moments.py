@@ -10,6 +10,7 @@ Both cost the same for a thousand images as for a hundred million. Vectors are t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import math
@@ -235,6 +236,11 @@ class MomentsCache:
     def drop(self, collection_key: str) -> None:
         """Removes the collection's file."""
         self._file(collection_key).unlink(missing_ok=True)
+
+    def rename(self, collection_key: str, new_key: str) -> None:
+        """Gives the file of a collection to the one that was written anew in its place; nothing where there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            self._file(collection_key).replace(self._file(new_key))
 
     def _file(self, collection_key: str) -> Path:
         return self._folder / f"{collection_key}.moments"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from provenance.errors import NotFoundError, VectorStoreError
 from provenance.index import CollectionSpec, Points, point_id, vector_digest
 from provenance.records import NewImage
 from provenance.version import __version__
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from provenance.installation import Installation
     from provenance.vocabulary import ImageFacts, Space
 
+_MOVES = 5
 LOOK_UP = 1000
 """Items that are looked up in the catalog at once ..."""
 LOOK_UP_BYTES = 16 * 2**20
@@ -75,9 +77,12 @@ def _chunks(items: Iterable[Found]) -> Iterator[list[Found]]:
         yield chunk
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Writer:
-    """Writes images and their vectors into one collection on behalf of one run."""
+    """Writes images and their vectors into one collection on behalf of one run.
+
+    The collection's key changes where another process writes it anew meanwhile, as an image was forgotten.
+    """
 
     catalog: Catalog
     index: VectorIndex
@@ -112,6 +117,25 @@ class Writer:
             ConflictError: If an image was forgotten, or is on record in another group.
             CatalogError, VectorStoreError: If it can't be written; what has no vector yet stays ``pending``.
         """
+        for _ in range(_MOVES):
+            try:
+                self._write(images)
+            except (NotFoundError, VectorStoreError):
+                if not self._moved():
+                    raise
+            else:
+                if not self._moved():
+                    return
+        raise VectorStoreError(f"collection {self.collection_key} is written anew again and again")
+
+    def _moved(self) -> bool:
+        """Whether the collection has another key since it was last asked."""
+        live = self.catalog.collections_of(self.dataset_id)
+        key = next((each.collection_key for each in live if each.space_id == self.space.space_id), self.collection_key)
+        moved, self.collection_key = key != self.collection_key, key
+        return moved
+
+    def _write(self, images: Sequence[tuple[NewImage, Float32s | None]]) -> None:
         if images:
             rows = [row for row, _ in images]
             self.catalog.record_batch(self.dataset_id, self.collection_key, self.run_id, rows)

@@ -16,10 +16,11 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from provenance.brief import Brief
-from provenance.errors import EmbeddingError, VectorStoreError
+from provenance.errors import ConflictError, EmbeddingError, VectorStoreError
 from provenance.index import CollectionSpec, Salvage, member_key, vector_digest
 from provenance.ingest import Progress, Reembedding, Writer, recorded_run
 from provenance.keeping.removal import finish_forgetting
+from provenance.keeping.rewriting import write_anew
 from provenance.logs import room, step
 from provenance.version import __version__
 from provenance.vocabulary import DatasetKind, PointState, Rejection, Space
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _log = room(__name__)
 
 _CHUNK = 1000
+_UNWRITTEN = "the server may keep their bytes: it was not written anew since an image was forgotten"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,8 @@ class _Reconciliation:
         self.backbones: dict[str, tuple[Backbone | None, str]] = {}
         self.findings: list[Finding] = []
         self.compared = 0
+        # an engine in this process rewrites its files with each forgetting; of a server's the last rewriting is known
+        self.unwritten = set() if workspace.exports_vectors else set(self.catalog.older_than_forgetting())
 
     def run(self) -> ReconcileReport:
         live = self.catalog.live_collections()
@@ -202,7 +206,7 @@ class _Reconciliation:
             return begun
         try:
             finish_forgetting(self.workspace)
-        except VectorStoreError as error:
+        except (ConflictError, VectorStoreError) as error:
             self.findings.append(Finding("", "", "", "", "forgetting is not finished", error.message))
         return len(self.catalog.unfinished_forgets())
 
@@ -222,6 +226,11 @@ class _Reconciliation:
         else:
             check.left = max(check.problems - check.deleting, check.unusable != "" or not is_present)
             self._list(check, collection, differences.lost, {})
+            if key in self.unwritten and not check.deleting:
+                check.left += 1
+                self.findings.append(
+                    Finding(dataset.name, space.backbone, "", "", "holds forgotten vectors", _UNWRITTEN)
+                )
         return check
 
     def _compared(self, check: CollectionCheck, is_present: bool, held: set[bytes]) -> _Differences:
@@ -307,7 +316,8 @@ class _Reconciliation:
         if found.extra:
             self.index.delete(key, found.extra)
             self.index.flush(key)
-            self.index.compact(key)
+            if not self.index.compact(key):
+                self.unwritten.add(key)
         refused = self._embed_again(check, found.lost, collection, space) if found.lost else {}
         if check.stale_moments or found.extra or found.lost:
             self.workspace.moments.drop(key)
@@ -317,6 +327,9 @@ class _Reconciliation:
         check.repaired = max(check.problems - check.deleting, check.unusable != "" or not is_present) - len(refused)
         lost = [(point, problem) for point, problem in found.lost if point.image_id in refused]
         self._list(check, collection, lost, refused)
+        if key in self.unwritten and not check.deleting:  # else forgetting does it, which comes last
+            write_anew(self.workspace, key)
+            check.repaired += 0 if found.extra else 1
 
     def _embed_again(
         self, check: CollectionCheck, lost: Sequence[tuple[PointRecord, str]], collection: Collection, space: Space

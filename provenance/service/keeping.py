@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from provenance.keeping.backup import BackupReport, RestoreReport
     from provenance.keeping.grouping import RegroupReport
     from provenance.keeping.reconcile import ReconcileReport
+    from provenance.keeping.removal import Forgetting
     from provenance.keeping.sources import SourcesReport
-    from provenance.records import ImageRecord
     from provenance.service.words import OnStep, Place
     from provenance.vocabulary import DatasetKind
 
@@ -84,10 +84,13 @@ class Keeping(Installation):
         Raises:
             NotFoundError: If it is unknown or not unique.
         """
-        return self.forget_image(image, reason).image_id
+        return self.forget_image(image, reason).image.image_id
 
-    def forget_image(self, image: str, reason: str = "", confirm: Callable[[str], None] | None = None) -> ImageRecord:
-        """``forget``, but gives the record, whose key the verdicts keep; ``confirm`` may stop it by an error."""
+    def forget_image(self, image: str, reason: str = "", confirm: Callable[[str], None] | None = None) -> Forgetting:
+        """``forget``, but gives its record, whose key the verdicts keep, what is certain, and what may remain.
+
+        ``confirm`` may stop it by an error.
+        """
         from provenance.keeping.removal import forget_image
 
         self.require_writable()
