@@ -69,11 +69,12 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
         url = REAL[request.param]
         if not url:
             pytest.skip("PROVENANCE_TEST_QDRANT_URL (of a cluster: URLS) is not set")
-        yield lambda: open_index(url, api_key=real.API_KEY)
-        with open_index(url, api_key=real.API_KEY) as index:
-            for key in index.collections():
-                if key.startswith(KEY):
-                    index.drop(key)
+        with real.identity_as_it_was(real.URLS[0] if request.param == "cluster" else real.URL):
+            yield lambda: open_index(url, api_key=real.API_KEY)
+            with open_index(url, api_key=real.API_KEY) as index:
+                for key in index.collections():
+                    if key.startswith(KEY):
+                        index.drop(key)
 
 
 @pytest.fixture

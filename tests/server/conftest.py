@@ -10,20 +10,19 @@ import pytest
 from qdrant_client import models
 
 from tests.servers import real
+from tests.servers.real import PREFIX
 from tests.servers.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PREFIX, STORE = "provenance_", "provenance-store"
-
 
 @pytest.fixture(scope="session")
 def given_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The server at PROVENANCE_TEST_QDRANT_URL, else a node that is started; others' collections stay as they are."""
     if real.URL:
-        with strangers(real.URL):
+        with real.identity_as_it_was(real.URL), strangers(real.URL):
             yield real.URL
         return
     if not real.BINARY:
@@ -43,7 +42,6 @@ class strangers:  # noqa: N801 - used as a function
         self.names = [f"somebody-else-{uuid.uuid4().hex}", f"{PREFIX}{uuid.uuid4().hex}"]
 
     def __enter__(self) -> None:
-        self.had_store = self.client.collection_exists(STORE)
         vectors = models.VectorParams(size=2, distance=models.Distance.DOT)
         for name in self.names:
             self.client.create_collection(name, vectors_config=vectors)
@@ -56,11 +54,6 @@ class strangers:  # noqa: N801 - used as a function
         finally:
             for name in self.names:
                 self.client.delete_collection(name)
-            if not self.had_store and not any(name.startswith(PREFIX) for name in self.collections()):
-                self.client.delete_collection(STORE)
-
-    def collections(self) -> list[str]:
-        return [one.name for one in self.client.get_collections().collections]
 
     def seen(self) -> Any:
         return [

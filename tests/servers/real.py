@@ -29,6 +29,7 @@ URLS = [url for url in os.environ.get("PROVENANCE_TEST_QDRANT_URLS", "").split("
 API_KEY = os.environ.get("PROVENANCE_TEST_QDRANT_API_KEY") or None
 BINARY = os.environ.get("PROVENANCE_TEST_QDRANT_BINARY", "")
 START_SECONDS = 60.0
+PREFIX, STORE = "provenance_", "provenance-store"
 
 
 def grpc_url_of(url: str) -> str:
@@ -37,6 +38,17 @@ def grpc_url_of(url: str) -> str:
         return GRPC_URL
     parts = urlsplit(url)
     return f"{parts.scheme.replace('http', 'grpc')}://{parts.hostname}:{(parts.port or 6333) + 1}"
+
+
+@contextlib.contextmanager
+def identity_as_it_was(url: str) -> Iterator[None]:
+    """Takes the collection of the store's identity off a server that had none, unless others came to use it."""
+    client = client_of(url)
+    had = client.collection_exists(STORE)
+    yield
+    left = [one.name for one in client.get_collections().collections]
+    if not had and not any(name.startswith(PREFIX) for name in left):
+        client.delete_collection(STORE)
 
 
 def needs_binary() -> str:
