@@ -2,6 +2,7 @@
 
     python benchmarks/attack.py --damages 300
     python benchmarks/attack.py --damages 300 --unsealed --first-seed 5000 --files mappings
+    python benchmarks/attack.py --kills 300         (see ``benchmarks/kills.py``)
 
 The longer version of ``tests/unit/index/test_damage.py``: a store is damaged at a random place, closed cleanly before
 or not (``--unsealed``), read, written to and compacted. Right is whatever is harmless, refused with a way out, or seen
@@ -25,6 +26,7 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.kills import run_kills
 from provenance.errors import VectorStoreError
 from provenance.index import CollectionSpec, Points, Salvage, point_id, vector_digest
 from provenance.index.edge import EdgeIndex
@@ -120,7 +122,11 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=1000)
     parser.add_argument("--unsealed", action="store_true", help="as after a kill, or made by earlier software")
     parser.add_argument("--files", default="", help="only files with this in their names")
+    parser.add_argument("--kills", type=int, default=0, help="kill commands so often, in place of damages")
+    parser.add_argument("--only", default="", help="of the kills: only these operations, parted by commas")
     arguments = parser.parse_args()
+    if arguments.kills:
+        return run_kills(arguments.kills, arguments.first_seed, arguments.only)
     ends, wrong = Counter[str](), 0
     with tempfile.TemporaryDirectory() as folder:
         pristine, store = Path(folder) / "pristine", Path(folder) / "store"

@@ -218,9 +218,13 @@ class Installation(Resource):
         """Whether files of the catalog may still hold what was forgotten, as another process had it open."""
         return (self.root / ERASING_FILE).exists()
 
+    def begin_erasing(self) -> None:
+        """Have the next opening take what is erased now out of the files, should this process be killed before."""
+        (self.root / ERASING_FILE).touch()
+
     def scrub(self, catalog: Catalog) -> None:
         """Take what was forgotten out of the catalog's own files, now or at the next opening that finds it alone."""
-        (self.root / ERASING_FILE).touch()
+        self.begin_erasing()
         if catalog.scrub():
             (self.root / ERASING_FILE).unlink()
 

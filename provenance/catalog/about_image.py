@@ -239,7 +239,7 @@ def verdicts_about(session: Session, image_key: str) -> list[VerdictAbout]:
 def _judging(image_key: str, *columns: Any) -> Select[Any]:
     """Facts of the verdicts with the image as their subject, oldest first."""
     query = select(*columns).select_from(t.Verdict).join(t.Audit, t.Audit.audit_id == t.Verdict.audit_id)
-    return query.where(t.Verdict.image_key == image_key).order_by(t.Audit.finished_at, t.Verdict.verdict_id)
+    return query.where(t.Verdict.image_key == image_key).order_by(t.Audit.sequence, t.Verdict.verdict_id)
 
 
 def verdict_on(session: Session, audit_id: str, image_key: str) -> StoredVerdict | None:
@@ -278,7 +278,7 @@ def verdicts_citing(session: Session, image_key: str, limit: int | None = None) 
         .join(t.Audit, t.Audit.audit_id == t.Verdict.audit_id)
         .outerjoin(t.ImageIdentity, t.ImageIdentity.image_key == t.Verdict.image_key)
         .where(t.Neighbor.image_key == image_key)
-        .order_by(t.Audit.finished_at.desc(), t.Audit.audit_id, t.Neighbor.similarity.desc(), t.Verdict.image_key)
+        .order_by(t.Audit.sequence.desc(), t.Audit.audit_id, t.Neighbor.similarity.desc(), t.Verdict.image_key)
         .limit(limit)
     )
     return [value_of(VerdictCiting, row) for row in session.execute(query)]
@@ -356,8 +356,8 @@ def _citing_entries(session: Session, image_key: str) -> list[HistoryEntry]:
         .join(t.Verdict, t.Verdict.verdict_id == t.Neighbor.verdict_id)
         .join(t.Audit, t.Audit.audit_id == t.Verdict.audit_id)
         .where(t.Neighbor.image_key == image_key)
-        .group_by(t.Audit.audit_id, t.Audit.finished_at, t.Audit.dataset_id, t.Neighbor.role)
-        .order_by(t.Audit.finished_at, t.Audit.audit_id, t.Neighbor.role)
+        .group_by(t.Audit.audit_id, t.Audit.finished_at, t.Audit.sequence, t.Audit.dataset_id, t.Neighbor.role)
+        .order_by(t.Audit.sequence, t.Audit.audit_id, t.Neighbor.role)
     )
     return _entries(session, "cited", query)
 

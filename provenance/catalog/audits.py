@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from provenance.catalog import tables as t
-from provenance.catalog.engine import now, rows_by, upserting
+from provenance.catalog.engine import next_of, now, rows_by, upserting
 from provenance.catalog.events import EventKind, add_event
 from provenance.catalog.mapping import row_of, value_of
 from provenance.catalog.runs import to_reject
@@ -101,7 +101,7 @@ def record_audit(session: Session, new: NewAudit) -> None:
     """
     _require_finite(new)
     audit_id = new.audit.audit_id
-    session.execute(upserting(session, t.Audit), row_of(t.Audit, new.audit, settings=new.audit.findings.to_json()))
+    session.execute(upserting(session, t.Audit), _row_of_audit(session, new.audit))
     _insert(session, t.AuditDataset, (row_of(t.AuditDataset, played, audit_id=audit_id) for played in new.datasets))
     _insert(session, t.AuditReject, _reject_rows(session, audit_id, new.reject_ids))
     _insert(session, t.CalibrationScore, (row_of(t.CalibrationScore, c, audit_id=audit_id) for c in new.calibration))
@@ -112,6 +112,10 @@ def record_audit(session: Session, new: NewAudit) -> None:
         record_audit(session, part)
         values = {"audit_id": audit_id, "answer": answer.value, "part_id": part.audit.audit_id}
         session.execute(upserting(session, t.AuditPart), values)
+
+
+def _row_of_audit(session: Session, new: AuditRecord) -> dict[str, Any]:
+    return row_of(t.Audit, new, settings=new.findings.to_json(), sequence=next_of(session, t.Audit))
 
 
 def _record_verdicts(session: Session, audit_id: str, verdicts: Sequence[VerdictRecord]) -> None:
@@ -155,8 +159,8 @@ def audit(session: Session, prefix: str) -> AuditRecord:
 
 
 def audits(session: Session, dataset_id: str | None = None, *, parts: bool = False) -> list[AuditRecord]:
-    """All audits (of one release), newest first; ``parts``: their answers too, each an audit of its own."""
-    query = select(t.Audit).order_by(t.Audit.finished_at.desc(), t.Audit.audit_id)
+    """All audits (of one release), the last recorded first; ``parts``: their answers too, each an audit of its own."""
+    query = select(t.Audit).order_by(t.Audit.sequence.desc(), t.Audit.audit_id)
     if dataset_id is not None:
         query = query.where(t.Audit.dataset_id == dataset_id)
     if not parts:

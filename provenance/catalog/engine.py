@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
     ArgumentError,
@@ -29,7 +29,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from provenance.catalog.reading import may_only_be_read, reading_connection
-from provenance.catalog.tables import APPEND_ONLY, Base
+from provenance.catalog.tables import APPEND_ONLY, Audit, Base, Run
 from provenance.errors import CatalogError
 from provenance.logs import note, room
 
@@ -344,6 +344,11 @@ def _waited_for() -> Iterator[None]:
     seconds = round(time.monotonic() - started, 3)
     if seconds >= _LONG_WAIT_SECONDS:
         note(_log, "waited for another writer", seconds=seconds)
+
+
+def next_of(session: Session, table: type[Run | Audit]) -> int:
+    """The place of a new row in the order of a table's rows."""
+    return int(session.scalar(select(func.coalesce(func.max(table.sequence), 0) + 1)) or 1)
 
 
 def affected(result: Any) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 def guard(tables: Mapping[str, Sequence[Sequence[str]]]) -> None:
@@ -20,6 +21,26 @@ def guard(tables: Mapping[str, Sequence[Sequence[str]]]) -> None:
     for table, keys in tables.items():
         for statement in guard_table(table, keys):
             op.execute(statement)
+
+
+@contextmanager
+def unguarded(table: str) -> Iterator[None]:
+    """Lets a migration fill a new column of a table that only grows."""
+    from alembic import op
+    from sqlalchemy import text
+
+    connection = op.get_bind()
+    if connection.dialect.name != "sqlite":
+        op.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        yield
+        op.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_no_change")
+        return
+    named = {"name": f"{table}_no_update"}
+    guard = connection.execute(text("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = :name"), named)
+    made = guard.scalar_one()
+    op.execute(f"DROP TRIGGER {named['name']}")
+    yield
+    op.execute(made)
 
 
 def _on_sqlite(table: str, keys: Sequence[Sequence[str]]) -> list[str]:

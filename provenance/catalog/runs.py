@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, func, insert, select, update
 
 from provenance.catalog import tables as t
-from provenance.catalog.engine import affected, now, upserting
+from provenance.catalog.engine import affected, next_of, now, upserting
 from provenance.catalog.mapping import row_of, value_of
 from provenance.errors import NotFoundError
 from provenance.records import RejectRecord, RunRecord
@@ -41,7 +41,7 @@ def start_run(
         finished_at=None,
         counts={},
     )
-    session.execute(insert(t.Run).values(row_of(t.Run, run)))
+    session.execute(insert(t.Run).values(row_of(t.Run, run, sequence=next_of(session, t.Run))))
     return run.run_id
 
 
@@ -58,8 +58,8 @@ def finish_run(session: Session, run_id: str, state: RunState, counts: Mapping[s
 
 
 def runs(session: Session, dataset_id: str | None = None) -> list[RunRecord]:
-    """All runs (over one dataset), newest first."""
-    query = select(t.Run).order_by(t.Run.started_at.desc(), t.Run.run_id)
+    """All runs (over one dataset), the last recorded first: a clock may be set back."""
+    query = select(t.Run).order_by(t.Run.sequence.desc(), t.Run.run_id)
     if dataset_id is not None:
         query = query.where(t.Run.dataset_id == dataset_id)
     return [value_of(RunRecord, row) for row in session.scalars(query)]

@@ -22,7 +22,8 @@ def scrub(engine: Engine, url: URL) -> bool:
     """Writes the database's files anew without what was deleted; gives whether nothing of it is left in them.
 
     It is where another process has the catalog open: then its log and free pages are left for the next call. Of a
-    PostgreSQL the tables are vacuumed; its write-ahead log and its backups are its own.
+    PostgreSQL the tables are written anew (a mere VACUUM leaves the bytes of deleted rows in their pages) and analysed
+    anew (statistics hold values); its write-ahead log and its backups are its own.
     """
     file = sqlite_file(url)
     if file is None:
@@ -40,7 +41,10 @@ def scrub(engine: Engine, url: URL) -> bool:
 def may_keep(url: URL) -> list[str]:
     """Where bytes of what was erased may be beyond what ``scrub`` reaches, in words, each of one place."""
     if sqlite_file(url) is None:
-        return ["PostgreSQL's write-ahead log until it is recycled, its replicas' logs, and its backups"]
+        return [
+            "PostgreSQL's write-ahead log until it is recycled, its replicas' logs, and its backups",
+            "old pages of PostgreSQL's statistics (pg_statistic) until they are vacuumed",
+        ]
     return []
 
 
@@ -48,7 +52,7 @@ def _vacuumed(engine: Engine) -> bool:
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             for table in _ERASED:
-                connection.exec_driver_sql(f"VACUUM {table.__tablename__}")
+                connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {table.__tablename__}")
     except DBAPIError:
         return False
     return True

@@ -153,6 +153,7 @@ class Run(Base):
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
     counts: Mapped[Any] = mapped_column(Json)
+    sequence: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class Occurrence(Base):
@@ -312,6 +313,7 @@ class Audit(Base):
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime]
     duration_seconds: Mapped[float]
+    sequence: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class AuditDataset(Base):

@@ -20,6 +20,7 @@ Facts about the engine (0.9) that shape this file:
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -30,6 +31,7 @@ import socket
 import threading
 import time
 import uuid
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -66,6 +68,9 @@ SEARCH_BATCH = 64
 READ_AHEAD_SHARE = 32  # whole files are read once one of so many points of a collection is asked for
 READ_AHEAD_BYTES = 2**20
 BLOCK_BYTES = 512  # what ``st_blocks`` counts
+DENSE_BYTES = 2**26  # so much more than its vectors take up, and a collection was copied without its holes
+HOLE_BYTES = 4096
+_PUNCH_HOLE = 3  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 # The engine writes through memory maps: a full disk is no error there but the death of the process.
 FREE_BYTES_KEPT = 128 * 2**20
 _LOCK_POLL_SECONDS = 0.05
@@ -304,12 +309,29 @@ class EdgeIndex(Resource):
     def compact(self, key: str) -> bool:
         """See ``VectorIndex``: the segment is rewritten without its deleted vectors, about 30,000 a second."""
         spec, shard = self._spec(key), self._shard(key)
-        self._require_space(4 * spec.parts * spec.dimension * self.count(key))
+        held = 4 * spec.parts * spec.dimension * self.count(key)
+        self._require_space(held)
         with _translated(f"collection {key} can't be rewritten"):
             shard.flush()
+            if sum(status.st_blocks for _, status in _files(self._place(key))) * BLOCK_BYTES > 4 * held + DENSE_BYTES:
+                shard = self._dug(key, shard)
             shard.optimize()
             shard.flush()
         return True
+
+    def _dug(self, key: str, shard: qdrant_edge.EdgeShard) -> qdrant_edge.EdgeShard:
+        """The shard, opened again when its files have their holes again.
+
+        A copy that kept none has files many times larger than what is in them, and the engine rewrites nothing unless
+        twice as much is free.
+        """
+        del self._shards[key]
+        shard.close()
+        with step(_log, "dig holes", collection=key):
+            for file, _ in _files(self._place(key)):
+                dig_holes(file)
+        self._shards[key] = qdrant_edge.EdgeShard.load(self._shard_path(key))
+        return self._shards[key]
 
     def may_keep(self, key: str) -> list[str]:
         """See ``VectorIndex``."""
@@ -443,6 +465,28 @@ class EdgeIndex(Resource):
                 f"the disk of the vector index at {self._folder} is nearly full: {free:,} bytes are left",
                 hint=f"free at least {needed_bytes + FREE_BYTES_KEPT:,} bytes and run the command again",
             )
+
+
+def _files(collection: Path) -> list[tuple[Path, os.stat_result]]:
+    return [(file, file.stat()) for file in collection.rglob("*") if file.is_file()]
+
+
+def dig_holes(file: Path) -> None:
+    """Gives the blocks of a file that hold nothing but zeros back to its disk, if its file system can."""
+    punch = getattr(ctypes.CDLL(None, use_errno=True), "fallocate64", None)
+    if punch is None:
+        return
+    punch.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    empty = bytes(HOLE_BYTES)
+    with file.open("r+b", buffering=0) as stream:
+        start = 0
+        while read := stream.read(READ_AHEAD_BYTES):
+            blocks = range(0, len(read) - HOLE_BYTES + 1, HOLE_BYTES)
+            for is_empty, run in groupby(blocks, lambda at: read[at : at + HOLE_BYTES] == empty):
+                here = list(run)
+                if is_empty and punch(stream.fileno(), _PUNCH_HOLE, start + here[0], HOLE_BYTES * len(here)):
+                    return
+            start += len(read)
 
 
 @contextlib.contextmanager

@@ -24,16 +24,20 @@ def remove_dataset(workspace: Installation, dataset: Dataset) -> None:
     """Take a set or release out: index, moments and catalog. Audits that used it keep their verdicts.
 
     Order: the catalog first, so that nobody sees half of it; an interrupted removal of vectors is finished
-    by the next one.
+    by the next one (``finish_removals``).
     """
+    workspace.begin_erasing()
     workspace.catalog.remove_dataset(dataset.dataset_id)
-    _drop_collections(workspace)
+    finish_removals(workspace)
     workspace.clear_vectors()
     workspace.scrub(workspace.catalog)
 
 
-def _drop_collections(workspace: Installation) -> None:
-    """Only what this catalog says was dropped: a server may hold the collections of other catalogs too."""
+def finish_removals(workspace: Installation) -> None:
+    """Take the collections of removed datasets out of the index.
+
+    Only what this catalog says was dropped: a server may hold the collections of other catalogs too.
+    """
     for key in set(workspace.catalog.dropped_collections()) & set(workspace.index.collections()):
         workspace.index.drop(key)
         workspace.moments.drop(key)
@@ -60,6 +64,7 @@ def forget_image(workspace: Installation, text: str, reason: str = "") -> Forget
         VectorStoreError: If its vectors can't be taken out now: it is out of sight, and the next call goes on.
     """
     image = workspace.catalog.resolve_image(text)
+    workspace.begin_erasing()
     workspace.catalog.forget_image(image.image_key, reason)
     certain, may_remain = finish_forgetting(workspace)
     return Forgetting(image, certain, may_remain)
@@ -86,7 +91,7 @@ _ELSEWHERE = ("backups that were made before",)
 
 def _delete_points(workspace: Installation) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Takes the vectors of forgotten images out of the index and of moments, until no collection has one left."""
-    _drop_collections(workspace)  # what a killed rewriting left holds their vectors
+    finish_removals(workspace)  # what a killed rewriting left holds their vectors
     done: dict[str, list[str]] = {}
     while todo := {key: points for key, points in _deleting(workspace).items() if key not in done}:
         key, points = next(iter(todo.items()))

@@ -115,9 +115,10 @@ class Keeping(Installation):
         Raises:
             NotFoundError: If there is no such set or release.
         """
-        from provenance.keeping.removal import remove_dataset
+        from provenance.keeping.removal import finish_removals, remove_dataset
 
         self.require_writable()
+        finish_removals(self)
         found = self.catalog.dataset(dataset, kind)
         count = len(self.catalog.member_ids(found.dataset_id))
         if confirm is not None:

@@ -78,6 +78,33 @@ def test_killed_restores_leave_nothing_and_can_be_repeated(
         assert (left_in(other), (other / "restoring.json").exists()) == ([], False)
 
 
+@pytest.mark.parametrize(
+    ("words", "steps"),
+    [
+        (("sets", "remove", "used", "--yes"), ("remove_dataset:1:after", "scrub:1:before")),
+        (
+            ("sets", "forget", "img_0007.png", "--yes"),
+            ("forget_image:1:after", "finish_forget:1:after", "scrub:1:before"),
+        ),
+    ],
+    ids=["remove", "forget"],
+)
+def test_what_is_taken_out_is_gone_after_the_repeat_and_whatever_comes_next(
+    children: Children, filled: Path, tmp_path: Path, words: tuple[str, ...], steps: tuple[str, ...]
+) -> None:
+    for step in steps:
+        workspace = copied(filled, tmp_path / step.partition(":")[0])
+        died = children.run("-w", workspace, *words, dies_at=f"provenance.catalog.store:Catalog.{step}")
+        assert died.code == -signal.SIGKILL, died.stderr
+        assert (workspace / "erasing").exists()
+        repeat = children.run("-w", workspace, *words)
+        assert repeat.code in (0, 7), repeat.stderr  # it was done, and is not known any more
+        assert not (workspace / "erasing").exists()
+        looked = children.run("-w", workspace, "reconcile", "--check-only", "--json")
+        assert (looked.code, looked.json()["clean"]) == (0, True), looked.stdout
+        assert b"img_0007" not in (workspace / "catalog.sqlite3").read_bytes()
+
+
 def test_what_a_living_process_is_making_is_left_alone(tmp_path: Path) -> None:
     with answering(tmp_path), scratch_folder(tmp_path, ".backup-") as (folder, _):
         (folder / "archive").write_text("")

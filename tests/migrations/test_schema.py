@@ -28,7 +28,7 @@ ROWS = [
     "INSERT INTO images VALUES ('K', :at, NULL)",
     "INSERT INTO release_seals VALUES ('D', 1, 'd', 1, :at, NULL)",
     "INSERT INTO policies VALUES ('P', 'r', '{}', :at)",
-    "INSERT INTO audits VALUES ('A', 'D', 'real', 'r', 'P', 'S', 'd', 1, 1, 1, 1, 1, 'v', '{}', '{}', '', :at, :at, 1)",
+    "INSERT INTO audits VALUES ('A', 'D', '', 'r', 'P', 'S', '', 1, 1, 1, 1, 1, '', '{}', '{}', '', :at, :at, 1, 1)",
     "INSERT INTO audit_datasets VALUES ('A', 'D', 'release', 'r', 'd', 1)",
     "INSERT INTO audit_rejects VALUES ('A', 1, 'empty')",
     "INSERT INTO verdicts VALUES (1, 'A', 'K', 'release', 'used', 1, 1, 1, 1, 1, 1, 1, :no, 'v')",

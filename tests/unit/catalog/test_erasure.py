@@ -197,3 +197,32 @@ def test_files_are_written_without_what_was_deleted(stage: Stage) -> None:
     stage.catalog.forget_image(stage.key(1))
     assert stage.catalog.scrub()
     assert len(stage.catalog.live_collections()) > 0
+
+
+@pytest.mark.postgres
+def test_files_of_a_server_are_without_what_was_deleted(stage: Stage, catalog_url: str) -> None:
+    if not catalog_url.startswith("postgresql"):
+        pytest.skip("read from the server's own files")
+    names = [f"patient{number:03d}.png" for number in range(60)]
+    stage.record([stage.image(n, items=[stage.item(name)]) for n, name in enumerate(names)])
+    engine = make_engine(parse_url(catalog_url))
+
+    def files(name: str) -> list[str]:
+        """The tables and indexes whose files hold a name, read as bytes."""
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("CHECKPOINT"))
+            tables = "SELECT oid::regclass::text AS name, pg_relation_filepath(oid) AS place FROM pg_class"
+            own = "relkind IN ('r', 'i', 't') AND relnamespace = current_schema()::regnamespace"
+            held = f"WITH r AS ({tables} WHERE {own}) "
+            found = "SELECT name FROM r WHERE position(:word in pg_read_binary_file(place, 0, 100000000, true)) > 0"
+            return list(connection.execute(text(held + found), {"word": name.encode()}).scalars())
+
+    assert "occurrences" in files(names[-1])
+    stage.catalog.forget_image(stage.key(59))
+    stage.catalog.finish_forget(stage.key(59))
+    assert stage.catalog.scrub()
+    assert (files(names[-1]), "occurrences" in files(names[0])) == ([], True)
+    with engine.connect() as connection:
+        statistics = str(connection.execute(text("SELECT * FROM pg_stats WHERE schemaname = current_schema()")).all())
+    assert names[-1] not in statistics
+    engine.dispose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -257,3 +259,38 @@ def test_a_nearly_full_disk_is_an_error_and_not_the_death_of_the_process(
 def test_each_store_has_its_own_identity(tmp_path: Path) -> None:
     with open_index(f"local:{tmp_path / 'a'}") as a, open_index(f"local:{tmp_path / 'b'}") as b:
         assert a.store_uuid != b.store_uuid
+
+
+def test_a_copy_without_holes_has_them_again_before_it_is_rewritten(tmp_path: Path) -> None:
+    def blocks(folder: Path) -> int:
+        return sum(512 * file.stat().st_blocks for file in folder.rglob("*") if file.is_file())
+
+    spec = CollectionSpec("key", 16, 3)
+    rows = np.random.default_rng(0).standard_normal((20, 3, 16))
+    vectors = (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+    ids = [point_id(f"sha256:{row}", "key") for row in range(20)]
+    with EdgeIndex(tmp_path / "sparse") as index:
+        index.create(spec)
+        index.upsert("key", Points(ids, vectors, [{}] * 20))
+    shutil.copytree(
+        tmp_path / "sparse", tmp_path / "dense", copy_function=lambda a, b: Path(b).write_bytes(Path(a).read_bytes())
+    )
+    if blocks(tmp_path / "dense") < 2**26:
+        pytest.skip("this file system makes holes by itself")
+    with EdgeIndex(tmp_path / "dense") as index, pytest.MonkeyPatch.context() as patch:
+        dug: list[int] = []
+
+        def dig(file: Path, original: Any = edge_module.dig_holes) -> None:
+            original(file)
+            dug.append(file.stat().st_blocks)
+
+        patch.setattr(edge_module, "dig_holes", dig)
+        index.delete("key", ids[:1])
+        index.compact("key")
+        assert 0 < 512 * sum(dug) < 2**24
+        count = len(dug)
+        index.delete("key", ids[1:2])
+        index.compact("key")  # not dense any more
+        assert len(dug) == count
+        kept = index.get("key", ids)
+        assert (kept.ids, kept.vectors.tobytes()) == (ids[2:], vectors[2:].tobytes())
