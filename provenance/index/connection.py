@@ -43,10 +43,34 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 OFFER_TIMEOUT_SECONDS = 2.0
 SAID_AFTER_SECONDS = 3.0
 REST_PORT, GRPC_PORT = 6333, 6334
+GRPC_WINDOW_BYTES = 1 << 24
 STORE_COLLECTION, STORE_POINT = "provenance-store", "00000000-0000-0000-0000-000000000001"
 _PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _PASSING_CODES = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL"})
 _REFUSED = frozenset({401, 403, "UNAUTHENTICATED", "PERMISSION_DENIED"})
+_CHECK_NODES = (
+    "a node of the cluster is down, and the others hold too few replicas: start it, or run it with `replication_factor` "
+    "of 2 or more (`provenance reconcile` gives collections that are there their replicas)"
+)
+_STRICT = "`provenance reconcile` allows its own collections what it needs; else the server's administrator sets it"
+_LIMITS = {
+    ("exact search",): f"the strict mode of the server forbids exact search (`search_allow_exact`): {_STRICT}",
+    ("max collections",): "the server's limit of collections (`max_collections`) is reached: raise it, or remove a set",
+    (
+        "rate limit",
+    ): "the server limits reads or writes a minute (`read_rate_limit`, `write_rate_limit`): run it again later",
+    ("no space left", "disk space", "disk usage"): "the disk of the server is full: make room there, then run it again",
+    ("out of memory", "resident memory"): "the server is short of memory: give it more, then run the command again",
+    ("max vector storage size", "max payload storage size", "max points", "points count"): (
+        "a size limit of the server's strict mode is reached (`max_collection_vector_size_bytes`, `max_points_count`): "
+        "its administrator raises it"
+    ),
+    ("limit exceeded", "limit reached", "timeout parameter"): f"a limit of the server's strict mode: {_STRICT}",
+    ("strict mode",): f"a rule of the server's strict mode: {_STRICT}",
+    ("timeout", "timed out", "deadline"): (
+        "the server is slow or hangs: see its log; `index_timeout_seconds` says how long a request may take"
+    ),
+}
 _TOO_LARGE = ("larger than allowed", "too large", "larger than max", "message length")
 _CHECK_KEY = "check the API key, and that it may do this"
 _CHECK_SERVER = "see whether the server runs and can be reached; the command can be run again, nothing is stored twice"
@@ -344,7 +368,13 @@ def _said_in(content: bytes) -> str:
 
 
 def _hint(error: BaseException) -> str:
-    return _CHECK_KEY if status_of(error) in _REFUSED else _CHECK_SERVER
+    """What to do, by the limit of the server's that its words name."""
+    if status_of(error) in _REFUSED:
+        return _CHECK_KEY
+    if lacks_replicas(error):
+        return _CHECK_NODES
+    said = words_of(error).lower()
+    return next((hint for words, hint in _LIMITS.items() if any(word in said for word in words)), _CHECK_SERVER)
 
 
 def _client(url: str, api_key: str | None, port: int, grpc_port: int, timeout_seconds: float) -> QdrantClient:
@@ -352,6 +382,8 @@ def _client(url: str, api_key: str | None, port: int, grpc_port: int, timeout_se
     host = parts.hostname or ""
     options: dict[str, Any] = {
         "grpc.compression_enabled_algorithms_bitset": 1,  # none: packing costs a server more than it saves
+        "grpc.http2.lookahead_bytes": GRPC_WINDOW_BYTES,  # a page comes without waiting for leave to send the rest of it
+        "grpc.http2.max_frame_size": GRPC_WINDOW_BYTES - 1,
         "grpc.min_reconnect_backoff_ms": int(CONNECT_TIMEOUT_SECONDS * 1000),  # the time limit of connecting, too
         "grpc.initial_reconnect_backoff_ms": 200,
         "grpc.max_reconnect_backoff_ms": 2000,

@@ -51,8 +51,16 @@ if TYPE_CHECKING:
 _log = room(__name__)
 PREFIX = "provenance_"
 MOST_POINTS = 256
-READ_BATCH, READ_BYTES = 256, 4_000_000
+READ_BATCH, READ_BYTES = 128, 4_000_000
 IN_FLIGHT = 4
+# What a server whose strict mode forbids things must allow of our collections; its limits of sizes and rates hold.
+ALLOWED = models.StrictModeConfig(
+    search_allow_exact=True,
+    unindexed_filtering_retrieve=True,
+    max_query_limit=1_000_000_000,
+    filter_max_conditions=1_000_000,
+    condition_max_size=1_000_000,
+)
 DELETE_BATCH = 1000
 SEARCH_BATCH = 64
 
@@ -122,7 +130,8 @@ class ServerIndex(Resource):
         """See ``VectorIndex``; kept as the payload of one point, made by whoever makes its collection."""
         if self._store_uuid is None:
             vectors = models.VectorParams(size=1, distance=models.Distance.DOT)
-            made = self._make(STORE_COLLECTION, {"vectors_config": vectors, "shard_number": 1, **self._replication()})
+            settings = {"vectors_config": vectors, "shard_number": 1, "strict_mode_config": ALLOWED}
+            made = self._make(STORE_COLLECTION, settings | self._replication())
             stored = self._stored_uuid()
             if stored is None and not made:
                 time.sleep(self._connection.retry_wait_seconds)  # whoever made the collection is about to write it
@@ -141,6 +150,7 @@ class ServerIndex(Resource):
         settings: dict[str, Any] = {
             "vectors_config": vector if spec.parts == 1 else dict.fromkeys(spec.vector_names, vector),
             "on_disk_payload": True,
+            "strict_mode_config": ALLOWED,
             **self._replication(),
         }
         if self._shard_number is not None:
