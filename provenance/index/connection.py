@@ -49,7 +49,7 @@ _PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _PASSING_CODES = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL"})
 _REFUSED = frozenset({401, 403, "UNAUTHENTICATED", "PERMISSION_DENIED"})
 _CHECK_NODES = (
-    "a node of the cluster is down, and the others hold too few replicas: start it, or run it with `replication_factor` "
+    "a node of the cluster is down, and the others hold too few replicas: start it, or run with `replication_factor` "
     "of 2 or more (`provenance reconcile` gives collections that are there their replicas)"
 )
 _STRICT = "`provenance reconcile` allows its own collections what it needs; else the server's administrator sets it"
@@ -382,7 +382,7 @@ def _client(url: str, api_key: str | None, port: int, grpc_port: int, timeout_se
     host = parts.hostname or ""
     options: dict[str, Any] = {
         "grpc.compression_enabled_algorithms_bitset": 1,  # none: packing costs a server more than it saves
-        "grpc.http2.lookahead_bytes": GRPC_WINDOW_BYTES,  # a page comes without waiting for leave to send the rest of it
+        "grpc.http2.lookahead_bytes": GRPC_WINDOW_BYTES,  # a page comes without a wait for leave to send its rest
         "grpc.http2.max_frame_size": GRPC_WINDOW_BYTES - 1,
         "grpc.min_reconnect_backoff_ms": int(CONNECT_TIMEOUT_SECONDS * 1000),  # the time limit of connecting, too
         "grpc.initial_reconnect_backoff_ms": 200,
