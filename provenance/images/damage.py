@@ -15,10 +15,7 @@ import tempfile
 import zlib
 from typing import TYPE_CHECKING, Any
 
-try:
-    from simplejpeg import decode_jpeg
-except ImportError:  # a platform that it is not made for: JPEG is taken as Pillow gives it
-    decode_jpeg = None
+from simplejpeg import decode_jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,8 +41,6 @@ _BLOCK_BYTES = 2**20
 
 def damage_of_jpeg(code: bytes) -> str:
     """What is wrong with a JPEG stream that Pillow has decoded; empty: nothing."""
-    if decode_jpeg is None:
-        return ""
     problem = _warning_of(code)
     if problem.startswith("Premature end of JPEG file"):
         problem = _warning_of(code + _END)

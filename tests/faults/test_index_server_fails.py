@@ -167,7 +167,6 @@ def test_a_server_that_never_answers_is_given_up_within_the_limit(server: FakeQd
         assert index.count(KEY) == 0
 
 
-@pytest.mark.xfail(strict=False, reason="collections bring no strict mode of their own yet")
 def test_an_exact_search_that_the_server_forbids_is_allowed_for_our_collections(way: str) -> None:
     """A strict mode that holds for whatever is made there; counts are exact too."""
     strict = grpc.StrictModeConfig(enabled=True, search_allow_exact=False, max_query_limit=5, upsert_max_batchsize=10)

@@ -281,9 +281,10 @@ class FakeQdrant:
             words = f"Max collections limit reached: {self.max_collections}"
             raise Refusal(400, f"Bad request: Can't create collection with name {name}. {words}")
         if self.strict is not None:
-            wanted = made.strict_mode_config
-            made.strict_mode_config.CopyFrom(self.strict)
-            made.strict_mode_config.MergeFrom(wanted)
+            strict = grpc.StrictModeConfig()
+            strict.CopyFrom(self.strict)
+            strict.MergeFrom(made.strict_mode_config)
+            made.strict_mode_config.CopyFrom(strict)
         self.collections[name] = Held(made)
         return True
 

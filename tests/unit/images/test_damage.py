@@ -13,8 +13,6 @@ from provenance.images.decode import frames_of
 from provenance.images.frames import BadInput, Reading
 from provenance.vocabulary import RejectReason
 
-pytest.importorskip("simplejpeg")
-
 
 def noisy(mode: str = "RGB", size: tuple[int, int] = (150, 101)) -> Image.Image:
     rng = np.random.default_rng(1)
