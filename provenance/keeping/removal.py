@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from provenance.brief import Brief
 from provenance.errors import ConflictError, NotFoundError, SourceError, VectorStoreError
 from provenance.keeping.rewriting import write_anew
 from provenance.logs import room, step
@@ -43,8 +44,8 @@ def finish_removals(workspace: Installation) -> None:
         workspace.moments.drop(key)
 
 
-@dataclass(frozen=True, slots=True)
-class Forgetting:
+@dataclass(frozen=True, slots=True, repr=False)
+class Forgetting(Brief):
     """A forgotten image, what is certain of its vectors, and where bytes of them or of its record may remain."""
 
     image: ImageRecord
