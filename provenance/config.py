@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -149,13 +150,27 @@ def _refuse_key_for_a_host_of_the_file(settings: Settings, trusted: Mapping[str,
         ("catalog_url", os.environ.get("PGPASSWORD"), os.environ.get("PGHOST", ""), "PGPASSWORD"),
     )
     for name, key, meant_for, variable in keys:
-        host = urlsplit(str(getattr(settings, name))).hostname
-        if key and host and name not in trusted and host != meant_for.lower():
+        others = sorted(_hosts(str(getattr(settings, name))) - {meant_for.lower()})
+        if key and others and name not in trusted:
+            host = others[0]
             wanted = "PGHOST" if variable == "PGPASSWORD" else f"{variable}_HOST"
             raise UsageError(
                 f"{file} names {host} as the host of its {name}, and {variable} is not meant for it by name",
                 hint=f"if it is the server that the key is for: {wanted}={host}; otherwise unset {variable}",
             )
+
+
+def _hosts(url: str) -> set[str]:
+    """All that a URL leads to: nodes of an index between commas, and what libpq takes there or in ``host=``."""
+    if not url.lower().startswith(("http", "grpc", "postgresql")):
+        return set()
+    found = set()
+    for one in re.sub(r"//[^/@]*@", "//", url).split(","):
+        parts = urlsplit(one if "//" in one else f"//{one}")
+        named = parse_qs(parts.query)
+        asked = [host for name in ("host", "hostaddr") for value in named.get(name, []) for host in value.split(",")]
+        found |= {parts.hostname, *(urlsplit(f"//{host}").hostname for host in asked)}
+    return {host for host in found if host}
 
 
 def _refuse_unknown_names(file: Path) -> None:

@@ -166,6 +166,27 @@ def test_secrets_are_not_read_from_the_file(tmp_path: Path) -> None:
             "PROVENANCE_QDRANT_API_KEY_HOST=other.example.org",
         ),
         ('catalog_url = "postgresql://me@evil.example.org/x"', {"PGPASSWORD": "s3cret"}, "PGHOST=evil.example.org"),
+        *(
+            (
+                f'index_url = "HTTPS://index.example.org:6333,{more}"',
+                {"PROVENANCE_QDRANT_API_KEY": "s3cret", "PROVENANCE_QDRANT_API_KEY_HOST": "index.example.org"},
+                "PROVENANCE_QDRANT_API_KEY_HOST=evil.example.org",
+            )
+            for more in ("HTTPS://evil.example.org", "evil.example.org:6333", "//me@evil.example.org")
+        ),
+        *(
+            (
+                f'catalog_url = "postgresql://me@{more}"',
+                {"PGPASSWORD": "s3cret", "PGHOST": "db.example.org"},
+                "PGHOST=evil.example.org",
+            )
+            for more in (
+                "db.example.org:5432,evil.example.org:5432/x",
+                "/x?host=evil.example.org",
+                "db.example.org/x?host=db.example.org%3A1%2Cevil.example.org",
+                "db.example.org/x?host=db.example.org&hostaddr=evil.example.org",
+            )
+        ),
     ],
 )
 def test_a_settings_file_of_somebody_else_opens_nothing_and_gets_no_key(
