@@ -49,16 +49,16 @@ _PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _PASSING_CODES = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL"})
 _REFUSED = frozenset({401, 403, "UNAUTHENTICATED", "PERMISSION_DENIED"})
 _CHECK_NODES = (
-    "a node of the cluster is down, and the others hold too few replicas: start it, or run with `replication_factor` "
-    "of 2 or more (`provenance reconcile` gives collections that are there their replicas)"
+    "a node of the cluster is down, and the others hold too few replicas: start it; collections that are made with a "
+    "`replication_factor` of 2 or more go on without it"
 )
-_STRICT = "`provenance reconcile` allows its own collections what it needs; else the server's administrator sets it"
+_STRICT = (
+    "collections made by this version allow it; of older ones the server's administrator changes `strict_mode_config`"
+)
 _LIMITS = {
     ("exact search",): f"the strict mode of the server forbids exact search (`search_allow_exact`): {_STRICT}",
     ("max collections",): "the server's limit of collections (`max_collections`) is reached: raise it, or remove a set",
-    (
-        "rate limit",
-    ): "the server limits reads or writes a minute (`read_rate_limit`, `write_rate_limit`): run it again later",
+    ("rate limit",): "the server limits reads or writes a minute (`read_rate_limit`, `write_rate_limit`): try later",
     ("no space left", "disk space", "disk usage"): "the disk of the server is full: make room there, then run it again",
     ("out of memory", "resident memory"): "the server is short of memory: give it more, then run the command again",
     ("max vector storage size", "max payload storage size", "max points", "points count"): (
