@@ -11,8 +11,9 @@ import pytest
 from scipy.stats import false_discovery_control
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
-from tests.e2e.test_calibrated import RELEASES, SETS, WHOLE, make, save
+from tests.e2e.test_calibrated import RELEASES, SETS, WHOLE, make
 from tests.runner import answer, refused, run
+from tests.servers.cohorts import save
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,28 +19,17 @@ from sklearn.metrics import roc_auc_score
 
 from provenance import Workspace
 from provenance.vocabulary import Outcome
-from tests.e2e.conftest import picture
 from tests.runner import answer, refused, run
+from tests.servers.cohorts import save
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 WHOLE, LOCAL = "patches-16-16@16", "patches-8-4@16"
 REAL = ("--subject", "real")
 GENERATED = ("--subject", "generated")
 RELATIVE = ("--score", "relative")
-
-
-def save(folder: Path, seeds: Iterable[int], noise: int = 0) -> Path:
-    """One picture a seed; with noise, a picture of its own that looks almost like it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for seed in seeds:
-        pixels = picture(seed, side=16).astype(np.int64)
-        if noise:
-            pixels = pixels + np.random.default_rng(10_000 + seed).integers(-noise, noise + 1, pixels.shape)
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"s{seed:04d}.png")
-    return folder
 
 
 def begin(workspace: Path, **settings: int) -> None:

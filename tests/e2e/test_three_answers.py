@@ -12,8 +12,9 @@ from PIL import Image
 from provenance import Workspace
 from provenance.errors import NotFoundError, UsageError
 from provenance.vocabulary import Answer
-from tests.e2e.test_calibrated import RELEASES, SETS, WHOLE, make, save
+from tests.e2e.test_calibrated import RELEASES, SETS, WHOLE, make
 from tests.runner import answer, refused, run
+from tests.servers.cohorts import save
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,9 @@ import pytest
 
 from provenance.cli import audit_commands, sensitivity_command
 from provenance.glossary import term
-from tests.e2e.test_calibrated import RELEASES, SETS, WHOLE, make, save
+from tests.e2e.test_calibrated import RELEASES, SETS, WHOLE, make
 from tests.runner import answer, refused, run
+from tests.servers.cohorts import save
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
