@@ -53,8 +53,10 @@ def shown(text: str, encoding: str | None = None) -> str:
 
 
 def shown_lines(text: str, encoding: str | None = None) -> str:
-    """``shown`` of each line of a text that has several."""
-    return "\n".join(shown(line, encoding) for line in text.split("\n"))
+    """``shown`` of each line of a text that has several; a tab that indents one is four blanks."""
+    return "\n".join(
+        shown(re.sub(r"^\t+", lambda tabs: 4 * len(tabs[0]) * " ", line), encoding) for line in text.split("\n")
+    )
 
 
 def shown_json(text: str, encoding: str | None = None) -> str:

@@ -85,3 +85,7 @@ def test_a_spreadsheet_runs_no_cell_and_numbers_stay(cell: str, written: str) ->
 @given(ANY_TEXT | st.from_regex(r"'*[=+@\t-].*"))
 def test_a_cell_is_read_as_it_was(cell: str) -> None:
     assert as_named(inert(cell)) == cell
+
+
+def test_a_list_that_is_indented_by_tabs_is_still_one() -> None:
+    assert shown_lines("one of\n\tcsv,\n\t\ta\tb") == "one of\n    csv,\n        a\\tb"
