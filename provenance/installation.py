@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -198,8 +198,8 @@ class Installation(Resource):
 
     def _erase_what_others_erased(self, catalog: Catalog) -> None:
         """What another workspace of the same catalog took out leaves the vectors that are cached in this one too."""
-        file, erasures = self.root / "vectors" / ERASURES_FILE, catalog.erasures()
-        if (self.root / "vectors").exists() and (not file.exists() or file.read_text() != erasures):
+        file, erasures = self.root / ERASURES_FILE, catalog.erasures()
+        if erasures and (not file.exists() or file.read_text() != erasures):
             self._clear_vectors(erasures)
 
     def clear_vectors(self) -> None:
@@ -210,8 +210,8 @@ class Installation(Resource):
         from provenance.index import clear
 
         clear(self.vector_folder)
-        if self.vector_folder.exists():
-            (self.vector_folder / ERASURES_FILE).write_text(erasures)
+        with suppress(OSError):  # the disk is full: they are cleared again by the next opening
+            (self.root / ERASURES_FILE).write_text(erasures)
 
     @property
     def is_erasing(self) -> bool:

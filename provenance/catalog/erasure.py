@@ -126,7 +126,10 @@ def unfinished_forgets(session: Session) -> list[str]:
 
 
 def erasures(session: Session) -> str:
-    """What stands for all that was taken out so far: another text after each forgotten image and removed dataset."""
+    """What stands for all that was taken out so far: another text after each forgotten image and removed dataset.
+
+    Empty where nothing was.
+    """
     forgotten = session.scalar(select(func.count()).select_from(t.Suppression))
     removed = session.scalar(select(func.count()).select_from(t.Dataset).where(t.Dataset.removed_at.is_not(None)))
-    return f"{forgotten} {removed}"
+    return f"{forgotten} {removed}" if forgotten or removed else ""

@@ -230,5 +230,5 @@ def test_every_table_fits_the_outcome_is_the_first_line_and_every_printed_name_i
         run(audited, "audits", "show", found["audit_id"], "--explain")
     assert {name for name in names if term(name) is None} == set()
     explained = said.partition("what the words mean")[2]
-    for name in ("AUC", "p (", "q (", "agreement (", "k_min (", "S_u (", "false match", "groups ("):
+    for name in ("AUC", "p (", "q (", "evidence (", "k_min (", "S_u (", "false match", "groups ("):
         assert f"\n  {name}" in explained, name
