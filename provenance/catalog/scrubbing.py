@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import time
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
@@ -12,9 +14,9 @@ from provenance.catalog import tables as t
 from provenance.catalog.engine import sqlite_file
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import URL, Connection, Engine
 
-_ALONE_SECONDS = 2.0
+_ALONE_SECONDS, _POLL_SECONDS = 2.0, 0.1
 _ERASED = (t.Occurrence, t.Point, t.PerceptualHash, t.ImageIdentity, t.Membership, t.Reject)
 
 
@@ -49,10 +51,36 @@ def may_keep(url: URL) -> list[str]:
 
 
 def _vacuumed(engine: Engine) -> bool:
+    """False also while a transaction that began before reads a table, or may still ask for rows deleted since."""
+    deadline = time.monotonic() + _ALONE_SECONDS
+    left = [table.__tablename__ for table in _ERASED]
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            for table in _ERASED:
-                connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {table.__tablename__}")
+            connection.exec_driver_sql(f"SET lock_timeout = '{_ALONE_SECONDS:.0f}s'")
+            try:
+                while left := [name for name in left if _keeps_deleted(connection, name)]:
+                    if time.monotonic() > deadline:
+                        return False
+                    time.sleep(_POLL_SECONDS)
+            finally:
+                connection.exec_driver_sql("RESET lock_timeout")
     except DBAPIError:
         return False
     return True
+
+
+def _keeps_deleted(connection: Connection, name: str) -> bool:
+    """Writes a table anew; gives whether the server says of any deleted row that it can't be left out yet."""
+    said: list[str] = []
+    driver: Any = connection.connection.driver_connection
+
+    def note(diagnostic: Any) -> None:
+        said.append(diagnostic.message_detail or "")
+
+    driver.add_notice_handler(note)
+    try:
+        connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE, VERBOSE) {name}")
+    finally:
+        driver.remove_notice_handler(note)
+    counts = [int(found[0]) for detail in said if (found := re.match(r"\D*(\d+)", detail)) is not None]
+    return not counts or any(counts)

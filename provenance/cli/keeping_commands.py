@@ -301,7 +301,7 @@ def sets_forget(
         found = workspace.forget_image(image_id, reason, confirm)
         if workspace.is_erasing:
             warn(
-                "the catalog's file is open elsewhere and still holds what it said of the image: "
+                "the catalog is in use elsewhere, and its files still hold what it said of the image: "
                 "the next command that finds it alone overwrites that"
             )
     image, said = found.image, {"certain": found.certain, "may_remain": found.may_remain}

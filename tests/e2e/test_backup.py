@@ -146,7 +146,8 @@ def test_a_restored_workspace_answers_as_the_original(
     known = run_ingest(restored, used, restored.load_backbone())
     assert (known.counts["known"], known.counts["added"], known.image_count) == (11, 0, 11)
     restored.close()
-    assert {p.name for p in restored.root.iterdir()} <= {"provenance.toml", "catalog.sqlite3", "index", "vectors"}
+    kept = {"provenance.toml", "catalog.sqlite3", "index", "vectors", "erasures"}
+    assert {p.name for p in restored.root.iterdir()} <= kept
 
 
 @pytest.mark.postgres
