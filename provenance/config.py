@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     )
     shard_number: int | None = Field(None, ge=1, description="Shards of a new collection on a Qdrant cluster")
     replication_factor: int | None = Field(None, ge=1, description="Replicas of a new collection on a Qdrant cluster")
+    index_names: bool = Field(
+        False, description="Whether a Qdrant server is told the names of sets and releases, not their ids alone"
+    )
     lock_timeout_seconds: float = Field(120.0, ge=0, description="How long to wait for another process's index lock")
     index_timeout_seconds: float = Field(60.0, gt=0, description="Time limit of one request to a Qdrant server")
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from provenance.catalog import Catalog
     from provenance.embedding import Backbone, Executor
     from provenance.images import PreparationSettings
-    from provenance.index import MomentsCache, VectorIndex
+    from provenance.index import CollectionSpec, MomentsCache, VectorIndex
     from provenance.vocabulary import Pages, Space
 
 CATALOG_FILE = "catalog.sqlite3"
@@ -303,6 +303,20 @@ class Installation(Resource):
                 return False
             self.catalog.rebind_store(index.store_uuid)
         return True
+
+    def spec_of(self, collection_key: str, dataset_id: str, space: Space) -> CollectionSpec:
+        """A collection as the index makes it, with what an administrator of a server may know of it."""
+        from provenance.index import CollectionSpec
+
+        dataset = self.catalog.dataset_by_id(dataset_id)
+        label = {
+            "software": "provenance",
+            "catalog": self.catalog.catalog_uuid,
+            dataset.kind.value: dataset.name if self.settings.index_names else dataset_id,
+            "space": space.backbone,
+            "space_id": space.space_id,
+        }
+        return CollectionSpec(collection_key, space.dimension, space.parts, label)
 
     def _open_index(self) -> VectorIndex:
         from provenance.index import open_index

@@ -49,12 +49,10 @@ _PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _PASSING_CODES = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL"})
 _REFUSED = frozenset({401, 403, "UNAUTHENTICATED", "PERMISSION_DENIED"})
 _CHECK_NODES = (
-    "a node of the cluster is down, and the others hold too few replicas: start it; collections that are made with a "
-    "`replication_factor` of 2 or more go on without it"
+    "a node of the cluster is down, and the others hold too few replicas: start it; with a `replication_factor` of 2 "
+    "or more collections go on without it (those that are there after `provenance reconcile`, which makes the replicas)"
 )
-_STRICT = (
-    "collections made by this version allow it; of older ones the server's administrator changes `strict_mode_config`"
-)
+_STRICT = "`provenance reconcile` allows its own collections what they need; of others its administrator raises it"
 _LIMITS = {
     ("exact search",): f"the strict mode of the server forbids exact search (`search_allow_exact`): {_STRICT}",
     ("max collections",): "the server's limit of collections (`max_collections`) is reached: raise it, or remove a set",
@@ -176,6 +174,11 @@ class Connection:
             require_secure(url, api_key, allow_insecure=allow_insecure)
         nodes = [Node.at(url, api_key, grpc_port, timeout_seconds) for url in urls]
         return cls(nodes, retry_wait_seconds=retry_wait_seconds, limit_seconds=timeout_seconds * len(nodes))
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All of them."""
+        return tuple(self._nodes)
 
     @property
     def node(self) -> Node:

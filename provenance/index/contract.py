@@ -13,8 +13,8 @@ import hashlib
 import json
 import re
 import uuid
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from provenance.errors import VectorStoreError
 from provenance.resources import Resource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from provenance.arrays import Float32s
@@ -43,11 +43,13 @@ class CollectionSpec:
         key: Immutable name; letters, digits, ``_`` and ``-``, at most 64.
         dimension: Length of one vector.
         parts: Vectors per image; 1 for a whole-image space.
+        label: What an administrator of the engine is told of it.
     """
 
     key: str
     dimension: int
     parts: int = 1
+    label: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if not _KEY.fullmatch(self.key):
@@ -90,6 +92,19 @@ class Points:
     def cut(self, start: int, end: int) -> Points:
         """The points from one row to before another."""
         return Points(self.ids[start:end], self.vectors[start:end], self.payloads[start:end])
+
+
+class Ailment(NamedTuple):
+    """How a collection is kept otherwise than it should be; ``key`` is empty for that of the store's identity.
+
+    Unless ``is_lasting`` it takes no action now, or the server mends it itself.
+    """
+
+    key: str
+    problem: str
+    detail: str
+    is_mended: bool
+    is_lasting: bool = True
 
 
 class VectorIndex(Resource, Protocol):
@@ -156,6 +171,12 @@ class VectorIndex(Resource, Protocol):
         """Where bytes of a collection's vectors may be, or stay when it is dropped, that this contract does not reach.
 
         In words, each of one place; asked before it is dropped.
+        """
+
+    def tend(self, specs: Sequence[CollectionSpec], *, repair: bool) -> list[Ailment]:
+        """How these collections and the store's identity are kept otherwise than configured; put right if wanted.
+
+        Of a server: what they allow, their labels (put right in silence) and replicas. In process: nothing.
         """
 
     def set_aside(self, key: str) -> None:

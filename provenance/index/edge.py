@@ -41,6 +41,7 @@ from provenance.errors import ProvenanceError, StoreLockedError, VectorStoreErro
 from provenance.files import sync_folder
 from provenance.index.contract import (
     LOCK_TIMEOUT_SECONDS,
+    Ailment,
     CollectionSpec,
     Points,
     by_score,
@@ -199,6 +200,11 @@ class EdgeIndex(Resource):
                 sync_folder(self._collections)
                 shutil.rmtree(dropped)
             self.discard(key)
+
+    def tend(self, specs: Sequence[CollectionSpec], *, repair: bool) -> list[Ailment]:
+        """See ``VectorIndex``: nothing."""
+        del specs, repair
+        return []
 
     def set_aside(self, key: str) -> None:
         """See ``VectorIndex``."""

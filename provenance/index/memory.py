@@ -10,6 +10,7 @@ import numpy as np
 
 from provenance.errors import VectorStoreError
 from provenance.index.contract import (
+    Ailment,
     CollectionSpec,
     Points,
     by_score,
@@ -120,6 +121,11 @@ class MemoryIndex(Resource):
     def may_keep(self, key: str) -> list[str]:
         """See ``VectorIndex``: nothing outlives the process."""
         del key
+        return []
+
+    def tend(self, specs: Sequence[CollectionSpec], *, repair: bool) -> list[Ailment]:
+        """See ``VectorIndex``: nothing."""
+        del specs, repair
         return []
 
     def set_aside(self, key: str) -> None:

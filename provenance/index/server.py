@@ -30,6 +30,7 @@ from provenance.index.connection import (
 )
 from provenance.index.contract import (
     REQUEST_TIMEOUT_SECONDS,
+    Ailment,
     CollectionSpec,
     Points,
     by_score,
@@ -39,6 +40,7 @@ from provenance.index.contract import (
     no_collection,
     other_shape,
 )
+from provenance.index.upkeep import ALLOWED, Upkeep, replication
 from provenance.logs import note, room
 from provenance.resources import Resource
 
@@ -53,14 +55,7 @@ PREFIX = "provenance_"
 MOST_POINTS = 256
 READ_BATCH, READ_BYTES = 128, 4_000_000
 IN_FLIGHT = 4
-# What a server whose strict mode forbids things must allow of our collections; its limits of sizes and rates hold.
-ALLOWED = models.StrictModeConfig(
-    search_allow_exact=True,
-    unindexed_filtering_retrieve=True,
-    max_query_limit=1_000_000_000,
-    filter_max_conditions=1_000_000,
-    condition_max_size=1_000_000,
-)
+_STORE = CollectionSpec(STORE_COLLECTION, 1, label={"software": "provenance", "holds": "the identity of this store"})
 DELETE_BATCH = 1000
 SEARCH_BATCH = 64
 
@@ -130,8 +125,9 @@ class ServerIndex(Resource):
         """See ``VectorIndex``; kept as the payload of one point, made by whoever makes its collection."""
         if self._store_uuid is None:
             vectors = models.VectorParams(size=1, distance=models.Distance.DOT)
-            settings = {"vectors_config": vectors, "shard_number": 1, "strict_mode_config": ALLOWED}
-            made = self._make(STORE_COLLECTION, settings | self._replication())
+            settings: dict[str, Any] = {"vectors_config": vectors, "shard_number": 1, "strict_mode_config": ALLOWED}
+            settings["metadata"] = dict(_STORE.label)
+            made = self._make(STORE_COLLECTION, settings | replication(self._replication_factor))
             stored = self._stored_uuid()
             if stored is None and not made:
                 time.sleep(self._connection.retry_wait_seconds)  # whoever made the collection is about to write it
@@ -151,7 +147,8 @@ class ServerIndex(Resource):
             "vectors_config": vector if spec.parts == 1 else dict.fromkeys(spec.vector_names, vector),
             "on_disk_payload": True,
             "strict_mode_config": ALLOWED,
-            **self._replication(),
+            **({"metadata": dict(spec.label)} if spec.label else {}),
+            **replication(self._replication_factor),
         }
         if self._shard_number is not None:
             settings["shard_number"] = self._shard_number
@@ -270,6 +267,16 @@ class ServerIndex(Resource):
             return [*kept, f"snapshots of the server, which it does not list ({error.message})"]
         return [*kept, *(f"the server's snapshot {each.name}" for each in found)]
 
+    def tend(self, specs: Sequence[CollectionSpec], *, repair: bool) -> list[Ailment]:
+        """See ``VectorIndex``."""
+        upkeep = Upkeep(self._connection, self._replication_factor, repair=repair)
+        self.store_uuid  # noqa: B018 - makes its collection where there is none
+        found = list(upkeep.tend(STORE_COLLECTION, _STORE, MOST_POINTS))
+        for spec in specs:
+            found += upkeep.tend(PREFIX + spec.key, spec, _page_of(spec))
+            self._held.pop(spec.key, None)  # its replicas are others now
+        return found
+
     def set_aside(self, key: str) -> None:
         """See ``VectorIndex``; a server keeps its own files."""
         self.drop(key)
@@ -300,13 +307,6 @@ class ServerIndex(Resource):
 
     def _spec(self, key: str) -> CollectionSpec:
         return self._held[key].spec if key in self._held else self._held_of(key).spec
-
-    def _replication(self) -> dict[str, int]:
-        """The settings of a new collection about replicas."""
-        factor = self._replication_factor
-        if factor is None:
-            return {}
-        return {"replication_factor": factor, "write_consistency_factor": (factor + 1) // 2}
 
     def _exists(self, name: str) -> bool:
         return bool(self._call("collection_exists", name))

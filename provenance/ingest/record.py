@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from provenance.errors import NotFoundError, VectorStoreError
-from provenance.index import CollectionSpec, Points, point_id, vector_digest
+from provenance.index import Points, point_id, vector_digest
 from provenance.records import NewImage
 from provenance.version import __version__
 from provenance.vocabulary import Found, SourceItem
@@ -99,7 +99,7 @@ class Writer:
         catalog, index = workspace.catalog, workspace.index
         catalog.ensure_space(space)
         key = catalog.ensure_collection(dataset_id, space.space_id)
-        index.create(CollectionSpec(key, space.dimension, space.parts))
+        index.create(workspace.spec_of(key, dataset_id, space))
         run_id = catalog.start_run(kind, dataset_id, space.space_id, arguments, __version__)
         return cls(catalog, index, dataset_id, key, space, run_id)
 

@@ -42,10 +42,10 @@ _UNWRITTEN = "the server may keep their bytes: it was not written anew since an 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One vector that is not as the catalog says, and was not repaired.
+    """What is not as the catalog says, or not kept as configured, and was not repaired: one vector, or a collection.
 
     Attributes:
-        problem: ``missing``, ``damaged`` or ``pending`` (recorded, never acknowledged).
+        problem: ``missing``, ``damaged`` or ``pending`` (recorded, never acknowledged) of a vector, else in words.
         detail: Why it was not repaired; empty where nothing was to be repaired.
     """
 
@@ -186,18 +186,34 @@ class _Reconciliation:
         for key in dropped if self.repair else ():
             self.index.drop(key)
         keys = {collection.collection_key for collection in live}
+        tended, untended = self._tended([each for each in live if each.collection_key in present])
         for key in set(self.workspace.moments.collections()) - keys if self.repair else ():
             self.workspace.moments.drop(key)
         checks = [self._check(collection, collection.collection_key in present) for collection in live]
         left = sum(check.left for check in checks) + self._forgettings() + (0 if self.repair else len(dropped))
+        left += untended
         return ReconcileReport(
             collections=tuple(checks),
             dropped=tuple(dropped),
             foreign=len(present - set(dropped) - keys),
             findings=tuple(self.findings),
             left=left,
-            repaired=sum(check.repaired for check in checks) + (len(dropped) if self.repair else 0),
+            repaired=sum(check.repaired for check in checks) + (len(dropped) if self.repair else 0) + tended,
         )
+
+    def _tended(self, live: Sequence[Collection]) -> tuple[int, int]:
+        """How much of the way the index keeps collections was put right, and how much is left, which is listed."""
+        by_key = {each.collection_key: each for each in live}
+        specs = [self.workspace.spec_of(key, c.dataset_id, self.spaces[c.space_id]) for key, c in by_key.items()]
+        found = self.index.tend(specs, repair=self.repair)
+        for ailment in found:
+            if not ailment.is_mended:
+                collection = by_key.get(ailment.key)
+                dataset = self.catalog.dataset_by_id(collection.dataset_id).name if collection else ""
+                space = self.spaces[collection.space_id].backbone if collection else ""
+                self.findings.append(Finding(dataset, space, "", "", ailment.problem, ailment.detail))
+        mended = sum(ailment.is_mended for ailment in found)
+        return mended, sum(ailment.is_lasting and not ailment.is_mended for ailment in found)
 
     def _forgettings(self) -> int:
         """Finishes every forgetting that was begun; gives how many are left."""
@@ -309,7 +325,7 @@ class _Reconciliation:
         if check.unusable:
             self.index.set_aside(key)
         if check.unusable or not is_present:
-            self.index.create(CollectionSpec(key, space.dimension, space.parts))
+            self.index.create(self.workspace.spec_of(key, collection.dataset_id, space))
         if found.acknowledge:
             self.index.flush(key)
             self.catalog.acknowledge(key, found.acknowledge)

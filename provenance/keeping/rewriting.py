@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from provenance.errors import VectorStoreError
-from provenance.index import CollectionSpec, Points, vector_digest
+from provenance.index import Points, vector_digest
 from provenance.logs import room, step
 from provenance.vocabulary import PointState
 
@@ -58,7 +58,7 @@ def _filled(workspace: Installation, key: str) -> str | None:
     collection = next(each for each in catalog.live_collections() if each.collection_key == key)
     space = next(each for each in catalog.spaces() if each.space_id == collection.space_id)
     try:
-        index.create(CollectionSpec(new, space.dimension, space.parts))
+        index.create(workspace.spec_of(new, collection.dataset_id, space))
         _fill(workspace, key, new)
     except BaseException as error:
         with suppress(VectorStoreError):

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import numpy as np
 from qdrant_client import grpc, models
-from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc, payload_to_grpc
 
 from tests.servers.fake import Asked, Refusal
 
@@ -119,8 +119,7 @@ def _settings(name: str, asked: models.CreateCollection | models.UpdateCollectio
         made.strict_mode_config.CopyFrom(RestToGrpc.convert_strict_mode_config(asked.strict_mode_config))
     if asked.optimizers_config is not None:
         made.optimizers_config.CopyFrom(RestToGrpc.convert_optimizers_config_diff(asked.optimizers_config))
-    for key, value in (asked.metadata or {}).items():
-        made.metadata[key].CopyFrom(RestToGrpc.convert_payload({key: value})[key])
+    made.MergeFrom(grpc.CreateCollection(metadata=payload_to_grpc(asked.metadata or {})))
     return made
 
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import grpc as grpcio
 import pytest
-from qdrant_client import QdrantClient
+from qdrant_client import QdrantClient, grpc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,6 +169,29 @@ def all_active(nodes: list[Node]) -> bool:
             ):
                 return False
     return True
+
+
+def holders_of(nodes: list[Node], collection: str, shard: int) -> list[Node]:
+    """The nodes that have a replica of a shard."""
+
+    def has(node: Node) -> bool:
+        return any(
+            one["shard_id"] == shard for one in _said(node, f"/collections/{collection}/cluster")["local_shards"]
+        )
+
+    return [node for node in nodes if has(node)]
+
+
+def delete_from_replica(node: Node, collection: str, shard: int, ids: list[str]) -> None:
+    """Takes points out of one replica alone, as nodes tell each other: it is active, and behind the others."""
+    selected = grpc.PointsSelector(points=grpc.PointsIdsList(ids=[grpc.PointId(uuid=each) for each in ids]))
+    asked = grpc.DeletePoints(collection_name=collection, wait=True, points=selected).SerializeToString()
+    assert len(asked) < 16_384
+    length = bytes([len(asked) % 128 + 128, len(asked) // 128])  # protobuf's variable length, of two bytes
+    with grpcio.insecure_channel(f"127.0.0.1:{node.p2p}") as channel:
+        channel.unary_unary("/qdrant.PointsInternal/Delete")(
+            b"\x0a" + length + asked + bytes([0x10, shard]), timeout=30
+        )
 
 
 def _said(node: Node, path: str) -> Any:
