@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import StrEnum
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 from provenance.text import shown, shown_json, shown_lines
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _RUN_ID: ContextVar[str] = ContextVar("run_id", default="-")
 _HIDDEN = "***"
+SAID_AFTER_SECONDS = 3.0
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@:]*:[^\s@]*@")
 _NAMED_SECRETS = re.compile(
     r"(?i)((?:password|passwd|passfile|api[-_]?key|token|secret)[\"']?\s*[=:]\s*[\"']?)[^\s&,;'\"]+"
@@ -189,6 +191,40 @@ def _show(logger: logging.Logger, formatter: logging.Formatter, level: int) -> N
 def may_draw() -> bool:
     """Whether a progress bar has a place on stderr: messages are wanted, and as text."""
     return MESSAGES.isEnabledFor(logging.INFO) and isinstance(MESSAGES.handlers[0].formatter, _Plain)
+
+
+class Waiting:
+    """Tells people who look on what is waited for, once until it is there.
+
+    Args:
+        words: The message; empty where there is nothing to be said any more.
+    """
+
+    def __init__(self, words: Callable[[], str]) -> None:
+        self._words = words
+        self._said = False
+
+    def say(self) -> None:
+        """Says it now, if it was not said and somebody looks on."""
+        if not self._said and may_draw() and sys.stderr.isatty() and (words := self._words()):
+            self._said = True
+            MESSAGES.info(words)
+
+    def over(self) -> None:
+        """It is there: the next wait is said again."""
+        self._said = False
+
+    @contextmanager
+    def said_if_slow(self) -> Iterator[None]:
+        """Says it when what is done here takes long."""
+        timer = Timer(SAID_AFTER_SECONDS, self.say)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+            self.over()
+        finally:
+            timer.cancel()
 
 
 def _facts(record: logging.LogRecord) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import math
 import resource
 import shutil
 import sqlite3
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 BUSY_TIMEOUT_SECONDS = 30
-CONNECT_TIMEOUT_SECONDS = 10
 ROOM_BYTES = 2**18
 """Less room than this, and what can't be written is a full disk: a page, its log and what SQLite keeps beside them."""
 STATEMENT_TIMEOUT_SECONDS = 1800
@@ -54,6 +54,11 @@ _SECRET_KEYS = ("password", "sslpassword", "passfile")
 
 # What the databases say of a cause that a person can do something about: words of theirs, message, hint.
 _CAUSES = (
+    (
+        ("no answer within", "no answer from"),
+        "does not answer",
+        "the server hangs, or its answers are lost: see its log; `?connect_timeout=` in the URL sets the limit",
+    ),
     (
         ("disk is full", "No space left on device", "could not extend file"),
         "can't be written to",
@@ -165,9 +170,14 @@ def make_engine(url: URL) -> Engine:
 
 
 def _server_engine(url: URL) -> Engine:
-    """A server that accepts connections and never answers is no reason to wait for ever."""
-    seconds = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
-    engine = create_engine(url, pool_pre_ping=True, connect_args=seconds)
+    """A server that accepts connections and never answers, or falls silent later, is no reason to wait for ever."""
+    from provenance.catalog import silence
+
+    place = for_people(url)
+    engine = create_engine(url, pool_pre_ping=True)
+    event.listen(
+        engine, "do_connect", lambda _dialect, _record, given, settings: silence.connect(place, given, settings)
+    )
     event.listen(engine, "connect", _limit_statements)
     return engine
 
@@ -179,7 +189,17 @@ def _limit_statements(connection: Any, _record: object) -> None:
             "SELECT set_config('statement_timeout', %s, false) WHERE current_setting('statement_timeout') = '0'",
             (f"{STATEMENT_TIMEOUT_SECONDS}s",),
         )
+        cursor.execute("SELECT setting::float / 1000 FROM pg_settings WHERE name = 'statement_timeout'")
+        connection.statement_seconds = cursor.fetchone()[0]
     connection.commit()
+
+
+def let_work(connection: Connection) -> None:
+    """From now on a PostgreSQL's statements on this connection may take as long as they are at work."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET statement_timeout = 0")
+        driver: Any = connection.connection.dbapi_connection  # also of one that has left the pool
+        driver.statement_seconds = math.inf
 
 
 @contextmanager
@@ -282,7 +302,7 @@ def translated(url: URL) -> Iterator[None]:
 def _what_else(error: SQLAlchemyError, url: URL) -> str:
     """That the disk is full, where SQLite says no more than that it could not read or write the file."""
     file = sqlite_file(url)
-    return _CAUSES[0][0][0] if file is not None and "disk I/O error" in str(error) and _has_no_room(file) else ""
+    return _CAUSES[1][0][0] if file is not None and "disk I/O error" in str(error) and _has_no_room(file) else ""
 
 
 def _has_no_room(file: Path) -> bool:

@@ -8,7 +8,16 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, insert, inspect, select, text
 
-from provenance.catalog.engine import for_people, hold, is_missing, opened, parse_url, sqlite_file, writing_engine
+from provenance.catalog.engine import (
+    for_people,
+    hold,
+    is_missing,
+    let_work,
+    opened,
+    parse_url,
+    sqlite_file,
+    writing_engine,
+)
 from provenance.catalog.tables import CatalogFact
 from provenance.errors import CatalogError
 
@@ -86,6 +95,7 @@ def upgrade_engine(engine: Engine) -> tuple[str | None, str]:
 
     with writing_engine(engine).begin() as connection:
         hold(connection, alone=True)
+        let_work(connection)
         before = revision_of(connection)
         refuse_newer(before, for_people(engine.url))
         if before != head_revision():

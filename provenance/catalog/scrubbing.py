@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import DBAPIError
 
 from provenance.catalog import tables as t
-from provenance.catalog.engine import sqlite_file
+from provenance.catalog.engine import let_work, sqlite_file
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -56,14 +56,13 @@ def _vacuumed(engine: Engine) -> bool:
     left = [table.__tablename__ for table in _ERASED]
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.detach()  # what is set here ends with it
+            let_work(connection)
             connection.exec_driver_sql(f"SET lock_timeout = '{_ALONE_SECONDS:.0f}s'")
-            try:
-                while left := [name for name in left if _keeps_deleted(connection, name)]:
-                    if time.monotonic() > deadline:
-                        return False
-                    time.sleep(_POLL_SECONDS)
-            finally:
-                connection.exec_driver_sql("RESET lock_timeout")
+            while left := [name for name in left if _keeps_deleted(connection, name)]:
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(_POLL_SECONDS)
     except DBAPIError:
         return False
     return True

@@ -10,11 +10,8 @@ import ipaddress
 import json
 import logging
 import math
-import sys
 import time
 import warnings
-from contextlib import contextmanager
-from threading import Timer
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -26,10 +23,10 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from provenance.errors import VectorStoreError
 from provenance.index.contract import REQUEST_TIMEOUT_SECONDS, no_collection
 from provenance.index.points import ByGrpc, ByRest
-from provenance.logs import MESSAGES, may_draw, note, room
+from provenance.logs import Waiting, note, room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     import httpx
 
@@ -41,7 +38,6 @@ ATTEMPTS = 5
 RETRY_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 10.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 OFFER_TIMEOUT_SECONDS = 2.0
-SAID_AFTER_SECONDS = 3.0
 REST_PORT, GRPC_PORT = 6333, 6334
 GRPC_WINDOW_BYTES = 1 << 24
 STORE_COLLECTION, STORE_POINT = "provenance-store", "00000000-0000-0000-0000-000000000001"
@@ -152,7 +148,7 @@ class Connection:
         self._at = 0
         self._retry_wait_seconds = retry_wait_seconds
         self._limit_seconds = limit_seconds
-        self._said = False
+        self._waiting = Waiting(self._what_is_waited_for)
 
     @classmethod
     def open(
@@ -233,7 +229,7 @@ class Connection:
         )
         started = time.monotonic()
         try:
-            with self._said_if_slow():
+            with self._waiting.said_if_slow():
                 return attempts(once)
         except VectorStoreError:
             raise
@@ -264,23 +260,10 @@ class Connection:
         reason, wait = words_of(state.outcome.exception()), round(state.upcoming_sleep, 3)
         note(_log, "request failed, sent again", level=logging.WARNING, reason=reason, seconds=wait, **facts)
 
-    @contextmanager
-    def _said_if_slow(self) -> Iterator[None]:
-        """Tells people who look on what is waited for, once until something is answered."""
-        timer = Timer(SAID_AFTER_SECONDS, self._say)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-            self._said = False
-        finally:
-            timer.cancel()
-
-    def _say(self) -> None:
-        if self._said or not self._nodes or not (may_draw() and sys.stderr.isatty()):
-            return
-        self._said = True
-        MESSAGES.info(
+    def _what_is_waited_for(self) -> str:
+        if not self._nodes:
+            return ""
+        return (
             f"waiting for the vector index at {self.node.url} (for {self._limit_seconds:.0f} s at most; Ctrl-C stops)"
         )
 
