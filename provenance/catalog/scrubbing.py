@@ -71,7 +71,7 @@ def _vacuumed(engine: Engine) -> bool:
 def _keeps_deleted(connection: Connection, name: str) -> bool:
     """Writes a table anew; gives whether the server says of any deleted row that it can't be left out yet."""
     said: list[str] = []
-    driver: Any = connection.connection.driver_connection
+    driver: Any = connection.connection.dbapi_connection
 
     def note(diagnostic: Any) -> None:
         said.append(diagnostic.message_detail or "")
