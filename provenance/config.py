@@ -24,6 +24,7 @@ from pydantic_settings import (
 
 from provenance.errors import UsageError
 from provenance.limits import DEFAULT_MEMORY_BYTES, DEFAULT_SECONDS
+from provenance.vocabulary import stated_window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     workers: int = Field(2, ge=0, le=64, description="Decoding processes; 0 decodes in the main process")
 
     grey_range: str = Field("", description="Range of grey of more than 8 bits that declares none: LOW:HIGH, or full")
+    window: str = Field("", description="Window of grey DICOM: lung, bone ..., CENTER,WIDTH, or file: each file's own")
     worker_memory_bytes: int = Field(DEFAULT_MEMORY_BYTES, ge=2**28, description="Memory that one decoder may hold")
     worker_seconds: float = Field(DEFAULT_SECONDS, gt=0, description="Computing time that one decoder has for an image")
     max_pixels: int = Field(178_956_970, ge=1, description="Largest image accepted, in pixels")
@@ -82,6 +84,12 @@ class Settings(BaseSettings):
     @classmethod
     def _range_is_one(cls, value: str) -> str:
         stated_range(value)
+        return value
+
+    @field_validator("window")
+    @classmethod
+    def _window_is_one(cls, value: str) -> str:
+        stated_window(value)
         return value
 
     @property

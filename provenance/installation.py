@@ -19,7 +19,7 @@ from provenance.files import answering, hold, readable_like, sweep, sweep_unfini
 from provenance.limits import Limits
 from provenance.logs import room, step
 from provenance.resources import Resource
-from provenance.vocabulary import Canonical
+from provenance.vocabulary import Canonical, stated_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -450,7 +450,24 @@ class Installation(Resource):
                 hint="images that are compared are decoded by one rule: bring all of them into another workspace, made "
                 f"by `provenance init --grey-range={self.settings.grey_range}`",
             )
-        return used or Canonical(grey_range=stated)
+        window = stated_window(self.settings.window)
+        if used is not None and self.settings.window and used.window != window:
+            raise ConflictError(
+                f"grey DICOM is shown in {_of_window(used.window)} in this workspace, not in {_of_window(window)}",
+                hint="images that are compared are decoded by one rule: bring all of them into another workspace, made "
+                f"by `provenance init --window={self.settings.window}`",
+            )
+        return used or Canonical(grey_range=stated, window=window)
+
+    def state_window(self, text: str | None) -> None:
+        """States the window of DICOM for this call and those that follow; ``UsageError`` if it is none."""
+        if text is None:
+            return
+        try:
+            stated_window(text)
+        except ValueError as error:
+            raise UsageError(f"the window {text!r} is none", hint=str(error)) from None
+        self.settings = self.settings.model_copy(update={"window": text})
 
     def state_grey_range(self, text: str | None) -> None:
         """States the range of grey for this call and those that follow; ``UsageError`` if it is none."""
@@ -462,7 +479,9 @@ class Installation(Resource):
             raise UsageError(f"the grey range {text!r} is none", hint=str(error)) from None
         self.settings = self.settings.model_copy(update={"grey_range": text})
 
-    def preparation(self, backbone: Backbone | None = None, pages: Pages | None = None) -> PreparationSettings:
+    def preparation(
+        self, backbone: Backbone | None = None, pages: Pages | None = None, *, burned_in: bool = False
+    ) -> PreparationSettings:
         """How images are prepared under the limits of the settings, for a backbone where one is given."""
         from provenance.images import PreparationSettings
 
@@ -474,6 +493,7 @@ class Installation(Resource):
             "canonical": rule,
             "takes_coarse": is_stated or rule.version == 1,
             "pages": pages,
+            "burned_in": burned_in,
         }
         if backbone is None:
             return PreparationSettings(**same)
@@ -593,3 +613,7 @@ def _toml_line(setting: tuple[str, Any]) -> str:
     is_number = isinstance(value, int | float)  # true and false among them
     text = str(value).lower() if is_number else json.dumps(str(value), ensure_ascii=False)
     return f"{name} = {text}\n".replace("\x7f", "\\u007f")  # the one control character that JSON leaves as it is
+
+
+def _of_window(window: str) -> str:
+    return f"the window {window}" if window else "each file's own window"

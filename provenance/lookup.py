@@ -414,7 +414,7 @@ def _embed_file(workspace: Installation, path: Path, backbone: Backbone) -> Floa
     from provenance.images import open_source, prepare
 
     item = next(iter(open_source(path, max_file_bytes=workspace.settings.max_file_bytes)), None)
-    outcome = None if item is None else prepare(item, workspace.preparation(backbone))
+    outcome = None if item is None else prepare(item, workspace.preparation(backbone, burned_in=True))
     if outcome is None or isinstance(outcome, Rejection):
         detail = outcome.detail if outcome else "it is empty"
         raise SourceError(f"{path} can't be read as an image: {detail}", hint="give one image file")

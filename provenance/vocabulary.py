@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+import math
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ PAPER_ALPHAS = (0.1, 0.3, 0.5, 0.7, 1.0)
 _MATCHED = "match_resolution"
 _CANONICAL = "canonical"
 _GREY_RANGE = "grey_range"
+_WINDOW = "window"
 
 
 Resolution = tuple[int, int]
@@ -176,7 +178,10 @@ class ExportFormat(StrEnum):
 
 
 class RejectReason(StrEnum):
-    """Why an input did not become an image; ``skipped``: it is none, by its extension, and is counted by that."""
+    """Why an input did not become an image; ``skipped``: it is none, by its extension, and is counted by that.
+
+    ``quarantined``: a name may be burned into its pixels, and nobody has said that it may be taken.
+    """
 
     EMPTY = "empty"
     TRUNCATED = "truncated"
@@ -187,6 +192,7 @@ class RejectReason(StrEnum):
     NOT_FINITE = "not_finite"
     FORGOTTEN = "forgotten"
     SKIPPED = "skipped"
+    QUARANTINED = "quarantined"
 
 
 class Pages(StrEnum):
@@ -244,6 +250,75 @@ class ImageFacts:
     file_format: str
     mode: str
     size_bytes: int
+
+
+MODALITIES = frozenset(
+    [
+        "AR",
+        "BDUS",
+        "BI",
+        "BMD",
+        "CR",
+        "CT",
+        "DG",
+        "DX",
+        "ECG",
+        "EPS",
+        "ES",
+        "GM",
+        "HC",
+        "IO",
+        "IVOCT",
+        "IVUS",
+        "KER",
+        "LEN",
+        "LS",
+        "MG",
+        "MR",
+        "NM",
+        "OAM",
+        "OCT",
+        "OP",
+        "OPM",
+        "OPT",
+        "OPTBSV",
+        "OPTENF",
+        "OPV",
+        "OT",
+        "PT",
+        "PX",
+        "RF",
+        "RG",
+        "RTDOSE",
+        "RTIMAGE",
+        "SM",
+        "SMR",
+        "SRF",
+        "TG",
+        "US",
+        "VA",
+        "XA",
+        "XC",
+    ]
+)
+"""DICOM's codes of modalities that have images (PS3.3 C.7.3.1.1.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """What is taken from the header of a medical image.
+
+    Attributes:
+        patient: As the file has it, like the two behind it: recorded as a keyed hash only, and shown nowhere. '': none.
+        study: UID.
+        series: UID.
+        technical: What is recorded as it is: numbers, and words of the standard.
+    """
+
+    patient: str = field(repr=False)
+    study: str = field(repr=False)
+    series: str = field(repr=False)
+    technical: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,10 +381,40 @@ class Canonical:
             TIFF, and such grey by the bits that its file declares, else by the stated range.
         grey_range: The stated range, black and white, of grey of more than 8 bits that declares none; ``None``: the
             whole range of its type.
+        window: What grey of DICOM is shown in: a name of ``WINDOWS``, or ``CENTER,WIDTH``; '': each file's own. The
+            chain that this is a step of (chain 1, see ``images.dicomgrey``) belongs to versions 1 and 2.
     """
 
     version: int = 2
     grey_range: tuple[float, float] | None = None
+    window: str = ""
+
+
+WINDOWS = {
+    "lung": (-600.0, 1500.0),
+    "mediastinum": (40.0, 400.0),
+    "abdomen": (60.0, 400.0),
+    "bone": (400.0, 1800.0),
+    "brain": (40.0, 80.0),
+}
+"""Windows of CT that have a name: centre and width, in Hounsfield units."""
+
+FILE_WINDOW = "file"
+"""The window that each file states: what is done where none is stated."""
+
+
+def stated_window(text: str) -> str:
+    """``NAME`` or ``CENTER,WIDTH`` in one form for each; '' for ``file`` and nothing; ``ValueError`` otherwise."""
+    if text in ("", FILE_WINDOW) or text in WINDOWS:
+        return "" if text == FILE_WINDOW else text
+    center, comma, width = text.partition(",")
+    try:
+        values = float(center), float(width)
+    except ValueError:
+        values = math.nan, math.nan
+    if not comma or not all(map(math.isfinite, values)) or not 1 <= values[1] < 2**53 > abs(values[0]):
+        raise ValueError(f"give one of {', '.join(WINDOWS)}, CENTER,WIDTH such as 40,400, or {FILE_WINDOW}")
+    return f"{values[0]:g},{values[1]:g}"
 
 
 CANONICAL = Canonical()
@@ -353,12 +458,14 @@ class Space:
     def canonical(self) -> Canonical:
         """The rule that its images are decoded by."""
         stated = self.preprocessing.get(_GREY_RANGE)
-        return Canonical(self.preprocessing.get(_CANONICAL, 1), None if stated is None else (stated[0], stated[1]))
+        given = None if stated is None else (stated[0], stated[1])
+        return Canonical(self.preprocessing.get(_CANONICAL, 1), given, self.preprocessing.get(_WINDOW, ""))
 
     def decoded_by(self, rule: Canonical) -> Space:
         """The same space of images that are decoded by another rule."""
-        rest = {name: value for name, value in self.preprocessing.items() if name != _GREY_RANGE}
-        stated = {} if rule.grey_range is None else {_GREY_RANGE: list(rule.grey_range)}
+        rest = {name: value for name, value in self.preprocessing.items() if name not in (_GREY_RANGE, _WINDOW)}
+        stated: dict[str, Any] = {} if rule.grey_range is None else {_GREY_RANGE: list(rule.grey_range)}
+        stated |= {_WINDOW: rule.window} if rule.window else {}
         return replace(self, preprocessing={**rest, _CANONICAL: rule.version, **stated})
 
     @property

@@ -130,6 +130,30 @@ GreyRangeOption = Annotated[
         "or -1024:3071; full: the whole range of the type. One for the workspace, stated before anything is in it.",
     ),
 ]
+WindowOption = Annotated[
+    str | None,
+    typer.Option(
+        "--window",
+        metavar="NAME|CENTER,WIDTH|file",
+        help="What grey DICOM is shown in: lung, mediastinum, abdomen, bone or brain (CT), CENTER,WIDTH, or each "
+        "file's own window. One for the workspace, stated before anything is in it.",
+    ),
+]
+GroupByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--group-by",
+        metavar="patient|study|series",
+        help="Groups by the headers of DICOM files, in place of --group-from.",
+    ),
+]
+BurnedInOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-burned-in",
+        help="Take DICOM whose pixels may hold a name too: annotated, secondary captures, ultrasound.",
+    ),
+]
 PagesOption = Annotated[
     str | None,
     typer.Option(

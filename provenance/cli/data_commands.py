@@ -10,13 +10,16 @@ import typer
 from provenance.cli.app import (
     BackboneFileOption,
     BackboneOption,
+    BurnedInOption,
     GreyRangeOption,
+    GroupByOption,
     JsonOption,
     MatchResolutionOption,
     PagesOption,
     PartsOption,
     TrustOption,
     WeightsOption,
+    WindowOption,
     app,
     state,
     workspace_of_call,
@@ -80,6 +83,7 @@ def init(
     backbone_file: BackboneFileOption = None,
     weights: WeightsOption = None,
     grey_range: GreyRangeOption = None,
+    window: WindowOption = None,
     catalog_url: Annotated[
         str | None, typer.Option("--catalog-url", help="SQL catalog; default: SQLite in the workspace.")
     ] = None,
@@ -105,6 +109,7 @@ def init(
         "backbone_file": backbone_file,
         "weights": weights,
         "grey_range": grey_range,
+        "window": window,
         "catalog_url": catalog_url,
         "index_url": index_url,
     }
@@ -130,6 +135,8 @@ def ingest(
     generator_version: GeneratorVersionOption = "",
     modality: ModalityOption = "",
     group_from: GroupOption = None,
+    group_by: GroupByOption = None,
+    allow_burned_in: BurnedInOption = False,
     backbone: BackboneOption = None,
     backbone_file: BackboneFileOption = None,
     trust_backbone_file: TrustOption = False,
@@ -137,6 +144,7 @@ def ingest(
     match_resolution: MatchResolutionOption = None,
     parts: PartsOption = None,
     grey_range: GreyRangeOption = None,
+    window: WindowOption = None,
     pages: PagesOption = None,
     rehash: RehashOption = False,
     force: ForceOption = False,
@@ -163,7 +171,7 @@ def ingest(
     _refuse_foreign_options(release is not None, membership, generator, architecture, generator_version)
     choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
     choice |= {"trust_backbone_file": trust_backbone_file, "parts": parts, "match_resolution": match_resolution}
-    choice["grey_range"] = grey_range
+    choice |= {"grey_range": grey_range, "window": window}
     with interruptible(name) as run, workspace_of_call() as workspace, run.bar(name) as on_progress:
         report = workspace.ingest(
             sources,
@@ -175,6 +183,8 @@ def ingest(
             generator_version=generator_version,
             modality=modality,
             group_from=group_from,
+            group_by=group_by,
+            allow_burned_in=allow_burned_in,
             rehash=rehash,
             force=force,
             pages=pages,
@@ -208,11 +218,14 @@ def ingest_layout(
     generator_version: GeneratorVersionOption = "",
     modality: ModalityOption = "",
     group_from: GroupOption = None,
+    group_by: GroupByOption = None,
+    allow_burned_in: BurnedInOption = False,
     backbone: BackboneOption = None,
     backbone_file: BackboneFileOption = None,
     trust_backbone_file: TrustOption = False,
     weights: WeightsOption = None,
     grey_range: GreyRangeOption = None,
+    window: WindowOption = None,
     pages: PagesOption = None,
     rehash: RehashOption = False,
     force: ForceOption = False,
@@ -238,7 +251,7 @@ def ingest_layout(
             print_report(documents[-1])
 
     choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
-    choice |= {"trust_backbone_file": trust_backbone_file, "grey_range": grey_range}
+    choice |= {"trust_backbone_file": trust_backbone_file, "grey_range": grey_range, "window": window}
     with interruptible(prefix) as run, workspace_of_call() as workspace:
         workspace.ingest_layout(
             root,
@@ -248,6 +261,8 @@ def ingest_layout(
             generator_version=generator_version,
             modality=modality,
             group_from=group_from,
+            group_by=group_by,
+            allow_burned_in=allow_burned_in,
             rehash=rehash,
             force=force,
             pages=pages,

@@ -11,13 +11,16 @@ import typer
 from provenance.cli.app import (
     BackboneFileOption,
     BackboneOption,
+    BurnedInOption,
     GreyRangeOption,
+    GroupByOption,
     JsonOption,
     MatchResolutionOption,
     PagesOption,
     PartsOption,
     TrustOption,
     WeightsOption,
+    WindowOption,
     app,
     open_workspace,
     workspace_of_call,
@@ -53,6 +56,8 @@ def watch(
     membership: MembershipOption,
     modality: ModalityOption = "",
     group_from: GroupOption = None,
+    group_by: GroupByOption = None,
+    allow_burned_in: BurnedInOption = False,
     settle_seconds: Annotated[
         float, typer.Option("--settle-seconds", min=0, help="A file is taken when it has not changed for so long.")
     ] = SETTLE_SECONDS,
@@ -62,6 +67,7 @@ def watch(
     trust_backbone_file: TrustOption = False,
     weights: WeightsOption = None,
     grey_range: GreyRangeOption = None,
+    window: WindowOption = None,
     pages: PagesOption = None,
     rehash: RehashOption = False,
     force: ForceOption = False,
@@ -88,7 +94,7 @@ def watch(
         warn(f"{error.message}; trying again in {seconds:.0f} s")
 
     choice: BackboneChoice = {"backbone": backbone, "backbone_file": backbone_file, "weights": weights}
-    choice |= {"trust_backbone_file": trust_backbone_file, "grey_range": grey_range}
+    choice |= {"trust_backbone_file": trust_backbone_file, "grey_range": grey_range, "window": window}
     with interruptible(set_name) as run, workspace_of_call() as workspace:
         workspace.watch(
             folder,
@@ -96,6 +102,8 @@ def watch(
             membership=membership,
             modality=modality,
             group_from=group_from,
+            group_by=group_by,
+            allow_burned_in=allow_burned_in,
             settle_seconds=settle_seconds,
             once=once,
             rehash=rehash,

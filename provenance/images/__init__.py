@@ -4,6 +4,7 @@ A source (folder, file, list, archive) is opened as an ordered iterable of items
 in any process, into pixels and facts, or into the rejection that says what was wrong with it.
 """
 
+from provenance.images.dicom import NO_IMAGE
 from provenance.images.entries import rejection_of
 from provenance.images.identity import IdentityOrder, identities_of
 from provenance.images.pixels import (
@@ -43,6 +44,7 @@ from provenance.images.source import items_at, layout_of, open_source
 __all__ = [
     "DEFAULT_KINDS",
     "HASH_BITS",
+    "NO_IMAGE",
     "OTHER_BYTES",
     "PERCEPTUAL_HASH",
     "POSITIONS",

@@ -29,6 +29,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from provenance.images.dicom import DicomDecoder
 from provenance.images.foreign import not_an_image
 from provenance.images.frames import HEAD_BYTES, BadInput, Decoder, Frame, Reading, text_of
 from provenance.images.raster import RasterDecoder
@@ -37,7 +38,7 @@ from provenance.vocabulary import IMAGE_ID_PREFIX, RejectReason
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DECODERS: tuple[Decoder, ...] = (RasterDecoder(),)
+DECODERS: tuple[Decoder, ...] = (DicomDecoder(), RasterDecoder())
 DEFAULT_READING = Reading()
 
 

@@ -46,9 +46,7 @@ _BRANDS = {
         f"HEIC is not read here: {_CONVERT} (heif-convert of libheif does)",
     ),
 }
-_DICOM = "DICOM is not read yet: convert it to 16-bit PNG or TIFF first (dcm2img of DCMTK does)"
 _NIFTI = f"a NIfTI volume is not read here: {_SLICES} (nibabel and Pillow do)"
-_VALUE_REPRESENTATIONS = b"AE AS AT CS DA DS DT FD FL IS LO LT OB OW PN SH SL SS ST TM UI UL UN US UT".split()
 _TGA_DEPTHS = {1: (8, 15, 16, 24, 32), 2: (15, 16, 24, 32), 3: (8, 16)}
 
 
@@ -68,8 +66,6 @@ def not_an_image(head: bytes, size_bytes: int, tail: bytes = b"") -> BadInput:
 
 
 def _kind_of(head: bytes, size_bytes: int, tail: bytes) -> str | None:
-    if _is_dicom(head):
-        return _DICOM
     if _is_nifti(head):
         return _NIFTI
     if head[4:8] == b"ftyp":
@@ -80,21 +76,6 @@ def _kind_of(head: bytes, size_bytes: int, tail: bytes) -> str | None:
     signed = next((kind for signature, kind in _SIGNATURES.items() if head.startswith(signature)), None)
     is_tga = tail.endswith(b"TRUEVISION-XFILE.\0") or _is_old_tga(head, size_bytes)
     return signed or (f"TGA is not read here: {_CONVERT}" if is_tga else None)
-
-
-def _is_dicom(head: bytes) -> bool:
-    """With its mark, or without the preamble: a first element of group 2 or 8, explicit or implicit, either order."""
-    if head[128:132] == b"DICM":
-        return True
-    if len(head) < 8:
-        return False
-    for order in "<>":
-        group, element, length = struct.unpack(order + "HHI", head[:8])
-        if group not in (2, 8) or element > 0x0100:
-            continue
-        if head[4:6] in _VALUE_REPRESENTATIONS or (length < 256 and length % 2 == 0):
-            return True
-    return False
 
 
 def _is_nifti(head: bytes) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from provenance.vocabulary import CANONICAL, Canonical, ImageFacts, Pages, RejectReason
+from provenance.vocabulary import CANONICAL, Canonical, ImageFacts, ImageHeader, Pages, RejectReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +50,7 @@ class Reading:
         pages: Every page or only the first; ``None``: as is usual for the format.
         page: The number of the one page that is wanted, from 1; ``None``: what ``pages`` says.
         is_on_record: Whether it was taken before, by rules that may not have noticed that it is damaged.
+        burned_in: Whether images are taken whose pixels may hold a name.
     """
 
     max_pixels: int = DEFAULT_MAX_PIXELS
@@ -57,6 +58,7 @@ class Reading:
     pages: Pages | None = None
     page: int | None = None
     is_on_record: bool = False
+    burned_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Picture:
         coarse: What decoding left of grey levels, where that is too little to be taken for the image.
         left_out: With the first one: how many pages were not asked for ...
         reduced: ... and how many hold no more than a smaller copy or a mask of another.
+        header: What is taken from the header of a medical image.
     """
 
     pixels: Pixels
@@ -91,6 +94,7 @@ class Picture:
     coarse: Levels | None = None
     left_out: int = 0
     reduced: int = 0
+    header: ImageHeader | None = None
 
 
 class Decoder(ABC):

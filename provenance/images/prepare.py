@@ -22,6 +22,7 @@ from provenance.vocabulary import (
     Canonical,
     Found,
     ImageFacts,
+    ImageHeader,
     Pages,
     Rejection,
     RejectReason,
@@ -51,6 +52,7 @@ class PreparationSettings:
         canonical: The rule by which a file becomes pixels.
         takes_coarse: Whether an image is taken of whose grey levels decoding left too few; else it is rejected.
         pages: Every page of a file or the first; ``None``: as is usual for its format.
+        burned_in: Whether images are taken whose pixels may hold a name.
     """
 
     size: int = 224
@@ -60,11 +62,12 @@ class PreparationSettings:
     canonical: Canonical = CANONICAL
     takes_coarse: bool = False
     pages: Pages | None = None
+    burned_in: bool = False
 
     @property
     def reading(self) -> Reading:
         """How files are read."""
-        return Reading(self.max_pixels, self.canonical, self.pages)
+        return Reading(self.max_pixels, self.canonical, self.pages, burned_in=self.burned_in)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +79,7 @@ class Prepared:
         left_out: Pages of its file that were not asked for, told with the first one; ``reduced``: that are smaller
             copies or masks.
         is_coarse: Whether decoding left few of its grey levels.
+        header: What is taken from the header of a medical image.
     """
 
     item: SourceItem
@@ -85,6 +89,7 @@ class Prepared:
     left_out: int = 0
     reduced: int = 0
     is_coarse: bool = False
+    header: ImageHeader | None = None
 
     @property
     def file_name(self) -> str:
@@ -246,6 +251,7 @@ def _prepared(item: SourceItem, frame: Frame, settings: PreparationSettings) -> 
         picture.left_out,
         picture.reduced,
         picture.coarse is not None,
+        picture.header,
     )
 
 

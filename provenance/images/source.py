@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from provenance.errors import SourceError
 from provenance.images.archives import DAMAGE, Reader, UnreadKind, is_archive, open_reader, reason_of
 from provenance.images.decode import is_claimed
+from provenance.images.dicomdir import DicomdirSource, is_dicomdir
 from provenance.images.entries import (
     DEFAULT_MAX_FILE_BYTES,
     Source,
@@ -48,7 +49,7 @@ _LIST_SUFFIXES = (".txt", ".lst", ".list", ".csv")
 
 
 def open_source(path: Path, *, max_file_bytes: int = DEFAULT_MAX_FILE_BYTES) -> Source:
-    """Opens a folder, an image file, a list of paths, or a zip or tar archive; symbolic links to it are resolved.
+    """Opens a folder, an image file, a list of paths, a DICOMDIR, or a zip or tar archive; links to it are resolved.
 
     Members of a compressed tar that are larger than ``max_file_bytes`` become rejections; all others are held to the
     limit when they are read.
@@ -72,7 +73,7 @@ def open_source(path: Path, *, max_file_bytes: int = DEFAULT_MAX_FILE_BYTES) -> 
         return _ListSource(root)
     if is_archive(root) and not is_claimed(root.name):
         return _ArchiveSource(root, max_file_bytes=max_file_bytes)
-    return _FileSource(root)
+    return DicomdirSource(root) if is_dicomdir(root) else _FileSource(root)
 
 
 def items_at(root: Path, paths: Iterable[Path]) -> Iterator[Found]:

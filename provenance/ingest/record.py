@@ -39,11 +39,18 @@ LOOK_UP_BYTES = 16 * 2**20
 
 
 def told_apart(
-    items: Iterable[Found], catalog: Catalog, dataset_id: str, collection_key: str, groups: GroupRule
+    items: Iterable[Found],
+    catalog: Catalog,
+    dataset_id: str,
+    collection_key: str,
+    groups: GroupRule,
+    *,
+    by_header: bool = False,
 ) -> Iterator[tuple[Found, str | None]]:
     """Each input in its place, with the image_id that it is on record as; ``None``: it has to be read.
 
-    So it has where the collection holds no vector of it, or its group is not on record as ``groups`` gives it.
+    So it has where the collection holds no vector of it, or its group is not on record as ``groups`` gives it, or,
+    where only its header tells (``by_header``), not at all.
     """
     pseudonym = cache(catalog.pseudonym)
     for chunk in _chunks(items):
@@ -54,6 +61,8 @@ def told_apart(
             group = groups(names[place])
             if "#" in row.image_id:
                 continue  # a frame that is on record does not say that its file was read to the end
+            if by_header and row.group_key is None:
+                continue
             if group is None or pseudonym(group) == row.group_key:
                 known[*place, row.size_bytes, row.modified_ns, row.changed_ns, row.inode] = row.image_id
         for item in chunk:

@@ -31,6 +31,9 @@ class Progress:
     total: int | None
 
 
+GROUPINGS = ("patient", "study", "series")
+"""What the header of a medical image may group it by (``ImageHeader``)."""
+
 OnProgress = Callable[[Progress], None]
 
 
@@ -49,10 +52,16 @@ class IngestRequest:
     force: bool = False
     pages: Pages | None = None
     sync: bool = False
+    group_by: str | None = None
+    burned_in: bool = False
 
     def __post_init__(self) -> None:
         if not self.sources:
             raise UsageError("nothing to ingest: no source was given")
+        if self.group_by is not None and self.group_by not in GROUPINGS:
+            raise UsageError(f"--group-by {self.group_by!r} is none of {', '.join(GROUPINGS)}")
+        if None not in (self.group_by, self.group_from):
+            raise UsageError("give either --group-by or --group-from")
         if not self.name.strip() or self.name != self.name.strip():
             raise UsageError(f"{self.name!r} is no name for a {self.kind.value}")
         if (self.kind is DatasetKind.SET) != (self.membership is not None):

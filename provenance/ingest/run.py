@@ -102,6 +102,9 @@ def run_ingest(
         with run.recorded():
             run.take((item for source in sources for item in source), on_progress, total)
             sealed = None if run.interrupted else run.complete(within(sources))
+        if request.group_by is not None and run.by_header.names and on_step is not None:
+            found = f"{run.by_header.matched:,} of {run.by_header.names:,} images"
+            on_step(f"--group-by {request.group_by}: named in the headers of {found}, {run.by_header.groups:,} groups")
         if run.lost and on_step is not None:
             on_step(told(run.lost, run.retired))
         return run.report(sealed, time.monotonic() - started)
@@ -194,6 +197,9 @@ class IngestRun:
     sealed_ids: frozenset[str] | None = None
     inside: Counter[str] = field(default_factory=Counter)
     paged: set[tuple[str, str | None]] = field(default_factory=set)
+    by_header: GroupMatches = field(default_factory=GroupMatches)
+    modalities: set[str] = field(default_factory=set)
+    is_new: bool = False
 
     def __post_init__(self) -> None:
         catalog, dataset_id = self.catalog, self.dataset.dataset_id
@@ -205,10 +211,13 @@ class IngestRun:
                     hint="ingest what there is now under another name: --release NAME",
                 )
         self.rejected_before = frozenset((r.source, r.member or "") for r in catalog.rejects(dataset_id))
+        self.is_new = not catalog.member_count(dataset_id)
         membership = self.request.membership
         arguments = {"membership": membership.value if membership else None, "group_from": self.request.group_from}
         if self.request.pages is not None:
             arguments["pages"] = self.request.pages.value
+        arguments |= {"group_by": self.request.group_by} if self.request.group_by else {}
+        arguments |= {"burned_in": "allowed"} if self.request.burned_in else {}
         self.writer = Writer.opened(self.workspace, dataset_id, self.space, "ingest", arguments)
 
     @property
@@ -252,8 +261,14 @@ class IngestRun:
     def complete(self, scope: Scope) -> bool | None:
         """What is to be done when the sources were read to the end; gives whether the release is sealed."""
         self._refuse_nothing_read()
+        self._note_modality()
         self.compare(scope)
         return self._seal() if self.request.kind is DatasetKind.RELEASE else None
+
+    def _note_modality(self) -> None:
+        """Takes the modality from the headers, where nobody states it and all images of a new dataset have one."""
+        if not self.request.modality and not self.dataset.modality and self.is_new and len(self.modalities) == 1:
+            self.dataset = replace(self.request, modality=min(self.modalities)).dataset(self.catalog)
 
     def compare(self, scope: Scope) -> None:
         """Notes which images on record the sources hold no more; these are retired where that was asked for."""
@@ -264,7 +279,9 @@ class IngestRun:
 
     def _embedded(self, items: Iterable[Found]) -> Generator[list[tuple[_Plan, Float32s | None]], None, None]:
         executor = self.workspace.executor
-        task = partial(prepare_frames, settings=self.workspace.preparation(self.backbone, self.request.pages))
+        burned_in = self.request.burned_in
+        settings = self.workspace.preparation(self.backbone, self.request.pages, burned_in=burned_in)
+        task = partial(prepare_frames, settings=settings)
         prepared = executor.prepared(self._unknown_items(self._without_sidecars(items)), task, failed=_failed)
         yield from executor.embedded(self._planned(chain.from_iterable(prepared)), self.backbone, _pixels_of)
 
@@ -283,7 +300,8 @@ class IngestRun:
         where = self.catalog, self.dataset.dataset_id, self.writer.collection_key, self.groups
         # what is on record of a file's first page does not say whether the others are wanted now
         again = self.request.rehash or self.request.pages is Pages.ALL
-        told = ((item, None) for item in items) if again else told_apart(items, *where)
+        by_header = self.request.group_by is not None
+        told = ((item, None) for item in items) if again else told_apart(items, *where, by_header=by_header)
         for item, image_id in told:
             if self.request.group_from is not None and isinstance(item, SourceItem):
                 self.matches.ask(self.groups, item.name)
@@ -326,6 +344,7 @@ class IngestRun:
             else:
                 self._refuse_change_of_sealed(outcome)
                 self._look_inside(outcome)
+                self.modalities.add(outcome.header.technical.get("modality", "") if outcome.header else "")
                 plans.append(_Planned(outcome, self._action(image_id, indexed, elsewhere), elsewhere.get(image_id)))
                 self.seen.add(image_id)
         return plans
@@ -394,8 +413,15 @@ class IngestRun:
         for plan, embedded in images:
             facts, item = plan.prepared.facts, plan.prepared.item
             vector = copies.get(id(plan), embedded)
-            rows.append((self.writer.row(facts, vector, [item], self.groups(plan.prepared.file_name)), vector))
+            rows.append((self.writer.row(facts, vector, [item], self._group_of(plan.prepared)), vector))
         self.writer.write(rows)
+
+    def _group_of(self, prepared: Prepared) -> str | None:
+        """By its name or, where that is asked for, its header; one that is never shown or written as it is."""
+        if self.request.group_by is None:
+            return self.groups(prepared.file_name)
+        key = getattr(prepared.header, self.request.group_by, "")
+        return self.by_header.ask(lambda _: key or None, prepared.file_name)
 
     def _copied(self, plans: Sequence[_Planned]) -> dict[int, Float32s]:
         """Vectors of the same images and space that another collection holds, verified by digest."""

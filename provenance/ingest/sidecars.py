@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from provenance.images import NO_IMAGE
 from provenance.vocabulary import Rejection, RejectReason, counted
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Sidecars:
         """Counts one more."""
         suffix = PurePosixPath(found.name).suffix.lower()
         name = f"*{suffix}" if suffix else "files without an extension"
+        if found.detail.startswith(NO_IMAGE):  # these are told by what they are
+            name = f"{name} ({found.detail.removeprefix(NO_IMAGE)})"
         place = (found.source, name) if found.member is not None else (str(self._root(found.source) / name), None)
         kind = self._kinds.setdefault(place, _Kind(found.detail))
         kind.files += 1

@@ -27,6 +27,8 @@ class BackboneChoice(TypedDict, total=False):
         match_resolution: A release: every image is brought to its native resolution first, a space of its own.
         grey_range: ``LOW:HIGH``, the range of grey of more than 8 bits whose files declare none: one for the whole
             workspace, stated before anything is in it. ``full``: that of the type, however few levels are left.
+        window: Window of grey DICOM: a name (lung, mediastinum, abdomen, bone, brain), ``CENTER,WIDTH``, or ``file``:
+            each file's own. One for the workspace likewise.
     """
 
     backbone: str | Backbone | None
@@ -36,6 +38,7 @@ class BackboneChoice(TypedDict, total=False):
     parts: str | None
     match_resolution: str | None
     grey_range: str | None
+    window: str | None
 
 
 def chosen_backbone(
@@ -48,6 +51,7 @@ def chosen_backbone(
         NotFoundError: If there is no such release, or it holds no image.
     """
     workspace.state_grey_range(choice.get("grey_range"))
+    workspace.state_window(choice.get("window"))
     named, release = choice.get("backbone"), choice.get("match_resolution")
     resolution = None
     if release is not None:

@@ -37,6 +37,8 @@ class Ingesting(Installation):
         generator_version: str = "",
         modality: str = "",
         group_from: str | None = None,
+        group_by: str | None = None,
+        allow_burned_in: bool = False,
         rehash: bool = False,
         force: bool = False,
         pages: str | Pages | None = None,
@@ -58,6 +60,8 @@ class Ingesting(Installation):
             generator_version: Version or checkpoint digest.
             modality: DICOM's code: CT, MR, CR, DX, US ...
             group_from: CSV with the columns name,group, or a regular expression on the name.
+            group_by: ``patient``, ``study`` or ``series``: groups by the headers of DICOM files, as keyed hashes.
+            allow_burned_in: Take DICOM whose pixels may hold a name: annotated, secondary captures, ultrasound.
             rehash: Read files again that look unchanged.
             force: Go on where ``group_from`` matches no name.
             pages: ``all``: each page or frame of a file is an image; ``first``: the first alone; ``None``: all of a
@@ -87,7 +91,7 @@ class Ingesting(Installation):
         name, kind = (release or "", DatasetKind.RELEASE) if set is None else (set, DatasetKind.SET)
         claim = membership_of(membership)
         made_by = Generator(generator, architecture, generator_version) if generator else None
-        facts = (modality.upper(), group_from, rehash, force, pages_of(pages), sync)
+        facts = (modality.upper(), group_from, rehash, force, pages_of(pages), sync, group_by, allow_burned_in)
         request = IngestRequest(tuple(map(Path, sources)), name, kind, claim, made_by, *facts)
         self.require_writable()
         backbone = chosen_backbone(self, on_step, **choice)
@@ -104,6 +108,8 @@ class Ingesting(Installation):
         generator_version: str = "",
         modality: str = "",
         group_from: str | None = None,
+        group_by: str | None = None,
+        allow_burned_in: bool = False,
         rehash: bool = False,
         force: bool = False,
         pages: str | Pages | None = None,
@@ -132,6 +138,7 @@ class Ingesting(Installation):
         made_by = Generator(generator or prefix, architecture, generator_version)
         common: dict[str, Any] = {"modality": modality.upper(), "group_from": group_from, "rehash": rehash}
         common |= {"force": force, "pages": pages_of(pages), "sync": sync}
+        common |= {"group_by": group_by, "burned_in": allow_burned_in}
         # a rule that names patients need not match the names of generated images
         requests = require_groups_of_all(layout_requests(Path(root), prefix, made_by, on_step, **common), on_step)
         self.require_writable()
@@ -156,6 +163,8 @@ class Ingesting(Installation):
         membership: str | Membership | None,
         modality: str = "",
         group_from: str | None = None,
+        group_by: str | None = None,
+        allow_burned_in: bool = False,
         rehash: bool = False,
         force: bool = False,
         pages: str | Pages | None = None,
@@ -187,7 +196,7 @@ class Ingesting(Installation):
         from provenance.ingest.watch import watch
 
         claim = membership_of(membership)
-        facts = (modality.upper(), group_from, rehash, force, pages_of(pages), sync)
+        facts = (modality.upper(), group_from, rehash, force, pages_of(pages), sync, group_by, allow_burned_in)
         request = IngestRequest((Path(folder),), set, DatasetKind.SET, claim, None, *facts)
         self.require_writable()
         backbone = chosen_backbone(self, on_step, **choice)
