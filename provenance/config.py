@@ -24,7 +24,7 @@ from pydantic_settings import (
 
 from provenance.errors import UsageError
 from provenance.limits import DEFAULT_MEMORY_BYTES, DEFAULT_SECONDS
-from provenance.vocabulary import stated_window
+from provenance.vocabulary import Search, stated_window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,6 +73,11 @@ class Settings(BaseSettings):
     worker_seconds: float = Field(DEFAULT_SECONDS, gt=0, description="Computing time that one decoder has for an image")
     max_pixels: int = Field(178_956_970, ge=1, description="Largest image accepted, in pixels")
     max_file_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest file or archive member accepted")
+    search: Search = Field(
+        Search.AUTO,
+        description="Where audits search the vectors of a Qdrant server: in vector files that are copied here once "
+        "(file), by the server (server), or in files where they fit vector_cache_bytes and half the free disk (auto)",
+    )
     vector_cache_bytes: int = Field(8 * 1024**3, ge=0, description="Limit of the cached vector files of audits")
 
     @field_validator("backbone_file", "weights", "weights_dir", mode="before")

@@ -16,10 +16,15 @@ from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from provenance.brief import Brief
 from provenance.errors import UsageError
-from provenance.vocabulary import DEFAULT_RESAMPLES, Evidence, Outcome
+from provenance.vocabulary import DEFAULT_RESAMPLES, Evidence, Outcome, Search
 
 Kind = TypeVar("Kind", bound="JsonValue")
 
+
+_SEARCHED_IN = {
+    Search.FILE: "verified vector files (exact)",
+    Search.SERVER: "the vector index, by its server (exact), and verified vectors of what it found",
+}
 
 UNNAMED = "By the score alone, no single image can be named, because"
 """How the sentence begins that stands where a release leaks, and no image is established."""
@@ -186,6 +191,8 @@ class Findings(JsonValue, Brief):
     Attributes:
         search: How neighbors were found.
         index: The kind of index that was searched.
+        searched: Where: ``file``, in vector files that are copied and verified once, or ``server``; ``None`` in older
+            records. The verdicts are the same.
         outcome: The conclusion for the release; ``None`` for rules without one.
         outcome_reason: Why, in a sentence or two; ``None`` likewise.
         own: What its rule found beside, as JSON values: read by ``own_as``.
@@ -198,6 +205,7 @@ class Findings(JsonValue, Brief):
 
     search: str = "exact"
     index: str = "vector"
+    searched: Search | None = field(default=None, metadata=LEFT_OUT)
     euclidean: Euclidean | None = field(default=None, metadata=LEFT_OUT)
     outcome: Outcome | None = field(default=None, metadata=LEFT_OUT)
     outcome_reason: str | None = field(default=None, metadata=LEFT_OUT)
@@ -233,6 +241,11 @@ class Findings(JsonValue, Brief):
     def own_as(self, kind: type[Kind]) -> Kind:
         """The rule's own findings, for somebody who knows what that rule finds."""
         return kind.from_json(self.own)
+
+    @property
+    def searched_in(self) -> str | None:
+        """Where neighbors were looked for, in words; ``None``: not on record."""
+        return None if self.searched is None else _SEARCHED_IN[self.searched]
 
     @property
     def reference_release(self) -> ReferenceRelease | None:

@@ -250,6 +250,9 @@ GLOSSARY = (
          "Over what was judged, by what, and every verdict: the same vectors give the same.", "The verdict digest"),
     Term("policy", "sha256", "The rule with all its parameters."),
     Term("space", "sha256", "Backbone, weights and preprocessing that made the vectors."),
+    Term("searched in", "",
+         "Where the nearest images were looked for, exactly: in files of vectors that were copied once and verified, "
+         "or by the server that holds them. No verdict and no digest depends on it."),
 )  # fmt: skip
 """In the order in which they are explained."""
 

@@ -146,8 +146,13 @@ class Installation(Resource):
 
     @property
     def exports_vectors(self) -> bool:
-        """Whether audits copy vectors into a local file (in-process engines), or ask the server."""
+        """Whether the engine is in process: audits search its vectors in files alone."""
         return self.index_url.startswith(("local:", "memory:"))
+
+    @property
+    def in_flight(self) -> int:
+        """How many reads of the index are worth having under way at once; a local one is not opened to say so."""
+        return 1 if self.exports_vectors else self.index.in_flight
 
     @property
     def vector_folder(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from provenance.brief import Brief
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from provenance.arrays import Float32s
+    from provenance.arrays import Float32s, Int64s
     from provenance.catalog import Catalog
     from provenance.embedding import Backbone
     from provenance.installation import Installation
@@ -455,13 +456,20 @@ def _nearest(
         key = collection.collection_key
         members = [m for m in workspace.catalog.members(dataset.dataset_id, key) if m.image_id != leave_out]
         rank = {m.point_id: row for row, m in enumerate(members)}
-        digests = {m.point_id: m.vector_sha256 for m in members}
         if not members:
             continue
-        rows, values = neighbors_by_engine(workspace.index, [key], vector, top_k, rank, digests=digests)
+        fetch = partial(_vectors, workspace, space, members)
+        rows, values = neighbors_by_engine(workspace.index, [key], vector, top_k, rank, fetch)
         found += [(float(v), members[int(r)], dataset) for r, v in zip(rows[0], values[0], strict=True) if r >= 0]
     found.sort(key=lambda row: (-row[0], row[1].image_id, row[2].name))
     return [_neighbor(workspace.catalog, rank, *row) for rank, row in enumerate(found[:top_k], start=1)]
+
+
+def _vectors(workspace: Installation, space: Space, members: Sequence[Member], rows: Int64s) -> Float32s:
+    from provenance.index import load_vectors
+
+    located = [(m.collection_key, m.point_id, m.vector_sha256) for m in map(members.__getitem__, rows.tolist())]
+    return load_vectors(workspace.index, located, parts=space.parts, dimension=space.dimension)
 
 
 def _neighbor(catalog: Catalog, rank: int, similarity: float, member: Member, dataset: Dataset) -> Neighbor:

@@ -52,6 +52,14 @@ class Membership(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Search(StrEnum):
+    """Where the vectors of a Qdrant server are searched: in files that are copied here once, or by the server."""
+
+    AUTO = "auto"
+    FILE = "file"
+    SERVER = "server"
+
+
 class DatasetKind(StrEnum):
     """A dataset is a set of real images or a release of generated ones."""
 

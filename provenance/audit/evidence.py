@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from provenance.audit.nearest import nearest_by_parts
 from provenance.audit.scoring_inputs import ScoringInputs
+from provenance.audit.searching import digest_of, vector_of, way_of
 from provenance.index import (
     Moments,
-    content_digest,
     ensure_vector_file,
     kept_arrays,
     load_vectors,
     neighbors_by_engine,
+    vector_file,
 )
-from provenance.vocabulary import Role, Subject
+from provenance.vocabulary import Role, Search, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from provenance.arrays import Float32s, Int64s
     from provenance.audit.inputs import FrozenAudit, FrozenDataset
     from provenance.audit.scoring_inputs import Arrays
+    from provenance.audit.searching import Selections, Way
     from provenance.installation import Installation
     from provenance.records import Member
     from provenance.vocabulary import Space
@@ -78,26 +81,49 @@ def gather(vectors: Vectors, frozen: FrozenAudit, reals: Sequence[Member]) -> li
 
 
 class Vectors:
-    """The vectors of one audit, each read and verified once, and neighbors by them (or by asking a server)."""
+    """The vectors of one audit, each read and verified once, and neighbors by them (or by asking a server).
 
-    def __init__(self, workspace: Installation, space: Space, on_step: Callable[[str], None]) -> None:
+    ``selections``: those that are going to be asked for, by which it is decided, once, where to search them (``way``).
+    """
+
+    def __init__(
+        self, workspace: Installation, space: Space, selections: Selections, on_step: Callable[[str], None]
+    ) -> None:
         self.workspace = workspace
         self.space = space
         self.on_step = on_step
         self.threads = workspace.settings.threads
+        self._selections = selections
         self._read: list[Float32s] = []
         self._places: dict[tuple[str, str], tuple[int, int]] = {}
+        self._held: dict[str, int] = {}
+
+    @cached_property
+    def way(self) -> Way:
+        """Where the vectors are searched.
+
+        Raises:
+            UsageError: If it is asked to be where it can't.
+            VectorStoreError: Likewise, where files do not fit.
+        """
+        way = way_of(self.workspace, self.space, self._selections)
+        if way.note:
+            self.on_step(way.note)
+        return way
 
     def nearest(self, queries: Float32s, role: Role, references: Sequence[Member], k: int) -> list[tuple[Nearest, ...]]:
         """The k nearest references of each query, ranked."""
         self.on_step(f"comparing {len(queries):,} images with {len(references):,} ({role.value})")
-        if self.workspace.exports_vectors or self.space.parts != 1:
+        if self.way.search is Search.FILE or self.space.parts != 1:
             rows, similarities = nearest_by_parts(queries, self.of(references), k, threads=self.threads)
         else:
             keys = sorted({member.collection_key for member in references})
             rank = {member.point_id: row for row, member in enumerate(references)}
-            digests = {member.point_id: member.vector_sha256 for member in references}
-            rows, similarities = neighbors_by_engine(self.workspace.index, keys, queries, k, rank, digests=digests)
+
+            def fetch(wanted: Int64s) -> Float32s:
+                return self.of([references[row] for row in wanted.tolist()])
+
+            rows, similarities = neighbors_by_engine(self.workspace.index, keys, queries, k, rank, fetch)
         return [
             tuple(Nearest(role, n, references[row], value) for n, (row, value) in enumerate(found, start=1) if row >= 0)
             for found in map(zip, rows.tolist(), similarities.tolist())
@@ -108,15 +134,17 @@ class Vectors:
 
         What was read in another selection of images is not read again.
         """
-        places = [self._places.get(_key(member)) for member in members]
-        known = [place for place in places if place is not None]
-        if len(known) == len(members) > 0:
-            return self._selected(np.array(known, dtype=np.int64))
-        found = self._verified(members)
-        for row, member in enumerate(members):
-            self._places.setdefault(_key(member), (len(self._read), row))
-        self._read.append(found)
-        return found
+        unknown = [member for member in members if vector_of(member) not in self._places]
+        if unknown and self.way.search is Search.FILE:
+            unknown = list(members)  # a file is of a whole selection
+        if unknown or not members:
+            found = self._verified(unknown)
+            for row, member in enumerate(unknown):
+                self._places.setdefault(vector_of(member), (len(self._read), row))
+            self._read.append(found)
+            if len(unknown) == len(members):
+                return found
+        return self._selected(np.array([self._places[vector_of(member)] for member in members], dtype=np.int64))
 
     def _selected(self, places: Int64s) -> Float32s:
         """Rows (which, row) of what was read; all of one array, in its order, is that array and no copy."""
@@ -131,18 +159,31 @@ class Vectors:
         return selected
 
     def _verified(self, members: Sequence[Member]) -> Float32s:
-        if not self.workspace.exports_vectors:
-            return self._load(members)
+        if self.way.search is Search.SERVER:
+            return self._some(members)
+        folder, digest = self.workspace.vector_folder, digest_of(self.space, members)
+        is_local = self.workspace.exports_vectors
         with self._copying():
+            if not is_local and not self._are_held(members):
+                vector_file(folder, digest).unlink(missing_ok=True)  # it is read anew: it may be of what is gone
             return ensure_vector_file(
-                self.workspace.vector_folder,
-                content_digest(self.space.space_id, [(m.image_id, m.vector_sha256) for m in members]),
-                [m.vector_sha256 for m in members],
-                lambda start, stop: self._load(members[start:stop]),
+                folder,
+                digest,
+                [member.vector_sha256 for member in members],
+                lambda start, stop: self._some(members[start:stop], in_flight=1),
                 parts=self.space.parts,
                 dimension=self.space.dimension,
                 threads=self.threads,
+                in_flight=self.workspace.in_flight,
+                is_current=(lambda: True) if is_local else partial(self._are_there, members),
             )
+
+    def _are_held(self, members: Sequence[Member]) -> bool:
+        """Whether a server's collections hold as many vectors as there have to be: it changes without its catalog."""
+        needed = Counter(member.collection_key for member in members)
+        for key in needed.keys() - self._held.keys():
+            self._held[key] = self.workspace.index.count(key)
+        return all(self._held[key] >= count for key, count in needed.items())
 
     @contextmanager
     def _copying(self) -> Iterator[None]:
@@ -178,13 +219,25 @@ class Vectors:
         """Whether all are on record still: none was forgotten or removed since it was read."""
         return self.workspace.catalog.are_indexed([(m.collection_key, m.point_id) for m in members])
 
-    def _load(self, members: Sequence[Member]) -> Float32s:
-        return load_vectors(
+    def _some(self, members: Sequence[Member], in_flight: int | None = None) -> Float32s:
+        """As ``of``, of what is not asked for again."""
+        places = [self._places.get(vector_of(member)) for member in members]
+        new = [row for row, place in enumerate(places) if place is None]
+        if members and not new:
+            return self._selected(np.array(places, dtype=np.int64))
+        loaded = load_vectors(
             self.workspace.index,
-            [(m.collection_key, m.point_id, m.vector_sha256) for m in members],
+            [(members[row].collection_key, members[row].point_id, members[row].vector_sha256) for row in new],
             parts=self.space.parts,
             dimension=self.space.dimension,
+            in_flight=in_flight,
         )
+        if len(new) == len(members):
+            return loaded
+        known = [row for row, place in enumerate(places) if place is not None]
+        found = np.empty((len(members), *loaded.shape[1:]), dtype=np.float32)
+        found[new], found[known] = loaded, self._selected(np.array([places[row] for row in known], dtype=np.int64))
+        return found
 
     def moments(self, frozen: FrozenDataset) -> Moments:
         """Moments of all members of a dataset, from the cache as far as it holds them."""
@@ -193,7 +246,7 @@ class Vectors:
             return self.workspace.moments.for_members(
                 frozen.collection_key,
                 [(member.point_id, member.vector_sha256) for member in frozen.members],
-                lambda points: self._load([by_point[point] for point in points]),
+                lambda points: self._some([by_point[point] for point in points]),
                 dimension=self.space.dimension,
                 is_current=partial(self._are_there, frozen.members),
             )
@@ -204,12 +257,8 @@ class Vectors:
         acting = {(m.collection_key, m.point_id) for m in frozen.judged_reals}
         idle = [m for s in frozen.sets for m in s.members if (m.collection_key, m.point_id) not in acting]
         with self._copying():
-            return total.minus(Moments.from_vectors(self._load(idle))) if idle else total
+            return total.minus(Moments.from_vectors(self._some(idle))) if idle else total
 
 
 def _all_of(dataset: FrozenDataset | None) -> Sequence[Member]:
     return () if dataset is None else dataset.members
-
-
-def _key(member: Member) -> tuple[str, str]:
-    return member.image_id, member.vector_sha256

@@ -14,6 +14,7 @@ from provenance.audit.evidence import Vectors
 from provenance.audit.plan import planned_again
 from provenance.audit.rules import rule_named
 from provenance.audit.scoring import score_reals
+from provenance.audit.searching import selections_of
 from provenance.brief import Brief
 from provenance.detection.scores.local_neighbors import speaking_parts
 from provenance.errors import ConflictError, NotFoundError, SpaceMismatchError, UsageError
@@ -63,7 +64,7 @@ def explain(
     if not rows:
         return {}
     parameters = workspace.catalog.policy(audit.policy_id).parameters
-    inputs = Vectors(workspace, frozen.space, on_step).scoring_inputs(frozen)
+    inputs = Vectors(workspace, frozen.space, selections_of(frozen), on_step).scoring_inputs(frozen)
     name = str(parameters["score"])
     scored = score_reals(name, inputs, k=int(parameters.get("k", parameters["top_k"])))
     assert scored.copies is not None, "the score is a local one, or learnt"

@@ -19,6 +19,7 @@ from provenance.audit.joint import joint_counts, joint_digest, joint_findings, j
 from provenance.audit.looks import looks_at
 from provenance.audit.plan import AuditPlan, AuditRequest, resolve
 from provenance.audit.resolution import resolution_notes, resolutions_of
+from provenance.audit.searching import selections_of
 from provenance.audit.twins import twin_counts, twin_notes, twins_of
 from provenance.audit.unanswered import record_once
 from provenance.detection import same_nearest
@@ -39,7 +40,7 @@ from provenance.version import __version__
 from provenance.vocabulary import JOINT_RULE, Answer, Label, RejectReason, Role, Subject, digest_of_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from provenance.audit.inputs import FrozenAudit
     from provenance.audit.plan import JointPlan
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from provenance.detection import Decision
     from provenance.installation import Installation
     from provenance.records import CopySource
+    from provenance.vocabulary import Search
 
 _log = room(__name__)
 
@@ -110,7 +112,8 @@ def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on
     workspace.release_index()  # a space that was made for it is written
     since = declared_since(workspace, request, plan)
     # 2. - 4.
-    work = _Work(workspace, on_step)
+    plans = [plan] if isinstance(plan, AuditPlan) else list(plan.answers.values())
+    work = _Work(workspace, [each.frozen for each in plans], on_step)
     if isinstance(plan, AuditPlan):
         report, new = _judged(work, plan, audit_id, began)
         looks = looks_at(workspace.catalog, new.datasets, [new.audit.verdict_digest], since)
@@ -141,16 +144,19 @@ class _Began(NamedTuple):
 class _Work:
     """What the answers of one audit have in common: vectors are read, and neighbors found, once."""
 
-    def __init__(self, workspace: Installation, on_step: OnStep) -> None:
+    def __init__(self, workspace: Installation, audits: Sequence[FrozenAudit], on_step: OnStep) -> None:
         self.workspace = workspace
+        self.audits = audits
         self.on_step = on_step
         self._vectors: dict[str, Vectors] = {}
         self._gathered: dict[tuple[Any, ...], list[SubjectEvidence]] = {}
 
     def bench(self, frozen: FrozenAudit) -> Bench:
         space = frozen.space
-        vectors = self._vectors.setdefault(space.space_id, Vectors(self.workspace, space, self.on_step))
-        return Bench(self.workspace, frozen, vectors, self.on_step)
+        if space.space_id not in self._vectors:
+            selections = selections_of(*(each for each in self.audits if each.space.space_id == space.space_id))
+            self._vectors[space.space_id] = Vectors(self.workspace, space, selections, self.on_step)
+        return Bench(self.workspace, frozen, self._vectors[space.space_id], self.on_step)
 
     def subjects(self, plan: AuditPlan) -> list[SubjectEvidence]:
         frozen, reals = plan.frozen, plan.policy.rule.judged_reals(plan.frozen)
@@ -188,6 +194,7 @@ def _joint(
         counts=joint_counts(answers),
         findings=Findings(
             index=first.audit.findings.index,
+            searched=_in_common(part.audit.findings.searched for part in parts.values()),
             outcome=joint_outcome(answers, left_open=plan.left_open),
             outcome_reason=joint_reason(answers, plan.missing),
             own=joint_findings(plan.missing, looks).to_json(),
@@ -201,6 +208,12 @@ def _joint(
     )
     new = NewAudit(record, first.datasets, first.reject_ids, parts=parts)
     return AuditReport(record, tuple(first.datasets), (), notes, reports), new
+
+
+def _in_common(ways: Iterable[Search | None]) -> Search | None:
+    """Where all were searched; ``None``: not in one place."""
+    distinct = set(ways)
+    return distinct.pop() if len(distinct) == 1 else None
 
 
 def _levels(plans: Mapping[Any, AuditPlan]) -> dict[str, float]:
@@ -217,7 +230,8 @@ def _judged(work: _Work, plan: AuditPlan, audit_id: str, began: _Began) -> tuple
     judged = policy.rule.judge(bench, subjects)
     # 4.
     verdicts = _verdicts(frozen, subjects, judged)
-    notes = (*_notes(frozen, judged, verdicts), *resolution_notes(workspace.catalog, frozen))
+    way = bench.vectors.way
+    notes = (*_notes(frozen, judged, verdicts), *resolution_notes(workspace.catalog, frozen), *filter(None, [way.note]))
     found = (r for f in (frozen.release, *frozen.sets) for r in workspace.catalog.rejects(f.dataset.dataset_id))
     rejects = [each for each in found if each.reason is not RejectReason.SKIPPED]
     moments = judged.moments
@@ -236,7 +250,7 @@ def _judged(work: _Work, plan: AuditPlan, audit_id: str, began: _Began) -> tuple
         threshold=judged.threshold,
         verdict_digest=verdict_digest(plan, judged.basis, [v.verdict_sha256 for v in verdicts]),
         counts={**_counts(frozen, verdicts, policy.rule.labels, len(rejects)), **judged.counts},
-        findings=replace(_findings(workspace, frozen, subjects, judged), notes=notes),
+        findings=replace(_findings(workspace, frozen, subjects, judged), notes=notes, searched=way.search),
         software_version=__version__,
         started_at=began.at,
         finished_at=datetime.now(UTC),

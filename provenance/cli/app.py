@@ -221,15 +221,15 @@ def _options(
     logs.note(_log, "command: begun", command=context.invoked_subcommand, version=__version__, workspace=workspace)
 
 
-def open_workspace() -> Workspace:
-    """The workspace of this call.
+def open_workspace(**settings: Any) -> Workspace:
+    """The workspace of this call; ``settings`` of its flags go before its file, where they are not ``None``.
 
     Raises:
         NotFoundError: If there is none.
     """
     from provenance.service import Workspace
 
-    return Workspace.open(state.workspace)
+    return Workspace.open(state.workspace, **settings)
 
 
 def workspace_of_call() -> Workspace:

@@ -36,6 +36,7 @@ from provenance.vocabulary import (
     Population,
     Role,
     RuleName,
+    Search,
     Subject,
     counted,
 )
@@ -162,6 +163,10 @@ def audit(
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Then plant known copies: would it have seen them?")
     ] = False,
+    search: Annotated[
+        Search | None,
+        typer.Option("--search", help="Where vectors of a Qdrant server are searched.", show_default="auto"),
+    ] = None,
     rows: RowsOption = None,
     explain: ExplainOption = False,
     json: JsonOption = False,
@@ -176,6 +181,10 @@ def audit(
 
     Without --used, --not-used and --against every set takes part by its own membership that is not of another modality
     than the release. --match-resolution embeds what is missing at the release's resolution from the recorded sources.
+
+    Vectors on a Qdrant server are copied once into verified files and searched here (--search file), or searched by the
+    server (--search server); auto takes files where they fit the setting vector_cache_bytes and half the free disk. The
+    record says which it was; verdicts and digests are the same.
 
     A flag that contradicts the membership on record is refused, and so are sets of several modalities, unless
     --override-membership and --mix-modalities ask for it.
@@ -223,7 +232,7 @@ def audit(
     if declare is not None:
         _declare(release, declare, asked, json=json)
         return
-    with open_workspace() as workspace, explaining(wanted=explain and not json):
+    with open_workspace(search=search) as workspace, explaining(wanted=explain and not json):
         if compare is not None:
             compare = workspace.catalog.audit(compare).audit_id
         try:
@@ -390,6 +399,8 @@ def _figures(audit: AuditRecord) -> dict[str, Any]:
 
 def _identity(audit: AuditRecord) -> dict[str, Any]:
     facts = {"verdict digest": audit.verdict_digest, "policy": audit.policy_id, "space": audit.space_id}
+    if (place := audit.findings.searched_in) is not None:
+        facts["searched in"] = place
     return facts | {"audited at": audit.audited_at}
 
 

@@ -21,7 +21,7 @@ from provenance.findings import (
     TailFigures,
 )
 from provenance.records import SensitivityRecord
-from provenance.vocabulary import Answer, Outcome, RejectReason, Role, Subject
+from provenance.vocabulary import Answer, Outcome, RejectReason, Role, Search, Subject
 
 
 class Threshold(Document):
@@ -56,6 +56,7 @@ class AnswerOfAudit(Document):
     subjects: int
     duration_seconds: float
     settings: dict[str, Any]
+    searched: Search | None = None
 
 
 class Copies(AnswerOfAudit):
@@ -98,6 +99,8 @@ class Audit(Document):
     """One finished audit; what its rule does not have is null.
 
     That of a release as a whole has an answer to each question, or null, with the reason under ``missing``.
+    ``searched``: where neighbors were looked for, which no verdict depends on; not there in older records, or where
+    answers differ.
     """
 
     audit_id: str
@@ -126,13 +129,14 @@ class Audit(Document):
     membership: MembershipAnswer | None = None
     baseline: Audit | None = None
     part_of: PartOf | None = None
+    searched: Search | None = None
 
     @classmethod
     def of_record(cls, found: Any, **more: Any) -> Self:
         """The document of a recorded audit: of its record, datasets, notes and answers."""
         audit = found.audit
         threshold = None if audit.threshold is None else audit
-        more |= {"datasets": found.datasets, "notes": found.notes, "threshold": threshold}
+        more |= {"datasets": found.datasets, "notes": found.notes, "threshold": threshold} | _searched(audit)
         if audit.subject is Subject.RELEASE:
             own = audit.findings.own_as(JointFindings)
             more |= {"looks": own.looks, "predeclared": own.predeclared, "missing": own.missing}
@@ -151,15 +155,19 @@ def part_of(found: Any) -> dict[str, PartOf]:
     return {} if found.part_of is None else {"part_of": PartOf(audit_id=found.part_of[0], answer=found.part_of[1])}
 
 
+def _searched(audit: Any) -> dict[str, Search]:
+    return {"searched": audit.findings.searched} if audit.findings.searched else {}
+
+
 def _copies(part: Any) -> Copies:
     rate = part.audit.findings.own_as(CopiesFindings).false_match_rate
-    return Copies.of(part.audit, **part.audit.counts, false_match_rate=rate)
+    return Copies.of(part.audit, **part.audit.counts, false_match_rate=rate, **_searched(part.audit))
 
 
 def _membership(part: Any) -> MembershipAnswer:
     found = part.audit.findings.calibrated
     test = None if found is None else found.release_test
-    more: dict[str, Any] = {"auc": None if test is None else test.auc, "guess": None}
+    more: dict[str, Any] = {"auc": None if test is None else test.auc, "guess": None, **_searched(part.audit)}
     if found is not None:
         more |= {name: getattr(found, name) for name in ("groups", "tail", "other_means")}
         missing = isinstance(found.guess, NotComputed)

@@ -137,18 +137,20 @@ class PairSearch:
             self.workspace.vector_folder,
             content_digest(self.space.space_id, [(m.image_id, m.vector_sha256) for m in members]),
             [m.vector_sha256 for m in members],
-            lambda start, stop: self._load(members[start:stop]),
+            lambda start, stop: self._load(members[start:stop], in_flight=1),
             parts=self.space.parts,
             dimension=self.space.dimension,
             threads=self.workspace.settings.threads,
+            in_flight=self.workspace.in_flight,
         )
 
-    def _load(self, members: Sequence[Member]) -> Float32s:
+    def _load(self, members: Sequence[Member], in_flight: int | None = None) -> Float32s:
         return load_vectors(
             self.workspace.index,
             [(m.collection_key, m.point_id, m.vector_sha256) for m in members],
             parts=self.space.parts,
             dimension=self.space.dimension,
+            in_flight=in_flight,
         )
 
 

@@ -17,7 +17,15 @@ from provenance.index.ranges import pairs_in_file
 from provenance.index.rescoring import similarities
 from provenance.index.salvage import Salvage
 from provenance.index.search import available_threads, neighbors_by_engine, neighbors_in_file
-from provenance.index.vectorfile import clear, content_digest, ensure_vector_file, kept_arrays, load_vectors, prune
+from provenance.index.vectorfile import (
+    clear,
+    content_digest,
+    ensure_vector_file,
+    kept_arrays,
+    load_vectors,
+    prune,
+    vector_file,
+)
 
 __all__ = [
     "CollectionSpec",
@@ -47,4 +55,5 @@ __all__ = [
     "require_index_url",
     "similarities",
     "vector_digest",
+    "vector_file",
 ]

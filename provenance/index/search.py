@@ -16,18 +16,19 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.errors import VectorStoreError
-from provenance.index.contract import NORM_TOLERANCE, CollectionSpec, checked_vectors, vector_digest
+from provenance.index.ahead import ahead
+from provenance.index.contract import NORM_TOLERANCE, CollectionSpec, checked_vectors
 from provenance.index.rescoring import similarities_of_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from threadpoolctl import ThreadpoolController
 
@@ -35,11 +36,13 @@ if TYPE_CHECKING:
     from provenance.index.contract import VectorIndex
 
     Locate = Callable[[Int64s], Int64s]
+    FetchRows = Callable[[Int64s], Float32s]
 
 QUERY_BLOCK = 1024
 REFERENCE_BLOCK = 2048
 ENGINE_QUERY_BLOCK = 64
 ENGINE_SURPLUS = 16
+SETTLED_BYTES = 2**30  # of candidates that are held at a time
 PENDING_PAIRS = 2**20
 LEAST_QUERIES = 64  # fewer are not worth a thread of their own
 _LOWEST = -2.0  # below every score and above that of a row that is left out
@@ -130,13 +133,14 @@ def neighbors_by_engine(
     queries: Float32s,
     k: int,
     rank: Mapping[str, int],
+    fetch: FetchRows,
     *,
     skip: Int64s | None = None,
-    digests: Mapping[str, str] | None = None,
 ) -> tuple[Int64s, Float64s]:
     """As ``neighbors_in_file``, by the exact search of an engine over several collections that act as one.
 
-    The engine is asked for more than k, and for twice as many as long as its last score is within the margin.
+    The engine is asked for more than k, and for twice as many as long as its last score is within the margin; as many
+    blocks of queries at once as it likes (``in_flight``). Then the vectors of what may be an answer are fetched.
 
     Args:
         index: The vector store.
@@ -144,25 +148,42 @@ def neighbors_by_engine(
         queries: float32 ``(n, 1, d)``, unit length.
         k: How many neighbors.
         rank: Row of each point id that may be a neighbor; others are dropped. A point in two collections counts once.
+        fetch: Gives the verified vectors ``(m, 1, d)`` of rows, which are rising; of each once, unless all candidates
+            together take more than ``SETTLED_BYTES``.
         skip: int ``(n,)``: one row each query leaves out; -1 for none.
-        digests: ``vector_sha256`` by point id; where given, every vector that is evidence is verified.
 
     Raises:
-        VectorStoreError: As ``neighbors_in_file``; also if a vector is not what its digest says.
+        VectorStoreError: As ``neighbors_in_file``; also as ``fetch`` raises.
     """
     left_out = _checked_skip(skip, len(queries))
     dimension = queries.shape[-1] if queries.ndim == 3 else 0
     checked = _checked_queries(queries, dimension, k)
     rows, found = _empty_result(len(checked), k)
-    for start in range(0, len(checked), ENGINE_QUERY_BLOCK):
+
+    def candidates(start: int) -> tuple[Int64s, Int64s]:
         block = slice(start, start + ENGINE_QUERY_BLOCK)
-        asked = _EngineBlock(index, checked[block], k, rank, left_out[block])
-        candidates = asked.candidates(keys)
-        shortlist = _Shortlist(checked[block], k, *asked.vectors(candidates, digests))
-        for query, scores in enumerate(candidates):
-            shortlist.add(np.full(len(scores), query), np.array(list(scores), dtype=np.int64))
-        rows[block], found[block] = shortlist.settled()
+        query, row = _EngineBlock(index, checked[block], k, rank, left_out[block]).candidates(keys)
+        return query + start, row
+
+    starts = range(0, len(checked), ENGINE_QUERY_BLOCK)
+    blocks = [(_none(), _none()), *ahead(candidates, starts, index.in_flight)]
+    query, row = (np.concatenate(column) for column in zip(*blocks, strict=True))
+    for part in _shares(query, max(1, SETTLED_BYTES // (4 * max(1, dimension)))):
+        first, last = int(query[part.start]), int(query[part.stop - 1]) + 1
+        wanted = np.unique(row[part])
+        shortlist = _Shortlist(checked[first:last], k, fetch(wanted)[:, 0], partial(_located, wanted))
+        shortlist.add(query[part] - first, row[part])
+        rows[first:last], found[first:last] = shortlist.settled()
     return rows, found
+
+
+def _shares(query: Int64s, most: int) -> Iterator[slice]:
+    """Parts of about so many pairs, of which there are some; none parts the pairs of one query."""
+    start = 0
+    while start < len(query):
+        stop = int(np.searchsorted(query, query[min(start + most, len(query)) - 1], side="right"))
+        yield slice(start, stop)
+        start = stop
 
 
 class _Shortlist:
@@ -177,7 +198,7 @@ class _Shortlist:
         self._best = np.full((len(queries), k), -np.inf, dtype=np.float32)
         self._waiting: list[tuple[Int64s, Int64s, Float32s]] = []
         self._count = 0
-        self._settled = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float64))
+        self._settled = (_none(), _none(), np.zeros(0))
 
     def offer(self, scores: Float32s, first_row: int, left_out: Int64s) -> None:
         """Takes float32 scores ``(queries, references)`` of the references from ``first_row`` on; may change them."""
@@ -257,10 +278,9 @@ class _EngineBlock:
     k: int
     rank: Mapping[str, int]
     left_out: Int64s
-    places: dict[int, tuple[str, str]] = field(default_factory=dict)
 
-    def candidates(self, keys: Sequence[str]) -> list[dict[int, float]]:
-        """Per query the score of every row that may be among the k best."""
+    def candidates(self, keys: Sequence[str]) -> tuple[Int64s, Int64s]:
+        """Query and row of all that may be among the k best of a query, by query."""
         known: list[dict[int, float]] = [{} for _ in self.queries]
         open_queries = {key: list(range(len(self.queries))) for key in keys}
         limit = self.k + ENGINE_SURPLUS
@@ -269,7 +289,7 @@ class _EngineBlock:
             for key, asked in open_queries.items():
                 answers = self.index.search(key, self.queries[asked][:, None], limit, exact=True)
                 for query, answer in zip(asked, answers, strict=True):
-                    self._take(key, query, answer, known[query])
+                    self._take(query, answer, known[query])
                     if len(answer) == limit:
                         last[key, query] = max(answer[-1][1], -1.0)
             floors = [self._floor(scores) for scores in known]
@@ -279,32 +299,18 @@ class _EngineBlock:
                 if (still := [query for query in asked if last.get((key, query), _LOWEST) >= floors[query]])
             }
             limit *= 2
-        return [{row: score for row, score in scores.items() if score >= self._floor(scores)} for scores in known]
+        kept = [
+            [(query, row) for row, score in scores.items() if score >= floor]
+            for query, (scores, floor) in enumerate(zip(known, map(self._floor, known), strict=True))
+        ]
+        pairs = np.array([pair for each in kept for pair in each], dtype=np.int64).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
 
-    def vectors(self, candidates: list[dict[int, float]], digests: Mapping[str, str] | None) -> tuple[Float32s, Locate]:
-        """The vectors of all candidates, fetched once and verified, and where among them those of given rows are."""
-        wanted = sorted({row for scores in candidates for row in scores})
-        held = np.empty((len(wanted), self.queries.shape[1]), dtype=np.float32)
-        by_key: dict[str, list[int]] = {}
-        for position, row in enumerate(wanted):
-            by_key.setdefault(self.places[row][0], []).append(position)
-        for key, positions in by_key.items():
-            ids = [self.places[wanted[position]][1] for position in positions]
-            points = self.index.get(key, ids)
-            if points.ids != ids:
-                raise VectorStoreError(f"collection {key} changed while it was searched", hint="run the command again")
-            if digests is not None:
-                _verify(key, ids, points.vectors, digests)
-            held[positions] = points.vectors[:, 0]
-        rows = np.array(wanted, dtype=np.int64)
-        return held, lambda asked: np.searchsorted(rows, asked).astype(np.int64)
-
-    def _take(self, key: str, query: int, answer: list[tuple[str, float]], scores: dict[int, float]) -> None:
+    def _take(self, query: int, answer: list[tuple[str, float]], scores: dict[int, float]) -> None:
         for point, score in answer:
             row = self.rank.get(point, -1)
             if row >= 0 and row != self.left_out[query]:
                 scores[row] = max(scores.get(row, -1.0), min(score, 1.0))
-                self.places.setdefault(row, (key, point))
 
     def _floor(self, scores: dict[int, float]) -> float:
         if len(scores) < self.k:
@@ -312,12 +318,13 @@ class _EngineBlock:
         return sorted(scores.values(), reverse=True)[self.k - 1] - score_margin(self.queries.shape[1])
 
 
-def _verify(key: str, ids: list[str], vectors: Float32s, digests: Mapping[str, str]) -> None:
-    for point, vector in zip(ids, vectors, strict=True):
-        if vector_digest(vector) != digests[point]:
-            raise VectorStoreError(
-                f"the stored vector of point {point} in collection {key} is damaged", hint="run `provenance reconcile`"
-            )
+def _located(among: Int64s, rows: Int64s) -> Int64s:
+    """Where rows are among others, which are rising."""
+    return np.searchsorted(among, rows).astype(np.int64)
+
+
+def _none() -> Int64s:
+    return np.zeros(0, dtype=np.int64)
 
 
 def _places(groups: Int64s) -> Int64s:

@@ -17,6 +17,7 @@ import numpy as np
 
 from provenance.errors import VectorStoreError
 from provenance.files import UNFINISHED_SUFFIX, Outdated, sweep_unfinished, sync_folder, unfinished
+from provenance.index.ahead import ahead
 from provenance.index.search import available_threads
 from provenance.logs import room, step
 
@@ -37,7 +38,7 @@ _log = room(__name__)
 SUFFIX = ".f32"
 MADE_SUFFIX = ".made"
 """Of arrays that were computed from vectors: thrown away with them."""
-_BLOCK_ROWS = 1024
+_BLOCK_ROWS, _BLOCK_BYTES = 1024, 2**24
 
 
 def content_digest(space_id: str, members: Iterable[tuple[str, str]]) -> str:
@@ -47,11 +48,18 @@ def content_digest(space_id: str, members: Iterable[tuple[str, str]]) -> str:
     return digest.hexdigest()
 
 
-def load_vectors(index: VectorIndex, located: Sequence[Located], *, parts: int, dimension: int) -> Float32s:
+def vector_file(folder: Path, digest: str) -> Path:
+    """Where the vector file of a content digest is, or would be."""
+    return folder / f"{digest}{SUFFIX}"
+
+
+def load_vectors(
+    index: VectorIndex, located: Sequence[Located], *, parts: int, dimension: int, in_flight: int | None = None
+) -> Float32s:
     """The vectors of points of several collections, each verified against its digest.
 
     ``located`` is ``(collection_key, point_id, vector_sha256)`` row by row; the result, float32
-    ``(n, parts, dimension)``, is in its order.
+    ``(n, parts, dimension)``, is in its order. Without ``in_flight`` the index says how many are asked for at once.
 
     Raises:
         VectorStoreError: Naming the first point that is missing or damaged.
@@ -61,9 +69,11 @@ def load_vectors(index: VectorIndex, located: Sequence[Located], *, parts: int, 
         by_key.setdefault(key, []).append(row)
     vectors = np.zeros((len(located), parts, dimension), dtype=np.float32)
     found = np.zeros(len(located), dtype=bool)
-    for key, rows in by_key.items():
-        for start in range(0, len(rows), _BLOCK_ROWS):
-            _fill(index, key, rows[start : start + _BLOCK_ROWS], located, vectors, found)
+    at_once = in_flight or index.in_flight
+    share = max(1, _block_rows(parts, dimension) // at_once)
+    asked = ((key, rows[at : at + share]) for key, rows in by_key.items() for at in range(0, len(rows), share))
+    for _ in ahead(lambda part: _fill(index, *part, located, vectors, found), asked, at_once):
+        pass
     # a missing vector is all zeros here, which is nobody's: the first damaged row may be one
     wrong = _first_damaged(vectors, [digest for _, _, digest in located])
     if wrong is not None:
@@ -84,11 +94,15 @@ def ensure_vector_file(
     parts: int,
     dimension: int,
     threads: int | None = None,
+    in_flight: int = 1,
+    is_current: Callable[[], bool] = lambda: True,
 ) -> Float32s:
     """The vector file of a content digest as a read-only memory map; made if it isn't there or is damaged.
 
     It is float32 ``(n, parts, dimension)``, every row verified by its ``vector_sha256`` (``vector_digests``). ``fetch``
-    gives the vectors of rows ``start`` to ``stop`` (excluded) in that shape; without ``threads`` all cores verify.
+    gives the vectors of rows ``start`` to ``stop`` (excluded) in that shape, from ``in_flight`` threads; without
+    ``threads`` all cores verify. What is not ``is_current`` as soon as it is written, as an image was forgotten, is not
+    kept (see ``kept_arrays``).
 
     Raises:
         VectorStoreError: If a fetched vector is not what its digest says, or the file can't be written.
@@ -96,7 +110,7 @@ def ensure_vector_file(
     shape = (len(vector_digests), parts, dimension)
     if not vector_digests:
         return np.zeros(shape, dtype=np.float32)
-    file = folder / f"{digest}{SUFFIX}"
+    file = vector_file(folder, digest)
     try:
         vectors = _opened(file, shape, vector_digests, threads)
         for last in (False, False, True):
@@ -104,7 +118,7 @@ def ensure_vector_file(
                 break
             folder.mkdir(parents=True, exist_ok=True)
             with step(_log, "make vector file", images=shape[0], parts=parts), _unless_cleared(raising=last):
-                _write(file, shape, vector_digests, fetch, threads)
+                _write(file, shape, vector_digests, fetch, threads, in_flight, is_current)
             vectors = _opened(file, shape, vector_digests, threads)
     except OSError as error:
         raise VectorStoreError(
@@ -242,13 +256,24 @@ def _opened(
 
 
 def _write(
-    file: Path, shape: tuple[int, int, int], vector_digests: Sequence[str], fetch: Fetch, threads: int | None
+    file: Path,
+    shape: tuple[int, int, int],
+    vector_digests: Sequence[str],
+    fetch: Fetch,
+    threads: int | None,
+    in_flight: int,
+    is_current: Callable[[], bool],
 ) -> None:
     """Writes beside the file, verifies on the way, and puts it in place whole."""
-    with unfinished(file) as stream:
-        for start in range(0, shape[0], _BLOCK_ROWS):
-            stop = min(start + _BLOCK_ROWS, shape[0])
-            block = np.ascontiguousarray(fetch(start, stop), dtype="<f4")
+    rows = _block_rows(*shape[1:])
+    starts = range(0, shape[0], rows)
+    with (
+        unfinished(file) as stream,
+        contextlib.closing(ahead(lambda start: fetch(start, min(start + rows, shape[0])), starts, in_flight)) as blocks,
+    ):
+        for start, fetched in zip(starts, blocks, strict=True):
+            block = np.ascontiguousarray(fetched, dtype="<f4")
+            stop = min(start + rows, shape[0])
             if block.shape != (stop - start, *shape[1:]):
                 raise VectorStoreError(f"vectors of shape {block.shape} came for rows {start} to {stop}")
             wrong = _first_damaged(block, vector_digests[start:stop], threads)
@@ -257,7 +282,15 @@ def _write(
                     f"the vector of row {start + wrong} is damaged", hint="run `provenance reconcile`"
                 )
             stream.write(block.data)
+        stream.flush()
+        if not is_current():
+            raise Outdated
     sync_folder(file.parent)
+
+
+def _block_rows(parts: int, dimension: int) -> int:
+    """How many images' vectors are held at a time."""
+    return max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (4 * parts * dimension)))
 
 
 def _files(folder: Path, suffix: str) -> list[tuple[Path, os.stat_result]]:

@@ -12,6 +12,7 @@ from provenance.audit.bench import JudgedCopies, PlantBench
 from provenance.audit.evidence import Vectors
 from provenance.audit.inputs import CANDIDATES
 from provenance.audit.plan import planned_again
+from provenance.audit.searching import selections_of
 from provenance.detection import Plant, Strong, plants_needed, release_power, sensitivity_of
 from provenance.errors import UsageError
 from provenance.ingest import Progress
@@ -111,7 +112,7 @@ def _measured(
     bench = PlantBench(
         workspace,
         plan.frozen,
-        Vectors(workspace, plan.frozen.space, tell),
+        Vectors(workspace, plan.frozen.space, selections_of(plan.frozen), tell),
         tell,
         record,
         {verdict.image_key: verdict for verdict in catalog.verdicts(record.audit_id)},

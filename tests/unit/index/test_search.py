@@ -12,7 +12,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from provenance.errors import VectorStoreError
-from provenance.index import CollectionSpec, Points, neighbors_by_engine, neighbors_in_file, point_id, vector_digest
+from provenance.index import CollectionSpec, Points, neighbors_by_engine, neighbors_in_file, point_id
 from provenance.index import search as search_module
 from provenance.index.edge import EdgeIndex
 from provenance.index.memory import MemoryIndex
@@ -156,34 +156,50 @@ def split_over(index: VectorIndex, references: FloatArray, shares: int) -> tuple
 
 @pytest.mark.parametrize("engine", ["memory", "edge"])
 @pytest.mark.parametrize("name", CASES)
-def test_both_ways_agree_to_the_last_bit(name: str, engine: str, tmp_path: Path) -> None:
+def test_both_ways_agree_to_the_last_bit(
+    name: str, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     queries, references = CASES[name]
     index: VectorIndex = MemoryIndex() if engine == "memory" else EdgeIndex(tmp_path / "store")
     skip = np.arange(len(queries)) % 9 - 1
     with index:
         keys, rank = split_over(index, references, 3)
-        digests = {point: vector_digest(references[row]) for point, row in rank.items()}
+        fetched: list[int] = []
+
+        def fetch(rows: npt.NDArray[np.int64]) -> FloatArray:
+            fetched.extend(rows.tolist())
+            return references[rows]
+
         for k in (1, 6):
-            assert_same(
-                neighbors_by_engine(index, keys, queries, k, rank, digests=digests),
-                neighbors_in_file(queries, references, k),
-            )
+            fetched.clear()
+            found = neighbors_by_engine(index, keys, queries, k, rank, fetch)
+            assert_same(found, neighbors_in_file(queries, references, k))
+            assert len(set(fetched)) == len(fetched)
         assert_same(
-            neighbors_by_engine(index, keys, queries, 4, rank, skip=skip),
+            neighbors_by_engine(index, keys, queries, 4, rank, fetch, skip=skip),
             neighbors_in_file(queries, references, 4, skip=skip),
         )
+        with monkeypatch.context() as patched:
+            patched.setattr(search_module, "SETTLED_BYTES", 4 * references.shape[2] * 20)
+            patched.setattr(search_module, "ENGINE_QUERY_BLOCK", 3)
+            patched.setattr(type(index), "in_flight", 3)
+            again = neighbors_by_engine(index, keys, queries, 6, rank, fetch)
+        assert_same(again, found)
 
 
-def test_a_damaged_vector_is_no_evidence() -> None:
+def test_what_is_far_from_the_answer_is_not_fetched() -> None:
     queries, references = CASES["plain"]
     index = MemoryIndex()
     keys, rank = split_over(index, references, 1)
-    nearest = int(neighbors_in_file(queries[:1], references, 1)[0][0, 0])
-    digests = {point: vector_digest(references[row]) for point, row in rank.items()}
-    damaged = next(point for point, row in rank.items() if row == nearest)
-    digests[damaged] = "0" * 64
-    with pytest.raises(VectorStoreError, match=damaged):
-        neighbors_by_engine(index, keys, queries, 1, rank, digests=digests)
+    asked: list[npt.NDArray[np.int64]] = []
+
+    def fetch(rows: npt.NDArray[np.int64]) -> FloatArray:
+        asked.append(rows)
+        return references[rows]
+
+    rows, _ = neighbors_by_engine(index, keys, queries, 5, rank, fetch)
+    assert len(asked) == 1
+    assert asked[0].tolist() == np.unique(rows).tolist()
 
 
 def test_wrong_calls_are_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -127,6 +128,33 @@ def test_damage_is_found_in_every_block(
     wrong.tofile(tmp_path / "d.f32")
     again = ensure_vector_file(tmp_path, "d", digests, lambda start, stop: vectors[start:stop], **shape)
     assert again.tobytes() == vectors.tobytes()
+
+
+@pytest.mark.parametrize("in_flight", [1, 4])
+def test_blocks_are_fetched_at_once_and_written_in_order(
+    tmp_path: Path, vectors: FloatArray, monkeypatch: pytest.MonkeyPatch, in_flight: int
+) -> None:
+    monkeypatch.setattr(vectorfile_module, "_BLOCK_BYTES", 3 * vectors[0].nbytes)
+    digests = [vector_digest(vector) for vector in vectors]
+    meeting = threading.Barrier(in_flight)
+
+    def fetch(start: int, stop: int) -> FloatArray:
+        if start < 3 * in_flight:
+            meeting.wait(timeout=30)  # nobody goes on before as many are under way
+        assert stop - start <= 3
+        return vectors[start:stop]
+
+    def broken(start: int, stop: int) -> FloatArray:
+        if start >= 12:
+            raise VectorStoreError("the server is gone")
+        return vectors[start:stop]
+
+    shape = {"parts": PARTS, "dimension": DIMENSION, "in_flight": in_flight}
+    found = ensure_vector_file(tmp_path, "d", digests, fetch, **shape)
+    assert found.tobytes() == vectors.tobytes()
+    with pytest.raises(VectorStoreError, match="server is gone"):
+        ensure_vector_file(tmp_path, "e", digests, broken, **shape)
+    assert [file.name for file in tmp_path.iterdir()] == ["d.f32"]
 
 
 def test_an_unusable_folder_is_a_clear_error(tmp_path: Path, vectors: FloatArray) -> None:

@@ -85,7 +85,7 @@ class Gallery:
 
     @cached_property
     def _vectors(self) -> Vectors:
-        return Vectors(self.bench.workspace, self.space, self.bench.on_step)
+        return Vectors(self.bench.workspace, self.space, [tuple(self._members.values())], self.bench.on_step)
 
     @cached_property
     def candidates(self) -> tuple[Member, ...]:
