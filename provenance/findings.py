@@ -200,6 +200,8 @@ class Findings(JsonValue, Brief):
         notes: What a reader should know, in plain language: first what weakens a finding; ``None`` in records of before
             they were kept.
         weakening: How many of the notes weaken a finding; ``None`` likewise.
+        read_consistency: What the replicas of a server were asked to agree on by reads, at the least: ``majority``,
+            ``quorum`` (of those that are there) or ``any``; ``None`` where none was read.
         recorded: The JSON that it was read from.
     """
 
@@ -214,6 +216,7 @@ class Findings(JsonValue, Brief):
     resolution: Resolutions | None = field(default=None, metadata=LEFT_OUT)
     notes: tuple[str, ...] | None = field(default=None, metadata=LEFT_OUT)
     weakening: int | None = field(default=None, metadata=LEFT_OUT)
+    read_consistency: str | None = field(default=None, metadata=LEFT_OUT)
     recorded: Mapping[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from provenance.audit.bench import Bench
+from provenance.audit.current import reading_again
 from provenance.audit.declaring import declared_since, put_on_record
 from provenance.audit.evidence import SubjectEvidence, Vectors, gather
 from provenance.audit.inputs import party_notes
@@ -42,6 +43,7 @@ from provenance.vocabulary import JOINT_RULE, Answer, Label, RejectReason, Role,
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from provenance.audit.current import Before
     from provenance.audit.inputs import FrozenAudit
     from provenance.audit.plan import JointPlan
     from provenance.audit.rule import Judgement, OnStep
@@ -90,7 +92,9 @@ def run_audit(workspace: Installation, request: AuditRequest, on_step: OnStep | 
     """
     audit_id = uuid.uuid4().hex
     with _collector_paused(), run_of(audit_id), step(_log, "audit"), steps(_log, on_step) as said:
-        return _run_audit(workspace, request, audit_id, said)
+        return reading_again(
+            workspace.catalog, said, lambda before: _run_audit(workspace, request, audit_id, said, before)
+        )
 
 
 @contextmanager
@@ -105,8 +109,11 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on_step: OnStep) -> AuditReport:
+def _run_audit(
+    workspace: Installation, request: AuditRequest, audit_id: str, on_step: OnStep, before: Before
+) -> AuditReport:
     began = _Began(datetime.now(UTC), time.monotonic())
+    _agreement(workspace)  # of what was read before
     # 1.
     plan = resolve(workspace, request, on_step)
     workspace.release_index()  # a space that was made for it is written
@@ -122,11 +129,26 @@ def _run_audit(workspace: Installation, request: AuditRequest, audit_id: str, on
         report, new = replace(report, audit=record, notes=notes), replace(new, audit=record)
     else:
         report, new = _joint(work, plan, audit_id, began, since)
+    report, new = _with_facts(report, new, before.require_same(plan), _agreement(workspace))
     prune(workspace.vector_folder, workspace.settings.vector_cache_bytes)
     # 5.
     put_on_record(workspace, plan)
     earlier = record_once(workspace, new)
     return report if earlier is None else _as_recorded(workspace, report, earlier)
+
+
+def _with_facts(
+    report: AuditReport, new: NewAudit, notes: Sequence[str], agreement: str | None
+) -> tuple[AuditReport, NewAudit]:
+    """With what is known of the run when it ends."""
+    findings = replace(new.audit.findings, notes=(*report.notes, *notes), read_consistency=agreement)
+    record = replace(new.audit, findings=findings)
+    return replace(report, audit=record, notes=findings.notes or ()), replace(new, audit=record)
+
+
+def _agreement(workspace: Installation) -> str | None:
+    """What reads asked of a server's replicas, at the least; ``None`` where nothing was read of any."""
+    return None if workspace.exports_vectors else workspace.index.agreed()
 
 
 def _as_recorded(workspace: Installation, report: AuditReport, earlier: AuditRecord) -> AuditReport:

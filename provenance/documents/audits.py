@@ -101,6 +101,7 @@ class Audit(Document):
     That of a release as a whole has an answer to each question, or null, with the reason under ``missing``.
     ``searched``: where neighbors were looked for, which no verdict depends on; not there in older records, or where
     answers differ.
+    ``read_consistency``: what the replicas of a server had to agree on; not there where none was read.
     """
 
     audit_id: str
@@ -130,6 +131,7 @@ class Audit(Document):
     baseline: Audit | None = None
     part_of: PartOf | None = None
     searched: Search | None = None
+    read_consistency: str | None = None
 
     @classmethod
     def of_record(cls, found: Any, **more: Any) -> Self:
@@ -137,6 +139,8 @@ class Audit(Document):
         audit = found.audit
         threshold = None if audit.threshold is None else audit
         more |= {"datasets": found.datasets, "notes": found.notes, "threshold": threshold} | _searched(audit)
+        if audit.findings.read_consistency:
+            more["read_consistency"] = audit.findings.read_consistency
         if audit.subject is Subject.RELEASE:
             own = audit.findings.own_as(JointFindings)
             more |= {"looks": own.looks, "predeclared": own.predeclared, "missing": own.missing}

@@ -173,6 +173,12 @@ class VectorIndex(Resource, Protocol):
         In words, each of one place; asked before it is dropped.
         """
 
+    def agreed(self) -> str | None:
+        """What reads asked replicas to agree on since this was asked last, at the least; ``None`` if there are none.
+
+        ``majority``, ``quorum`` or ``any``.
+        """
+
     def tend(self, specs: Sequence[CollectionSpec], *, repair: bool) -> list[Ailment]:
         """How these collections and the store's identity are kept otherwise than configured; put right if wanted.
 

@@ -201,6 +201,10 @@ class EdgeIndex(Resource):
                 shutil.rmtree(dropped)
             self.discard(key)
 
+    def agreed(self) -> str | None:
+        """See ``VectorIndex``: there are no replicas."""
+        return None
+
     def tend(self, specs: Sequence[CollectionSpec], *, repair: bool) -> list[Ailment]:
         """See ``VectorIndex``: nothing."""
         del specs, repair

@@ -123,6 +123,10 @@ class MemoryIndex(Resource):
         del key
         return []
 
+    def agreed(self) -> str | None:
+        """See ``VectorIndex``: there are no replicas."""
+        return None
+
     def tend(self, specs: Sequence[CollectionSpec], *, repair: bool) -> list[Ailment]:
         """See ``VectorIndex``: nothing."""
         del specs, repair

@@ -58,6 +58,8 @@ IN_FLIGHT = 4
 _STORE = CollectionSpec(STORE_COLLECTION, 1, label={"software": "provenance", "holds": "the identity of this store"})
 DELETE_BATCH = 1000
 SEARCH_BATCH = 64
+AGREEMENTS = ("majority", "quorum", "any")
+"""What replicas are asked to agree on, from the most: all answer, the greater half answers, whichever is there."""
 
 
 class ServerIndex(Resource):
@@ -91,6 +93,7 @@ class ServerIndex(Resource):
         self._held: dict[str, _Held] = {}
         self._most_points = MOST_POINTS
         self._store_uuid: str | None = None
+        self._agreed: set[str] = set()
 
     @classmethod
     def connect(
@@ -267,6 +270,11 @@ class ServerIndex(Resource):
             return [*kept, f"snapshots of the server, which it does not list ({error.message})"]
         return [*kept, *(f"the server's snapshot {each.name}" for each in found)]
 
+    def agreed(self) -> str | None:
+        """See ``VectorIndex``."""
+        words, self._agreed = self._agreed, set()
+        return max(words, key=AGREEMENTS.index, default=None)
+
     def tend(self, specs: Sequence[CollectionSpec], *, repair: bool) -> list[Ailment]:
         """See ``VectorIndex``."""
         upkeep = Upkeep(self._connection, self._replication_factor, repair=repair)
@@ -362,12 +370,16 @@ class ServerIndex(Resource):
             word = held.consistency
             try:
                 final = lacks_replicas if word else None
-                return self._asked(key, method, *arguments, consistency=word, is_final=final)
+                answer = self._asked(key, method, *arguments, consistency=word, is_final=final)
             except VectorStoreError:
                 raise
             except Exception as error:  # noqa: BLE001 - not enough replicas answer
                 held.agree_on_less()
                 note(_log, "fewer replicas asked", level=logging.WARNING, collection=key, reason=words_of(error))
+            else:
+                if held.replicas > 1:
+                    self._agreed.add(word or "any")
+                return answer
 
     def _asked(
         self,
@@ -409,7 +421,7 @@ class _Held:
     @property
     def consistency(self) -> str | None:
         """The server's word: all answer and most agree; the greater half answers and agrees; whichever is there."""
-        words = {1: (), 2: ("majority",)}.get(self.replicas, ("majority", "quorum"))
+        words = {1: (), 2: AGREEMENTS[:1]}.get(self.replicas, AGREEMENTS[:2])
         return words[self.lowered] if self.lowered < len(words) else None
 
     def agree_on_less(self) -> None:
