@@ -148,7 +148,8 @@ def _with_facts(
 
 def _agreement(workspace: Installation) -> str | None:
     """What reads asked of a server's replicas, at the least; ``None`` where nothing was read of any."""
-    return None if workspace.exports_vectors else workspace.index.agreed()
+    is_asked = "index" in workspace.__dict__ and not workspace.exports_vectors
+    return workspace.index.agreed() if is_asked else None
 
 
 def _as_recorded(workspace: Installation, report: AuditReport, earlier: AuditRecord) -> AuditReport:

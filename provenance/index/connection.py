@@ -326,7 +326,9 @@ def is_too_large(error: BaseException) -> bool:
     if status_of(error) in {413, "OUT_OF_RANGE"}:
         return True
     said = words_of(error).lower()
-    return any(word in said for word in _TOO_LARGE) or ("limit exceeded" in said and "upsert" in said)
+    return any(word in said for word in _TOO_LARGE) or (
+        "limit exceeded" in said and ("upsert" in said or '"limit"' in said)
+    )
 
 
 def words_of(error: BaseException | None) -> str:

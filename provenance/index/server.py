@@ -201,9 +201,7 @@ class ServerIndex(Resource):
         wanted = checked_ids(ids)
         vectors = np.empty((len(wanted), *spec.shape), dtype=np.float32)
         found: dict[str, tuple[int, dict[str, Any]]] = {}
-        batch = _page_of(spec)
-        for start in range(0, len(wanted), batch):
-            points = self._read(key, "retrieve", wanted[start : start + batch], spec, payloads)
+        for points in self._in_batches(key, "retrieve", wanted, _page_of(spec), spec, payloads):
             vectors[len(found) : len(found) + len(points)] = points.vectors
             found |= {
                 point: (row, payload)
@@ -224,7 +222,11 @@ class ServerIndex(Resource):
         start: str | None = None
         last = ""
         while True:
-            page, following = self._read(key, "scroll", start, limit + (start == last), spec)
+            try:
+                page, following = self._read(key, "scroll", start, limit + (start == last), spec, may_shrink=limit > 1)
+            except _TooLargeError:
+                limit //= 2
+                continue
             if page.ids and page.ids[0] == last:
                 page = page.cut(1, len(page))
             if len(page):
@@ -247,8 +249,7 @@ class ServerIndex(Resource):
         spec = self._spec(key)
         rows = checked_queries(queries, k, part, spec)
         found: list[list[tuple[str, float]]] = []
-        for start in range(0, len(rows), SEARCH_BATCH):
-            answers = self._read(key, "search", rows[start : start + SEARCH_BATCH], k, spec, part, exact)
+        for answers in self._in_batches(key, "search", rows, SEARCH_BATCH, k, spec, part, exact):
             found += [by_score(answer) for answer in answers]
         return found
 
@@ -363,17 +364,39 @@ class ServerIndex(Resource):
         self._spec(key)
         return int(self._call("count", PREFIX + key, which, exact=True).count)
 
-    def _read(self, key: str, method: str, *arguments: Any) -> Any:
-        """Reads points; where there are replicas, what most of those agree on that are there."""
+    def _in_batches(self, key: str, method: str, items: Any, size: int, *arguments: Any) -> Iterator[Any]:
+        """The answers to all of ``items``, in order; fewer at a time where the server finds them too many."""
+        start = 0
+        while start < len(items):
+            batch = items[start : start + size]
+            try:
+                answer = self._read(key, method, batch, *arguments, may_shrink=len(batch) > 1)
+            except _TooLargeError:
+                size = len(batch) // 2
+            else:
+                start += len(batch)
+                yield answer
+
+    def _read(self, key: str, method: str, *arguments: Any, may_shrink: bool) -> Any:
+        """Reads points; where there are replicas, what most of those agree on that are there.
+
+        Raises:
+            _TooLargeError: If the server would take less than this, and it may be less.
+        """
         held = self._held_of(key)
+
+        def is_final(error: BaseException) -> bool:
+            return (may_shrink and is_too_large(error)) or (held.consistency is not None and lacks_replicas(error))
+
         while True:
             word = held.consistency
             try:
-                final = lacks_replicas if word else None
-                answer = self._asked(key, method, *arguments, consistency=word, is_final=final)
+                answer = self._asked(key, method, *arguments, consistency=word, is_final=is_final)
             except VectorStoreError:
                 raise
-            except Exception as error:  # noqa: BLE001 - not enough replicas answer
+            except Exception as error:
+                if not lacks_replicas(error):
+                    raise _TooLargeError from error
                 held.agree_on_less()
                 note(_log, "fewer replicas asked", level=logging.WARNING, collection=key, reason=words_of(error))
             else:
@@ -408,6 +431,10 @@ class ServerIndex(Resource):
             lambda node: getattr(node.client, method)(*arguments, **settings),
             key=name.removeprefix(PREFIX) if name.startswith(PREFIX) else None,
         )
+
+
+class _TooLargeError(Exception):
+    """The same would do in smaller requests."""
 
 
 @dataclass

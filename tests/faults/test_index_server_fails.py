@@ -155,6 +155,24 @@ def test_what_is_too_large_goes_in_smaller_batches(way: str) -> None:
             assert index.get(KEY, points.ids).vectors.tobytes() == points.vectors.tobytes()
 
 
+def test_what_is_too_large_to_be_read_comes_in_smaller_pages(server: FakeQdrant, index: ServerIndex) -> None:
+    """By a limit of a collection that an older version made, or of a proxy's."""
+    strict = grpc.StrictModeConfig(enabled=True, max_query_limit=7)
+    server.collections[f"provenance_{KEY}"].made.strict_mode_config.CopyFrom(strict)
+    assert [point for page in index.iterate(KEY) for point in page.ids] == sorted(POINTS.ids)
+    for request in ("retrieve", "query"):
+        before = len(server.asked(request))
+        server.fail(413, request=request, times=2, proxy=True, words="413 Request Entity Too Large")
+        if request == "retrieve":
+            assert index.get(KEY, POINTS.ids).vectors.tobytes() == POINTS.vectors.tobytes()
+        else:
+            found = index.search(KEY, POINTS.vectors, 3)
+            assert [each[0][0] for each in found] == POINTS.ids
+        sizes = [asked.points for asked in server.asked(request)[before:]]
+        assert sizes[:3] == [30, 15, 7]
+        assert sum(sizes[2:]) == len(POINTS)
+
+
 def test_a_server_that_never_answers_is_given_up_within_the_limit(server: FakeQdrant, way: str) -> None:
     with connected(server, way, timeout_seconds=1) as index:
         index.create(CollectionSpec(KEY, DIMENSION))
