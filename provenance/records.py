@@ -19,6 +19,7 @@ from provenance.vocabulary import (
     Established,
     Gate,
     ImageFacts,
+    ImageHeader,
     Label,
     Membership,
     Outcome,
@@ -29,6 +30,7 @@ from provenance.vocabulary import (
     RunState,
     SourceItem,
     Subject,
+    TechnicalHeader,
     covered,
 )
 
@@ -198,6 +200,7 @@ class NewImage:
         group: Raw group key (patient, study ...); pseudonymised on entry. None where unknown.
         point_id: The point of its vector in the collection.
         vector_sha256: Digest of that vector; None leaves the point as it is (only new names of a known image).
+        header: What is kept of a medical image's header; its series is pseudonymised on entry.
     """
 
     facts: ImageFacts
@@ -205,6 +208,14 @@ class NewImage:
     group: str | None
     point_id: str
     vector_sha256: str | None
+    header: ImageHeader | None = None
+
+
+class RecordedHeader(NamedTuple):
+    """What is on record of a medical image's header; the series as a keyed hash."""
+
+    series_key: str | None
+    technical: TechnicalHeader
 
 
 class Member(NamedTuple):

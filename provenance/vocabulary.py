@@ -313,6 +313,35 @@ MODALITIES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class TechnicalHeader:
+    """What is recorded as it is of a medical image's header: numbers, and words and UIDs of the standard.
+
+    ``docs/privacy.md`` lists each with its use, and there are no others.
+
+    Attributes:
+        decoder: Name and version, with those of its libraries.
+        shown_in: The window of its grey.
+        transfer_syntax: UID, such as all below '' where the header says nothing that is kept.
+        sop_class: UID.
+        modality: DICOM's code.
+        slice_position: Along the direction across the slice, mm; the order of a series.
+        slice_thickness: mm.
+        row_spacing: Between centres of rows, mm.
+        column_spacing: Between centres of columns, mm.
+    """
+
+    decoder: str
+    shown_in: str = ""
+    transfer_syntax: str = ""
+    sop_class: str = ""
+    modality: str = ""
+    slice_position: float | None = None
+    slice_thickness: float | None = None
+    row_spacing: float | None = None
+    column_spacing: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ImageHeader:
     """What is taken from the header of a medical image.
 
@@ -320,13 +349,13 @@ class ImageHeader:
         patient: As the file has it, like the two behind it: recorded as a keyed hash only, and shown nowhere. '': none.
         study: UID.
         series: UID.
-        technical: What is recorded as it is: numbers, and words of the standard.
+        technical: What is recorded as it is.
     """
 
     patient: str = field(repr=False)
     study: str = field(repr=False)
     series: str = field(repr=False)
-    technical: Mapping[str, Any]
+    technical: TechnicalHeader
 
 
 @dataclass(frozen=True, slots=True)

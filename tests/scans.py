@@ -13,8 +13,19 @@ if not os.environ.get("CI"):  # there it is installed, or the tests are broken
         pytest.importorskip(name, reason="needs the extra dicom and pydicom-data")
 
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
+__all__ = [
+    "Dataset",
+    "DeflatedExplicitVRLittleEndian",
+    "Sequence",
+    "in_syntaxes",
+    "saved",
+    "scan",
+    "slice_of",
+    "written",
+]
 STORED = ExplicitVRLittleEndian
 
 
@@ -69,7 +80,7 @@ def in_syntaxes(made: FileDataset) -> dict[str, bytes]:
     files = {"explicit": written(made)}
     for name, syntax in (("implicit", ImplicitVRLittleEndian), ("deflated", DeflatedExplicitVRLittleEndian)):
         made.file_meta.TransferSyntaxUID = syntax
-        files[name] = _saved(made)
+        files[name] = saved(made)
     made.file_meta.TransferSyntaxUID = STORED
     for name, syntax in (("RLE", RLELossless), ("JPEG 2000", JPEG2000Lossless)):
         packed = _again(files["explicit"])
@@ -79,7 +90,7 @@ def in_syntaxes(made: FileDataset) -> dict[str, bytes]:
     swapped = _again(files["explicit"])
     swapped.PixelData = np.frombuffer(swapped.PixelData, "<u2").byteswap().tobytes()
     swapped.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
-    files["big endian"] = _saved(swapped, is_little=False)
+    files["big endian"] = saved(swapped, is_little=False)
     return files
 
 
@@ -89,7 +100,8 @@ def _again(data: bytes) -> FileDataset:
     return pydicom.dcmread(io.BytesIO(data))
 
 
-def _saved(made: FileDataset, *, is_little: bool = True) -> bytes:
+def saved(made: FileDataset, *, is_little: bool = True) -> bytes:
+    """The bytes of its file in the syntax that its meta information names."""
     file = io.BytesIO()
     again = Dataset()
     again.update(made)

@@ -292,5 +292,6 @@ def _erase_unneeded_identities(session: Session, dataset_id: str) -> None:
         exists().where(t.Neighbor.image_key == key),
     )
     unneeded = select(key).where(key.in_(leaving), ~needed)
-    session.execute(delete(t.PerceptualHash).where(t.PerceptualHash.image_key.in_(unneeded)))
+    for table in (t.PerceptualHash, t.ImageHeader):
+        session.execute(delete(table).where(table.image_key.in_(unneeded)))
     session.execute(delete(t.ImageIdentity).where(key.in_(leaving), ~needed))

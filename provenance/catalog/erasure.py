@@ -94,7 +94,7 @@ def finish_forget(
         t.Occurrence.name == t.Reject.name,
     )
     session.execute(delete(t.Reject).where(or_(same_input, same_name)).execution_options(synchronize_session=False))
-    for table in (t.Occurrence, t.Point, t.PerceptualHash, t.ImageIdentity):
+    for table in (t.Occurrence, t.Point, t.PerceptualHash, t.ImageHeader, t.ImageIdentity):
         erased = delete(table).where(table.image_key == image_key)
         session.execute(erased.execution_options(synchronize_session=False))
     session.execute(update(t.Membership).where(t.Membership.image_key == image_key).values(group_key=None))

@@ -9,8 +9,8 @@ from sqlalchemy import Select, and_, func, select
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import hold, rows_by, upserting
-from provenance.records import Member, Placement, PlaceOnRecord
-from provenance.vocabulary import PointState
+from provenance.records import Member, Placement, PlaceOnRecord, RecordedHeader
+from provenance.vocabulary import PointState, TechnicalHeader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -150,6 +150,13 @@ def perceptual_hashes(session: Session, kind: str, image_keys: Sequence[str]) ->
     """The hashes of one kind that are on record, as hex digits, by image_key."""
     query = select(t.PerceptualHash.image_key, t.PerceptualHash.value).where(t.PerceptualHash.kind == kind)
     return dict(rows_by(session, query, t.PerceptualHash.image_key, image_keys))
+
+
+def image_headers(session: Session, image_keys: Sequence[str]) -> dict[str, RecordedHeader]:
+    """What is kept of the headers of medical images, by image_key; others are left out."""
+    query = select(*t.ImageHeader.__table__.columns)
+    found = rows_by(session, query, t.ImageHeader.image_key, image_keys)
+    return {key: RecordedHeader(series or None, TechnicalHeader(*technical)) for key, series, *technical in found}
 
 
 def record_perceptual_hashes(session: Session, kind: str, values: Mapping[str, str]) -> None:

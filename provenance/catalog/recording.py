@@ -54,6 +54,7 @@ def record_batch(
     _ensure_memberships(session, dataset_id, run_id, batch, keys, groups)
     _record_occurrences(session, dataset_id, run_id, batch, keys)
     _clear_rejects(session, dataset_id, run_id, batch)
+    _record_headers(session, batch, keys)
     _record_points(session, collection_key, batch, keys)
 
 
@@ -248,6 +249,19 @@ def _record_occurrences(
         set_={word: statement.excluded[word] for word in seen_again},
     )
     session.execute(statement, [rows[key] for key in sorted(rows)])
+
+
+def _record_headers(session: Session, batch: Sequence[NewImage], keys: Mapping[str, str]) -> None:
+    headers = {keys[image.facts.image_id]: image.header for image in batch if image.header is not None}
+    if not headers:
+        return
+    raw = {key: f"series:{header.series}" if header.series else "" for key, header in headers.items()}
+    hashes = pseudonyms(session, set(filter(None, raw.values()))) | {"": ""}
+    rows = [
+        row_of(t.ImageHeader, header.technical, image_key=key, series_key=hashes[raw[key]])
+        for key, header in headers.items()
+    ]
+    session.execute(upserting(session, t.ImageHeader).on_conflict_do_nothing(), rows)
 
 
 def _clear_rejects(session: Session, dataset_id: str, run_id: str, batch: Sequence[NewImage]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
 
 _ALONE_SECONDS, _POLL_SECONDS = 2.0, 0.1
-_ERASED = (t.Occurrence, t.Point, t.PerceptualHash, t.ImageIdentity, t.Membership, t.Reject)
+_ERASED = (t.Occurrence, t.Point, t.PerceptualHash, t.ImageHeader, t.ImageIdentity, t.Membership, t.Reject)
 
 
 def scrub(engine: Engine, url: URL) -> bool:

@@ -229,6 +229,7 @@ class Catalog(Resource):
     pixel_digests = _reads(_images.pixel_digests)
     perceptual_hashes = _reads(_images.perceptual_hashes)
     record_perceptual_hashes = _writes(_images.record_perceptual_hashes)
+    image_headers = _reads(_images.image_headers)
 
     # audits
     ensure_policy = _writes(_audits.ensure_policy)

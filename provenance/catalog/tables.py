@@ -105,6 +105,24 @@ class PerceptualHash(Base):
     __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
 
 
+class ImageHeader(Base):
+    """What is kept of a medical image's header, and nothing else of it; its series as a keyed hash. Erasable."""
+
+    __tablename__ = "image_headers"
+    image_key: Mapped[str] = mapped_column(ForeignKey("image_identities.image_key"), primary_key=True)
+    series_key: Mapped[str] = mapped_column(index=True)
+    decoder: Mapped[str]
+    shown_in: Mapped[str]
+    transfer_syntax: Mapped[str]
+    sop_class: Mapped[str]
+    modality: Mapped[str]
+    slice_position: Mapped[float | None]
+    slice_thickness: Mapped[float | None]
+    row_spacing: Mapped[float | None]
+    column_spacing: Mapped[float | None]
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+
 class Generator(Base):
     """What made releases."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.vocabulary import MODALITIES, ImageHeader
+from provenance.vocabulary import MODALITIES, ImageHeader, TechnicalHeader
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from provenance.images.dicomheader import Header
 
 _DIRECTIONS, _COORDINATES = 6, 3
+_MOST = 1e9
 
 
 def kept(header: Header, number: int, window: str, decoder: str) -> ImageHeader:
@@ -23,21 +24,23 @@ def kept(header: Header, number: int, window: str, decoder: str) -> ImageHeader:
 
     elements = header.elements
     kind, modality = str(elements.get("SOPClassUID") or ""), str(elements.get("Modality") or "")
-    technical: dict[str, Any] = {
-        "decoder": decoder,
-        "window": window,
-        "transfer_syntax": header.syntax,
-        "sop_class": kind if kind in UID_dictionary else "",
-        "modality": modality if modality in MODALITIES else "",
-        "slice_position": _position(elements, number),
-        "slice_thickness": _of_frame(elements, number, "PixelMeasuresSequence", "SliceThickness", 1),
-        "pixel_spacing": _of_frame(elements, number, "PixelMeasuresSequence", "PixelSpacing", 2),
-    }
-    told = {name: value for name, value in technical.items() if value not in ("", None)}
+    rows, columns = _of_frame(elements, number, "PixelMeasuresSequence", "PixelSpacing", 2) or (None, None)
+    thickness = _of_frame(elements, number, "PixelMeasuresSequence", "SliceThickness", 1) or (None,)
+    technical = TechnicalHeader(
+        decoder=decoder,
+        shown_in=window,
+        transfer_syntax=header.syntax if header.syntax in UID_dictionary else "",
+        sop_class=kind if kind in UID_dictionary else "",
+        modality=modality if modality in MODALITIES else "",
+        slice_position=_position(elements, number),
+        slice_thickness=thickness[0],
+        row_spacing=rows,
+        column_spacing=columns,
+    )
     patient, study, series = (
         str(elements.get(word) or "").strip() for word in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
     )
-    return ImageHeader(patient, study, series, told)
+    return ImageHeader(patient, study, series, technical)
 
 
 def _position(elements: Dataset, number: int) -> float | None:
@@ -50,7 +53,7 @@ def _position(elements: Dataset, number: int) -> float | None:
     return round(float(np.dot(across, point)), 3)
 
 
-def _of_frame(elements: Dataset, number: int, sequence: str, keyword: str, values: int) -> Any:
+def _of_frame(elements: Dataset, number: int, sequence: str, keyword: str, values: int) -> list[float] | None:
     """Finite numbers of a frame's functional group, the shared one, or the file itself; ``None``: it has none."""
     groups = [
         *elements.get("PerFrameFunctionalGroupsSequence", [])[number - 1 : number],
@@ -63,6 +66,6 @@ def _of_frame(elements: Dataset, number: int, sequence: str, keyword: str, value
             numbers = [float(value)] if values == 1 else [float(each) for each in value]
         except (TypeError, ValueError):
             continue
-        if len(numbers) == values and all(map(math.isfinite, numbers)):
-            return numbers[0] if values == 1 else numbers
+        if len(numbers) == values and all(math.isfinite(each) and abs(each) < _MOST for each in numbers):
+            return numbers
     return None

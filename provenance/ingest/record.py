@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from provenance.groups import GroupRule
     from provenance.index import VectorIndex
     from provenance.installation import Installation
-    from provenance.vocabulary import ImageFacts, Space
+    from provenance.vocabulary import ImageFacts, ImageHeader, Space
 
 _MOVES = 5
 LOOK_UP = 1000
@@ -113,11 +113,16 @@ class Writer:
         return cls(catalog, index, dataset_id, key, space, run_id)
 
     def row(
-        self, facts: ImageFacts, vector: Float32s | None, items: Sequence[SourceItem] = (), group: str | None = None
+        self,
+        facts: ImageFacts,
+        vector: Float32s | None,
+        items: Sequence[SourceItem] = (),
+        group: str | None = None,
+        header: ImageHeader | None = None,
     ) -> NewImage:
         """What is to be recorded of an image; without a vector only its names and its membership."""
         digest = None if vector is None else vector_digest(vector)
-        return NewImage(facts, list(items), group, point_id(facts.image_id, self.space.space_id), digest)
+        return NewImage(facts, list(items), group, point_id(facts.image_id, self.space.space_id), digest, header)
 
     def write(self, images: Sequence[tuple[NewImage, Float32s | None]]) -> None:
         """Records a batch and its vectors, in the order of writes; returns when it is durable.

@@ -344,7 +344,7 @@ class IngestRun:
             else:
                 self._refuse_change_of_sealed(outcome)
                 self._look_inside(outcome)
-                self.modalities.add(outcome.header.technical.get("modality", "") if outcome.header else "")
+                self.modalities.add(outcome.header.technical.modality if outcome.header else "")
                 plans.append(_Planned(outcome, self._action(image_id, indexed, elsewhere), elsewhere.get(image_id)))
                 self.seen.add(image_id)
         return plans
@@ -413,7 +413,8 @@ class IngestRun:
         for plan, embedded in images:
             facts, item = plan.prepared.facts, plan.prepared.item
             vector = copies.get(id(plan), embedded)
-            rows.append((self.writer.row(facts, vector, [item], self._group_of(plan.prepared)), vector))
+            group, header = self._group_of(plan.prepared), plan.prepared.header
+            rows.append((self.writer.row(facts, vector, [item], group, header), vector))
         self.writer.write(rows)
 
     def _group_of(self, prepared: Prepared) -> str | None:

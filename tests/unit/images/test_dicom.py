@@ -10,16 +10,13 @@ import zlib
 
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from provenance.images.decode import frames_of
 from provenance.images.dicomdir import DicomdirSource
 from provenance.images.dicomheader import is_dicom
 from provenance.images.frames import BadInput, Reading
 from provenance.vocabulary import Canonical, Pages, Rejection, RejectReason
-from tests.scans import _saved, in_syntaxes, scan, slice_of, written
+from tests.scans import Dataset, DeflatedExplicitVRLittleEndian, Sequence, in_syntaxes, saved, scan, slice_of, written
 
 RAMP = np.arange(0, 4096, 16, dtype=np.uint16).reshape(16, 16)
 
@@ -148,7 +145,7 @@ def bomb_of_rows():
 def deflated_bomb():
     made = scan(RAMP)
     made.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    data = _saved(made)
+    data = saved(made)
     at = data.index(b"1.2.840.10008.1.2.1.99") + 22
     packer = zlib.compressobj(9, wbits=-15)
     return data[:at] + packer.compress(bytes(100 * 2**20)) + packer.flush()
