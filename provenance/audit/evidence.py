@@ -13,6 +13,7 @@ import numpy as np
 from provenance.audit.nearest import nearest_by_parts
 from provenance.audit.scoring_inputs import ScoringInputs
 from provenance.audit.searching import digest_of, vector_of, way_of
+from provenance.errors import VectorStoreError
 from provenance.index import (
     Moments,
     ensure_vector_file,
@@ -117,6 +118,7 @@ class Vectors:
         if self.way.search is Search.FILE or self.space.parts != 1:
             rows, similarities = nearest_by_parts(queries, self.of(references), k, threads=self.threads)
         else:
+            self._require_held(references)
             keys = sorted({member.collection_key for member in references})
             rank = {member.point_id: row for row, member in enumerate(references)}
 
@@ -184,6 +186,19 @@ class Vectors:
         for key in needed.keys() - self._held.keys():
             self._held[key] = self.workspace.index.count(key)
         return all(self._held[key] >= count for key, count in needed.items())
+
+    def _require_held(self, members: Sequence[Member]) -> None:
+        """Raises ``VectorStoreError`` where a server's search would pass over one of them."""
+        by_key: dict[str, list[str]] = {}
+        for member in members:
+            by_key.setdefault(member.collection_key, []).append(member.point_id)
+        for key, points in by_key.items():
+            if lacking := self.workspace.index.lacking(key, points):
+                raise VectorStoreError(
+                    f"collection {key} lacks {len(lacking):,} of the {len(points):,} vectors that are to be searched, "
+                    "or its replicas do not agree on them",
+                    hint="run `provenance reconcile`, or ingest the source again",
+                )
 
     @contextmanager
     def _copying(self) -> Iterator[None]:

@@ -139,6 +139,9 @@ class VectorIndex(Resource, Protocol):
         Without ``payloads`` these are empty, and nothing is read for them.
         """
 
+    def lacking(self, key: str, ids: Sequence[str]) -> list[str]:
+        """Those of the ids that the collection does not hold, as a search of it would see them."""
+
     def iterate(self, key: str, batch: int = 1000) -> Iterator[Points]:
         """All points in ascending order of id, at most ``batch`` at a time."""
 

@@ -273,6 +273,11 @@ class EdgeIndex(Resource):
                     records[str(record.id)] = record
             return _points([records[point] for point in wanted if point in records], spec)
 
+    def lacking(self, key: str, ids: Sequence[str]) -> list[str]:
+        """See ``VectorIndex``."""
+        held = set(self.get(key, ids, payloads=False).ids)
+        return [point for point in ids if point not in held]
+
     def iterate(self, key: str, batch: int = 1000) -> Iterator[Points]:
         """See ``VectorIndex``."""
         spec = self._spec(key)

@@ -88,6 +88,11 @@ class MemoryIndex(Resource):
         vectors = np.array([held[point][0] for point in found], np.float32).reshape(-1, *self._spec(key).shape)
         return Points(found, vectors, [copy.deepcopy(held[point][1]) if payloads else {} for point in found])
 
+    def lacking(self, key: str, ids: Sequence[str]) -> list[str]:
+        """See ``VectorIndex``."""
+        held = set(self.get(key, ids, payloads=False).ids)
+        return [point for point in ids if point not in held]
+
     def iterate(self, key: str, batch: int = 1000) -> Iterator[Points]:
         """See ``VectorIndex``."""
         ids = sorted(self._points(key))

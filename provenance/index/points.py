@@ -50,6 +50,9 @@ class PointRequests(Protocol):
     ) -> Points:
         """Those of the points that are there, in any order; their payloads where wanted."""
 
+    def present(self, name: str, ids: list[str], consistency: str | None) -> list[str]:
+        """Those of the ids that are there, in any order."""
+
     def scroll(
         self, name: str, start: str | None, limit: int, spec: CollectionSpec, consistency: str | None
     ) -> tuple[Points, str | None]:
@@ -94,6 +97,12 @@ class ByRest:
             name, list(ids), with_payload=payloads, with_vectors=True, consistency=_consistency_model(consistency)
         )
         return _points_of_records(records, spec)
+
+    def present(self, name: str, ids: list[str], consistency: str | None) -> list[str]:
+        """See ``PointRequests``."""
+        agreement = _consistency_model(consistency)
+        found = self._client.retrieve(name, list(ids), with_payload=False, with_vectors=False, consistency=agreement)
+        return [str(record.id) for record in found]
 
     def scroll(
         self, name: str, start: str | None, limit: int, spec: CollectionSpec, consistency: str | None
@@ -157,6 +166,17 @@ class ByGrpc:
             read_consistency=_consistency_message(consistency),
         )
         return _unpacked(self._ask("Get", request).result, spec)
+
+    def present(self, name: str, ids: list[str], consistency: str | None) -> list[str]:
+        """See ``PointRequests``."""
+        request = grpc.GetPoints(
+            collection_name=name,
+            ids=_ids(ids),
+            with_payload=grpc.WithPayloadSelector(enable=False),
+            with_vectors=grpc.WithVectorsSelector(enable=False),
+            read_consistency=_consistency_message(consistency),
+        )
+        return [point.id.uuid for point in self._ask("Get", request).result]
 
     def scroll(
         self, name: str, start: str | None, limit: int, spec: CollectionSpec, consistency: str | None

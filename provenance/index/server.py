@@ -56,7 +56,7 @@ MOST_POINTS = 256
 READ_BATCH, READ_BYTES = 128, 4_000_000
 IN_FLIGHT = 4
 _STORE = CollectionSpec(STORE_COLLECTION, 1, label={"software": "provenance", "holds": "the identity of this store"})
-DELETE_BATCH = 1000
+ID_BATCH = 1000
 SEARCH_BATCH = 64
 AGREEMENTS = ("majority", "quorum", "any")
 """What replicas are asked to agree on, from the most: all answer, the greater half answers, whichever is there."""
@@ -180,8 +180,8 @@ class ServerIndex(Resource):
         while start < len(checked):
             batch = checked.cut(start, start + self._fitting(checked, start, spec))
             start += self._upsert(key, batch, spec)
-        for start in range(0, len(checked), DELETE_BATCH):
-            ids: list[Any] = list(checked.ids[start : start + DELETE_BATCH])
+        for start in range(0, len(checked), ID_BATCH):
+            ids: list[Any] = list(checked.ids[start : start + ID_BATCH])
             held = self._count(key, models.Filter(must=[models.HasIdCondition(has_id=ids)]))
             if held != len(ids):
                 raise VectorStoreError(
@@ -192,8 +192,8 @@ class ServerIndex(Resource):
         """See ``VectorIndex``."""
         self._spec(key)
         wanted = checked_ids(ids)
-        for start in range(0, len(wanted), DELETE_BATCH):
-            self._asked(key, "delete", wanted[start : start + DELETE_BATCH])
+        for start in range(0, len(wanted), ID_BATCH):
+            self._asked(key, "delete", wanted[start : start + ID_BATCH])
 
     def get(self, key: str, ids: Sequence[str], *, payloads: bool = True) -> Points:
         """See ``VectorIndex``."""
@@ -210,6 +210,12 @@ class ServerIndex(Resource):
         there = [point for point in wanted if point in found]
         rows = [found[point][0] for point in there]
         return Points(there, vectors[rows], [found[point][1] for point in there])
+
+    def lacking(self, key: str, ids: Sequence[str]) -> list[str]:
+        """See ``VectorIndex``: where there are replicas, also what they do not agree on."""
+        wanted = checked_ids(ids)
+        held = {point for found in self._in_batches(key, "present", wanted, ID_BATCH) for point in found}
+        return [point for point in wanted if point not in held]
 
     def iterate(self, key: str, batch: int = 1000) -> Iterator[Points]:
         """See ``VectorIndex``.

@@ -12,7 +12,7 @@ from provenance.errors import ConflictError, VectorStoreError
 from provenance.ingest import Writer
 from provenance.keeping.removal import forget_image
 from provenance.keeping.rewriting import write_anew
-from provenance.vocabulary import Membership
+from provenance.vocabulary import Membership, Search
 from tests.filled import fill, made_up, rows_of, space_of
 from tests.servers.fake import FakeQdrant
 
@@ -102,3 +102,18 @@ def test_what_is_lost_is_an_error_as_ever(workspace: Workspace) -> None:
     )
     with pytest.raises(VectorStoreError, match="missing"):
         run_audit(workspace, REQUEST)
+
+
+@pytest.mark.parametrize("way", ["url", "grpc_url"])
+def test_a_search_by_the_server_passes_over_nothing_in_silence(tmp_path: Path, way: str) -> None:
+    """A neighbor that the server lost is not one of those that it finds: the next would be taken for the nearest."""
+    with FakeQdrant() as server, Workspace.create(tmp_path / "ws", index_url=getattr(server, way)) as opened:
+        fill(opened, "used", made_up(1, 30, 8), Membership.USED)
+        fill(opened, "made", made_up(3, 20, 8))
+        opened.settings = opened.settings.model_copy(update={"search": Search.SERVER})
+        request = AuditRequest("made", ("used",), policy=Policy())
+        assert run_audit(opened, request).audit.findings.searched is Search.SERVER
+        (key,) = [c.collection_key for c in opened.catalog.collections_of(opened.catalog.dataset("used").dataset_id)]
+        server.lose(f"provenance_{key}", 1)
+        with pytest.raises(VectorStoreError, match="lacks 1 of the 30 vectors"):
+            run_audit(opened, request)
