@@ -164,4 +164,4 @@ def test_one_window_for_a_workspace_and_another_space_for_another_window(
         spaces.append(json.loads(run(tmp_path / name, "ingest", *source, "--json").stdout)["space_id"])
     assert len(set(spaces)) == 3
     assert "shown in the window lung" in refused(tmp_path / "a", "ingest", *source, "--window", "bone", code=8)
-    assert "the window 'x' is none" in refused(tmp_path / "d", "init", "--window", "x")
+    assert "give one of lung" in refused(tmp_path / "d", "init", "--window", "x")
