@@ -147,6 +147,14 @@ GroupByOption = Annotated[
         help="Groups by the headers of DICOM files, in place of --group-from.",
     ),
 ]
+SlicesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--slices",
+        metavar="all|middle|every:N",
+        help="Slices of each DICOM series, in order of position: all, the middle one, or every Nth.",
+    ),
+]
 BurnedInOption = Annotated[
     bool,
     typer.Option(

@@ -4,7 +4,7 @@ A source (folder, file, list, archive) is opened as an ordered iterable of items
 in any process, into pixels and facts, or into the rejection that says what was wrong with it.
 """
 
-from provenance.images.dicom import NO_IMAGE
+from provenance.images.dicom import LEFT_OUT, NO_IMAGE, Slice
 from provenance.images.entries import rejection_of
 from provenance.images.identity import IdentityOrder, identities_of
 from provenance.images.pixels import (
@@ -37,6 +37,7 @@ from provenance.images.prepare import (
     prepare_frames,
     read_again,
     reading_again,
+    slice_at,
 )
 from provenance.images.rereading import in_reading_order, supplied
 from provenance.images.source import items_at, layout_of, open_source
@@ -44,6 +45,7 @@ from provenance.images.source import items_at, layout_of, open_source
 __all__ = [
     "DEFAULT_KINDS",
     "HASH_BITS",
+    "LEFT_OUT",
     "NO_IMAGE",
     "OTHER_BYTES",
     "PERCEPTUAL_HASH",
@@ -59,6 +61,7 @@ __all__ = [
     "RecordedImage",
     "ReleaseFormat",
     "Reread",
+    "Slice",
     "identities_of",
     "in_reading_order",
     "items_at",
@@ -74,6 +77,7 @@ __all__ = [
     "read_again",
     "reading_again",
     "rejection_of",
+    "slice_at",
     "supplied",
     "turned_hashes",
 ]

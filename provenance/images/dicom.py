@@ -22,7 +22,7 @@ from provenance.images.damage import damage_of_jpeg
 from provenance.images.dicomgrey import shown
 from provenance.images.dicomheader import DEFLATED, UNCOMPRESSED, header_of, is_dicom, without_values
 from provenance.images.dicomrecord import kept
-from provenance.images.frames import BadInput, Decoder, Picture
+from provenance.images.frames import HEAD_BYTES, BadInput, Decoder, Picture
 from provenance.vocabulary import Pages, RejectReason
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 NO_IMAGE = "DICOM without an image: "
 """How the detail of what is skipped begins; its kind follows."""
+LEFT_OUT = "a slice that --slices leaves out"
 _INSTALL = "pip install 'provenance-audit[dicom]'"
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _SEGMENTATIONS = (f"{_STORAGE}66.4", f"{_STORAGE}66.7")
@@ -119,6 +120,11 @@ class _File:
             raise BadInput(RejectReason.BROKEN, detail) from None
         self._plugin = self._codec()
         self._chosen = self._frames()
+
+    @property
+    def frame_count(self) -> int:
+        """As its header says."""
+        return int(self._options["number_of_frames"])
 
     def _check_size(self) -> None:
         rows, columns, most = self._options["rows"], self._options["columns"], self._reading.max_pixels
@@ -327,3 +333,36 @@ def _quiet() -> Iterator[None]:
         dicom12.register()
     with warnings.catch_warnings(action="ignore"):
         yield
+
+
+class Slice(NamedTuple):
+    """Where a file of one image lies in its series.
+
+    Attributes:
+        series: As the file names it; never recorded.
+        position: mm along the direction across it; ``None``: its header does not say.
+        number: That of the instance; 0: none.
+    """
+
+    series: str
+    position: float | None
+    number: int
+
+
+def slice_of(data: bytes, reading: Reading) -> Slice | None:
+    """Where an image lies in its series; ``None``: it is in none, holds several, or is none that would be taken."""
+    if not is_dicom(data[:HEAD_BYTES]) or DicomDecoder().lacks():
+        return None
+    try:
+        with _quiet():
+            header = header_of(data)
+            file = _File(header, reading)
+            told = kept(header, 1, "", "")
+            number = header.elements.get("InstanceNumber")
+    except BadInput:
+        return None
+    except Exception:  # noqa: BLE001 - it is refused, with its reason, when it is decoded
+        return None
+    if not told.series or file.frame_count != 1:
+        return None
+    return Slice(told.series, told.technical.slice_position, number if isinstance(number, int) else 0)

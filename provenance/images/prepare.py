@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from provenance.images.decode import file_id_of, frames_of
+from provenance.images.dicom import slice_of
 from provenance.images.entries import DEFAULT_MAX_FILE_BYTES, is_named_as_image, item_from, rejection_of
 from provenance.images.frames import DEFAULT_MAX_PIXELS, BadInput, NotAnImage, Reading, text_of
 from provenance.images.pixels import resized
@@ -33,6 +34,7 @@ from provenance.vocabulary import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from provenance.images.dicom import Slice
     from provenance.images.frames import Frame, Pixels
     from provenance.vocabulary import Resolution
 
@@ -109,6 +111,17 @@ def prepare(item: Found, settings: PreparationSettings) -> Outcome:
 def prepare_frames(item: Found, settings: PreparationSettings) -> list[Outcome]:
     """As ``prepare``, every frame; at last the rejection where a file is damaged behind some that could be read."""
     return list(_outcomes(item, settings))
+
+
+def slice_at(item: Found, settings: PreparationSettings) -> tuple[tuple[str, str | None], Slice | None]:
+    """Where an item lies, and where in its series (see ``Slice``); ``None``: it is no slice of one."""
+    place = item.source, item.member
+    if isinstance(item, Rejection):
+        return place, None
+    try:
+        return place, slice_of(read_item(item, max_file_bytes=settings.max_file_bytes), settings.reading)
+    except (BadInput, MemoryError):
+        return place, None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from provenance.brief import Brief
 from provenance.errors import UsageError
 from provenance.images import layout_of
+from provenance.ingest.slices import SliceRule
 from provenance.vocabulary import DatasetKind, Membership, Pages, Rejection
 
 if TYPE_CHECKING:
@@ -54,12 +55,14 @@ class IngestRequest:
     sync: bool = False
     group_by: str | None = None
     burned_in: bool = False
+    slices: str | None = None
 
     def __post_init__(self) -> None:
         if not self.sources:
             raise UsageError("nothing to ingest: no source was given")
         if self.group_by is not None and self.group_by not in GROUPINGS:
             raise UsageError(f"--group-by {self.group_by!r} is none of {', '.join(GROUPINGS)}")
+        SliceRule.of(self.slices)
         if None not in (self.group_by, self.group_from):
             raise UsageError("give either --group-by or --group-from")
         if not self.name.strip() or self.name != self.name.strip():

@@ -24,6 +24,7 @@ from provenance.ingest.held import held, told, within
 from provenance.ingest.record import Writer, told_apart
 from provenance.ingest.request import IngestReport, IngestRequest, Inside, OnProgress, Progress, image_ids_digest
 from provenance.ingest.sidecars import Sidecars, is_sidecar
+from provenance.ingest.slices import Chosen, SliceRule
 from provenance.logs import note, room, run_of, step
 from provenance.text import pasted
 from provenance.vocabulary import DatasetKind, Pages, PointState, Rejection, RejectReason, RunState, SourceItem
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from provenance.arrays import Float32s, Uint8s
     from provenance.catalog import Catalog
     from provenance.embedding import Backbone
-    from provenance.images import Outcome
+    from provenance.images import Outcome, PreparationSettings
     from provenance.images.entries import Source
     from provenance.ingest.held import LostImage, Scope
     from provenance.installation import Installation
@@ -100,7 +101,10 @@ def run_ingest(
         sidecars = Sidecars([source.path for source in sources])
         run = IngestRun(workspace, request, backbone, dataset, groups, stop or Event(), sidecars)
         with run.recorded():
-            run.take((item for source in sources for item in source), on_progress, total)
+            inputs: Iterable[Found] = chain.from_iterable(sources)
+            if (rule := SliceRule.of(request.slices)) is not None:
+                inputs = Chosen(workspace, chain.from_iterable(sources), rule, run.settings).of(inputs)
+            run.take(inputs, on_progress, total)
             sealed = None if run.interrupted else run.complete(within(sources))
         if request.group_by is not None and run.by_header.names and on_step is not None:
             found = f"{run.by_header.matched:,} of {run.by_header.names:,} images"
@@ -217,6 +221,7 @@ class IngestRun:
         if self.request.pages is not None:
             arguments["pages"] = self.request.pages.value
         arguments |= {"group_by": self.request.group_by} if self.request.group_by else {}
+        arguments |= {"slices": self.request.slices} if self.request.slices else {}
         arguments |= {"burned_in": "allowed"} if self.request.burned_in else {}
         self.writer = Writer.opened(self.workspace, dataset_id, self.space, "ingest", arguments)
 
@@ -224,6 +229,12 @@ class IngestRun:
     def space(self) -> Space:
         """The backbone's space."""
         return self.backbone.space
+
+    @property
+    def settings(self) -> PreparationSettings:
+        """How its images are prepared."""
+        burned_in = self.request.burned_in
+        return self.workspace.preparation(self.backbone, self.request.pages, burned_in=burned_in)
 
     @property
     def catalog(self) -> Catalog:
@@ -279,9 +290,7 @@ class IngestRun:
 
     def _embedded(self, items: Iterable[Found]) -> Generator[list[tuple[_Plan, Float32s | None]], None, None]:
         executor = self.workspace.executor
-        burned_in = self.request.burned_in
-        settings = self.workspace.preparation(self.backbone, self.request.pages, burned_in=burned_in)
-        task = partial(prepare_frames, settings=settings)
+        task = partial(prepare_frames, settings=self.settings)
         prepared = executor.prepared(self._unknown_items(self._without_sidecars(items)), task, failed=_failed)
         yield from executor.embedded(self._planned(chain.from_iterable(prepared)), self.backbone, _pixels_of)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from provenance.images import NO_IMAGE
+from provenance.images import LEFT_OUT, NO_IMAGE
 from provenance.vocabulary import Rejection, RejectReason, counted
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class Sidecars:
         name = f"*{suffix}" if suffix else "files without an extension"
         if found.detail.startswith(NO_IMAGE):  # these are told by what they are
             name = f"{name} ({found.detail.removeprefix(NO_IMAGE)})"
+        elif found.detail == LEFT_OUT:
+            name = f"{name} (slices left out)"
         place = (found.source, name) if found.member is not None else (str(self._root(found.source) / name), None)
         kind = self._kinds.setdefault(place, _Kind(found.detail))
         kind.files += 1

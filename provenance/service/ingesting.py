@@ -39,6 +39,7 @@ class Ingesting(Installation):
         group_from: str | None = None,
         group_by: str | None = None,
         allow_burned_in: bool = False,
+        slices: str | None = None,
         rehash: bool = False,
         force: bool = False,
         pages: str | Pages | None = None,
@@ -62,6 +63,7 @@ class Ingesting(Installation):
             group_from: CSV with the columns name,group, or a regular expression on the name.
             group_by: ``patient``, ``study`` or ``series``: groups by the headers of DICOM files, as keyed hashes.
             allow_burned_in: Take DICOM whose pixels may hold a name: annotated, secondary captures, ultrasound.
+            slices: ``middle`` or ``every:N`` of each DICOM series, in order of position; ``None``: all.
             rehash: Read files again that look unchanged.
             force: Go on where ``group_from`` matches no name.
             pages: ``all``: each page or frame of a file is an image; ``first``: the first alone; ``None``: all of a
@@ -91,7 +93,7 @@ class Ingesting(Installation):
         name, kind = (release or "", DatasetKind.RELEASE) if set is None else (set, DatasetKind.SET)
         claim = membership_of(membership)
         made_by = Generator(generator, architecture, generator_version) if generator else None
-        facts = (modality.upper(), group_from, rehash, force, pages_of(pages), sync, group_by, allow_burned_in)
+        facts = (modality.upper(), group_from, rehash, force, pages_of(pages), sync, group_by, allow_burned_in, slices)
         request = IngestRequest(tuple(map(Path, sources)), name, kind, claim, made_by, *facts)
         self.require_writable()
         backbone = chosen_backbone(self, on_step, **choice)
@@ -110,6 +112,7 @@ class Ingesting(Installation):
         group_from: str | None = None,
         group_by: str | None = None,
         allow_burned_in: bool = False,
+        slices: str | None = None,
         rehash: bool = False,
         force: bool = False,
         pages: str | Pages | None = None,
@@ -138,7 +141,7 @@ class Ingesting(Installation):
         made_by = Generator(generator or prefix, architecture, generator_version)
         common: dict[str, Any] = {"modality": modality.upper(), "group_from": group_from, "rehash": rehash}
         common |= {"force": force, "pages": pages_of(pages), "sync": sync}
-        common |= {"group_by": group_by, "burned_in": allow_burned_in}
+        common |= {"group_by": group_by, "burned_in": allow_burned_in, "slices": slices}
         # a rule that names patients need not match the names of generated images
         requests = require_groups_of_all(layout_requests(Path(root), prefix, made_by, on_step, **common), on_step)
         self.require_writable()

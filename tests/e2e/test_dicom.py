@@ -154,6 +154,19 @@ def test_groups_positions_and_quarantine(study: Path, make_workspace) -> None:
     assert again.counts["added"] == 0
 
 
+def test_slices_are_chosen_by_position_series_by_series(study: Path, make_workspace) -> None:
+    workspace = make_workspace()
+    for rule, taken in (("middle", {5.0}), ("every:2", {0.0, 10.0})):
+        report = workspace.ingest(study / "other", set=rule, membership="used", slices=rule)
+        ids = workspace.catalog.member_ids(workspace.catalog.dataset(rule).dataset_id)
+        headers = workspace.catalog.image_headers(list(workspace.catalog.lookup(ids).values())).values()
+        assert {header.technical.slice_position for header in headers} == taken
+        assert (report.counts["added"], report.counts["skipped"]) == (3 * len(taken), 3 * (3 - len(taken)))
+        assert ["slices left out" in one.name for one in report.rejections] == [True]
+        again = workspace.ingest(study / "other", set=rule, membership="used", slices=rule)
+        assert (again.counts["added"], again.counts["known"]) == (0, 3 * len(taken))
+
+
 def test_one_window_for_a_workspace_and_another_space_for_another_window(
     study: Path, tmp_path: Path, tiny_backbone: Path
 ) -> None:
