@@ -24,9 +24,17 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cache, partial
 from itertools import count
-from typing import IO, TYPE_CHECKING, Self, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from provenance.images.entries import ARCHIVE_SUFFIXES, admitted, check_size, is_left_out, item_from, rejection_of
+from provenance.images.entries import (
+    ARCHIVE_SUFFIXES,
+    UNREAD_ARCHIVES,
+    admitted,
+    check_size,
+    is_left_out,
+    item_from,
+    rejection_of,
+)
 from provenance.images.frames import BadInput, text_of
 from provenance.images.membernames import tar_name, zip_names
 from provenance.vocabulary import Found, Rejection, RejectReason, SourceItem
@@ -49,6 +57,9 @@ _IS_ENCRYPTED = "it is encrypted: unpack the archive with its password and give 
 _LINK = "a link or device inside an archive, not a file"
 _UNPACK = "Unpack it and give the folder."
 _MAX_TRAILING_BYTES = 16 * 1024**2
+_MOST_MEMBERS = 500_000
+_MOST_DIRECTORY_BYTES = 128 * 1024**2
+_TOO_MANY = f"more than {_MOST_MEMBERS:,} members, which is the limit: unpack it and give the folder"
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _COMPRESSIONS = cast(
     "dict[bytes, tuple[str, Callable[[Path], IO[bytes]]]]",
@@ -63,6 +74,14 @@ _UNREAD = {
     b"\x1f\x9d": "compressed by compress",
     b"MSCF": "a cabinet",
     b"xar!": "a xar archive",
+    b"\x5d\0\0": "compressed by LZMA",
+    b"\x89LZO": "compressed by lzop",
+    b"LRZI": "compressed by lrzip",
+    b"!<arch>\n": "an ar archive",
+    b"070701": "a cpio archive",
+    b"070707": "a cpio archive",
+    b"\xed\xab\xee\xdb": "an RPM package",
+    b"MSWIM\0": "a Windows image",
 }
 
 # What the readers of the standard library raise over damaged bytes: their own errors, and what slips through.
@@ -118,7 +137,7 @@ class Reader(ABC):
 def is_archive(path: Path) -> bool:
     """Whether the name or the first bytes say that the file is an archive, of a kind that is read here or not."""
     head = _head(path)
-    has_magic = head.startswith((*_ZIP_MAGIC, *_COMPRESSIONS, *_UNREAD)) or head[257:262] == b"ustar"
+    has_magic = head.startswith((*_ZIP_MAGIC, *_COMPRESSIONS, *_UNREAD)) or _is_tar(head)
     return has_magic or path.suffix.lower() in ARCHIVE_SUFFIXES
 
 
@@ -136,8 +155,20 @@ def open_reader(path: Path, max_file_bytes: int) -> Reader:
         if head.startswith(magic):
             _refuse_one_file(path, kind, decompress)
             return _CompressedTarReader(path, decompress, max_file_bytes)
-    is_zip = head.startswith(_ZIP_MAGIC) or path.suffix.lower() == ".zip"
-    return _ZipReader(path) if is_zip else _TarReader(path)
+    suffix, is_zip = path.suffix.lower(), head.startswith(_ZIP_MAGIC)
+    if suffix in UNREAD_ARCHIVES and not is_zip and not _is_tar(head):
+        raise UnreadKind(f"{UNREAD_ARCHIVES[suffix]} by its name, which is not read here", _UNPACK)
+    return _ZipReader(path) if is_zip or (suffix == ".zip" and not _is_tar(head)) else _TarReader(path)
+
+
+def _is_tar(head: bytes) -> bool:
+    """Whether a member's header comes first: marked, or of the time before there was a mark, told by its checksum."""
+    if head[257:262] == b"ustar":
+        return True
+    with suppress(tarfile.TarError, ValueError):
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+        return True
+    return False
 
 
 def is_streamed(path: Path) -> bool:
@@ -227,7 +258,21 @@ def _there(found: T | None) -> T:
     return found
 
 
-class _Unflagged(io.BufferedReader):
+class _Bounded(io.BufferedReader):
+    """A zip whose directory is held to the limits before ``zipfile`` makes an object of each of its entries."""
+
+    is_open = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.is_open or size is None or size <= _MOST_MEMBERS * _ENTRY_BYTES:
+            return super().read(size)
+        data = b"" if size > _MOST_DIRECTORY_BYTES else super().read(size)
+        if not data or data.count(b"PK\1\2") > _MOST_MEMBERS:
+            raise zipfile.BadZipFile(_TOO_MANY)
+        return data
+
+
+class _Unflagged(_Bounded):
     """A zip without the UTF-8 flags and versions of its members: one that is wrong keeps the whole from opening."""
 
     _is_read = False
@@ -247,13 +292,18 @@ class _Unflagged(io.BufferedReader):
 
 def _opened_zip(path: Path) -> zipfile.ZipFile:
     with suppress(UnicodeDecodeError, NotImplementedError):
-        return zipfile.ZipFile(path)
-    file = _Unflagged(io.FileIO(path))
+        return _zip_in(_Bounded(io.FileIO(path)))
+    return _zip_in(_Unflagged(io.FileIO(path)))
+
+
+def _zip_in(file: _Bounded) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(file)
+        opened = zipfile.ZipFile(file)
     except BaseException:
         file.close()
         raise
+    file.is_open = True
+    return opened
 
 
 class _ZipReader(Reader):
@@ -304,18 +354,27 @@ def _is_folder(name: str, info: zipfile.ZipInfo) -> bool:
 
 
 _MOST_HEADER_BYTES = 1024**2
-_EXTENDED = (
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-)
+_MOST_GLOBAL = 100
 # Named in no documentation, but what tarfile has told its own ends by since Python 3.2.
 _EndMark: type[Exception] = tarfile.EOFHeaderError  # type: ignore[attr-defined]
 _NoHeader: type[Exception] = tarfile.EmptyHeaderError  # type: ignore[attr-defined]
 _CutHeader: type[Exception] = tarfile.TruncatedHeaderError  # type: ignore[attr-defined]
+_InvalidHeader: type[Exception] = tarfile.InvalidHeaderError  # type: ignore[attr-defined]
 _HeaderError = tarfile.HeaderError  # the parameter of fromtarfile hides the module there
+
+
+class _Headers(io.RawIOBase):
+    """What the headers of one member may read: long names, sparse maps and chains of them were made to fill memory."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._left = file, _MOST_HEADER_BYTES
+        self.tell, self.seek = file.tell, file.seek  # type: ignore[method-assign]
+
+    def read(self, size: int = -1, /) -> bytes:
+        self._left -= size
+        if not 0 <= size <= _MOST_HEADER_BYTES or self._left < 0:
+            raise _InvalidHeader(f"a member has headers of more than {_MOST_HEADER_BYTES >> 20} MiB")
+        return cast("bytes", self._file.read(size))
 
 
 class _NotingTarInfo(tarfile.TarInfo):
@@ -323,30 +382,36 @@ class _NotingTarInfo(tarfile.TarInfo):
 
     @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
-        try:
+        if not isinstance(tarfile, _NotingTar) or isinstance(tarfile.fileobj, _Headers):  # the next of a chain
             return super().fromtarfile(tarfile)
+        file, tarfile.fileobj = tarfile.fileobj, _Headers(tarfile.fileobj)
+        try:
+            found = super().fromtarfile(tarfile)
+            if len(tarfile.pax_headers) > _MOST_GLOBAL:
+                raise _InvalidHeader(f"more than {_MOST_GLOBAL} headers for all members")
         except _HeaderError as error:
-            if isinstance(tarfile, _NotingTar) and not isinstance(error, _EndMark):
+            if not isinstance(error, _EndMark):
                 tarfile.damage = error
             raise
+        except RecursionError as error:  # each of a chain is read within the one before it
+            tarfile.damage = _InvalidHeader("a member has a chain of headers without an end")
+            raise tarfile.damage from error
+        finally:
+            tarfile.fileobj = file
+        return found
 
     def _block(self, count: int) -> int:
         """Bytes in whole blocks. A negative size, which a header can state, would lead back, and round for ever."""
         if not 0 <= count < 2**63:
-            raise tarfile.InvalidHeaderError(f"a header states a size of {count}")  # type: ignore[attr-defined]
+            raise _InvalidHeader(f"a header states a size of {count}")
         return super()._block(count)  # type: ignore[misc, no-any-return]
-
-    def _proc_member(self, archive: tarfile.TarFile) -> Self:
-        """The member behind a header of long names, which is read whole: one of gigabytes was made to fill memory."""
-        if self.type in _EXTENDED and self.size > _MOST_HEADER_BYTES:
-            raise tarfile.InvalidHeaderError(f"a header states a size of {self.size}")  # type: ignore[attr-defined]
-        return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
 
 
 class _NotingTar(tarfile.TarFile):
     tarinfo = _NotingTarInfo
     damage: Exception | None = None
     members: list[tarfile.TarInfo]
+    pax_headers: dict[str, str]
 
 
 class _Files:
@@ -398,6 +463,7 @@ class _TarReader(Reader):
         try:
             place = 0
             while (info := self._tar.next()) is not None:
+                _check_count(place)
                 at, name = files.of(place, info), tar_name(info.name)
                 if not info.isdir() and not _is_member_left_out(name):
                     yield name, name, (info, None if at is None else self._tar.members[at])
@@ -482,6 +548,7 @@ class _CompressedTarReader(Reader):
                 for place in count():
                     if (info := tar.next()) is None:
                         break
+                    _check_count(place)
                     tar.members.clear()  # it would grow with the archive
                     yield place, tar, info
                 self._damage = tar.damage
@@ -504,6 +571,11 @@ class _CompressedTarReader(Reader):
 
     def _read(self, tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
         return _bytes_of(tar, info, self._max_file_bytes)
+
+
+def _check_count(members: int) -> None:
+    if members >= _MOST_MEMBERS:
+        raise tarfile.ReadError(_TOO_MANY)
 
 
 def _no_file(item: SourceItem, info: tarfile.TarInfo) -> Rejection:

@@ -18,13 +18,13 @@ from provenance.vocabulary import Found, Rejection, RejectReason, SourceItem
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 SourceKind = Literal["folder", "file", "list", "archive"]
 
 DEFAULT_MAX_FILE_BYTES = 256 * 1024**2
 
-_ARCHIVES = ".zip .tar .tgz .tbz .tbz2 .txz .gz .bz2 .xz .zst .7z .rar"
+_ARCHIVES = ".zip .tar .tgz .tbz .tbz2 .txz .gz .bz2 .xz"
 _TEXTS = ".txt .lst .list .csv .tsv .json .jsonl .md .rst .xml .yaml .yml .toml .ini .cfg .log .html .htm .css .js"
 _DOCUMENTS = ".pdf .doc .docx .xls .xlsx .ppt .pptx .rtf .odt .svg .ps .eps .md5 .sha1 .sha256 .sha512"
 _PROGRAMS = ".py .ipynb .sh .r .m .c .h .sql .lock .bak .tmp .part .pt .pth .onnx .safetensors"
@@ -34,12 +34,39 @@ _IMAGES = (
     ".tga .pgm .ppm .pbm .pnm .dcm .dicom .ima .nii .mha .mhd .nrrd"
 )
 _VIDEOS = ".mp4 .avi .mov .mkv .wmv"
-ARCHIVE_SUFFIXES = frozenset(_ARCHIVES.split())
+UNREAD_ARCHIVES = {
+    ".7z": "a 7z archive",
+    ".rar": "a RAR archive",
+    **dict.fromkeys((".zst", ".tzst"), "compressed by Zstandard"),
+    **dict.fromkeys((".lzma", ".tlz"), "compressed by LZMA"),
+    ".lz": "compressed by lzip",
+    ".lz4": "compressed by LZ4",
+    ".lzo": "compressed by lzop",
+    ".lrz": "compressed by lrzip",
+    ".br": "compressed by Brotli",
+    **dict.fromkeys((".z", ".taz"), "compressed by compress"),
+    ".iso": "an image of a disc",
+    ".dmg": "an image of a disc of a Mac",
+    ".wim": "a Windows image",
+    ".cab": "a cabinet",
+    ".cpio": "a cpio archive",
+    ".rpm": "an RPM package",
+    ".deb": "a Debian package",
+    ".xar": "a xar archive",
+    ".ace": "an ACE archive",
+    ".arj": "an ARJ archive",
+    **dict.fromkeys((".lzh", ".lha"), "an LHA archive"),
+    ".zpaq": "a ZPAQ archive",
+    ".sitx": "a StuffIt archive",
+}
+"""What archives and compressed files are that are not read, by their names' ends."""
+ARCHIVE_SUFFIXES = frozenset(_ARCHIVES.split()) | UNREAD_ARCHIVES.keys()
 _OTHER_SUFFIXES = frozenset(" ".join((_TEXTS, _DOCUMENTS, _PROGRAMS, _DATA, _VIDEOS)).split())
 _IMAGE_SUFFIXES = frozenset(_IMAGES.split())
 _LITTER = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir"))
-_UNREAD_ARCHIVES = {".7z": "a 7z archive", ".rar": "a RAR archive", ".zst": "compressed by Zstandard"}
 _NESTED = "an archive inside a source is not opened: ingest it as a source of its own"
+_MOST_EMPTY = 1000
+_MANY_EMPTY = f"empty, beside {_MOST_EMPTY:,} empty ones that are rejected one by one"
 _MOST_NAME_BYTES = 2400
 """Of name, source and member together: what a row of an index of PostgreSQL holds (2,704 bytes), less its own keys."""
 _TOLD_BY_CONTENT = ".nii.gz"
@@ -102,12 +129,23 @@ def admitted(item: SourceItem) -> Found:
     is_known = is_claimed(item.name) or item.name.lower().endswith(_TOLD_BY_CONTENT)
     suffix = "" if is_known else PurePosixPath(item.name).suffix.lower()
     if suffix in ARCHIVE_SUFFIXES:
-        kind = _UNREAD_ARCHIVES.get(suffix)
+        kind = UNREAD_ARCHIVES.get(suffix)
         detail = f"{kind}, which is not read: unpack it" if kind else _NESTED
         return rejection_of(item, RejectReason.UNSUPPORTED, detail)
     if suffix in _OTHER_SUFFIXES:
         return rejection_of(item, RejectReason.SKIPPED, f"{suffix} is not an image format")
     return item
+
+
+def few_empty(found: Iterable[Found]) -> Iterator[Found]:
+    """The same, where of more than a thousand empty files the others are counted and no longer told one by one."""
+    empty = 0
+    for one in found:
+        empty += not one.size_bytes
+        if isinstance(one, SourceItem) and not one.size_bytes and empty > _MOST_EMPTY:
+            yield Rejection(one.name, one.source, one.member, 0, RejectReason.SKIPPED, _MANY_EMPTY)
+        else:
+            yield one
 
 
 def file_item(path: Path, name: str) -> Found:
@@ -159,6 +197,8 @@ def _in_64_bits(number: int) -> int:
 def _is_too_long(item: SourceItem) -> bool:
     texts = (item.name, item.source, item.member or "")
     most = _MOST_NAME_BYTES
+    if 4 * sum(map(len, texts)) <= most and all(map(str.isascii, texts)):
+        return False
     return sum(map(len, texts)) > most or sum(len(_printable(text).encode()) for text in texts) > most
 
 
@@ -174,4 +214,6 @@ def _shortened(text: str) -> str:
 
 def _printable(text: str) -> str:
     """``text`` with whatever UTF-8 or a database can't hold (lone surrogates, NUL) written as escapes."""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

@@ -23,6 +23,7 @@ from provenance.images.entries import (
     Source,
     SourceKind,
     check_size,
+    few_empty,
     file_item,
     identity_of,
     is_left_out,
@@ -226,6 +227,9 @@ class _FolderSource(Source):
         return sum(1 for _ in self._walk())
 
     def __iter__(self) -> Iterator[Found]:
+        return few_empty(self._found())
+
+    def _found(self) -> Iterator[Found]:
         for path, problem in self._walk():
             name = path.relative_to(self.path).as_posix()
             if problem is None:
@@ -312,7 +316,7 @@ class _ArchiveSource(Source):
 
     def __iter__(self) -> Iterator[Found]:
         with contextlib.closing(self._open()) as reader:
-            yield from reader.found()
+            yield from few_empty(reader.found())
 
     def _open(self) -> Reader:
         try:

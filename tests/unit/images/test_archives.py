@@ -7,14 +7,16 @@ import lzma
 import os
 import struct
 import tarfile
+import time
 import tracemalloc
 import zipfile
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from provenance.errors import SourceError
+from provenance.images import archives, entries
 from provenance.images.frames import BadInput
 from provenance.images.source import _OPEN_ARCHIVES, _archives, open_source, read_item
 from provenance.vocabulary import Rejection, RejectReason, SourceItem
@@ -546,3 +548,140 @@ def test_a_label_that_is_not_there_is_unreadable(tmp_path):
         other = SourceItem("x", item.source, "x", 1, item.modified_ns, item.changed_ns, item.inode)
         with pytest.raises(BadInput, match="no such member"):
             read_item(SourceItem("x", other.source, "x", item.size_bytes, other.modified_ns, 0, other.inode))
+
+
+def tar_headers(*headers: tuple[bytes, bytes, int], compress: bool) -> bytes:
+    """A good member, then headers of a type with what stands behind them, so many times, then another good member."""
+    blocks = []
+    for name, kind, body, times in (
+        ("good.png", tarfile.REGTYPE, b"1", 1),
+        *(("x", *each) for each in headers),
+        ("behind.png", tarfile.REGTYPE, b"2", 1),
+    ):
+        info = tarfile.TarInfo(name)
+        info.type, info.size = kind, len(body)
+        blocks.append((info.tobuf() + body + bytes(-len(body) % 512)) * times)
+    data = b"".join(blocks) + bytes(1024)
+    return gzip.compress(data, 1) if compress else data
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ([(b"x", b"13 comment=x\n", 5000)], "a chain of headers without an end"),
+        ([(b"L", b"name\0", 5000)], "a chain of headers without an end"),
+        ([(b"g", b"13 comment=x\n", 5000)], "a chain of headers without an end"),
+        ([(b"g", b"".join(b"13 k%06d=x\n" % n for n in range(1000)), 1)], "more than 100 headers for all members"),
+        ([(b"x", bytes(2 * 1024**2), 1)], "headers of more than 1 MiB"),
+    ],
+)
+def test_headers_of_a_tar_are_bounded_and_the_members_before_them_are_kept(tmp_path, compress, headers, said):
+    started = time.process_time()
+    found = list(open_source(put(tmp_path / "set.tar", tar_headers(*headers, compress=compress))))
+
+    assert time.process_time() - started < 5
+    assert [type(one).__name__ for one in found] == ["SourceItem", "Rejection"]
+    assert said in cast("Rejection", found[1]).detail
+
+
+def sparse(blocks: int) -> bytes:
+    """A member of the old sparse format, whose map goes on in so many blocks of 21 places."""
+    info = tarfile.TarInfo("sparse.png")
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[482] = 1
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    block = (b"%011o\0%011o\0" % (0, 0)) * 21 + b"\1" + bytes(7)
+    return bytes(header) + block * blocks + bytes(1024)
+
+
+def test_a_sparse_map_is_bounded(tmp_path):
+    good = tarred([("good.png", b"1")]).rstrip(b"\0")
+    good += bytes(-len(good) % 512)
+    found = list(open_source(put(tmp_path / "set.tar", good + sparse(20_000))))
+
+    assert [one.name for one in found] == ["good.png", "set.tar"]
+    assert "headers of more than 1 MiB" in cast("Rejection", found[1]).detail
+
+
+def test_more_members_than_the_limit_are_refused_before_they_are_walked(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "_MOST_MEMBERS", 3)
+    members = [(f"{n}.png", b"1") for n in range(3)]
+    for suffix in (".zip", ".tar", ".tar.gz"):
+        kept = put(tmp_path / f"kept{suffix}", archive(tmp_path, suffix, members[:2]).read_bytes())  # and a folder
+        assert len(items(kept)) == 2
+    for suffix in (".tar", ".tar.gz"):
+        *good, refused = open_source(archive(tmp_path, suffix, members))
+        assert [one.name for one in good] == ["0.png", "1.png"]
+        assert "which is the limit: unpack it" in cast("Rejection", refused).detail
+    with pytest.raises(SourceError, match="which is the limit: unpack it"):
+        open_source(archive(tmp_path, ".zip", members))
+    monkeypatch.setattr(archives, "_MOST_DIRECTORY_BYTES", 100)
+    with pytest.raises(SourceError, match="which is the limit: unpack it"):
+        open_source(archive(tmp_path, ".zip", members))
+    monkeypatch.undo()
+    large = archive(tmp_path, ".zip", [("a.png", bytes(2**25))])
+    assert len(read_item(items(large)[0])) == 2**25
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz", ""])
+def test_of_many_empty_files_the_others_are_counted(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(entries, "_MOST_EMPTY", 4)
+    members = [("a.png", b"1"), *((f"e{n}.png", b"") for n in range(10)), ("table.csv", b""), ("z.png", b"2")]
+    if suffix:
+        path = archive(tmp_path, suffix, members)
+    else:
+        path = tmp_path / "folder"
+        path.mkdir()
+        for name, data in members:
+            put(path / name, data)
+
+    found = list(open_source(path))
+
+    assert len(found) == 13, "nothing is dropped"
+    assert [one.name for one in found if isinstance(one, SourceItem) and one.size_bytes] == ["a.png", "z.png"]
+    skipped = [one for one in found if isinstance(one, Rejection)]
+    assert {one.reason for one in skipped} == {RejectReason.SKIPPED}
+    assert sum("empty ones that are rejected one by one" in one.detail for one in skipped) == 6
+
+
+def test_archives_that_lie_about_their_kind_are_known_by_content(tmp_path):
+    members = [("a.png", b"1"), ("b.png", b"2")]
+    old = bytearray(tarred([("a.png", b"1"), ("b.png", b"2")], format=tarfile.USTAR_FORMAT))
+    for at in (0, 512, 1536):  # as tar wrote them before there was a mark
+        old[at + 257 : at + 512] = bytes(255)
+        old[at + 148 : at + 156] = b" " * 8
+        old[at + 148 : at + 156] = b"%06o\0 " % sum(old[at : at + 512])
+    kinds = {"zip": zipped(members), "tar": tarred(members), "old": bytes(old), "gz": gzip.compress(tarred(members))}
+    for kind, data in kinds.items():
+        for name in ("set.zip", "set.tar", "set.tar.gz", "set.png", "set.7z", "set.iso", "set"):
+            assert [one.name for one in items(put(tmp_path / name, data))] == ["a.png", "b.png"], (kind, name)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "said"),
+    [
+        (".lzma", "LZMA"),
+        (".tar.lz", "lzip"),
+        (".zst", "Zstandard"),
+        (".iso", "an image of a disc"),
+        (".dmg", "a disc of a Mac"),
+        (".rar", "RAR"),
+        (".7z", "7z"),
+        (".cab", "a cabinet"),
+        (".Z", "compress"),
+        (".cpio", "cpio"),
+        (".deb", "Debian"),
+    ],
+)
+def test_what_is_not_unpacked_here_is_named_as_what_it_is(tmp_path, suffix, said):
+    path = put(tmp_path / f"set{suffix}", b"\x01" * 3000)
+
+    with pytest.raises(SourceError, match=said) as caught:
+        open_source(path)
+    assert caught.value.hint == "Unpack it and give the folder."
+    (found,) = open_source(tmp_path)
+    assert isinstance(found, Rejection)
+    assert (found.reason, said in found.detail, "unpack it" in found.detail) == (RejectReason.UNSUPPORTED, True, True)
