@@ -78,6 +78,7 @@ class Operation:
         arguments: ``OUT`` stands for a folder of its own.
         codes: Of a first call, and of one that comes after it.
         calls: How many of each kind of system call it makes.
+        lines: Of its answer.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Operation:
     codes: tuple[int, int]
     seconds: float
     calls: tuple[int, ...]
+    lines: int
     kept: Kept
     audits: int
 
@@ -118,6 +120,7 @@ class Attack:
             ("ingest", images["not_used"], "--set", "not-used", "--membership", "not-used"),
             ("ingest", images["generated"], "--release", "release", "--generator", "toy"),
             ("audit", "release", "--subject", "generated"),
+            ("audit", "release", "--subject", "real", "--rule", "mu-alpha-sigma"),
             ("backup", str(self.folder / "backup.zip")),
         ):
             ended = self._run(full, arguments, self.folder)
@@ -140,7 +143,9 @@ class Attack:
         return [self._undisturbed(name, starts[start], arguments) for name, start, arguments in self._asked()]
 
     def _asked(self) -> list[tuple[str, str, tuple[str, ...]]]:
-        audit = rows(self.folder / "full", "SELECT audit_id FROM audits")[0][0]
+        audit, of_real = (
+            each for (each,) in rows(self.folder / "full", "SELECT audit_id FROM audits ORDER BY sequence")
+        )
         layout = ("ingest-layout", str(self.folder / "layout"), "--prefix", "clef", "--generator", "toy")
         return [
             ("ingest-layout", "empty", layout),
@@ -157,6 +162,11 @@ class Attack:
             ("embeddings", "full", ("export", "used", "--format", "parquet", "-o", "OUT/used.parquet")),
             ("duplicates", "full", ("duplicates", "used", "not-used", "-o", "OUT/pairs.csv")),
             ("declare", "full", ("audit", "release", "--subject", "generated", "--declare", "OUT/policy.json")),
+            ("evaluate", "full", ("evaluate", of_real, "--bootstrap", "100", "-o", "OUT/evaluation")),
+            ("fit", "full", ("fit", of_real, "-o", "OUT/fitted.json")),
+            ("sweep", "full", ("sweep", of_real, "-o", "OUT/sweep.csv", "--figure", "OUT/sweep.png")),
+            ("report", "full", ("report", audit, "-o", "OUT/report.html")),
+            ("sensitivity", "full", ("sensitivity", audit, "--plants", "5", "--kinds", "exact", "-o", "OUT/planted")),
         ]
 
     def _undisturbed(self, name: str, start: Path, arguments: tuple[str, ...]) -> Operation:
@@ -176,7 +186,17 @@ class Attack:
             f"{name}: {seconds:.2f} s, {dict(zip(CALLS, calls, strict=True))}, {first.code} and {second.code}",
             flush=True,
         )
-        return Operation(name, start, arguments, (first.code, second.code), seconds, calls, kept, audits)
+        return Operation(
+            name,
+            start,
+            arguments,
+            (first.code, second.code),
+            seconds,
+            calls,
+            len(first.stdout.splitlines()),
+            kept,
+            audits,
+        )
 
     def kill(self, operation: Operation, seed: int) -> tuple[str, list[str]]:
         """Kills it once; gives how, and what was wrong after that."""
@@ -186,30 +206,31 @@ class Attack:
         kind = chance.randrange(4)
         if chance.random() < 0.5 and operation.calls[kind]:
             how, number = CALLS[kind], chance.randint(1, operation.calls[kind])
-            died = self._run(workspace, operation.arguments, out, before_call=f"{kind}:{number}").code < 0
+            ended = self._run(workspace, operation.arguments, out, before_call=f"{kind}:{number}")
         else:
             how = "moment"
             words = (word.replace("OUT", str(out)) for word in operation.arguments)
             child = self.children.start("-w", workspace, *words)
             time.sleep(operation.seconds * chance.random())
             child.kill()
-            died = child.ended().code < 0
+            ended = child.ended()
+        died = ended.code < 0
         if not died:
             how = "over before"
-        wrong = self._wrong(operation, workspace, out, died=died)
+        wrong = self._wrong(operation, workspace, out, died=died, said=ended.stdout)
         shutil.rmtree(workspace)
         shutil.rmtree(out)
         return how, wrong
 
-    def _wrong(self, operation: Operation, workspace: Path, out: Path, *, died: bool) -> list[str]:
+    def _wrong(self, operation: Operation, workspace: Path, out: Path, *, died: bool, said: str) -> list[str]:
         found = []
         answered = operation.codes[0] if died else operation.codes[1]
         if operation.name not in ("restore", "audit again"):  # of these the repeat itself is the next command
             next_one = self._run(workspace, ("sets", "list"), out)
             found += [f"next command: {next_one.stderr}"] if next_one.code else []
             found += [f"left: {each}" for each in left_in(workspace) + left_in(out) if "index/" not in each]
-            if operation.name in ("backup", "export", "embeddings", "duplicates", "declare"):
-                answered = operation.codes[1] if any(out.iterdir()) else operation.codes[0]
+            if "-o" in operation.arguments or operation.name in ("backup", "declare"):
+                answered = operation.codes[1] if any(each.is_file() for each in out.rglob("*")) else operation.codes[0]
         repeat = self._run(workspace, operation.arguments, out)
         if repeat.code not in {answered, *(operation.codes if operation.name in _ENDS_IT else ())}:
             found.append(f"repeat ended with {repeat.code}: {repeat.stderr}")
@@ -224,8 +245,13 @@ class Attack:
             if getattr(kept, word) != getattr(operation.kept, word)
         ]
         audits = len(rows(workspace, "SELECT 1 FROM audits"))
-        right = operation.audits + (not died and operation.name == "audit again")
-        found += [] if audits == right else [f"{audits} audits"]
+        whole = not died or len(said.splitlines()) >= operation.lines
+        right = {operation.audits + (not died and operation.name == "audit again")}
+        if whole:  # a repeat of what was answered is a call of its own
+            right.add(operation.audits + (operation.name == "audit again"))
+        found += [] if audits in right else [f"{audits} audits"]
+        measured = len(rows(workspace, "SELECT 1 FROM events WHERE kind = 'sensitivity_measured'"))
+        found += [f"{measured} measurements"] if measured > 1 and not whole else []
         if operation.name.startswith("forget"):
             found += [f"holds what was forgotten: {each}" for each in holding(workspace, FORGOTTEN.encode())]
         return found

@@ -16,7 +16,7 @@ import uuid
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from provenance.errors import ConflictError, SourceError, UsageError
 from provenance.text import inert
@@ -149,8 +149,9 @@ def write_files(folder: Path, contents: Mapping[str, bytes], *, replace: bool) -
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SourceError(f"{folder} can't be made: {error.strerror or error}", hint="give -o another place") from error
-    for target, data in targets.items():
-        write_bytes(target, data)
+    with made_together(*targets):
+        for target, data in targets.items():
+            write_bytes(target, data)
     return tuple(targets)
 
 
@@ -275,6 +276,7 @@ class _Desk:
 
     folder: Path
     taken_over: dict[Path, Path] = field(default_factory=dict)
+    together: tuple[Path, ...] = ()
     answered: ExitStack = field(default_factory=ExitStack)
 
 
@@ -305,6 +307,17 @@ def when_answered(call: Callable[[], object]) -> None:
         desk.answered.callback(call)
 
 
+@contextmanager
+def made_together(*targets: Path | None) -> Iterator[None]:
+    """What is made here is of one piece: of what a killed process made, the next command leaves all or nothing."""
+    desk = _desk() or _Desk(Path())
+    desk.together = tuple(target.expanduser().resolve() for target in targets if target is not None)
+    try:
+        yield
+    finally:
+        desk.together = ()
+
+
 def _desk() -> _Desk | None:
     """That of the outermost call in the workspace of the innermost."""
     return next((desk for desk in _desks if desk.folder == _desks[-1].folder), None)
@@ -316,12 +329,12 @@ class _Note:
     It may be a file that takes the place of its target, or a folder; a second line tells the file when it is whole.
     """
 
-    def __init__(self, file: Path | None, thing: Path, target: Path) -> None:
+    def __init__(self, file: Path | None, thing: Path, target: Path, among: tuple[Path, ...]) -> None:
         self._file = file
         self._stream: IO[str] | None = None
         with suppress(OSError):
             self._stream = None if file is None else _locked(file, "x")
-        self._say({"thing": os.fspath(thing), "target": os.fspath(target)})
+        self._say({"thing": os.fspath(thing), "target": os.fspath(target), "among": list(map(os.fspath, among))})
 
     def finished(self, file: Path) -> None:
         """The file is whole, and gets its name now."""
@@ -344,7 +357,8 @@ class _Note:
 def _noted(thing: Path, target: Path) -> Iterator[_Note]:
     """Notes a thing before it is made, until the answer is given; or until it has come to nothing."""
     desk = _desk()
-    note = _Note(None if desk is None else desk.folder / f"{_NOTE}{uuid.uuid4().hex}.json", thing, target)
+    file = None if desk is None else desk.folder / f"{_NOTE}{uuid.uuid4().hex}.json"
+    note = _Note(file, thing, target, desk.together if desk else ())
     try:
         yield note
     except BaseException:
@@ -385,10 +399,13 @@ def _take_over(desk: _Desk) -> None:
     for file in desk.folder.glob(f"{_NOTE}*.json"):
         with suppress(OSError), ExitStack() as stack:
             said = _said_in(stack.enter_context(_locked(file, "r+")))
-            if said is not None and said[2] == _identity(said[1]):
+            if said is not None and said.finished == _identity(said.target):
+                if not all(map(Path.exists, said.among)):
+                    said.target.unlink()
+                    continue
                 desk.answered.push(stack.pop_all())
                 desk.answered.callback(file.unlink, missing_ok=True)
-                desk.taken_over[said[1]] = said[0]
+                desk.taken_over[said.target] = said.thing
 
 
 def hold(file: Path) -> bool:
@@ -399,12 +416,22 @@ def hold(file: Path) -> bool:
     return False
 
 
-def _said_in(stream: IO[str]) -> tuple[Path, Path, list[int] | None] | None:
-    """The thing, its target, and the finished file's identity; ``None`` if it was killed as it wrote this."""
+class _Said(NamedTuple):
+    """What a note says: the thing, its target, the files it is made among, and the finished file's identity."""
+
+    thing: Path
+    target: Path
+    among: tuple[Path, ...]
+    finished: list[int] | None
+
+
+def _said_in(stream: IO[str]) -> _Said | None:
+    """``None`` if it was killed as it wrote this."""
     try:
         made, *finished = map(json.loads, stream.read(2**16).splitlines())
-        return Path(made["thing"]), Path(made["target"]), finished[0] if finished else None
-    except (ValueError, KeyError, TypeError, IndexError):
+        among = tuple(map(Path, made.get("among", ())))
+        return _Said(Path(made["thing"]), Path(made["target"]), among, finished[0] if finished else None)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
 
 
@@ -442,7 +469,7 @@ def sweep(workspace: Path, prefixes: Collection[str], contents: Collection[str])
     for file in workspace.glob(f"{_NOTE}*.json"):
         with suppress(OSError), _locked(file, "r+") as stream:
             said = _said_in(stream)
-            if said is None or _sweep_thing(said[0], prefixes, contents):
+            if said is None or _sweep_thing(said.thing, prefixes, contents):
                 file.unlink()
     for thing in desk.taken_over.values() if desk else ():
         with suppress(OSError):

@@ -1,7 +1,7 @@
-"""Audits that were recorded and whose answer never arrived: the repeat finds them, and records no second one.
+"""Audits and measurements that were recorded and whose answer never arrived: the repeat records no second one.
 
-A process keeps a locked file named by its audit from before it is recorded until the answer is given. A file that
-nobody holds is of a process that was killed.
+A process keeps a locked file named by its audit, or also by the digest of what it measured, from before it is recorded
+until the answer is given. A file that nobody holds is of a process that was killed.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import fcntl
 from contextlib import suppress
 from functools import partial
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from provenance.errors import NotFoundError
 from provenance.files import when_answered
+from provenance.vocabulary import digest_of_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from provenance.installation import Installation
@@ -34,8 +36,24 @@ def record_once(workspace: Installation, new: NewAudit) -> AuditRecord | None:
     return None
 
 
+def record_measured_once(workspace: Installation, audit_id: str, result: Mapping[str, Any]) -> None:
+    """Record a sensitivity of an audit, unless a killed process recorded the same one last."""
+    folder, digest = workspace.root / _FOLDER, digest_of_json(_timeless(result))
+    known = workspace.catalog.sensitivities(audit_id) if f"{audit_id}-{digest}" in _left_in(folder) else ()
+    _hold(folder / f"{audit_id}-{digest}")
+    if not known or digest_of_json(_timeless(known[-1].result)) != digest:
+        workspace.catalog.record_sensitivity(audit_id, result)
+
+
+def _timeless(value: Any) -> Any:
+    """A result, of which a repeat differs in how long it took."""
+    if not isinstance(value, dict):
+        return value
+    return {name: _timeless(each) for name, each in value.items() if name != "seconds"}
+
+
 def _left_in(folder: Path) -> list[str]:
-    """The ids of audits that nobody holds any more; their files are taken away."""
+    """The names of files that nobody holds any more; their files are taken away."""
     found = []
     for file in sorted(folder.glob("*")):
         with suppress(OSError), file.open("rb") as stream:

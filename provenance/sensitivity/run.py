@@ -13,6 +13,7 @@ from provenance.audit.evidence import Vectors
 from provenance.audit.inputs import CANDIDATES
 from provenance.audit.plan import planned_again
 from provenance.audit.searching import selections_of
+from provenance.audit.unanswered import record_measured_once
 from provenance.detection import Plant, Strong, plants_needed, release_power, sensitivity_of
 from provenance.errors import UsageError
 from provenance.ingest import Progress
@@ -64,7 +65,7 @@ def run_sensitivity(
         )
     report = _of_answers(record, parts, request.answers or tuple(parts), measure, tell) if parts else measure(record)
     if report is not None:
-        catalog.record_sensitivity(report.audit_id, {**report.figures(), "software_version": __version__})
+        record_measured_once(workspace, report.audit_id, {**report.figures(), "software_version": __version__})
     return report
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provenance.brief import Brief
-from provenance.files import figure_format, require_free
+from provenance.files import figure_format, made_together, require_free
 from provenance.service import frames
 from provenance.service.words import ANOTHER_FILE
 
@@ -205,6 +205,7 @@ class SweepResult(_Result):
         require_free(table, drawing, replace=overwrite, hint=ANOTHER_FILE)
         if drawing is not None:
             figure_format(drawing)
-        for target, write in ((table, write_sweep_csv), (drawing, write_sweep_figure)):
-            if target is not None:
-                write(self.report, target)
+        with made_together(table, drawing):
+            for target, write in ((table, write_sweep_csv), (drawing, write_sweep_figure)):
+                if target is not None:
+                    write(self.report, target)

@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from kept import copied
+from kept import copied, rows
 from killing import differences
 
 if TYPE_CHECKING:
@@ -85,6 +85,22 @@ def test_an_audit_that_was_killed_before_it_could_say_so_is_found_by_its_repeat_
     other = children.run("-w", workspace, *command.arguments, "--top-k", "3", "--json")
     assert json.loads(other.stdout)["audit_id"] not in audits()[1:]
     assert len(audits()) == 5
+
+
+def test_a_measurement_that_was_killed_before_it_could_say_so_is_recorded_once(
+    children: Children, peace: Undisturbed, tmp_path: Path
+) -> None:
+    def measured() -> int:
+        return len(rows(workspace, "SELECT 1 FROM events WHERE kind = 'sensitivity_measured'"))
+
+    command = next(command for command in peace.commands if command.name == "audit")
+    workspace = copied(command.start, tmp_path / "workspace")
+    audit = json.loads(children.run("-w", workspace, *command.arguments, "--json").stdout)["audit_id"]
+    words = ("-w", workspace, "sensitivity", audit, "--plants", "3", "--kinds", "exact")
+    died = children.run(*words, dies_at=f"{CATALOG}.record_sensitivity:1:after")
+    assert (died.code, measured()) == (-signal.SIGKILL, 1)
+    assert (children.run(*words).code, measured()) == (0, 1)
+    assert (children.run(*words).code, measured()) == (0, 2)  # once more, on purpose
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from typing import IO, TYPE_CHECKING
 
 import pytest
 
 from provenance.errors import SourceError
-from provenance.files import readable_like, replace_file
+from provenance.files import answering, made_together, readable_like, replace_file, require_free, sweep, write_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,3 +97,22 @@ def test_pipes_and_folders_are_left_alone(tmp_path: Path) -> None:
             replace_file(tmp_path / name, write)
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
     assert list((tmp_path / "folder").iterdir()) == []
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_of_files_of_one_piece_a_killed_process_leaves_all_or_none(tmp_path: Path, *, whole: bool) -> None:
+    """The next command takes the half away; a whole one stays, and its repeat may make it again."""
+    (tmp_path / "workspace").mkdir()
+    targets = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    pid = os.fork()
+    if pid == 0:
+        with answering(tmp_path / "workspace"), made_together(*targets):
+            for target in targets if whole else targets[:1]:
+                write_bytes(target, b"x")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    with answering(tmp_path / "workspace"):
+        sweep(tmp_path / "workspace", (), ())
+        assert [target.exists() for target in targets] == [whole, whole]
+        require_free(*targets, replace=False)
+    assert list((tmp_path / "workspace").iterdir()) == []
