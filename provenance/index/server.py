@@ -212,7 +212,10 @@ class ServerIndex(Resource):
         return Points(there, vectors[rows], [found[point][1] for point in there])
 
     def lacking(self, key: str, ids: Sequence[str]) -> list[str]:
-        """See ``VectorIndex``: where there are replicas, also what they do not agree on."""
+        """See ``VectorIndex``: where there are replicas, also what not all of them have.
+
+        Asked for a majority, Qdrant 1.16 gives the first replica's answer where the others have more.
+        """
         wanted = checked_ids(ids)
         held = {point for found in self._in_batches(key, "present", wanted, ID_BATCH) for point in found}
         return [point for point in wanted if point not in held]
@@ -271,6 +274,10 @@ class ServerIndex(Resource):
     def may_keep(self, key: str) -> list[str]:
         """See ``VectorIndex``: snapshots are an administrator's; they stay when their collection is dropped."""
         kept = ["blocks of the server's disk until they are written again, and copies of that disk"]
+        away = Upkeep(self._connection, None, repair=False).away(PREFIX + key)
+        kept += [
+            f"files of node {node} of the cluster, which is away, until it is back and drops them" for node in away
+        ]
         try:
             found = [*self._call("list_snapshots", PREFIX + key), *self._call("list_full_snapshots")]
         except VectorStoreError as error:
@@ -397,7 +404,8 @@ class ServerIndex(Resource):
         while True:
             word = held.consistency
             try:
-                answer = self._asked(key, method, *arguments, consistency=word, is_final=is_final)
+                wanted = "all" if method == "present" and word == AGREEMENTS[0] else word
+                answer = self._asked(key, method, *arguments, consistency=wanted, is_final=is_final)
             except VectorStoreError:
                 raise
             except Exception as error:

@@ -67,6 +67,7 @@ class Upkeep:
         self._peers: dict[int, Node] | None = None
         self._everybody: set[int] = set()
         self._away: set[int] = set()
+        self._uris: dict[int, str] = {}
 
     def tend(self, name: str, spec: CollectionSpec, page: int) -> Iterator[Ailment]:
         """What is wrong with one collection, and whether it was put right; ``page``: points of one request."""
@@ -80,6 +81,14 @@ class Upkeep:
             self._call("update_collection", name, metadata=dict(spec.label))
         if max(self._factor or 1, config.params.replication_factor or 1) > 1:
             yield from self._tend_replicas(name, spec, page, config.params)
+
+    def away(self, name: str) -> list[str]:
+        """The nodes that can't be told now what becomes of a collection."""
+        if not self._nodes(name):
+            return []
+        copies, _ = self._copies(name)
+        behind = {peer for held in copies.values() for peer, state in held.items() if state != "Active"}
+        return [self._named(peer) for peer in sorted(self._away | behind)]
 
     def _tend_replicas(self, name: str, spec: CollectionSpec, page: int, params: Any) -> Iterator[Ailment]:
         nodes = self._nodes(name)
@@ -120,9 +129,10 @@ class Upkeep:
                     status: Any = node.client.cluster_status()
                     peers = getattr(status, "peers", {})
                     self._everybody |= {int(peer) for peer in peers}
+                    self._uris |= {int(peer): info.uri for peer, info in peers.items()}
                     failing = getattr(status, "message_send_failures", {})
                     self._away |= {int(peer) for peer, info in peers.items() if info.uri in failing}
-                except Exception as error:  # noqa: BLE001 - whatever it is: it tells us nothing
+                except Exception as error:  # noqa: BLE001 - away, no cluster, or it may not be asked
                     note(_log, "node not asked about replicas", url=node.url, reason=str(error)[:200])
             if len(self._everybody) < 2:
                 self._peers = {}
@@ -228,7 +238,7 @@ class Upkeep:
 
     def _named(self, peer: int) -> str:
         node = (self._peers or {}).get(peer)
-        return node.url if node else str(peer)
+        return node.url if node else f"{peer} {self._uris.get(peer, '')}".strip()
 
     def _call(self, method: str, *arguments: Any, **settings: Any) -> Any:
         return self._connection.call(

@@ -106,7 +106,7 @@ def _delete_points(workspace: Installation) -> tuple[tuple[str, ...], tuple[str,
     for key, points in _deleting(workspace).items():
         if workspace.index.get(key, [point for point, _ in points]).ids:
             raise VectorStoreError(f"collection {key} still shows what was deleted from it", hint="run it again")
-    certain = "the vector index was written anew without its vectors: no file of its collections and no log holds them"
+    certain = "the vector index was written anew without its vectors: no file and no log in reach holds them"
     return (certain,), tuple(dict.fromkeys(place for places in done.values() for place in places))
 
 

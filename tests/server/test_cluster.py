@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from tests.runner import answer, run
+from tests.runner import answer, refused, run
 from tests.servers import cohorts, real
 
 if TYPE_CHECKING:
@@ -87,6 +89,10 @@ def test_a_replica_that_is_behind_is_named_and_made_like_the_others(
     ids = [str(point.id) for point in real.client_of(nodes[0].url).scroll(name, limit=20)[0]]
     stale, *others = real.holders_of(nodes, name, 0)
     real.delete_from_replica(stale, name, 0, ids[:7])
+    run(workspace, "ingest", str(cohorts.save(tmp_path / "made", range(50, 60))), "--release", "r", "--generator", "g",
+        "--backbone", cohorts.BACKBONE)  # fmt: skip
+    audit = ("audit", "r", "--used", "one", "--rule", "mu-alpha-sigma", "--search", "server")
+    assert "lacks 7 of the 20 vectors" in refused(workspace, *audit, code=5)
     said = json.loads(run(workspace, "reconcile", "--check-only", "--json", code=5).stdout)
     (behind,) = [each for each in said["findings"] if each["problem"] == "a replica is behind"]
     assert behind["dataset"] == "one"
@@ -94,6 +100,35 @@ def test_a_replica_that_is_behind_is_named_and_made_like_the_others(
     assert all(f"20 points on {node.url}" in behind["detail"] for node in others)
     assert answer(workspace, "reconcile")["clean"]
     assert answer(workspace, "reconcile", "--check-only")["findings"] == []
+    assert answer(workspace, *audit)["read_consistency"] == "majority"
+
+
+def test_what_is_forgotten_is_in_no_file_of_any_node(nodes: list[real.Node], tmp_path: Path) -> None:
+    """Of a set of 40; where a node is dead then, it is said, and its files go when it is back."""
+    urls = ",".join(node.url for node in nodes)
+    workspace = cohorts.begin(tmp_path / "ws", urls, shard_number=2, replication_factor=2)
+    root = cohorts.save(tmp_path / "few", range(40))
+    run(workspace, "ingest", str(root), "--set", "few", "--membership", "used", "--backbone", cohorts.BACKBONE)
+    run(workspace, "export", "few", "--format", "parquet", "-o", str(tmp_path / "few.parquet"))
+    rows = pq.read_table(tmp_path / "few.parquet").to_pylist()
+
+    def held(row: int) -> list[int]:
+        content = np.array(rows[row]["embedding"], dtype=np.float32).tobytes()
+        return [len(real.files_with(node.folder / "storage", content)) for node in nodes]
+
+    real.until(lambda: any(held(0)), "they are on disk", 20)
+    run(workspace, "sets", "forget", rows[0]["image_id"], "--yes")
+    real.until(lambda: held(0) == [0, 0, 0], "no node has it", 5)
+    real.until(lambda: any(held(1)), "the others are on disk", 20)
+    dead = next(node for node, files in zip(nodes, held(1), strict=True) if files)
+    dead.kill()
+    said = answer(workspace, "sets", "forget", rows[1]["image_id"], "--yes")
+    assert any("which is away" in place for place in said["may_remain"])
+    assert all(not files for node, files in zip(nodes, held(1), strict=True) if node is not dead)
+    dead.start()
+    real.until(lambda: real.all_active(nodes) and held(1) == [0, 0, 0], "no node has it")
+    said = answer(workspace, "sets", "forget", rows[2]["image_id"], "--yes")
+    assert not any("which is away" in place for place in said["may_remain"])
 
 
 @pytest.mark.parametrize("replicas", [2, 3])

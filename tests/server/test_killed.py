@@ -102,12 +102,6 @@ def test_a_node_killed_in_an_ingest_loses_and_doubles_nothing(
     assert cohorts.digests(workspace, names=["paper's rule"]) == cohorts.digests(here, names=["paper's rule"])
 
 
-def files_with(folder: Path, content: bytes) -> list[str]:
-    return [
-        str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file() and content in file.read_bytes()
-    ]
-
-
 def test_a_forgotten_vector_is_in_no_segment(node: real.Node, images: Path, tmp_path: Path) -> None:
     """Of a set of 40: the server's own vacuum starts at 100 deleted vectors."""
     workspace = cohorts.begin(tmp_path / "ws", node.url)
@@ -127,9 +121,9 @@ def test_a_forgotten_vector_is_in_no_segment(node: real.Node, images: Path, tmp_
     rows = pq.read_table(tmp_path / "few.parquet").to_pylist()
     gone, kept = (np.array(row["embedding"], dtype=np.float32).tobytes() for row in rows[:2])
     storage = node.folder / "storage"
-    real.until(lambda: any("segments" in name for name in files_with(storage, gone)), "the vector is on disk", 20)
+    real.until(lambda: any("segments" in name for name in real.files_with(storage, gone)), "the vector is on disk", 20)
     run(workspace, "sets", "forget", rows[0]["image_id"], "--reason", "test", "--yes")
     time.sleep(1)
-    assert [name for name in files_with(storage, gone) if "segments" in name] == []
-    real.until(lambda: any("segments" in name for name in files_with(storage, kept)), "the others are there", 20)
+    assert [name for name in real.files_with(storage, gone) if "segments" in name] == []
+    real.until(lambda: any("segments" in name for name in real.files_with(storage, kept)), "the others are there", 20)
     assert answer(workspace, "reconcile", "--check-only")

@@ -194,6 +194,16 @@ def delete_from_replica(node: Node, collection: str, shard: int, ids: list[str])
         )
 
 
+def files_with(folder: Path, content: bytes) -> list[str]:
+    """The files of segments in a folder that have some bytes; those that go meanwhile have none."""
+    found = []
+    for file in folder.glob("**/segments/**/*"):
+        with contextlib.suppress(OSError):
+            if file.is_file() and content in file.read_bytes():
+                found.append(str(file.relative_to(folder)))
+    return found
+
+
 def _said(node: Node, path: str) -> Any:
     with urllib.request.urlopen(node.url + path, timeout=5) as answer:
         return json.load(answer)["result"]
