@@ -7,7 +7,7 @@
 
 Everything comes out in order, and memory is bounded. With ``Processes``, worker processes prepare items ahead, one
 thread runs the forward pass a batch ahead, and the caller's thread writes. Another executor (a cluster's) is another
-class with the same two methods, made by ``Installation.executor``.
+class with the same methods, made by ``Installation.executor``.
 
 A worker is a plain child interpreter that speaks pickles over its standard streams. It does not import the
 caller's ``__main__`` again (so scripts need no guard), inherits no locks, sockets or threads, ends when its parent
@@ -28,12 +28,12 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -42,7 +42,7 @@ from provenance.limits import NO_LIMITS, Limits, begin_step, hold_to, is_spent
 from provenance.vocabulary import RejectReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from provenance.arrays import Float32s, Uint8s
     from provenance.embedding.inference import Backbone
@@ -54,13 +54,16 @@ Failed: TypeAlias = "Callable[[T, RejectReason, str], P]"
 LOOK_AHEAD = 64
 # Batches handed to inference before the oldest is given out: one runs, one waits for it to be done.
 _BATCHES_AHEAD = 2
-# Images that wait to be taken, beyond which no further item is begun: one gives as many as its file has pages.
-_MOST_HELD = 256
+# Parts of one item's answer that wait to be taken: a file gives as many as it has frames.
+_MOST_PARTS = 4
+_NO_MEMORY = "it does not fit into the memory of a worker"
 # Items that need no vector travel with the batches; so many of them go on without waiting for a full one.
 _MOST_PASSING_BY = 1024
 # Workers give way to inference: on a machine with few cores the forward pass sets the pace.
 WORKER_NICENESS = 10
 _END_TIMEOUT_SECONDS = 5.0
+# What a worker answers: a result; or parts and their end; or what was raised.
+_RESULT, _PART, _END, _RAISED = "result", "part", "end", "raised"
 _LIMITS_TOLD: dict[int, str] = {
     signal.SIGKILL: "as the system does where memory runs short",
     signal.SIGXCPU: "it took more computing time than a worker has",
@@ -99,6 +102,16 @@ class Executor(Protocol):
             EmbeddingError: If what runs it can't be started; without ``failed`` also if it dies, naming its item.
             Exception: What ``prepare`` raised, as it would inline.
         """
+
+    def streamed(
+        self,
+        items: Iterable[T],
+        prepare: Callable[[T], Iterator[P]],
+        *,
+        failed: Failed[T, P],
+        look_ahead: int = LOOK_AHEAD,
+    ) -> Generator[P, None, None]:
+        """As ``prepared``, for what gives several results an item, one after another: no more than a few are held."""
 
     def embedded(
         self, stream: Iterable[P], backbone: Backbone, pixels_of: Callable[[P], Uint8s | None]
@@ -142,20 +155,52 @@ class Processes:
         run = staff.call if failed is None else partial(_answered_for, staff, failed=failed)
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="prepare")
         waiting: deque[Future[Any]] = deque()
-        gate = _Gate()
         try:
-            for place, item in enumerate(items):
-                while len(staff) < self.workers:  # where nothing is to be done, nobody is called
-                    staff.hire()
-                waiting.append(pool.submit(gate.passed, place, run, item))
+            for item in items:
+                staff.hire_up_to(self.workers)
+                waiting.append(pool.submit(run, item))
                 if len(waiting) >= look_ahead:
-                    yield gate.taken(waiting.popleft().result())
+                    yield waiting.popleft().result()
             while waiting:
-                yield gate.taken(waiting.popleft().result())
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             staff.end()
-            gate.open()
+            pool.shutdown(wait=True)
+            staff.close()
+
+    def streamed(
+        self,
+        items: Iterable[T],
+        prepare: Callable[[T], Iterator[P]],
+        *,
+        failed: Failed[T, P],
+        look_ahead: int = LOOK_AHEAD,
+    ) -> Generator[P, None, None]:
+        """See ``Executor``."""
+        if self.workers <= 0:
+            for item in items:
+                yield from prepare(item)
+            return
+        staff = _Staff(prepare, self.limits)
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="prepare")
+        waiting: deque[_Answer[P]] = deque()
+        try:
+            for item in items:
+                staff.hire_up_to(self.workers)
+                waiting.append(_Answer())
+                pool.submit(_stream, staff, item, waiting[-1], failed)
+                if len(waiting) >= look_ahead:
+                    yield from waiting[0]
+                    waiting.popleft()
+            while waiting:
+                yield from waiting[0]
+                waiting.popleft()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            staff.end()
+            for answer in waiting:
+                answer.close()
             pool.shutdown(wait=True)
             staff.close()
 
@@ -227,43 +272,61 @@ def _answered_for(staff: _Staff, item: T, *, failed: Failed[T, P]) -> P:
     except WorkerDeathError as death:
         return failed(item, death.reason, death.cause)
     except MemoryError:
-        return failed(item, RejectReason.OVERSIZED, "it does not fit into the memory of a worker")
+        return failed(item, RejectReason.OVERSIZED, _NO_MEMORY)
 
 
-class _Gate:
-    """Holds items back while much waits to be taken of those before: a file of many pages gives a list of as many."""
+def _stream(staff: _Staff, item: T, answer: _Answer[P], failed: Failed[T, P]) -> None:
+    try:
+        staff.stream(item, answer.put)
+    except WorkerDeathError as death:
+        answer.put(failed(item, death.reason, death.cause))
+    except MemoryError:
+        answer.put(failed(item, RejectReason.OVERSIZED, _NO_MEMORY))
+    except BaseException as error:  # noqa: BLE001 - raised where the answer is taken
+        answer.end(error)
+        return
+    answer.end()
+
+
+class _Answer(Generic[P]):
+    """What one item gives, part by part, from the thread that makes it to the one that takes it."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._held = self._taken = 0
-        self._is_open = False
+        self._parts: deque[P] = deque()
+        self._error: BaseException | None = None
+        self._is_whole, self._is_wanted = False, True
 
-    def passed(self, place: int, call: Callable[[T], P], item: T) -> P:
-        """The result for the item at this place, which is never held back once it is the next to be taken."""
+    def put(self, part: P) -> None:
+        """One more; waits while enough of them wait to be taken."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_open or self._held <= _MOST_HELD or place == self._taken)
-        result = call(item)
-        with self._changed:
-            self._held += _length_of(result)
-        return result
-
-    def taken(self, result: P) -> P:
-        """The result, which waits no longer."""
-        with self._changed:
-            self._held -= _length_of(result)
-            self._taken += 1
-            self._changed.notify_all()
-        return result
-
-    def open(self) -> None:
-        """Lets everybody through."""
-        with self._changed:
-            self._is_open = True
+            self._changed.wait_for(lambda: not self._is_wanted or len(self._parts) < _MOST_PARTS)
+            self._parts.append(part)
             self._changed.notify_all()
 
+    def end(self, error: BaseException | None = None) -> None:
+        """No more come, or what is raised behind the last."""
+        with self._changed:
+            self._error, self._is_whole = error, True
+            self._changed.notify_all()
 
-def _length_of(result: object) -> int:
-    return len(result) if isinstance(result, list) else 1
+    def close(self) -> None:
+        """Nobody takes any."""
+        with self._changed:
+            self._is_wanted = False
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[P]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._parts or self._is_whole)
+                if not self._parts:
+                    break
+                part = self._parts.popleft()
+                self._changed.notify_all()
+            yield part
+        if self._error is not None:
+            raise self._error
 
 
 class _Staff:
@@ -277,19 +340,28 @@ class _Staff:
         self._lock = threading.Lock()
         self._is_closed = False
 
-    def hire(self) -> None:
-        """One worker more."""
-        self._idle.put(self._started())
-
-    def __len__(self) -> int:
-        return len(self._hired)
+    def hire_up_to(self, workers: int) -> None:
+        """So many workers: where nothing is to be done, nobody is called."""
+        while len(self._hired) < workers:
+            self._idle.put(self._started())
 
     def call(self, item: Any) -> Any:
         """Has an idle worker run the function; ``WorkerDeathError`` if that ends it."""
+        with self._idle_worker() as worker:
+            return worker.call(item)
+
+    def stream(self, item: Any, take: Callable[[Any], None]) -> None:
+        """As ``call``, and hands over each part of the answer as it comes."""
+        with self._idle_worker() as worker:
+            for part in worker.parts(item):
+                take(part)
+
+    @contextmanager
+    def _idle_worker(self) -> Iterator[Worker]:
         worker = self._idle.get()
         try:
             worker = worker or self._started()
-            return worker.call(item)
+            yield worker
         except WorkerDeathError:
             worker = None
             raise
@@ -352,15 +424,23 @@ class Worker:
             EmbeddingError: If it ended before it was ready for any.
             Exception: What the function raised.
         """
+        return next(iter(deque(self.parts(item), maxlen=1)), None)
+
+    def parts(self, item: Any) -> Iterator[Any]:
+        """As ``call``; what the function yields, one after another, where it is an iterator that it returns."""
         if self._greeting:
             self._exchanged(self._greeting, _not_started)
             self._greeting = b""
         died = partial(WorkerDeathError, item=item)
-        done, value = self._exchanged(_framed(item), died)
+        word, value = self._exchanged(_framed(item), died)
+        while word == _PART:
+            yield value
+            word, value = self._exchanged(b"", died)
         self.is_spent = self._exchanged(b"", died)
-        if not done:
+        if word == _RAISED:
             raise value
-        return value
+        if word == _RESULT:
+            yield value
 
     def _exchanged(self, request: bytes, died: Callable[[int], EmbeddingError]) -> Any:
         try:
@@ -421,7 +501,9 @@ def serve() -> None:
         except EOFError:
             return
         begin_step()
-        replies.write(_reply(function, request))
+        for reply in _replies(function, request):
+            replies.write(reply)
+            replies.flush()
         replies.write(pickle.dumps(is_spent()))
         replies.flush()
 
@@ -461,16 +543,30 @@ def _framed(value: Any) -> bytes:
     return pickle.dumps(pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL), protocol=pickle.HIGHEST_PROTOCOL)
 
 
-def _reply(function: Callable[[Any], Any], request: bytes) -> bytes:
+def _replies(function: Callable[[Any], Any], request: bytes) -> Iterator[bytes]:
     item: Any = "an item that can't be rebuilt"
     try:
         item = pickle.loads(request)  # noqa: S301 - from our own parent
-        return pickle.dumps((True, function(item)), protocol=pickle.HIGHEST_PROTOCOL)
+        value = function(item)
+        if isinstance(value, Iterator):
+            for part in value:
+                yield _told(_PART, part)
+            yield _told(_END, None)
+        else:
+            yield _told(_RESULT, value)
     except Exception as error:  # noqa: BLE001 - handed to the parent, which raises it
         error.add_note(f"in a worker process, on {describe(item)}:\n{traceback.format_exc()}")
-        try:
-            reply = pickle.dumps((False, error))
-            pickle.loads(reply)  # noqa: S301 - an exception may be picklable and yet not come back
-        except Exception:  # noqa: BLE001 - whatever its class does when it is rebuilt
-            return pickle.dumps((False, EmbeddingError(f"preparing {describe(item)} failed: {error!r}")))
-        return reply
+        yield _told(_RAISED, _as_it_comes_back(error, item))
+
+
+def _as_it_comes_back(error: Exception, item: Any) -> Exception:
+    """The error, or another one in its place where it is not one that can be pickled and rebuilt."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    except Exception:  # noqa: BLE001 - whatever its class does when it is rebuilt
+        return EmbeddingError(f"preparing {describe(item)} failed: {error!r}")
+    return error
+
+
+def _told(word: str, value: Any) -> bytes:
+    return pickle.dumps((word, value), protocol=pickle.HIGHEST_PROTOCOL)

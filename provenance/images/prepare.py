@@ -108,9 +108,9 @@ def prepare(item: Found, settings: PreparationSettings) -> Outcome:
     return next(_outcomes(item, settings))
 
 
-def prepare_frames(item: Found, settings: PreparationSettings) -> list[Outcome]:
-    """As ``prepare``, every frame; at last the rejection where a file is damaged behind some that could be read."""
-    return list(_outcomes(item, settings))
+def prepare_frames(item: Found, settings: PreparationSettings) -> Iterator[Outcome]:
+    """As ``prepare``, frame by frame; at last the rejection where a file is damaged behind some that could be read."""
+    return _outcomes(item, settings)
 
 
 def slice_at(item: Found, settings: PreparationSettings) -> tuple[tuple[str, str | None], Slice | None]:

@@ -291,8 +291,8 @@ class IngestRun:
     def _embedded(self, items: Iterable[Found]) -> Generator[list[tuple[_Plan, Float32s | None]], None, None]:
         executor = self.workspace.executor
         task = partial(prepare_frames, settings=self.settings)
-        prepared = executor.prepared(self._unknown_items(self._without_sidecars(items)), task, failed=_failed)
-        yield from executor.embedded(self._planned(chain.from_iterable(prepared)), self.backbone, _pixels_of)
+        prepared = executor.streamed(self._unknown_items(self._without_sidecars(items)), task, failed=_failed)
+        yield from executor.embedded(self._planned(prepared), self.backbone, _pixels_of)
 
     def _without_sidecars(self, items: Iterable[Found]) -> Iterator[Found]:
         for item in items:
@@ -515,8 +515,8 @@ def no_finite_vector(space: Space) -> str:
     return f"backbone {space.backbone} gives no finite vector for it"
 
 
-def _failed(item: Found, reason: RejectReason, detail: str) -> list[Outcome]:
-    return [item if isinstance(item, Rejection) else rejection_of(item, reason, detail)]
+def _failed(item: Found, reason: RejectReason, detail: str) -> Outcome:
+    return item if isinstance(item, Rejection) else rejection_of(item, reason, detail)
 
 
 def _pixels_of(plan: _Plan) -> Uint8s | None:

@@ -14,6 +14,7 @@ import worker_functions as functions
 from provenance.embedding import Processes, load_backbone
 from provenance.errors import EmbeddingError, SourceError
 from provenance.limits import Limits
+from provenance.vocabulary import RejectReason
 
 
 def prepared_stream(items, function, *, workers, **more):
@@ -141,13 +142,34 @@ def test_a_worker_that_lost_memory_is_replaced_between_items():
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_items_that_give_much_each_are_not_prepared_far_ahead(workers, tmp_path):
-    items = [str(tmp_path / str(number)) for number in range(40)]
-    stream = Processes(workers).prepared(items, functions.much_of)
-    assert len(next(stream)) == 200
+def test_what_items_give_one_after_another_is_not_made_far_ahead(workers, tmp_path):
+    items = [str(tmp_path / str(number)) for number in range(20)]
+    stream = Processes(workers).streamed(items, functions.many_of, failed=lambda *told: told)
+    assert next(stream) == 0
     time.sleep(1)
-    assert len(list(tmp_path.iterdir())) <= 3 + workers
-    assert sum(map(len, stream)) == 39 * 200
+    assert len(list(tmp_path.iterdir())) == workers  # each waits to hand over more
+    assert list(stream) == [*range(1, 200), *(19 * list(range(200)))]
+
+
+def test_a_stream_that_is_left_ends_its_workers():
+    stream = Processes(2).streamed(range(0, 40, 2), functions.fail_behind, failed=lambda *told: told)
+    assert next(stream) == 0
+    started = time.monotonic()
+    stream.close()
+    assert time.monotonic() - started < 5
+
+
+def test_what_came_before_the_end_of_a_worker_stays_and_what_is_raised_comes_behind_it():
+    def failed(item, reason, _detail):
+        return item, reason
+
+    stream = Processes(2).streamed([2, -1, 4], functions.fail_behind, failed=failed)
+    assert list(stream) == [2, 2, -1, -1, (-1, RejectReason.OVERSIZED), 4, 4]
+    stream = Processes(2).streamed([2, 3, 4], functions.fail_behind, failed=failed)
+    assert [next(stream) for _ in range(4)] == [2, 2, 3, 3]
+    with pytest.raises(ValueError, match="3"):
+        next(stream)
+    assert list(Processes(0).streamed([2, 4], functions.fail_behind, failed=failed)) == [2, 2, 4, 4]
 
 
 def test_a_worker_that_can_not_start_ends_the_stream(monkeypatch):

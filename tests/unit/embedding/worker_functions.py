@@ -68,10 +68,19 @@ def lose(item):
     return os.getpid()
 
 
-def much_of(path):
-    """As many results as pages, and a mark that they were made."""
+def many_of(path):
+    """A mark that it began, and 200 things one after another."""
     Path(path).touch()
-    return [path] * 200
+    yield from range(200)
+
+
+def fail_behind(number):
+    """Two things, then an error; the end of the process where the number is negative."""
+    yield from (number, number)
+    if number < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number % 2:
+        raise ValueError(number)
 
 
 class OddError(Exception):
