@@ -48,5 +48,6 @@ def test_audits_say_the_same(
         cohorts.ingest(workspace, leaky)
         assert cohorts.digests(workspace) == in_process
         assert cohorts.digests(workspace, names=["calibrated"])["calibrated"] == in_process["calibrated"]
+        assert cohorts.digests(workspace, "--search", "server") == in_process
     finally:
         clear(workspace, given)

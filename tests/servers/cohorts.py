@@ -62,11 +62,11 @@ def ingest(workspace: Path, root: Path) -> None:
     run(workspace, "ingest", str(root / "leaky"), "--release", "leaky", "--generator", "g", "--backbone", BACKBONE)
 
 
-def digests(workspace: Path, *, names: Iterable[str] = tuple(AUDITS)) -> dict[str, object]:
-    """The verdict digests of audits, by name."""
+def digests(workspace: Path, *more: str, names: Iterable[str] = tuple(AUDITS)) -> dict[str, object]:
+    """The verdict digests of audits, by name, made with more options."""
     found: dict[str, object] = {}
     for name in names:
-        said = answer(workspace, "audit", "leaky", *AUDITS[name])
+        said = answer(workspace, "audit", "leaky", *AUDITS[name], *more)
         found[name] = _digests_in(said)
         assert found[name]
     return found
