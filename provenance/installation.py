@@ -309,14 +309,17 @@ class Installation(Resource):
             self.catalog.rebind_store(index.store_uuid)
         return True
 
-    def spec_of(self, collection_key: str, dataset_id: str, space: Space) -> CollectionSpec:
+    def spec_of(
+        self, collection_key: str, dataset_id: str, space: Space, catalog: Catalog | None = None
+    ) -> CollectionSpec:
         """A collection as the index makes it, with what an administrator of a server may know of it."""
         from provenance.index import CollectionSpec
 
-        dataset = self.catalog.dataset_by_id(dataset_id)
+        known = catalog or self.catalog
+        dataset = known.dataset_by_id(dataset_id)
         label = {
             "software": "provenance",
-            "catalog": self.catalog.catalog_uuid,
+            "catalog": known.catalog_uuid,
             dataset.kind.value: dataset.name if self.settings.index_names else dataset_id,
             "space": space.backbone,
             "space_id": space.space_id,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from provenance.catalog.migrate import current_revision, head_revision, migrations_folder, upgrade
 from provenance.catalog.store import Catalog
-from provenance.catalog.transfer import require_empty, restore_from_file, upgrade_copy
+from provenance.catalog.transfer import rename_collections, require_empty, restore_from_file, upgrade_copy
 from provenance.catalog.vetting import vet_rows
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "current_revision",
     "head_revision",
     "migrations_folder",
+    "rename_collections",
     "require_empty",
     "restore_from_file",
     "upgrade",

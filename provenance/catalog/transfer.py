@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import uuid
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,22 @@ def upgrade_copy(file: Path) -> None:
     upgrade(file)
 
 
+def rename_collections(file: Path) -> dict[str, str]:
+    """Gives every collection of a copy a new key, those that are dropped too: on a server the old ones are another's.
+
+    Gives the new key of each old one.
+    """
+    named = [table for table in t.Base.metadata.sorted_tables if "collection_key" in table.columns]
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        known = connection.execute("SELECT collection_key FROM collections").fetchall()
+        renamed = {key: uuid.uuid4().hex for (key,) in known}
+        for table in named:
+            statement = f"UPDATE {table.name} SET collection_key = ? WHERE collection_key = ?"  # noqa: S608 - our own name
+            connection.executemany(statement, [(new, old) for old, new in renamed.items()])
+        connection.commit()
+    return renamed
+
+
 def _take_programs_out(connection: sqlite3.Connection) -> None:
     """A view or a virtual table in a table's place computes what is read of it; tables themselves hold data."""
     connection.execute("PRAGMA trusted_schema = OFF")
@@ -159,7 +176,10 @@ def require_empty(url: str | Path) -> None:
             if table.name in there and connection.execute(select(text("1")).select_from(table).limit(1)).first():
                 raise ConflictError(
                     f"the catalog {for_people(parsed)} is not empty: {table.name} has rows",
-                    hint="restore into a new workspace, or into a new database",
+                    hint="restore into a new workspace"
+                    if sqlite_file(parsed)
+                    else "restore into a new database, or into a schema of its own: CREATE SCHEMA name, and "
+                    "?options=-csearch_path%3Dname behind the URL",
                 )
 
 

@@ -290,7 +290,7 @@ def restore(
     """Bring a backup into an empty workspace.
 
     Everything in it is checked before anything is written, and catalog and index are compared in the end. The
-    database may be of the other kind.
+    database may be of the other kind. A Qdrant server may hold other catalogs' collections, the original's too.
 
     \b
     Example:

@@ -28,10 +28,18 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from provenance.brief import Brief
-from provenance.catalog import Catalog, head_revision, require_empty, restore_from_file, upgrade_copy, vet_rows
+from provenance.catalog import (
+    Catalog,
+    head_revision,
+    rename_collections,
+    require_empty,
+    restore_from_file,
+    upgrade_copy,
+    vet_rows,
+)
 from provenance.errors import ConflictError, SourceError, VectorStoreError
 from provenance.files import hold, json_bytes, made_before, scratch_folder, sync_folder, when_answered, write_bytes
-from provenance.index import CollectionSpec, Points, vector_digest
+from provenance.index import Points, vector_digest
 from provenance.ingest import Progress
 from provenance.installation import ARCHIVE_FILE, BACKUP_PREFIX, RESTORE_PREFIX, RESTORING_FILE
 from provenance.keeping.manifest import (
@@ -39,6 +47,7 @@ from provenance.keeping.manifest import (
     FORMAT,
     ID_BYTES,
     MANIFEST_ENTRY,
+    USE_ANOTHER,
     VECTORS_FOLDER,
     VERSION,
     StatedCollection,
@@ -51,9 +60,9 @@ from provenance.version import __version__
 from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from provenance.index import VectorIndex
+    from provenance.index import CollectionSpec, VectorIndex
     from provenance.ingest import OnProgress
     from provenance.installation import Installation
     from provenance.keeping.manifest import Manifest
@@ -232,12 +241,12 @@ def restore(workspace: Installation, file: Path, on_progress: OnProgress | None 
 
     Everything in the file is checked against the manifest before anything is written. The catalog comes last: a
     restore that was cut off leaves an empty workspace, and the next one goes through; one that was cut off after its
-    catalog was in is brought to its end. ``on_progress`` is told how many
-    vectors are in the index.
+    catalog was in is brought to its end. On a server its collections get new keys, beside those of others, which may
+    be the original's own. ``on_progress`` is told how many vectors are in the index.
 
     Raises:
         SourceError: If the file is no undamaged backup.
-        ConflictError: If the workspace's catalog or index holds anything.
+        ConflictError: If the workspace's catalog holds anything, or its index in process.
     """
     source = file.expanduser().absolute()
     if (done := _restored_before(workspace, source)) is not None:
@@ -252,9 +261,12 @@ def restore(workspace: Installation, file: Path, on_progress: OnProgress | None 
                 shutil.copyfileobj(packed, plain)
             upgrade_copy(copy)
             vet_rows(copy)
-            _claim_index(workspace, manifest)
+            renamed = {} if workspace.exports_vectors else rename_collections(copy)
             with Catalog.open(copy) as frozen:
-                count = _Unpacking(archive, workspace.index, frozen, on_progress).unpack(manifest.collections)
+                unpacking = _Unpacking(archive, workspace, frozen, renamed, on_progress)
+                specs = unpacking.specs(manifest.collections)
+                _claim_index(workspace, manifest, [spec.key for spec in specs])
+                count = unpacking.unpack(manifest.collections, specs)
             workspace.close()
             restore_from_file(workspace.catalog_place, copy)
     return _ended(workspace, source, manifest, count)
@@ -300,13 +312,12 @@ def _marked(root: Path) -> dict[str, Any]:
     return noted if isinstance(noted, dict) else {}
 
 
-def _claim_index(workspace: Installation, manifest: Manifest) -> None:
-    """Makes sure that the index holds nothing of anybody's; takes out what a restore that was cut off left."""
-    keys = [collection.key for collection in manifest.collections]
+def _claim_index(workspace: Installation, manifest: Manifest, keys: list[str]) -> None:
+    """Makes sure that the index is free for the keys; takes out what a restore that was cut off left."""
     mine = set(_marked(workspace.root).get("collections", ()))
     index = workspace.index
     present = set(index.collections())
-    in_the_way = (present if workspace.exports_vectors else present & set(keys)) - mine
+    in_the_way = present - mine if workspace.exports_vectors else set()
     if in_the_way:
         raise ConflictError(
             f"the vector index {workspace.index_url} is not empty: it holds collection {min(in_the_way)}",
@@ -323,23 +334,36 @@ class _Unpacking:
     """A backup's vectors on their way into an index."""
 
     archive: zipfile.ZipFile
-    index: VectorIndex
+    workspace: Installation
     frozen: Catalog
+    renamed: Mapping[str, str]
     on_progress: OnProgress | None
     done: int = 0
 
-    def unpack(self, collections: Sequence[StatedCollection]) -> int:
+    def specs(self, collections: Sequence[StatedCollection]) -> list[CollectionSpec]:
+        """The collections as they are made, each under its key here."""
+        live = {each.collection_key: each for each in self.frozen.live_collections()}
+        spaces = {space.space_id: space for space in self.frozen.spaces()}
+        made = []
+        for stated in collections:
+            known = live.get(self.renamed.get(stated.key, stated.key))
+            space = spaces.get(known.space_id) if known else None
+            if known is None or space is None or (space.dimension, space.parts) != (stated.dimension, stated.parts):
+                raise SourceError(f"collection {stated.key} is not what the backup's catalog says", hint=USE_ANOTHER)
+            made.append(self.workspace.spec_of(known.collection_key, known.dataset_id, space, self.frozen))
+        return made
+
+    def unpack(self, collections: Sequence[StatedCollection], specs: Sequence[CollectionSpec]) -> int:
         """Gives how many vectors went in."""
-        total = sum(collection.count for collection in collections)
-        for collection in collections:
-            spec = CollectionSpec(collection.key, collection.dimension, collection.parts)
-            self.index.create(spec)
-            with self.archive.open(f"{VECTORS_FOLDER}{spec.key}") as stream:
+        index, total = self.workspace.index, sum(collection.count for collection in collections)
+        for collection, spec in zip(collections, specs, strict=True):
+            index.create(spec)
+            with self.archive.open(f"{VECTORS_FOLDER}{collection.key}") as stream:
                 for ids, vectors in _points_in(stream, spec):
                     self._put(spec.key, ids, vectors)
                     if self.on_progress is not None:
                         self.on_progress(Progress("restore", self.done, total))
-            self.index.flush(spec.key)
+            index.flush(spec.key)
         return self.done
 
     def _put(self, key: str, ids: list[str], vectors: Any) -> None:
@@ -347,7 +371,7 @@ class _Unpacking:
         for point, vector in zip(ids, vectors, strict=True):
             if point not in facts or facts[point].vector_sha256 != vector_digest(vector):
                 raise SourceError(f"point {point} of collection {key} is not what the backup's catalog says")
-        self.index.upsert(key, Points(ids, vectors, [facts[point]._asdict() for point in ids]))
+        self.workspace.index.upsert(key, Points(ids, vectors, [facts[point]._asdict() for point in ids]))
         self.done += len(ids)
 
 

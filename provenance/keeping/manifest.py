@@ -25,7 +25,7 @@ VERSION = 1
 ID_BYTES = 16
 # A catalog is text, ids and digests: it shrinks to a fifth or so. What shrinks a thousandfold was made to fill a disk.
 _MOST_SHRUNK = 100
-_USE_ANOTHER = "use another backup"
+USE_ANOTHER = "use another backup"
 
 _Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 _Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -83,7 +83,7 @@ def checked_manifest(archive: zipfile.ZipFile, source: Path) -> Manifest:
     manifest = stated_manifest(archive, source)
     for name, stated in manifest.files.items():
         if _digest_of(archive, name) != stated.sha256:
-            raise SourceError(f"{source} is damaged: {name} has another digest than its manifest", hint=_USE_ANOTHER)
+            raise SourceError(f"{source} is damaged: {name} has another digest than its manifest", hint=USE_ANOTHER)
     return manifest
 
 
@@ -97,7 +97,7 @@ def stated_manifest(archive: zipfile.ZipFile, source: Path) -> Manifest:
     if manifest.version != VERSION or manifest.catalog.revision > head_revision():
         raise SourceError(f"{source} was made by newer software ({manifest.software_version})")
     if problem := _entries_differ(archive, manifest) or _sizes_differ(archive, manifest):
-        raise SourceError(f"{source} is damaged: {problem}", hint=_USE_ANOTHER)
+        raise SourceError(f"{source} is damaged: {problem}", hint=USE_ANOTHER)
     return manifest
 
 
@@ -114,7 +114,7 @@ def _read(archive: zipfile.ZipFile, source: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, first["loc"]))[:100]
-        raise SourceError(f"{source} is damaged: its manifest's {place}: {first['msg']}", hint=_USE_ANOTHER) from None
+        raise SourceError(f"{source} is damaged: its manifest's {place}: {first['msg']}", hint=USE_ANOTHER) from None
 
 
 def _entries_differ(archive: zipfile.ZipFile, manifest: Manifest) -> str:

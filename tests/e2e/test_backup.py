@@ -159,23 +159,28 @@ def test_postgres_to_postgres(
     before = facts_of(workspace)
     backup(workspace, tmp_path / "all.zip")
     workspace.close()
-    with emptied(postgres_url):
-        restored = make_workspace("restored", catalog_url=postgres_url)
+    with pytest.raises(ConflictError, match="is not empty") as refused:
+        restore(make_workspace("refused", catalog_url=postgres_url), tmp_path / "all.zip")
+    assert "?options=-csearch_path%3Dname" in str(refused.value.hint)
+    with another_schema(postgres_url) as beside:
+        restored = make_workspace("restored", catalog_url=beside)
         assert restore(restored, tmp_path / "all.zip").reconciled.is_clean
         assert facts_of(restored) == before
         require_guarded(restored)
+        assert facts_of(Workspace.open(workspace.root)) == before
 
 
 @contextmanager
-def emptied(postgres_url: str) -> Iterator[None]:
-    """The schema as it was before anything was in it."""
+def another_schema(postgres_url: str) -> Iterator[str]:
+    """A schema beside that one, of the same database."""
     schema = postgres_url.rpartition("search_path%3D")[2]
     engine = create_engine(postgres_url.replace("postgresql://", "postgresql+psycopg://"))
     with engine.begin() as connection:
-        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-        connection.execute(text(f"CREATE SCHEMA {schema}"))
+        connection.execute(text(f"CREATE SCHEMA {schema}_2"))
+    yield f"{postgres_url}_2"
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP SCHEMA {schema}_2 CASCADE"))
     engine.dispose()
-    yield
 
 
 def require_guarded(workspace: Workspace) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.runner import answer, run
 from tests.server.conftest import clear
 from tests.servers import cohorts, real
 
@@ -51,3 +52,24 @@ def test_audits_say_the_same(
         assert cohorts.digests(workspace, "--search", "server") == in_process
     finally:
         clear(workspace, given)
+
+
+def test_a_backup_restored_beside_its_original_says_the_same_and_both_go_on(
+    given_url: str, leaky: Path, in_process: dict[str, object], tmp_path: Path
+) -> None:
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    cohorts.begin(original, given_url)
+    cohorts.begin(copy, given_url)
+    try:
+        cohorts.ingest(original, leaky)
+        run(original, "backup", str(tmp_path / "all.zip"))
+        assert answer(copy, "restore", str(tmp_path / "all.zip"))["reconcile"]["clean"]
+        assert cohorts.digests(copy) == in_process
+        run(copy, "sets", "remove", "asked", "--yes")
+        run(copy, "sets", "forget", "s0015.png", "--yes")
+        assert cohorts.digests(original) == in_process
+        for workspace in (original, copy):
+            assert answer(workspace, "reconcile", "--check-only")["clean"]
+    finally:
+        clear(original, given_url)
+        clear(copy, given_url)
