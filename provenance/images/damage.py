@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _END = b"\xff\xd9"
-_MARKER = re.compile(rb"\xff+([^\0\xd0-\xd7\xff])", re.DOTALL)
+_MARKER = re.compile(rb"\xff([^\0\xd0-\xd7\xff])", re.DOTALL)
 _SCAN, _START, _STOP = 0xDA, 0xD8, 0xD9
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1, 0xC9), (0xC2, 0xCA)
 _COEFFICIENTS = 64

@@ -38,7 +38,7 @@ import sys
 import threading
 import warnings
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -56,6 +56,14 @@ from provenance.images.damage import damage_of_jpeg, is_tiff_cut, load_tiff
 from provenance.images.depth import FEW_LEVELS, Depth, check_range, coarse_levels, grey_of, levels_in
 from provenance.images.foreign import not_an_image
 from provenance.images.frames import HEAD_BYTES, BadInput, Decoder, Picture, strips_of, text_of
+from provenance.images.headers import (
+    MOST_ENTRIES,
+    MOST_PAGES,
+    MOST_PARTS,
+    MOST_TEXT_BYTES,
+    check_headers,
+    too_much,
+)
 from provenance.vocabulary import Pages, RejectReason, counted
 
 if TYPE_CHECKING:
@@ -69,8 +77,8 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO, _MAX_SAMPLE, _SUBFILE, _OLD_SUBF
 _REDUCED, _MASK, _OLD_REDUCED, _SHORT = 1, 4, 2, 3
 _SAMPLE_FORMAT, _SIGNED = 339, 2
 _GREY_WITH_ALPHA = 4
-_MOST_TEXT_BYTES = 64 * 1024**2
 _MOST_PNM_HEADER = 4096
+_SHARED_BYTES = 16 * 1024**2
 _PNM_HEADER = re.compile(rb"P[56](?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+(\d{1,5})\s")
 _ORIENTATION = 0x0112
 _UPRIGHT_BY_ORIENTATION: dict[int, Callable[[Pixels], Pixels]] = {
@@ -115,6 +123,8 @@ class RasterDecoder(Decoder):
 
     def frames(self, data: bytes, reading: Reading) -> Iterator[Picture]:
         """The pages or frames that are asked for; what can't be read of several is told behind the others."""
+        if not reading.is_on_record:
+            _check_headers(data)
         file, damaged = _File(data), {}
         try:
             chosen = file.chosen(reading)
@@ -170,7 +180,10 @@ class _File:
         with _at_work(self._data):
             pages, reduced, damage = _tiff_pages(self._data) if is_tiff else (_count_of(self._image), 0, None)
         default = Pages.ALL if is_tiff and reading.canonical.version > 1 else Pages.FIRST
-        if (reading.pages or default) is Pages.FIRST or (len(pages) == 1 and damage is None):
+        wanted = reading.pages or default
+        if wanted is Pages.ALL and len(pages) > MOST_PAGES:
+            raise too_much(self._image.format, f"more than {MOST_PAGES:,} pages")
+        if wanted is Pages.FIRST or (len(pages) == 1 and damage is None):
             first = 1 if reading.canonical.version == 1 else pages[0]
             return _Chosen((first,), are_several=False, left_out=len(pages) - 1, reduced=reduced)
         return _Chosen(pages, are_several=len(pages) > 1, reduced=reduced, damage=damage)
@@ -215,7 +228,7 @@ def _at_work(data: bytes) -> Iterator[None]:
     with _one_at_a_time, warnings.catch_warnings(action="ignore"):
         try:
             Image.MAX_IMAGE_PIXELS = None
-            PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = _MOST_TEXT_BYTES
+            PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MOST_TEXT_BYTES
             yield
         except (BadInput, MemoryError):
             raise
@@ -235,6 +248,29 @@ def _load(image: Image.Image, data: bytes, reading: Reading) -> None:
         damage = damage_of_jpeg(data[getattr(image, "offset", 0) :]) if is_jpeg else ""
     if damage and not reading.is_on_record:
         raise BadInput(RejectReason.BROKEN, f"{image.format}: it is damaged ({damage})")
+
+
+def _check_headers(data: bytes) -> None:
+    file_format = _format_of(data)
+    check_headers(data, file_format)
+    if file_format == "TIFF":
+        with suppress(struct.error, ValueError):
+            _check_directories(data)
+
+
+def _check_directories(data: bytes) -> None:
+    """Holds the directories of a TIFF to the limits: no two of a sound file overlap, and few of their values do."""
+    layout = _layout_of(data)
+    held = values = 0
+    for place, entries in enumerate(_entry_lists(data, layout)):
+        held += len(entries) * struct.calcsize(layout.entry)
+        for _, kind, length, at in entries:
+            size = length * _TIFF_TYPE_BYTES.get(kind, 0)
+            values += size if layout.inline_bytes < size <= len(data) - at else 0
+        if held > len(data) or values > 2 * len(data) + _SHARED_BYTES:
+            raise BadInput(RejectReason.BROKEN, f"TIFF: directory {place + 1} overlaps itself or others")
+        if place >= MOST_PARTS:
+            raise too_much("TIFF", f"more than {MOST_PARTS:,} pages")
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
@@ -467,7 +503,7 @@ def _diagnosed(data: bytes, error: Exception) -> BadInput:
         error = _opening_error(data, file_format)
     problem = text_of(error)
     if any(words in problem.lower() for words in _TOO_MUCH_TEXT):
-        detail = f"{file_format}: more than {_MOST_TEXT_BYTES >> 20} MiB of text or colour profile: save it without"
+        detail = f"{file_format}: more than {MOST_TEXT_BYTES >> 20} MiB of text or colour profile: save it without"
         return BadInput(RejectReason.UNSUPPORTED, detail)
     if "truncated" in problem.lower() or _is_cut(data, file_format):
         return BadInput(RejectReason.TRUNCATED, f"{file_format}: the file ends before the image does ({problem})")
@@ -550,15 +586,18 @@ def _layout_of(data: bytes) -> _Layout:
 def _entries(data: bytes, layout: _Layout, offset: int) -> tuple[list[tuple[int, int, int, int]], int]:
     """The entries of one directory (tag, type, length, value or where it is), and where the next directory is."""
     (number,) = struct.unpack_from(layout.number, data, offset)
+    if offset + number * struct.calcsize(layout.entry) > len(data):
+        raise struct.error("its entries end behind the file")
+    if number > MOST_ENTRIES:
+        raise too_much("TIFF", f"a directory of more than {MOST_ENTRIES:,} entries")
     offset += struct.calcsize(layout.number)
     size = struct.calcsize(layout.entry)
     entries = [struct.unpack_from(layout.entry, data, offset + place * size) for place in range(number)]
     return cast("list[tuple[int, int, int, int]]", entries), offset + number * size
 
 
-def _directories(data: bytes) -> Iterator[dict[int, int]]:
-    """The single numbers in each directory of a TIFF, by tag; ``struct.error`` or ``ValueError`` where that ends."""
-    layout = _layout_of(data)
+def _entry_lists(data: bytes, layout: _Layout) -> Iterator[list[tuple[int, int, int, int]]]:
+    """The entries of each directory; ``struct.error`` or ``ValueError`` where that ends."""
     (offset,) = struct.unpack_from(layout.start, data)
     seen: set[int] = set()
     while offset:
@@ -566,13 +605,20 @@ def _directories(data: bytes) -> Iterator[dict[int, int]]:
             raise ValueError("directories in a circle")
         seen.add(offset)
         entries, end = _entries(data, layout, offset)
-        is_high = layout.start.startswith(">")
+        yield entries
+        (offset,) = struct.unpack_from(layout.following, data, end)
+
+
+def _directories(data: bytes) -> Iterator[dict[int, int]]:
+    """The single numbers in each directory of a TIFF, by tag; ``struct.error`` or ``ValueError`` where that ends."""
+    layout = _layout_of(data)
+    is_high = layout.start.startswith(">")
+    for entries in _entry_lists(data, layout):
         yield {
             tag: value >> (8 * layout.inline_bytes - 16 if kind == _SHORT and is_high else 0)
             for tag, kind, length, value in entries
             if length == 1
         }
-        (offset,) = struct.unpack_from(layout.following, data, end)
 
 
 _CUT_CHECKS: dict[str, Callable[[bytes], bool]] = {
