@@ -203,7 +203,8 @@ def reconcile(
     """Check the vector index against the catalog, and repair it.
 
     Every vector is read and its digest compared. Lost and damaged ones are made again from the recorded sources, as
-    far as these still hold the same bytes. Exit code 5: something is left.
+    far as these still hold the same bytes. On a server it also makes the replicas that collections lack, makes those
+    alike that differ, and allows what its strict mode forbids. Exit code 5: something is left.
 
     \b
     Example:
@@ -244,7 +245,7 @@ def _print_reconcile(report: Reconciliation) -> None:
     if report.findings:
         found = [(f.dataset, short(f.image_id or "-"), f.name, f.problem, f.detail) for f in report.findings[:_ROWS]]
         more = f" (the first {_ROWS}; all with --json)" if len(report.findings) > _ROWS else ""
-        print_table(("in", "image", "name", "problem", "detail"), found, title=f"{len(report.findings)} vectors{more}")
+        print_table(("in", "image", "name", "problem", "detail"), found, title=f"{len(report.findings)} problems{more}")
     if report.clean:
         message(f"clean: catalog and index agree ({report.repaired:,} repaired)")
 

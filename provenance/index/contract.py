@@ -297,7 +297,9 @@ def by_score(pairs: list[tuple[str, float]]) -> list[tuple[str, float]]:
 def no_collection(key: str) -> VectorStoreError:
     """The error of every engine for a key it doesn't hold."""
     return VectorStoreError(
-        f"the vector index holds no collection {key}", hint="run `provenance reconcile` to compare it with the catalog"
+        f"the vector index holds no collection {key}",
+        hint="another process may have removed it or written it anew: run the command again; if it stays so, "
+        "`provenance reconcile`",
     )
 
 

@@ -126,17 +126,20 @@ class Upkeep:
                     info = node.client.collection_cluster_info(name)
                     self._everybody |= {info.peer_id, *(shard.peer_id for shard in info.remote_shards)}
                     self._peers[info.peer_id] = node
-                    status: Any = node.client.cluster_status()
-                    peers = getattr(status, "peers", {})
-                    self._everybody |= {int(peer) for peer in peers}
-                    self._uris |= {int(peer): info.uri for peer, info in peers.items()}
-                    failing = getattr(status, "message_send_failures", {})
-                    self._away |= {int(peer) for peer, info in peers.items() if info.uri in failing}
+                    self._learn_peers(node.client.cluster_status(), info.peer_id)
                 except Exception as error:  # noqa: BLE001 - away, no cluster, or it may not be asked
                     note(_log, "node not asked about replicas", url=node.url, reason=str(error)[:200])
             if len(self._everybody) < 2:
                 self._peers = {}
         return self._peers
+
+    def _learn_peers(self, status: Any, asked: int) -> None:
+        """What a node says of the cluster, if it is that node: a client by gRPC may only guess its port of REST."""
+        if getattr(status, "peer_id", None) != asked:
+            return
+        self._uris |= {int(peer): info.uri for peer, info in status.peers.items()}
+        self._everybody |= self._uris.keys()
+        self._away |= {peer for peer, uri in self._uris.items() if uri in status.message_send_failures}
 
     def _copies(self, name: str) -> tuple[Copies, list[Any]]:
         """The state of each replica by shard and node, and what is being copied."""
@@ -150,7 +153,7 @@ class Upkeep:
 
     def _raise(self, name: str, wanted: int, params: Any) -> None:
         """Copies shards to more nodes, one after the other, until each has as many active replicas as are wanted."""
-        settings: dict[str, Any] = replication(self._factor)
+        settings: dict[str, Any] = replication(wanted)
         if any(getattr(params, setting) != value for setting, value in settings.items()):
             self._call("update_collection", name, collection_params=models.CollectionParamsDiff(**settings))
         ends, refused = time.monotonic() + COPY_SECONDS, set[tuple[int, int]]()
