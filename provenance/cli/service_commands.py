@@ -253,11 +253,12 @@ def _print_reconcile(report: Reconciliation) -> None:
 def _refuse_damage(report: Reconciliation, *, repaired: bool) -> None:
     if report.clean:
         return
-    hint = (
-        "bring the sources back to where they were, or `provenance relocate OLD NEW`, and run it again"
-        if repaired
-        else "run `provenance reconcile` to repair it"
-    )
+    if not repaired:
+        hint = "run `provenance reconcile` to repair it"
+    elif report.findings and not any(finding.image_id for finding in report.findings):
+        hint = "mend what is listed (nodes of a cluster that are away: start them), and run it again"
+    else:
+        hint = "bring the sources back to where they were, or `provenance relocate OLD NEW`, and run it again"
     raise VectorStoreError(f"catalog and index differ: {report.left:,} problems are left", hint=hint)
 
 
