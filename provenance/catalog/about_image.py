@@ -155,7 +155,9 @@ def _describe(session: Session, image_key: str) -> str:
     """What may be given for it: a name with its dataset's, and its id."""
     image_id = session.scalar(select(t.ImageIdentity.image_id).where(t.ImageIdentity.image_key == image_key))
     names = occurrences_of(session, image_key)
-    return f"'{names[0].dataset_name}/{names[0].name}' ({image_id})" if names else str(image_id)
+    page = str(image_id).partition("#")[2]  # a file may be named as a page of another: its name alone does not tell
+    said = f"page {page} of a file, {image_id}" if page else image_id
+    return f"'{names[0].dataset_name}/{names[0].name}' ({said})" if names else str(image_id)
 
 
 def occurrences_of(session: Session, image_key: str) -> list[OccurrenceRecord]:

@@ -4,13 +4,16 @@
   warnings to itself. The code is read once more, at an eighth of the size, by a libjpeg that ends at the first warning.
   It is no damage where zeros stand before the end mark, or other bytes behind it, or where it alone is missing. No
   scan may be missing: a progressive JPEG that is cut between two of them is a coarser image, without a warning.
-- TIFF: what libtiff says on stderr alone, and checksums of Deflate that lie behind the last pixel.
+- TIFF: what libtiff says on stderr alone, checksums of Deflate that lie behind the last pixel, and sixteen zeros in a
+  row of a group 4 fax, which no code has (T.6) and libtiff takes for the end.
+- PNG: the checksums of the chunks of pixels, which Pillow does not compare.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import struct
 import tempfile
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -32,7 +35,8 @@ _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _MOST_ZEROS = 16
 """At the end of the code of an image; behind them they are padding."""
 _MOST_HEARD = 64 * 1024
-_COMPRESSION, _JPEG_TABLES, _JPEG, _DEFLATE = 259, 347, 7, (8, 32946)
+_COMPRESSION, _JPEG_TABLES, _JPEG, _DEFLATE, _GROUP_4 = 259, 347, 7, (8, 32946), 4
+_FAX_OPTIONS, _UNCOMPRESSED = 293, 2
 _OFFSETS_AND_COUNTS = ((273, 279), (324, 325))
 _MOST_BYTES_OF_A_PIXEL = 32
 _OTHER_CHECKSUM = "the checksum of its pixels is of others"
@@ -89,6 +93,22 @@ def _segments(code: bytes) -> Iterator[tuple[int, bytes]]:
             at += size
 
 
+def damage_of_png(data: bytes) -> str:
+    """What is wrong with the pixels of a PNG that Pillow has decoded; empty: nothing."""
+    at = 8
+    while at + 12 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 8 + size
+        if (
+            kind == b"IDAT"
+            and end + 4 <= len(data)
+            and data[end : end + 4] != struct.pack(">I", zlib.crc32(memoryview(data)[at + 4 : end]))
+        ):
+            return _OTHER_CHECKSUM
+        at = end + 4
+    return ""
+
+
 def load_tiff(image: Image.Image, data: bytes) -> str:
     """Decodes a page of a TIFF and gives what is wrong with it; empty: nothing."""
     if said := _heard(image):
@@ -101,6 +121,8 @@ def load_tiff(image: Image.Image, data: bytes) -> str:
     if tags.get(_COMPRESSION) in _DEFLATE:
         most = image.width * image.height * _MOST_BYTES_OF_A_PIXEL
         return next((_OTHER_CHECKSUM for code in _codes(tags, data) if _has_other_checksum(code, most)), "")
+    if tags.get(_COMPRESSION) == _GROUP_4 and not tags.get(_FAX_OPTIONS, 0) & _UNCOMPRESSED:
+        return "zeros in its fax code" if any(b"\0\0" in code.rstrip(b"\0") for code in _codes(tags, data)) else ""
     return ""
 
 

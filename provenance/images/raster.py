@@ -52,7 +52,7 @@ from PIL import MpoImagePlugin as _MpoImagePlugin  # noqa: F401
 from PIL import TiffImagePlugin as _TiffImagePlugin  # noqa: F401
 from PIL import WebPImagePlugin as _WebPImagePlugin  # noqa: F401
 
-from provenance.images.damage import damage_of_jpeg, is_tiff_cut, load_tiff
+from provenance.images.damage import damage_of_jpeg, damage_of_png, is_tiff_cut, load_tiff
 from provenance.images.depth import FEW_LEVELS, Depth, check_range, coarse_levels, grey_of, levels_in
 from provenance.images.foreign import not_an_image
 from provenance.images.frames import HEAD_BYTES, BadInput, Decoder, Picture, strips_of, text_of
@@ -238,14 +238,17 @@ def _at_work(data: bytes) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = limits
 
 
+_DAMAGE_CHECKS = {"JPEG": damage_of_jpeg, "MPO": damage_of_jpeg, "PNG": damage_of_png}
+
+
 def _load(image: Image.Image, data: bytes, reading: Reading) -> None:
     """Decodes it; raises ``BadInput`` if its library filled up what is damaged."""
     if image.format == "TIFF":
         damage = load_tiff(image, data)
     else:
         image.load()
-        is_jpeg = image.format in ("JPEG", "MPO") and not reading.is_on_record
-        damage = damage_of_jpeg(data[getattr(image, "offset", 0) :]) if is_jpeg else ""
+        check = None if reading.is_on_record else _DAMAGE_CHECKS.get(image.format or "")
+        damage = check(data[getattr(image, "offset", 0) :]) if check is not None else ""
     if damage and not reading.is_on_record:
         raise BadInput(RejectReason.BROKEN, f"{image.format}: it is damaged ({damage})")
 

@@ -54,6 +54,12 @@ SOUND |= {
     "fill bytes before the end mark": PLAIN[:-2] + b"\xff" * 50 + b"\xd9",
     "in a TIFF": saved(noisy(), "TIFF", compression="jpeg"),
     "in strips of a TIFF": saved(noisy("L"), "TIFF", compression="jpeg", tiffinfo={278: 32}),
+    "a PNG": saved(noisy(), "PNG"),
+    "a PNG of grey": saved(noisy("L"), "PNG", bits=8),
+    "an animated PNG": saved(noisy(), "PNG", save_all=True, append_images=[noisy("L").convert("RGB")]),
+    "a fax in a TIFF": saved(noisy("1"), "TIFF", compression="group4"),
+    "a white fax in a TIFF": saved(Image.new("1", (900, 900), 1), "TIFF", compression="group4", tiffinfo={278: 900}),
+    "a black fax in a TIFF": saved(Image.new("1", (5000, 90), 0), "TIFF", compression="group4"),
     "Deflate in a TIFF": saved(noisy(), "TIFF", compression="tiff_adobe_deflate"),
 }
 
@@ -95,6 +101,23 @@ def test_changed_bytes_are_noticed_wherever_libjpeg_notices_them() -> None:
             except BadInput:
                 noticed += 1
         assert noticed >= least, name
+
+
+@pytest.mark.parametrize(("name", "least"), [("a PNG", 60), ("a fax in a TIFF", 58)])
+def test_changed_bytes_are_noticed_by_checksum_or_code(name: str, least: int) -> None:
+    draw, data, noticed = random.Random(5), SOUND[name], 0
+    sound = next(frames_of(data)).pixels
+    for _ in range(60):
+        at = draw.randrange(len(data) // 4, len(data) - 300)
+        changed = data[:at] + bytes(40) + data[at + 40 :]
+        try:
+            noticed += np.array_equal(next(frames_of(changed)).pixels, sound)
+        except BadInput:
+            noticed += 1
+    assert noticed >= least
+    other_sum = re.sub(rb"(?s)....(?=....IEND)", b"1234", SOUND["a PNG"])
+    assert "checksum" in refusal(other_sum).detail
+    assert list(frames_of(other_sum, reading=Reading(is_on_record=True))), "it is held as it was"
 
 
 def test_no_scan_may_be_missing() -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
+from provenance import Workspace
+from provenance.errors import NotFoundError
 from provenance.images import PreparationSettings, Prepared, RecordedImage, Reread, prepare_frames, read_again
 from provenance.images.decode import frames_of
 from provenance.images.frames import BadInput, Reading
@@ -132,3 +134,24 @@ def test_a_page_is_read_again_by_its_id_and_the_first_by_the_files(tmp_path: Pat
     lost = read_again(RecordedImage(f"{file_id}#3", (place,)), SETTINGS)
     assert isinstance(lost, Rejection)
     assert "other bytes than recorded" in lost.detail
+
+
+def test_a_file_named_as_a_page_of_another_is_an_image_of_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "s.tif").write_bytes(stack_of(PICTURES[:3]))
+    Image.fromarray(np.random.default_rng(9).integers(0, 256, (30, 40), dtype=np.uint8)).save(folder / "s.tif#2", "PNG")
+    with Workspace.create(tmp_path / "workspace", backbone="pixels", workers=0) as workspace:
+        report = workspace.ingest(folder, set="a", membership="used")
+        assert (report.counts["added"], report.counts["read"], report.rejections) == (4, 4, ())
+        with pytest.raises(NotFoundError, match="could mean 2 images") as caught:
+            workspace.show("s.tif#2")
+        hint = str(caught.value.hint)
+        own = hashlib.sha256((folder / "s.tif#2").read_bytes()).hexdigest()
+        stack = hashlib.sha256((folder / "s.tif").read_bytes()).hexdigest()
+        assert f"'a/s.tif#2' (sha256:{own})" in hint
+        assert f"'a/s.tif#2' (page 2 of a file, sha256:{stack}#2)" in hint
+        for image_id in (f"sha256:{own}", f"sha256:{stack}#2"):
+            assert workspace.show(image_id).image.image_id == image_id
+        again = workspace.ingest(folder, set="a", membership="used", rehash=True)
+        assert (again.counts["known"], again.counts.get("added", 0)) == (4, 0)
