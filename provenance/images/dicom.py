@@ -176,8 +176,14 @@ class _File:
                     raise self._damage(place, "it is not there", RejectReason.TRUNCATED) from None
                 except Exception as error:  # noqa: BLE001 - each codec raises its own
                     reason = RejectReason.TRUNCATED if "less than expected" in str(error) else RejectReason.BROKEN
-                    raise self._damage(place, without_values(str(error))[:300], reason) from None
+                    raise self._damage(place, self._in_words(error), reason) from None
             yield place + 1, values, properties
+
+    def _in_words(self, error: Exception) -> str:
+        """What pydicom says, unless it is that its one plugin failed: what that said is of its own code."""
+        if "all available plugins" in str(error):
+            return f"{_CODECS[self._plugin]} can't decode it"
+        return without_values(str(error))[:300]
 
     def _damage(self, place: int, told: str, reason: RejectReason) -> BadInput:
         number = self._options["number_of_frames"]

@@ -128,8 +128,9 @@ def test_of_a_header_only_the_listed_values_stay_anywhere(study: Path, tmp_path:
     said.append(run(workspace, "export", audit, "--format", "csv", "--output", str(out / "copies.csv")))
     said.append(run(workspace, "export", "used", "--format", "parquet", "--output", str(out / "used.parquet")))
     said.append(run(workspace, "backup", str(out / "backup.zip")))
+    said.append(run(tmp_path / "again", "restore", str(out / "backup.zip")))
     texts = "".join(result.stdout + result.stderr for result in said).encode()
-    held = everything_in(workspace) + everything_in(out) + texts
+    held = everything_in(workspace) + everything_in(out) + everything_in(tmp_path / "again") + texts
     assert [word for word in PLANTED if word.encode() in held] == []
     assert b"1.2.840.10008.5.1.4.1.1.2" in held  # the search finds what is there
 
