@@ -12,6 +12,7 @@ import logging
 import struct
 import warnings
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from itertools import islice
@@ -263,6 +264,7 @@ class _File:
         return kept(self._header, number, window, _decoder_told(self._plugin))
 
 
+@cache
 def _decoder_told(plugin: str) -> str:
     names = dict.fromkeys(("pydicom", _CODECS.get(plugin, "pydicom")))
     return f"dicom {DicomDecoder.version} ({', '.join(f'{each} {metadata.version(each)}' for each in names)})"

@@ -115,14 +115,29 @@ def _grey(values: Values, bits: int, frame: Dataset, elements: Dataset, rule: Ca
         grey: Pixels = np.rint(table.astype(np.float64) / (2**depth - 1) * 255).astype(np.uint8)
         return grey, "VOI LUT"
     window, words = stated or _window_of(frame) or _range_of(values, bits, (slope, intercept), padding)
-    grey = np.empty(values.shape, dtype=np.uint8)
-    for rows in strips_of(*values.shape):
-        wide = values[rows].astype(np.float64) * slope + intercept
-        grey[rows] = np.rint(window.levels(wide) * 255)
+    grey = _levels(values, window, slope, intercept)
     if stated and grey.size and (grey == grey.flat[0]).all() and (values != values.flat[0]).any():
         detail = f"DICOM: the window {rule.window} leaves nothing of it: all is black or white"
         raise BadInput(RejectReason.UNSUPPORTED, detail)
     return grey, words
+
+
+def _levels(values: Values, window: _Window, slope: float, intercept: float) -> Pixels:
+    """0 to 255; by a table of all values between the least and the greatest, where these are fewer than the pixels."""
+
+    def of(some: Values) -> Values:
+        levels: Values = np.rint(window.levels(some.astype(np.float64) * slope + intercept) * 255)
+        return levels
+
+    if values.dtype.kind in "iu" and values.size:
+        low, high = int(values.min()), int(values.max())
+        if high - low < min(values.size, 2**16):
+            table = of(np.arange(low, high + 1)).astype(np.uint8)
+            return table[values.astype(np.int64) - low] if low else table[values]
+    grey = np.empty(values.shape, dtype=np.uint8)
+    for rows in strips_of(*values.shape):
+        grey[rows] = of(values[rows])
+    return grey
 
 
 def _stated(rule: Canonical, elements: Dataset) -> tuple[_Window, str] | None:
