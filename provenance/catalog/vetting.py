@@ -85,8 +85,12 @@ _PARTS_OF_EVENTS: dict[EventKind, dict[str, Any]] = {
 }
 
 
-def vet_rows(file: Path) -> None:
+def vet_rows(file: Path, misfit_of_measured: Callable[[dict[str, Any]], str] = lambda _: "") -> None:
     """Lets a catalog's file pass whose rows are sound; its schema is that of this software.
+
+    Args:
+        file: The catalog.
+        misfit_of_measured: Gives the place where a recorded sensitivity is not what it should be.
 
     Raises:
         CatalogError: If a row is not; the message names table and column.
@@ -96,7 +100,9 @@ def vet_rows(file: Path) -> None:
         for table in t.Base.metadata.sorted_tables:
             for column in table.columns:
                 try:
-                    problem = _problem_of(connection, column)
+                    problem = _problem_of(connection, column) or _misfit_of_event(
+                        connection, column, misfit_of_measured
+                    )
                 except (sqlite3.Error, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                     problem = shortened(error)
                 if problem:
@@ -240,6 +246,17 @@ def _event(value: dict[str, Any], row: sqlite3.Row) -> str:
     parts = _PARTS_OF_EVENTS.get(EventKind(row["kind"]), {})
     wrong = [name for name, kind in parts.items() if not isinstance(value.get(name), kind)]
     return f"{wrong[0]} is not what it should be" if wrong else ""
+
+
+def _misfit_of_event(
+    connection: sqlite3.Connection, column: Column[Any], misfit_of_measured: Callable[[dict[str, Any]], str]
+) -> str:
+    if column is not t.Event.__table__.c.detail:
+        return ""
+    query = "SELECT detail FROM events WHERE kind = ?"
+    found = connection.execute(query, (EventKind.SENSITIVITY_MEASURED.value,))
+    places = (misfit_of_measured(parse_json(readable(text).encode())["result"]) for (text,) in found)
+    return next((f"result.{place} is not what it should be" for place in places if place), "")
 
 
 _JSON_CHECKS: dict[str, Callable[[dict[str, Any], sqlite3.Row], str]] = {

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from provenance.detection import AdaptiveAlpha, ChanceBand, Estimate, Metrics, ReleasePower, Resampling
 from provenance.detection.metrics.comparison import McNemar
 from provenance.documents.document import Document, Number, at
 from provenance.documents.rows import PlantRow, SweepRow
+from provenance.findings import misfit
 from provenance.vocabulary import Answer, Population, Subject
 
 
@@ -142,6 +145,33 @@ class SensitivityFigures(Document):
     notes: tuple[str, ...]
     power: ReleasePower | None
     seconds: dict[str, float]
+
+
+def misfit_of_measured(recorded: Mapping[str, Any]) -> str:
+    """The place where a recorded sensitivity is not of these types; empty: nowhere. Older ones lack some figures."""
+    if "answers" not in recorded:
+        wrong = (_misfit_of_figure(name, recorded) for name in SensitivityFigures.model_fields)
+        return next(filter(None, wrong), "")
+    answers = recorded["answers"]
+    if not isinstance(answers, dict) or not all(isinstance(each, dict) for each in answers.values()):
+        return "answers"
+    if not isinstance(recorded.get("sentence"), str):
+        return "sentence"
+    return next(filter(None, map(misfit_of_measured, answers.values())), "")
+
+
+def _misfit_of_figure(name: str, recorded: Mapping[str, Any]) -> str:
+    if name not in recorded:
+        return name if name in ("sentence", "rows", "notes") else ""
+    if name == "power":
+        return misfit(ReleasePower | None, recorded[name], name)
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(SensitivityFigures.model_fields[name].annotation or object)
+        adapter.validate_json(json.dumps(recorded[name]), strict=True)
+    except ValidationError as error:
+        lacks = (each["type"] == "missing" and "outranking" in str(each["loc"][-1]) for each in error.errors())
+        return "" if all(lacks) else name
+    return ""
 
 
 class UnreadableImage(Document):

@@ -60,7 +60,7 @@ from provenance.version import __version__
 from provenance.vocabulary import PointState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from provenance.index import CollectionSpec, VectorIndex
     from provenance.ingest import OnProgress
@@ -236,13 +236,19 @@ def require_backup(file: Path) -> None:
 
 
 @step(_log, "restore")
-def restore(workspace: Installation, file: Path, on_progress: OnProgress | None = None) -> RestoreReport:
+def restore(
+    workspace: Installation,
+    file: Path,
+    on_progress: OnProgress | None = None,
+    misfit_of_measured: Callable[[dict[str, Any]], str] = lambda _: "",
+) -> RestoreReport:
     """Bring a backup into an empty workspace, and compare catalog and index.
 
     Everything in the file is checked against the manifest before anything is written. The catalog comes last: a
     restore that was cut off leaves an empty workspace, and the next one goes through; one that was cut off after its
     catalog was in is brought to its end. On a server its collections get new keys, beside those of others, which may
-    be the original's own. ``on_progress`` is told how many vectors are in the index.
+    be the original's own. ``on_progress`` is told how many vectors are in the index; ``misfit_of_measured``: see
+    ``vet_rows``.
 
     Raises:
         SourceError: If the file is no undamaged backup.
@@ -260,7 +266,7 @@ def restore(workspace: Installation, file: Path, on_progress: OnProgress | None 
             with archive.open(CATALOG_ENTRY) as packed, copy.open("xb") as plain:
                 shutil.copyfileobj(packed, plain)
             upgrade_copy(copy)
-            vet_rows(copy)
+            vet_rows(copy, misfit_of_measured)
             renamed = {} if workspace.exports_vectors else rename_collections(copy)
             with Catalog.open(copy) as frozen:
                 unpacking = _Unpacking(archive, workspace, frozen, renamed, on_progress)

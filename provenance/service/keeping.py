@@ -71,12 +71,13 @@ class Keeping(Installation):
             SourceError: If the file is no undamaged backup.
             ConflictError: If the workspace holds anything.
         """
+        from provenance.documents.measures import misfit_of_measured
         from provenance.keeping.backup import require_backup, restore
 
         if not is_workspace(self.root):
             require_backup(Path(file))
         self.make_if_missing(on_step)
-        return restore(self, Path(file), on_progress)
+        return restore(self, Path(file), on_progress, misfit_of_measured)
 
     def forget(self, image: str, reason: str = "") -> str:
         """Take one image out of everything but the history, for good; gives its image_id.

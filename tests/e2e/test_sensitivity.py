@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import functools
 import json
+import operator
+import random
 import re
 import threading
 import uuid
@@ -24,7 +29,8 @@ from provenance.audit.scoring import score_parameters
 from provenance.catalog.engine import parse_url
 from provenance.cli.sensitivity_command import print_recorded
 from provenance.detection import LogisticModel
-from provenance.errors import ConflictError, NotFoundError, SourceError, UsageError
+from provenance.documents.measures import misfit_of_measured
+from provenance.errors import CatalogError, ConflictError, NotFoundError, SourceError, UsageError
 from provenance.images import DEFAULT_KINDS, PlantKind
 from provenance.images.plants import altered
 from provenance.keeping.reconcile import reconcile
@@ -179,6 +185,34 @@ def joint(workspace: Workspace, **parts: AuditReport) -> str:
     return whole.audit_id
 
 
+def leaves(value: Any, *above: str | int) -> Iterator[tuple[str | int, ...]]:
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, each in pairs:
+        yield from leaves(each, *above, name)
+        yield (*above, name)
+
+
+def refuses_what_is_not_of_its_types(world: Workspace, whole: str, folder: Path) -> None:
+    """No part of a recorded sensitivity is another thing than its reader expects, and a backup with such is refused."""
+    recorded = world.catalog.sensitivities(whole)[0].result
+    assert misfit_of_measured(recorded) == ""
+    places = [place for place in leaves(recorded["answers"]) if not {"seconds", "kinds"} & {*place}]
+    for place in random.Random(5).sample(places, min(60, len(places))):
+        changed = copy.deepcopy(recorded)
+        parent = functools.reduce(operator.getitem, place[:-1], changed["answers"])
+        parent[place[-1]] = {"x": []}
+        assert misfit_of_measured(changed), place
+    world.backup(folder / "sound.zip")
+    world.catalog.record_sensitivity(whole, changed)
+    world.backup(folder / "wrong.zip")
+    for name, ends in (
+        ("sound", contextlib.nullcontext()),
+        ("wrong", pytest.raises(CatalogError, match=r"events\.detail")),
+    ):
+        with Workspace.create(folder / name, backbone_file=world.settings.backbone_file) as new, ends:
+            new.restore(folder / f"{name}.zip")
+
+
 def test_every_answer_of_an_audit_is_measured_and_recorded_with_the_whole(
     world: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,6 +246,7 @@ def test_every_answer_of_an_audit_is_measured_and_recorded_with_the_whole(
     print_recorded(latest_by_answer(world.catalog.sensitivities(whole)), 2)
     shown = capsys.readouterr().out
     assert shown.index("sensitivity of membership (2 measured)") < shown.index("sensitivity of baseline (2 measured)")
+    refuses_what_is_not_of_its_types(world, whole, tmp_path)
 
 
 def tables(workspace: Workspace) -> dict[str, list[tuple[Any, ...]]]:
