@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         MembershipRecord,
         OccurrenceRecord,
         RejectRecord,
+        ReplacedImage,
         RunRecord,
         SensitivityRecord,
         StoredCopySource,
@@ -354,6 +355,15 @@ def show_dataset(workspace: Installation, name: str, kind: DatasetKind | None = 
         group_sizes=groups,
         retired_count=catalog.retired_count(dataset.dataset_id),
     )
+
+
+def earlier_named(workspace: Installation, text: str) -> list[ReplacedImage]:
+    """The images that the name of an image meant before its file was overwritten; of no known image none."""
+    try:
+        image = workspace.catalog.resolve_image(text)
+    except NotFoundError:
+        return []
+    return workspace.catalog.replaced_by(image.image_key)
 
 
 def history_of(workspace: Installation, text: str) -> tuple[ImageRecord, list[HistoryEntry]]:

@@ -74,7 +74,7 @@ class Seal:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DatasetSummary(Brief):
-    """A dataset with its counts. ``image_count`` leaves forgotten images out."""
+    """A dataset with its counts. ``image_count`` leaves forgotten images out, ``reject_count`` what was skipped."""
 
     dataset: Dataset
     image_count: int
@@ -693,6 +693,15 @@ class CopyOfImage:
     agreement: float | None
     share: float
     established_by: Established | None
+
+
+class ReplacedImage(NamedTuple):
+    """A retired image, and the name and dataset by which another one is known since its file was overwritten."""
+
+    name: str
+    dataset_name: str
+    image_id: str
+    retired_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

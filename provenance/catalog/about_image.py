@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy.orm import aliased
 
 from provenance.catalog import tables as t
 from provenance.catalog.datasets import to_dataset
@@ -22,6 +23,7 @@ from provenance.records import (
     ImageSpace,
     MembershipRecord,
     OccurrenceRecord,
+    ReplacedImage,
     StoredVerdict,
     VerdictAbout,
     VerdictCiting,
@@ -81,6 +83,27 @@ def image(session: Session, image_key: str) -> ImageRecord | None:
         return None
     seen, known = row
     return value_of(ImageRecord, seen, facts=value_of(ImageFacts, known))
+
+
+def replaced_by(session: Session, image_key: str) -> list[ReplacedImage]:
+    """The retired images whose names in a dataset mean this one now, because their files were overwritten."""
+    now, before = aliased(t.Occurrence), aliased(t.Occurrence)
+    query = (
+        select(before.name, t.Dataset.name, t.ImageIdentity.image_id, t.Membership.retired_at)
+        .select_from(now)
+        .join(before, and_(before.dataset_id == now.dataset_id, before.base_name == now.base_name))
+        .join(t.Dataset, t.Dataset.dataset_id == now.dataset_id)
+        .join(t.ImageIdentity, t.ImageIdentity.image_key == before.image_key)
+        .join(
+            t.Membership,
+            and_(t.Membership.image_key == before.image_key, t.Membership.dataset_id == before.dataset_id),
+        )
+        .where(now.image_key == image_key, before.name == now.name, before.image_key != image_key)
+        .where(t.Membership.retired_at.is_not(None))
+        .order_by(t.Membership.retired_at.desc(), t.ImageIdentity.image_id)
+    )
+    rows: Any = session.execute(query).all()
+    return list(dict.fromkeys(ReplacedImage(*row) for row in rows))
 
 
 def _keys_by_prefix(session: Session, prefix: str) -> list[str]:

@@ -16,7 +16,7 @@ from provenance.catalog.mapping import row_of, value_of
 from provenance.errors import ConflictError, NotFoundError
 from provenance.records import Dataset, DatasetSummary, Generator, Seal
 from provenance.text import forms_of, meant
-from provenance.vocabulary import DatasetKind, Membership
+from provenance.vocabulary import DatasetKind, Membership, RejectReason
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -88,7 +88,7 @@ def datasets(session: Session, kind: DatasetKind | None = None) -> list[DatasetS
         query = query.where(t.Dataset.kind == kind.value)
     images = _count_by_dataset(session, t.Membership, t.Membership.is_live())
     occurrences = _count_by_dataset(session, t.Occurrence)
-    rejects = _count_by_dataset(session, t.Reject)
+    rejects = _count_by_dataset(session, t.Reject, t.Reject.reason != RejectReason.SKIPPED.value)
     spaces = _spaces_by_dataset(session)
     seals = _seals_by_dataset(session)
     summaries = []

@@ -249,6 +249,7 @@ class Catalog(Resource):
     sources_of = _reads(_audits.sources_of)
     calibration_scores = _reads(_audits.calibration_scores)
     standing_copies = _reads(_audits.standing_copies)
+    replaced_by = _reads(_about_image.replaced_by)
     copies_of = _reads(_audits.copies_of)
     membership_figures = _reads(_audits.membership_figures)
     record_sensitivity = _writes(_audits.record_sensitivity)

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from provenance import logs
-from provenance.errors import ProvenanceError
+from provenance.errors import ProvenanceError, UsageError
 from provenance.text import shown_lines
 from provenance.version import __version__
 
@@ -41,12 +42,51 @@ WorkspaceAfter = Annotated[
 _STDOUT = Path("-")
 
 
+def _once(option: Any, value: Any, parsing: Any) -> None:
+    """Takes the value of an option of which one counts; the last of two would count in silence."""
+    before = parsing.opts.get(option.dest)
+    if before not in (None, value):
+        named = max(option.obj.opts, key=len)
+        raise UsageError(f"{named} is given twice: {before} and {value}", hint=f"give one {named}")
+    parsing.opts[option.dest] = value
+    parsing.order.append(option.obj)
+
+
+class _Command(TyperCommand):
+    def make_parser(self, ctx: Any) -> Any:
+        return _with_options_once(super().make_parser(ctx))
+
+
+def _with_options_once(parser: Any) -> Any:
+    for option in (*parser._long_opt.values(), *parser._short_opt.values()):
+        if option.action == "store":
+            option.process = functools.partial(_once, option)
+    return parser
+
+
+_BY_USE = (
+    *("demo", "init", "ingest", "ingest-layout", "watch", "audit", "audits", "report", "show", "history", "neighbors"),
+    *("export", "check-run", "evaluate", "sensitivity", "duplicates", "sets", "releases", "embed", "sweep", "fit"),
+)
+
+
+class _Group(TyperGroup):
+    """The commands in the order in which they are used."""
+
+    def make_parser(self, ctx: Any) -> Any:
+        return _with_options_once(super().make_parser(ctx))
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        place = {name: number for number, name in enumerate(_BY_USE)}
+        return sorted(super().list_commands(ctx), key=lambda name: place.get(name, len(place)))
+
+
 class App(typer.Typer):
     """Commands that also take --workspace behind their name, and ``-`` as the place of their --output."""
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[F], F]:
         """As typer's; what is decorated stays as it is."""
-        register = super().command(name, **options)
+        register = super().command(name, cls=_Command, **options)
 
         def decorate(function: F) -> F:
             register(_as_command(function))
@@ -59,6 +99,10 @@ def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*, workspace_after: Path | None = None, **given: Any) -> Any:
         if workspace_after is not None:
+            if state.given not in (None, workspace_after):
+                raise UsageError(
+                    f"--workspace is given twice: {state.given} and {workspace_after}", hint="give one --workspace"
+                )
             state.workspace = workspace_after
             logs.note(_log, "command: in another workspace", workspace=workspace_after)
         from provenance.service import answering
@@ -90,6 +134,7 @@ def _answered(function: Callable[..., Any], given: dict[str, Any]) -> Any:
 
 app = App(
     name="provenance",
+    cls=_Group,
     help="Audit whether generated medical images give away the real images they were trained on.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -181,6 +226,7 @@ TopKOption = Annotated[int, typer.Option("--top-k", min=1, max=10_000, help="Nei
 @dataclass
 class _State:
     workspace: Path = Path(".provenance")
+    given: Path | None = None
     verbosity: int = 0
 
 
@@ -224,7 +270,9 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
+    source = context.get_parameter_source("workspace")
     state.workspace, state.verbosity = workspace, verbose
+    state.given = workspace if source is not None and source.name == "COMMANDLINE" else None
     logs.configure(verbose, log_format, quiet=quiet)
     logs.note(_log, "command: begun", command=context.invoked_subcommand, version=__version__, workspace=workspace)
 

@@ -158,8 +158,9 @@ def print_table(
     if widths is None:
         _print_blocks(columns, filled, title, screen.width)
         return
-    table = Table(box=box.SIMPLE, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    table.title = Text(_line(title)) if title else None
+    if title:
+        screen.print(Text(_line(title), style="bold"))  # a table's own would be broken where the table is narrow
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     for index, (name, width) in enumerate(zip(columns, widths, strict=True)):
         numeric = bool(filled) and all(_is_number(row[index]) for row in filled)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold", width=width)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from provenance.documents.images import AnswerOnImage, CopyOfImage, Image, PlaceOfImage, SourceOfCopy
-    from provenance.service import AuditRecord, BackboneChoice, ExplainedImage, ImageView, RecordedAudit
+    from provenance.service import AuditRecord, BackboneChoice, ExplainedImage, ImageView, RecordedAudit, Workspace
 
 _STRONGEST = 5
 _COPIES = 20
@@ -80,6 +80,7 @@ def show(
         view = workspace.show(image, audit)
         say, told = None if json else message, None if view.audit is None else view.audit.audit
         explained = workspace.explain(view.image.image_id, say, audit=told) if explain else None
+        _tell_replaced(workspace, view.image.image_id)
     document = Image.told(view, explained)
     if answer(document, json=json):
         return
@@ -290,9 +291,19 @@ def history(image: ImageArgument, json: JsonOption = False) -> None:
 
     with open_workspace() as workspace:
         found, entries = workspace.history_of(image)
+        _tell_replaced(workspace, found.image_id)
     if not answer(History.of(found, history=entries), json=json):
         rows = [(e.at, e.kind, _facts_text(e.facts)) for e in entries]
         print_table(("at", "what", "facts"), rows, title=found.image_id)
+
+
+def _tell_replaced(workspace: Workspace, image_id: str) -> None:
+    """Says what a name meant before: its verdicts are of other bytes than the file has now."""
+    for one in workspace.earlier_named(image_id):
+        message(
+            f"{one.dataset_name}/{one.name} was another image until {one.retired_at:%Y-%m-%d %H:%M}Z, "
+            f"when its file was found overwritten: provenance show {short(one.image_id)}"
+        )
 
 
 def _facts_text(facts: Mapping[str, Any]) -> str:

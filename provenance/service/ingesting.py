@@ -6,8 +6,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from provenance.errors import UsageError
-from provenance.installation import Installation
+from provenance.errors import UsageError, WeightsError
+from provenance.installation import Installation, is_workspace
 from provenance.records import Generator
 from provenance.service.backbones import BackboneChoice, chosen_backbone
 from provenance.service.words import membership_of, pages_of
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from threading import Event
 
+    from provenance.embedding import Backbone
     from provenance.ingest import EmbedReport, IngestReport, OnProgress
     from provenance.ingest.watch import OnBatch, OnProblem
     from provenance.service.words import OnStep, Place, ProgressBar
@@ -85,6 +86,7 @@ class Ingesting(Installation):
             ConflictError: If the name stands for something else, or a sealed release would change.
             VectorStoreError: If the index can't be written.
         """
+        from provenance.images import open_source
         from provenance.ingest import IngestRequest, run_ingest
 
         if (set is None) == (release is None):
@@ -96,7 +98,9 @@ class Ingesting(Installation):
         facts = (modality.upper(), group_from, rehash, force, pages_of(pages), sync, group_by, allow_burned_in, slices)
         request = IngestRequest(tuple(map(Path, sources)), name, kind, claim, made_by, *facts)
         self.require_writable()
-        backbone = chosen_backbone(self, on_step, **choice)
+        for path in request.sources:  # a wrong path is told before a backbone is loaded
+            open_source(path, max_file_bytes=self.settings.max_file_bytes)
+        backbone = self._backbone_to_ingest_with(on_step, **choice)
         self.make_if_missing(on_step)
         return run_ingest(self, request, backbone, on_progress, stop, on_step)
 
@@ -145,7 +149,7 @@ class Ingesting(Installation):
         # a rule that names patients need not match the names of generated images
         requests = require_groups_of_all(layout_requests(Path(root), prefix, made_by, on_step, **common), on_step)
         self.require_writable()
-        loaded = chosen_backbone(self, on_step, **choice)
+        loaded = self._backbone_to_ingest_with(on_step, **choice)
         self.make_if_missing(on_step)
         bar = progress_bar or (lambda _name: nullcontext(on_progress))
         reports: list[IngestReport] = []
@@ -195,6 +199,7 @@ class Ingesting(Installation):
             SourceError: If the folder can't be listed.
             ConflictError: If the set's name stands for something else, or an image contradicts what is on record.
         """
+        from provenance.images import open_source
         from provenance.ingest import IngestRequest
         from provenance.ingest.watch import watch
 
@@ -202,10 +207,22 @@ class Ingesting(Installation):
         facts = (modality.upper(), group_from, rehash, force, pages_of(pages), sync, group_by, allow_burned_in)
         request = IngestRequest((Path(folder),), set, DatasetKind.SET, claim, None, *facts)
         self.require_writable()
-        backbone = chosen_backbone(self, on_step, **choice)
+        open_source(Path(folder), max_file_bytes=self.settings.max_file_bytes)
+        backbone = self._backbone_to_ingest_with(on_step, **choice)
         self.make_if_missing(on_step)
         on_start()
         watch(self, request, backbone, on_batch, on_problem, settle_seconds=settle_seconds, once=once, stop=stop)
+
+    def _backbone_to_ingest_with(self, on_step: OnStep | None, **choice: Unpack[BackboneChoice]) -> Backbone:
+        try:
+            return chosen_backbone(self, on_step, **choice)
+        except WeightsError as error:
+            if is_workspace(self.root):
+                raise
+            raise WeightsError(
+                f"there is no workspace at {self.root}, and a new one can't begin: {error.message}",
+                hint=f"--workspace names one that is there; for a new one {error.hint}",
+            ) from error
 
     def embed(
         self,

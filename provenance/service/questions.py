@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from provenance.duplicates import DuplicateReport, DuplicateRule
     from provenance.ingest import OnProgress
     from provenance.lookup import DatasetView, ImageView, Neighbor
-    from provenance.records import DatasetSummary, HistoryEntry, ImageRecord
+    from provenance.records import DatasetSummary, HistoryEntry, ImageRecord, ReplacedImage
     from provenance.service.words import Audit, Names, OnStep, Place
 
 
@@ -112,6 +112,12 @@ class Questions(Installation):
         from provenance.lookup import history_of
 
         return history_of(self, image)
+
+    def earlier_named(self, image: str) -> list[ReplacedImage]:
+        """The images that the name of an image meant before its file was overwritten; latest first."""
+        from provenance.lookup import earlier_named
+
+        return earlier_named(self, image)
 
     def neighbors(
         self,

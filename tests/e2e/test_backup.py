@@ -159,15 +159,18 @@ def test_postgres_to_postgres(
     before = facts_of(workspace)
     backup(workspace, tmp_path / "all.zip")
     workspace.close()
+    taken = make_workspace("refused", catalog_url=postgres_url)
     with pytest.raises(ConflictError, match="is not empty") as refused:
-        restore(make_workspace("refused", catalog_url=postgres_url), tmp_path / "all.zip")
+        restore(taken, tmp_path / "all.zip")
+    taken.close()
     assert "?options=-csearch_path%3Dname" in str(refused.value.hint)
     with another_schema(postgres_url) as beside:
         restored = make_workspace("restored", catalog_url=beside)
         assert restore(restored, tmp_path / "all.zip").reconciled.is_clean
         assert facts_of(restored) == before
         require_guarded(restored)
-        assert facts_of(Workspace.open(workspace.root)) == before
+        with Workspace.open(workspace.root) as unchanged:
+            assert facts_of(unchanged) == before
 
 
 @contextmanager

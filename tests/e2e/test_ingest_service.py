@@ -54,6 +54,7 @@ def test_bad_files_are_rejected_one_by_one_and_the_rest_goes_in(make_workspace: 
     report = ingest_set(workspace, used)
     assert report.image_count == 12
     assert report.counts | {"read": 15, "added": 12, "rejected": 3, "skipped": 1} == report.counts
+    assert workspace.catalog.datasets()[0].reject_count == 3  # as the run says it: what is skipped is not rejected
     reasons = {r.name: r.reason for r in report.rejections}
     assert reasons["empty.png"] is RejectReason.EMPTY
     assert reasons["cut.png"] is RejectReason.TRUNCATED

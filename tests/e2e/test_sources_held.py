@@ -78,7 +78,13 @@ def test_what_was_overwritten_or_deleted_is_said_and_retired_on_request(
     assert (view.summary.image_count, view.retired_count) == (5, 2)
     assert ingest(workspace, folder)[0].lost == ()
     # what is said of the retired image stays, and the name means what is there now
-    assert workspace.catalog.resolve_image("img_0000.png").image_id != before
+    now = workspace.catalog.resolve_image("img_0000.png").image_id
+    assert now != before
+    for asked in ("img_0000.png", "cohort/img_0000", now):
+        told = workspace.earlier_named(asked)
+        assert [(one.dataset_name, one.name, one.image_id) for one in told] == [("cohort", "img_0000.png", before)]
+    for asked in (before, "img_0003.png", "nothing"):
+        assert workspace.earlier_named(asked) == []
     assert [m.retired_at is not None for m in workspace.show(before).memberships] == [True]
     assert [entry.kind for entry in workspace.history_of(before)[1]] == ["added", "cited", "retired"]
     recorded = workspace.show_audit(audit.audit_id)

@@ -85,6 +85,15 @@ def test_every_command_speaks_json(path: tuple[str, ...]) -> None:
     assert "json" in ALL[path].__annotations__
 
 
+def test_commands_are_listed_in_the_order_of_their_use() -> None:
+    listed = CliRunner().invoke(app, ["--help"]).stdout.partition("Commands:")[2]
+    names = [line.split()[0] for line in listed.splitlines() if line[:3].strip() and line.startswith("  ")]
+    assert names[:3] == ["demo", "init", "ingest"]
+    assert [name for name in names if name in ("audit", "show", "sets", "backup", "db")] == [
+        *("audit", "show", "sets", "backup", "db")
+    ]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -96,6 +105,11 @@ def test_every_command_speaks_json(path: tuple[str, ...]) -> None:
         (("ingest", ".", "--release", "a", "--membership", "used"), 2, "--membership goes with --set"),
         (("ingest-layout", "nowhere", "--prefix", "x"), 3, "nowhere"),
         (("no-such-command",), 2, "No such command"),
+        (("ingest", "nowhere", "--set", "a", "--membership", "used"), 3, "can't read nowhere"),
+        (("watch", "nowhere", "--set", "a", "--membership", "used"), 3, "can't read nowhere"),
+        (("-w", "a", "sets", "list", "-w", "b"), 2, "--workspace is given twice: a and b"),
+        (("-w", "a", "-w", "b", "sets", "list"), 2, "--workspace is given twice: a and b"),
+        (("ingest", ".", "--set", "a", "--set", "b"), 2, "--set is given twice: a and b"),
     ],
 )
 def test_wrong_calls_say_what_is_wrong(words: tuple[str, ...], code: int, said: str, tmp_path: Path) -> None:
