@@ -75,8 +75,8 @@ def export(
         options = {"set": set_name, "space": space, "answer": which, "labels": labels}
         exported = workspace.write_export(what, output, format=fmt, **options, raw=raw, overwrite=True)
     if exported.answer is not None and which is None:
-        others = " or ".join(each for each in Answer if each is not exported.answer)
-        message(f"written: the answer {exported.answer} (others: --answer {others})")
+        others = f" (others: --answer {' or '.join(exported.others)})" if exported.others else ""
+        message(f"written: the answer {exported.answer}{others}")
     if exported.run_file is not None:
         _warn_of_ids_left_out(exported.run_file)
         if not raw and (formulas := exported.run_file.formula_count):

@@ -39,6 +39,7 @@ class Exported(Brief):
     row_count: int
     run_file: RunFile | None = None
     answer: Answer | None = None
+    others: tuple[Answer, ...] = ()
 
 
 @step(_log, "write export")
@@ -55,7 +56,7 @@ def write_export(
     """Write an audit, a set or a release to a file, replacing what is there (see ``Workspace.export``).
 
     ``what`` is an audit id (prefix), or the exact name of a set or release, which goes first. Of an audit of several
-    answers one is written; where none is asked for, the one that the form is for.
+    answers one is written; where none is asked for, the one that the form is for, or the first that it has.
 
     Raises:
         NotFoundError: If there is no such audit, set or release.
@@ -63,6 +64,7 @@ def write_export(
         SourceError: If the file can't be written.
     """
     run = run or RunChoice()
+    others: tuple[Answer, ...] = ()
     for flag, given in (("--set", run.set_name), ("--labels", run.labels)):
         if given is not None and fmt is not ExportFormat.IMAGECLEF:
             raise UsageError(f"{flag} goes with --format imageclef, not with {fmt}")
@@ -80,7 +82,9 @@ def write_export(
     if space is not None:
         raise UsageError("--space goes with a set or release; an audit was made in one space")
     if found.subject is Subject.RELEASE:
-        answer = answer or _FOR.get(fmt, Answer.COPIES)
+        parts = workspace.catalog.parts_of(found.audit_id)
+        answer = answer or _FOR.get(fmt) or next((each for each in Answer if each in parts), Answer.COPIES)
+        others = tuple(each for each in parts if each is not answer)
         found = _part(workspace, found, answer)
     elif answer is not None and (found.rule, found.subject) not in _BY_RULE[answer]:
         raise UsageError(
@@ -89,8 +93,8 @@ def write_export(
         )
     rows = Answer.COPIES if answer is None and found.rule == RuleName.COPIES and fmt in _COPY_ROWS else answer
     if rows in _OWN_ROWS:
-        return replace(_answer(workspace, found, rows, target, fmt, run), answer=answer)
-    return replace(_verdicts(workspace, found, target, fmt, run), answer=answer)
+        return replace(_answer(workspace, found, rows, target, fmt, run), answer=answer, others=others)
+    return replace(_verdicts(workspace, found, target, fmt, run), answer=answer, others=others)
 
 
 _TABLES = (ExportFormat.CSV, ExportFormat.MAX_SIMILARITY, ExportFormat.IMAGECLEF)

@@ -69,6 +69,9 @@ class Joint:
             played = workspace.catalog.audit_datasets(baseline.audit_id)
             new = NewAudit(record, played, parts={each: replace(part, datasets=played) for each, part in parts.items()})
             workspace.catalog.record_audit(new)
+            membership = new.parts[Answer.MEMBERSHIP]
+            only = {Answer.MEMBERSHIP: replace(membership, audit=replace(membership.audit, audit_id="b" * 32))}
+            workspace.catalog.record_audit(NewAudit(replace(record, audit_id="c" * 32), played, parts=only))
             bare = replace(record, audit_id="e" * 32, finished_at=record.finished_at - timedelta(hours=1))
             less = {Answer.COPIES: replace(new.parts[Answer.COPIES], audit=replace(baseline, audit_id="d" * 32))}
             workspace.catalog.record_audit(NewAudit(bare, played, parts=less))
@@ -168,7 +171,11 @@ def test_the_baseline_is_written_as_an_audit_by_its_rule_alone(joint: Joint, tmp
 )
 def test_without_an_answer_the_form_decides_and_it_is_said(joint: Joint, fmt: str, which: str, tmp_path: Path) -> None:
     said = run(joint.folder, "export", "ffff", "--format", fmt, "-o", str(tmp_path / "out")).stderr
-    assert f"the answer {which}" in said
+    assert f"the answer {which} (others: --answer " in said
+    if fmt != "max-similarity":  # an audit with `--only membership`: what it has, and no word of others
+        said = run(joint.folder, "export", "cccc", "--format", fmt, "-o", str(tmp_path / "only")).stderr
+        assert "the answer membership\n" in said
+        assert (tmp_path / "only").stat().st_size > 0
 
 
 @pytest.mark.parametrize(
