@@ -90,6 +90,7 @@ def test_public_workspace_is_the_workspace_and_has_the_verbs() -> None:
         "copy_rows",
         "declare",
         "duplicates",
+        "earlier_named",
         "embed",
         "embeddings",
         "evaluate",
