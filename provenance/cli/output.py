@@ -340,6 +340,7 @@ def _lines(label: str) -> OnProgress:
     def show(step: Progress) -> None:
         rate = step.done / max(time.monotonic() - started, 1e-9)
         left = f", {max(step.total - step.done, 0) / rate:.0f} s left" if step.total and rate else ""
-        say(f"{label}: {step.done:,} of {step.total or '?'} images, {rate:.1f} images/s{left}")
+        of = f"{step.total:,}" if step.total else "?"
+        say(f"{label}: {step.done:,} of {of} images, {rate:.1f} images/s{left}")
 
     return show

@@ -183,7 +183,7 @@ class _OpenArchives:
     """The archives this process has open, the longest unused first. One thread reads at a time."""
 
     def __init__(self) -> None:
-        self._readers: OrderedDict[str, Reader] = OrderedDict()
+        self._readers: OrderedDict[tuple[str, int], Reader] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, item: SourceItem, max_file_bytes: int) -> bytes:
@@ -202,8 +202,13 @@ class _OpenArchives:
             while self._readers:
                 self._readers.popitem()[1].close()
 
+    def listed(self, path: Path, max_file_bytes: int) -> Reader:
+        """The archive for its listing, which needs it open no longer: to list a large one takes seconds."""
+        with self._lock:
+            return self._reader(path, max_file_bytes)
+
     def _reader(self, path: Path, max_file_bytes: int) -> Reader:
-        key = str(path)
+        key = str(path), max_file_bytes
         reader = self._readers.pop(key, None)
         if reader is not None and identity_of(path.stat()) != identity_of(reader.status):
             reader.close()
@@ -308,19 +313,17 @@ class _ArchiveSource(Source):
     def __init__(self, path: Path, *, max_file_bytes: int) -> None:
         super().__init__(path)
         self._max_file_bytes = max_file_bytes
-        with contextlib.closing(self._open()) as reader:
-            self._count = reader.count()
+        self._count = self._listed().count()
 
     def count(self) -> int | None:
         return self._count
 
     def __iter__(self) -> Iterator[Found]:
-        with contextlib.closing(self._open()) as reader:
-            yield from few_empty(reader.found())
+        yield from few_empty(self._listed().found())
 
-    def _open(self) -> Reader:
+    def _listed(self) -> Reader:
         try:
-            return open_reader(self.path, self._max_file_bytes)
+            return _archives.listed(self.path, self._max_file_bytes)
         except UnreadKind as error:
             raise SourceError(f"{self.path} is {error}", hint=error.hint) from error
         except DAMAGE as error:

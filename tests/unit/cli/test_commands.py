@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from provenance.cli.main import app
 from provenance.config import load_settings
 from provenance.errors import ProvenanceError, UsageError
+from provenance.version import __version__
 from tests.runner import process
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ def test_help_brings_no_heavy_library(words: tuple[str, ...], tmp_path: Path) ->
     assert "provenance" in done.stdout.lower()
     loaded = set(done.stderr.rpartition("MODULES ")[2].split())
     assert loaded & HEAVY == set()
+
+
+def test_it_runs_as_a_module(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "provenance", "--version"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, f"provenance {__version__}\n")
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)

@@ -685,3 +685,17 @@ def test_what_is_not_unpacked_here_is_named_as_what_it_is(tmp_path, suffix, said
     (found,) = open_source(tmp_path)
     assert isinstance(found, Rejection)
     assert (found.reason, said in found.detail, "unpack it" in found.detail) == (RejectReason.UNSUPPORTED, True, True)
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_an_archive_is_listed_once_however_often_it_is_opened_walked_and_read(tmp_path, suffix, monkeypatch):
+    path, listings, labelled = archive(tmp_path, suffix), [], archives._labelled
+    monkeypatch.setattr(archives, "_labelled", lambda members: listings.append(1) or labelled(members))
+    first = items(path)
+    assert items(path) == first
+    assert [read_item(item) for item in first] == [read_item(item) for item in items(path)]
+    assert len(listings) == 1
+    time.sleep(0.01)
+    archive(tmp_path, suffix, [*MEMBERS, ("z.png", b"later")])
+    assert len(items(path)) == len(first) + 1
+    assert len(listings) == 2
