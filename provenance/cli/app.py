@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from provenance import logs
-from provenance.errors import ProvenanceError, UsageError
+from provenance.errors import ProvenanceError
 from provenance.text import shown_lines
 from provenance.version import __version__
 
@@ -43,13 +43,15 @@ _STDOUT = Path("-")
 
 
 def _once(option: Any, value: Any, parsing: Any) -> None:
-    """Takes the value of an option of which one counts; the last of two would count in silence."""
-    before = parsing.opts.get(option.dest)
-    if before not in (None, value):
-        named = max(option.obj.opts, key=len)
-        raise UsageError(f"{named} is given twice: {before} and {value}", hint=f"give one {named}")
+    """Takes the value of an option of which one counts: the last, but not in silence."""
+    _say_twice(max(option.obj.opts, key=len), parsing.opts.get(option.dest), value)
     parsing.opts[option.dest] = value
     parsing.order.append(option.obj)
+
+
+def _say_twice(name: str, before: Any, value: Any) -> None:
+    if before not in (None, value):
+        logs.MESSAGES.warning("%s is given twice: %s counts, %s does not", name, value, before)
 
 
 class _Command(TyperCommand):
@@ -99,10 +101,7 @@ def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*, workspace_after: Path | None = None, **given: Any) -> Any:
         if workspace_after is not None:
-            if state.given not in (None, workspace_after):
-                raise UsageError(
-                    f"--workspace is given twice: {state.given} and {workspace_after}", hint="give one --workspace"
-                )
+            _say_twice("--workspace", state.given, workspace_after)
             state.workspace = workspace_after
             logs.note(_log, "command: in another workspace", workspace=workspace_after)
         from provenance.service import answering

@@ -114,9 +114,9 @@ def test_commands_are_listed_in_the_order_of_their_use() -> None:
         (("no-such-command",), 2, "No such command"),
         (("ingest", "nowhere", "--set", "a", "--membership", "used"), 3, "can't read nowhere"),
         (("watch", "nowhere", "--set", "a", "--membership", "used"), 3, "can't read nowhere"),
-        (("-w", "a", "sets", "list", "-w", "b"), 2, "--workspace is given twice: a and b"),
-        (("-w", "a", "-w", "b", "sets", "list"), 2, "--workspace is given twice: a and b"),
-        (("ingest", ".", "--set", "a", "--set", "b"), 2, "--set is given twice: a and b"),
+        (("-w", "a", "sets", "list", "-w", "b"), 7, "note: --workspace is given twice: b counts, a does not\n"),
+        (("-w", "a", "-w", "b", "sets", "list"), 7, "note: --workspace is given twice: b counts, a does not\n"),
+        (("ingest", ".", "--set", "a", "--set", "b"), 2, "note: --set is given twice: b counts, a does not\n"),
     ],
 )
 def test_wrong_calls_say_what_is_wrong(words: tuple[str, ...], code: int, said: str, tmp_path: Path) -> None:
