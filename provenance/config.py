@@ -56,6 +56,13 @@ class Settings(BaseSettings):
         False, description="Whether a Qdrant server is told the names of sets and releases, not their ids alone"
     )
     lock_timeout_seconds: float = Field(120.0, ge=0, description="How long to wait for another process's index lock")
+    index_grpc_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port where a Qdrant server named by http(s):// takes gRPC; 0: none; empty: the next one is tried, "
+        "but an API key goes there over TLS only",
+    )
     index_timeout_seconds: float = Field(60.0, gt=0, description="Time limit of one request to a Qdrant server")
 
     backbone: str = Field("resnet50", description="Default backbone of ingest and of files given to neighbors")

@@ -338,6 +338,7 @@ class Installation(Resource):
             timeout_seconds=self.settings.index_timeout_seconds,
             shard_number=self.settings.shard_number,
             replication_factor=self.settings.replication_factor,
+            grpc_port=self.settings.index_grpc_port,
         )
 
     def _bind(self, catalog: Catalog, index: VectorIndex) -> None:

@@ -12,18 +12,20 @@ import logging
 import math
 import time
 import warnings
+from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from httpx import TransportError
 from qdrant_client import QdrantClient, grpc
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.common.version_check import is_compatible, parse_version
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_after_delay
 
 from provenance.errors import VectorStoreError
 from provenance.index.contract import REQUEST_TIMEOUT_SECONDS, no_collection
 from provenance.index.points import ByGrpc, ByRest
-from provenance.logs import Waiting, note, room
+from provenance.logs import MESSAGES, Waiting, note, room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +41,7 @@ RETRY_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 10.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 OFFER_TIMEOUT_SECONDS = 2.0
 REST_PORT, GRPC_PORT = 6333, 6334
+TESTED_SERVERS = ("1.16",)  # docs/servers.md, docker-compose.yml
 GRPC_WINDOW_BYTES = 1 << 24
 STORE_COLLECTION, STORE_POINT = "provenance-store", "00000000-0000-0000-0000-000000000001"
 _PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
@@ -67,6 +70,10 @@ _LIMITS = {
 }
 _TOO_LARGE = ("larger than allowed", "too large", "larger than max", "message length")
 _CHECK_KEY = "check the API key, and that it may do this"
+_FORBIDDEN_TO_KEY = (
+    "the API key is known there, but may not do this: a key that may only read serves what only reads (not ingest, or "
+    "an audit in a space that has to be made first); take one that may write and make collections"
+)
 _CHECK_SERVER = "see whether the server runs and can be reached; the command can be run again, nothing is stored twice"
 
 
@@ -100,7 +107,7 @@ class Node:
         parts = urlsplit(url)
         is_grpc = parts.scheme.startswith("grpc")
         port = parts.port or (GRPC_PORT if is_grpc else REST_PORT)
-        beside = (port + 1 if grpc_port is None else grpc_port) if not is_grpc else port
+        beside = port if is_grpc else _port_beside(url, port, api_key, grpc_port)
         client = _client(url, api_key, port, beside, timeout_seconds)
         return cls(client, shown_url(url), is_grpc=is_grpc, may_offer_grpc=beside > 0, timeout_seconds=timeout_seconds)
 
@@ -111,6 +118,20 @@ class Node:
             self._points = self._by_grpc if offers else self._by_rest
             note(_log, "way of requests", url=self.url, way="grpc" if offers else "rest")
         return self._points or self._by_rest
+
+    def say_if_untested(self) -> None:
+        """A message, where the server says that it is of a version that was not tested; no errors."""
+        try:
+            version = self.client.info().version
+            major, minor, _ = parse_version(version)
+        except Exception:  # noqa: BLE001 - what needs an answer asks again, and says what is wrong
+            return
+        note(_log, "version of the server", url=self.url, version=version)
+        if f"{major}.{minor}" not in TESTED_SERVERS:
+            client = version_of("qdrant-client")
+            fits = "" if is_compatible(client, version) else f", and qdrant-client {client} is not made for it"
+            tested = ", ".join(TESTED_SERVERS)
+            MESSAGES.info(f"note: the Qdrant server at {self.url} is {version}; tested with {tested}{fits}")
 
     def _offers_grpc(self) -> bool | None:
         """Whether the other port leads to the same store: by its identity; ``None`` while it has none."""
@@ -357,12 +378,27 @@ def _said_in(content: bytes) -> str:
 
 def _hint(error: BaseException) -> str:
     """What to do, by the limit of the server's that its words name."""
-    if status_of(error) in _REFUSED:
-        return _CHECK_KEY
+    if status_of(error) in _REFUSED:  # a token that is expired or wrongly signed is forbidden, too
+        return _FORBIDDEN_TO_KEY if "access" in words_of(error).lower() else _CHECK_KEY
     if lacks_replicas(error):
         return _CHECK_NODES
     said = words_of(error).lower()
     return next((hint for words, hint in _LIMITS.items() if any(word in said for word in words)), _CHECK_SERVER)
+
+
+def _port_beside(url: str, port: int, api_key: str | None, named: int | None) -> int:
+    """Where gRPC is tried beside REST; 0: nowhere. A key goes unencrypted to no port that nobody named.
+
+    Behind TLS whoever answers at the next port has proved to be the same host; in the clear it may be anybody who has
+    an account there.
+    """
+    if named is not None:
+        return named
+    if api_key and urlsplit(url).scheme != "https":
+        reason = "no index_grpc_port: the key goes to no port that was not named"
+        note(_log, "way of requests", url=shown_url(url), way="rest", reason=reason)
+        return 0
+    return port + 1
 
 
 def _client(url: str, api_key: str | None, port: int, grpc_port: int, timeout_seconds: float) -> QdrantClient:

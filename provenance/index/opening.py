@@ -41,6 +41,7 @@ def open_index(
     lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
     shard_number: int | None = None,
     replication_factor: int | None = None,
+    grpc_port: int | None = None,
     timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
 ) -> VectorIndex:
     """Opens the vector store a URL names; a local one is made where there is none.
@@ -79,6 +80,7 @@ def open_index(
         allow_insecure=allow_insecure,
         shard_number=shard_number,
         replication_factor=replication_factor,
+        grpc_port=grpc_port,
         timeout_seconds=timeout_seconds,
     )
 

@@ -141,6 +141,7 @@ class ServerIndex(Resource):
                 self._call("upsert", STORE_COLLECTION, [point], wait=True)
                 stored = self._stored_uuid()
             self._store_uuid = str(uuid.UUID(stored))
+            self._connection.node.say_if_untested()
         return self._store_uuid
 
     def create(self, spec: CollectionSpec) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,6 +93,27 @@ def test_what_passes_is_asked_again_and_the_answer_is_the_same(
         assert len(server.asked(call)) >= 2
 
 
+@pytest.mark.parametrize(
+    ("version", "note"),
+    [
+        ("1.16.0", ""),
+        ("1.4.1", "is 1.4.1; tested with 1.16, and qdrant-client"),
+        (version_of("qdrant-client"), "tested with 1.16\n"),
+        ("dev", ""),
+    ],
+)
+def test_a_version_that_was_not_tested_is_noted_once(
+    way: str, version: str, note: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeQdrant(version=version) as server, connected(server, way) as index:
+        assert index.store_uuid == index.store_uuid
+        assert index.collections() == []
+        assert len(server.asked("version")) == 1
+    said = capsys.readouterr().err
+    assert said.count("note:") == bool(note)
+    assert note in said
+
+
 def test_a_wrong_key_is_said_and_a_read_only_one_reads(way: str) -> None:
     with FakeQdrant(api_key="right", read_only_key="look") as server:
         with connected(server, way, api_key="right") as index:
@@ -107,7 +129,7 @@ def test_a_wrong_key_is_said_and_a_read_only_one_reads(way: str) -> None:
             server.requests.clear()
             with pytest.raises(VectorStoreError, match="manage access") as raised:
                 index.upsert(KEY, MORE)
-            assert "API key" in raised.value.hint
+            assert "may only read" in raised.value.hint
             assert len(server.asked("upsert")) == 1  # never sent again
 
 

@@ -67,13 +67,14 @@ def digests(workspace: Path, *more: str, names: Iterable[str] = tuple(AUDITS)) -
     found: dict[str, object] = {}
     for name in names:
         said = answer(workspace, "audit", "leaky", *AUDITS[name], *more)
-        found[name] = _digests_in(said)
+        found[name] = digests_in(said)
         assert found[name]
     return found
 
 
-def _digests_in(said: object) -> list[str]:
+def digests_in(said: object) -> list[str]:
+    """The verdict digests anywhere in an answer."""
     if isinstance(said, dict):
         own = [said["verdict_digest"]] if isinstance(said.get("verdict_digest"), str) else []
-        return own + [digest for value in said.values() for digest in _digests_in(value)]
-    return [digest for value in said for digest in _digests_in(value)] if isinstance(said, list) else []
+        return own + [digest for value in said.values() for digest in digests_in(value)]
+    return [digest for value in said for digest in digests_in(value)] if isinstance(said, list) else []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -316,3 +318,50 @@ def test_hosts_and_passwords() -> None:
         False,
     ]
     assert shown_url("https://user:password@host:6333/prefix") == "https://host:6333/prefix"
+
+
+@pytest.mark.parametrize(
+    ("url", "api_key", "named", "beside"),
+    [
+        ("http://127.0.0.1:6333", None, None, 6334),
+        ("http://127.0.0.1:6333", "secret", None, 0),
+        ("http://127.0.0.1:6333", "secret", 7000, 7000),
+        ("https://qdrant.example.org:6333", "secret", None, 6334),
+        ("https://qdrant.example.org:6333", "secret", 0, 0),
+    ],
+)
+def test_where_grpc_is_tried(url: str, api_key: str | None, named: int | None, beside: int) -> None:
+    assert connection._port_beside(url, 6333, api_key, named) == beside
+
+
+@pytest.mark.parametrize("key", [None, "secret"])
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_key_in_the_clear_goes_to_no_port_that_was_not_named(
+    url: str, recorder: Recorder, key: str | None, is_named: bool
+) -> None:
+    """Somebody else's program has the next port, and closes every connection that it takes."""
+    port = int(url.rpartition(":")[2]) + 1
+    taken: list[object] = []
+    try:
+        beside = socket.create_server(("127.0.0.1", port))
+    except OSError:
+        pytest.skip("the next port is taken")
+
+    def take() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                beside.accept()[0].close()
+                taken.append(port)
+
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    try:
+        with ServerIndex.connect(url, api_key=key, grpc_port=port if is_named else None) as index:
+            index.create(CollectionSpec("set", 2))
+            index.upsert("set", make_points(3, 2))
+            assert recorder.sent("PUT", "/points")
+    finally:
+        beside.shutdown(socket.SHUT_RDWR)
+        beside.close()
+        thread.join(5)
+    assert bool(taken) == (is_named or key is None)
