@@ -218,6 +218,14 @@ class RecordedHeader(NamedTuple):
     technical: TechnicalHeader
 
 
+class ClaimedElsewhere(NamedTuple):
+    """A set that claims so many images of another set otherwise."""
+
+    name: str
+    membership: Membership
+    images: int
+
+
 class Member(NamedTuple):
     """One indexed image of a dataset in one space: a row of the frozen view that audits use."""
 

@@ -6,11 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, and_, func, select
+from sqlalchemy.orm import aliased
 
 from provenance.catalog import tables as t
 from provenance.catalog.engine import hold, rows_by, upserting
-from provenance.records import Member, Placement, PlaceOnRecord, RecordedHeader
-from provenance.vocabulary import PointState, TechnicalHeader
+from provenance.records import ClaimedElsewhere, Member, Placement, PlaceOnRecord, RecordedHeader
+from provenance.vocabulary import Membership, PointState, TechnicalHeader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,6 +63,30 @@ def member_ids(session: Session, dataset_id: str) -> list[str]:
 def member_count(session: Session, dataset_id: str) -> int:
     """How many images ``member_ids`` gives."""
     return session.scalar(_of_members(dataset_id, func.count())) or 0
+
+
+def claimed_elsewhere(session: Session, dataset_id: str) -> list[ClaimedElsewhere]:
+    """Sets that claim images of this set, used or not used, and otherwise than it does, by name."""
+    here, there, mine = t.Membership, aliased(t.Membership), aliased(t.Dataset)
+    query = (
+        select(t.Dataset.name, t.Dataset.membership, func.count())
+        .select_from(here)
+        .join(mine, mine.dataset_id == here.dataset_id)
+        .join(there, there.image_key == here.image_key)
+        .join(t.Dataset, t.Dataset.dataset_id == there.dataset_id)
+        .where(
+            here.dataset_id == dataset_id,
+            here.is_live(),
+            there.is_live(),
+            t.Dataset.removed_at.is_(None),
+            t.Dataset.membership.in_([claim.value for claim in (Membership.USED, Membership.NOT_USED)]),
+            t.Dataset.membership != mine.membership,
+        )
+        .group_by(t.Dataset.name, t.Dataset.membership)
+        .order_by(t.Dataset.name)
+    )
+    rows = session.execute(query)
+    return [ClaimedElsewhere(name, Membership(claim), count) for name, claim, count in rows if claim is not None]
 
 
 def retired_count(session: Session, dataset_id: str) -> int:

@@ -198,6 +198,7 @@ class Catalog(Resource):
     members = _reads(_images.members)
     member_ids = _reads(_images.member_ids)
     member_count = _reads(_images.member_count)
+    claimed_elsewhere = _reads(_images.claimed_elsewhere)
     group_sizes = _reads(_images.group_sizes)
     retired_count = _reads(_images.retired_count)
     places_of = _reads(_images.places_of)

@@ -508,8 +508,9 @@ def audits_list(
 ) -> None:
     """All audits, the newest first.
 
-    With sets in their roles, outcome, AUC of the release test and labels. An audit of several answers stands for all of
-    them; --parts lists these below it.
+    With sets in their roles (against: of which it is unknown whether they were used), outcome, AUC of the release test
+    and labels; an AUC in parentheses is of an inconclusive outcome, and shows nothing by itself. An audit of several
+    answers stands for all of them; --parts lists these below it.
 
     \b
     Example:
@@ -522,6 +523,19 @@ def audits_list(
     if answer([listed(each) for each in audits], json=json):
         return
     print_table(("audit", "audited at", "release and sets", "outcome", "AUC", "labels"), map(_row, audits))
+    _explain_list(audits)
+
+
+def _explain_list(audits: Sequence[RecordedAudit]) -> None:
+    """A line for each of the table's words that does not explain itself."""
+    if any(map(_shows_nothing, audits)):
+        message("(AUC): of an inconclusive outcome; it shows nothing by itself")
+    if any(each.sets_by_role().get(Role.AGAINST) for each in audits):
+        message("against: sets of which it is unknown whether they were used")
+
+
+def _shows_nothing(found: RecordedAudit) -> bool:
+    return found.auc is not None and found.outcome == Outcome.INCONCLUSIVE
 
 
 def _row(found: RecordedAudit) -> tuple[Any, ...]:
@@ -537,6 +551,8 @@ def _row(found: RecordedAudit) -> tuple[Any, ...]:
     played = {role.replace("_", " "): ", ".join(names) for role, names in found.sets_by_role().items() if names}
     about = f"{found.release_name}: " + "; ".join(f"{role} {names}" for role, names in played.items())
     auc = None if found.auc is None else f"{found.auc:.3f}"
+    if _shows_nothing(found):
+        auc = f"({auc})"
     return (audit.audit_id[:8], at, about, outcome, auc, judged + (labels or "none"))
 
 

@@ -332,6 +332,9 @@ def print_report(report: Ingest) -> None:
     if report.groups is not None:
         message(words_of_groups(report.groups))
     print_inside(report.inside)
+    for other in report.claimed_elsewhere:
+        claim = other.membership.replace("_", " ")
+        warn(f"{counted(other.images, 'image')} of {report.name} claimed otherwise: set {other.name} says {claim}")
     print_rejects([(r.name, r.reason, r.detail) for r in report.rejects])
 
 

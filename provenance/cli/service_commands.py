@@ -204,7 +204,9 @@ def reconcile(
 
     Every vector is read and its digest compared. Lost and damaged ones are made again from the recorded sources, as
     far as these still hold the same bytes. On a server it also makes the replicas that collections lack, makes those
-    alike that differ, and allows what its strict mode forbids. Exit code 5: something is left.
+    alike that differ, and allows what its strict mode forbids. Files of an index that were copied without their holes
+    get them again (--check-only says how large they are); `backup` is the way to copy a workspace. Exit code 5:
+    something is left.
 
     \b
     Example:

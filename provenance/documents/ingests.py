@@ -6,7 +6,7 @@ from pathlib import Path
 
 from provenance.documents.document import Counts, Document, Seconds, at
 from provenance.ingest.held import Problem
-from provenance.vocabulary import DatasetKind, RejectReason
+from provenance.vocabulary import DatasetKind, Membership, RejectReason
 
 
 class Workspace(Document):
@@ -65,6 +65,14 @@ class LostImage(Document):
     problem: Problem
 
 
+class ClaimedElsewhere(Document):
+    """A set that claims so many images of this one otherwise."""
+
+    name: str
+    membership: Membership
+    images: int
+
+
 class Ingest(Document):
     """One run of an ingest: ``read`` inputs are ``added``, ``known``, ``repeated`` or ``rejected``."""
 
@@ -83,6 +91,7 @@ class Ingest(Document):
     inside: Inside
     retired: int
     lost: tuple[LostImage, ...]
+    claimed_elsewhere: tuple[ClaimedElsewhere, ...]
     rejects: tuple[UnreadableInput, ...] = at("rejections")
 
 

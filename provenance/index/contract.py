@@ -185,7 +185,8 @@ class VectorIndex(Resource, Protocol):
     def tend(self, specs: Sequence[CollectionSpec], *, repair: bool) -> list[Ailment]:
         """How these collections and the store's identity are kept otherwise than configured; put right if wanted.
 
-        Of a server: what they allow, their labels (put right in silence) and replicas. In process: nothing.
+        Of a server: what they allow, their labels (put right in silence) and replicas. In process:
+        files that were copied without their holes.
         """
 
     def set_aside(self, key: str) -> None:

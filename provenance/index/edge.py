@@ -70,6 +70,10 @@ READ_AHEAD_SHARE = 32  # whole files are read once one of so many points of a co
 READ_AHEAD_BYTES = 2**20
 BLOCK_BYTES = 512  # what ``st_blocks`` counts
 DENSE_BYTES = 2**26  # so much more than its vectors take up, and a collection was copied without its holes
+DENSE = "copied without holes"
+_DENSE = (
+    "its files take up {:,.0f} MB of the disk: `reconcile` or `forget` gives them back; copy workspaces with `backup`"
+)
 HOLE_BYTES = 4096
 _PUNCH_HOLE = 3  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 # The engine writes through memory maps: a full disk is no error there but the death of the process.
@@ -206,9 +210,29 @@ class EdgeIndex(Resource):
         return None
 
     def tend(self, specs: Sequence[CollectionSpec], *, repair: bool) -> list[Ailment]:
-        """See ``VectorIndex``: nothing."""
-        del specs, repair
-        return []
+        """See ``VectorIndex``: whether a collection's files were copied without their holes."""
+        found = []
+        for key in (spec.key for spec in specs):
+            try:
+                dense = self._dense_bytes(key)
+                if dense and repair:
+                    shard = self._shard(key)
+                    shard.flush()
+                    self._dug(key, shard)
+            except (OSError, VectorStoreError):  # it can't be opened: whoever compares it says so
+                continue
+            if dense:
+                is_mended = repair and not self._dense_bytes(key)
+                found.append(Ailment(key, DENSE, _DENSE.format(dense / 1e6), is_mended, is_lasting=False))
+        return found
+
+    def _dense_bytes(self, key: str) -> int:
+        """What the files of a collection take up of their disk, where that is far more than what is in them; else 0."""
+        taken = sum(status.st_blocks for _, status in _files(self._collections / key)) * BLOCK_BYTES
+        if taken <= DENSE_BYTES:
+            return 0
+        spec = self._spec(key)
+        return taken if taken > 4 * (4 * spec.parts * spec.dimension * self.count(key)) + DENSE_BYTES else 0
 
     def set_aside(self, key: str) -> None:
         """See ``VectorIndex``."""
@@ -328,7 +352,7 @@ class EdgeIndex(Resource):
         self._require_space(held)
         with _translated(f"collection {key} can't be rewritten"):
             shard.flush()
-            if sum(status.st_blocks for _, status in _files(self._place(key))) * BLOCK_BYTES > 4 * held + DENSE_BYTES:
+            if self._dense_bytes(key):
                 shard = self._dug(key, shard)
             shard.optimize()
             shard.flush()

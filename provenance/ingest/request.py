@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from provenance.catalog import Catalog
     from provenance.groups import GroupMatches
     from provenance.ingest.held import LostImage
-    from provenance.records import Dataset, Generator
+    from provenance.records import ClaimedElsewhere, Dataset, Generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,7 @@ class IngestReport(Brief):
         retired: How many of them take part no more.
         interrupted: Whether it was asked to stop before its sources were read to the end; the same call goes on.
         inside: What there was in files that hold more than one image.
+        claimed_elsewhere: Sets that claim images of this one, used or not used, and otherwise than it does.
     """
 
     run_id: str
@@ -134,6 +135,7 @@ class IngestReport(Brief):
     inside: Inside = field(default_factory=Inside)
     lost: tuple[LostImage, ...] = ()
     retired: int = 0
+    claimed_elsewhere: tuple[ClaimedElsewhere, ...] = ()
 
     def told(self) -> Mapping[str, Any]:
         """See ``Brief``."""

@@ -507,6 +507,7 @@ class IngestRun:
             inside=Inside(**self.inside),
             lost=self.lost,
             retired=self.retired,
+            claimed_elsewhere=tuple(self.catalog.claimed_elsewhere(self.dataset.dataset_id)),
         )
 
 

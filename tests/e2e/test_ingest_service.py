@@ -18,6 +18,7 @@ from PIL import Image
 
 from provenance import AuditRequest, IngestRequest, Policy, Workspace, run_audit, run_ingest
 from provenance.audit.plan import planned_again
+from provenance.documents.ingests import Ingest
 from provenance.errors import ConflictError, SourceError, SpaceMismatchError, UsageError
 from provenance.ingest import Inside, run_embed
 from provenance.records import Generator
@@ -265,6 +266,31 @@ def test_unsealed_release_is_not_audited(
     with pytest.raises(ConflictError, match="not complete"):
         run_audit(workspace, AuditRequest("release", ("cohort",)))
     assert ingest_release(workspace, cohort / "generated").sealed
+
+
+def test_images_that_another_set_claims_otherwise_are_counted(make_workspace: MakeWorkspace, used: Path) -> None:
+    def ingested(name: str, membership: Membership) -> list[tuple[object, ...]]:
+        request = IngestRequest((some,), name, DatasetKind.SET, membership)
+        report = run_ingest(workspace, request, workspace.load_backbone())
+        document = Ingest.of(report)
+        assert [(each.name, each.images) for each in document.claimed_elsewhere] == [
+            (each.name, each.images) for each in report.claimed_elsewhere
+        ]
+        return [tuple(each) for each in report.claimed_elsewhere]
+
+    some = used.parent / "some"
+    some.mkdir()
+    for file in sorted(used.iterdir())[:3]:
+        shutil.copy(file, some / f"again-{file.name}")
+    workspace = make_workspace()
+    assert ingest_set(workspace, used, name="a").claimed_elsewhere == ()
+    assert ingested("same", Membership.USED) == []
+    workspace.remove("same")
+    assert ingested("b", Membership.NOT_USED) == [("a", "used", 3)]
+    assert ingested("c", Membership.UNKNOWN) == [("a", "used", 3), ("b", "not_used", 3)]
+    assert ingest_set(workspace, used, name="a").claimed_elsewhere == (("b", "not_used", 3),)  # "c" claims nothing
+    workspace.remove("b")
+    assert ingest_set(workspace, used, name="a").claimed_elsewhere == ()
 
 
 def test_set_keeps_its_membership_and_a_name_its_kind(make_workspace: MakeWorkspace, cohort: Path) -> None:

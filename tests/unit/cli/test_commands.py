@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner
 
+from provenance.cli import audit_commands
 from provenance.cli.main import app
 from provenance.config import load_settings
 from provenance.errors import ProvenanceError, UsageError
 from provenance.version import __version__
+from provenance.vocabulary import Role
 from tests.runner import process
 
 if TYPE_CHECKING:
@@ -257,3 +261,27 @@ def test_a_workspace_shows_where_it_is(tmp_path: Path) -> None:
 
     with Workspace.create(tmp_path / "ws") as workspace:
         assert repr(workspace) == f"Workspace({str(tmp_path / 'ws')!r})"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "auc", "cell"),
+    [("inconclusive", 0.9, "(0.900)"), ("leak_established", 0.9, "0.900"), ("inconclusive", None, None)],
+)
+def test_the_auc_of_an_inconclusive_outcome_is_marked(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    outcome: str,
+    auc: float | None,
+    cell: str | None,
+) -> None:
+    judged = SimpleNamespace(audit_id="0" * 32, audited_at=datetime.now(UTC), subject="real", rule="calibrated")
+    sets = {Role.AGAINST: ["asked"]}
+    found = SimpleNamespace(
+        audit=judged, outcome=outcome, auc=auc, answers={}, part_of=None, release_name="r", sets_by_role=lambda: sets
+    )
+    monkeypatch.setattr(audit_commands, "_labels_text", lambda _audit: "1 established")
+    assert audit_commands._row(found)[4] == cell  # type: ignore[arg-type]
+    audit_commands._explain_list([found])  # type: ignore[list-item]
+    said = capsys.readouterr().err
+    assert ("of an inconclusive outcome" in said) is bool(cell and cell.startswith("("))
+    assert "against: sets of which it is unknown whether they were used" in said

@@ -285,6 +285,19 @@ def test_a_copy_without_holes_has_them_again_before_it_is_rewritten(tmp_path: Pa
             dug.append(file.stat().st_blocks)
 
         patch.setattr(edge_module, "dig_holes", dig)
+        (told,) = index.tend([spec], repair=False)
+        assert (told.is_mended, told.is_lasting, dug) == (False, False, [])
+        assert f"{blocks(tmp_path / 'dense' / 'collections' / 'key') / 1e6:,.0f} MB" in told.detail
+        assert "`backup`" in told.detail
+        (mended,) = index.tend([spec], repair=True)
+        assert mended.is_mended
+        assert index.tend([spec], repair=False) == []
+        assert index.get("key", ids).vectors.tobytes() == vectors.tobytes()
+        for file in (tmp_path / "dense").rglob("*"):  # filled once more: forgetting gives them back too
+            if file.is_file() and file.stat().st_size > 2**20:
+                with file.open("r+b") as stream:
+                    os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+        dug.clear()
         index.delete("key", ids[:1])
         index.compact("key")
         assert 0 < 512 * sum(dug) < 2**24
