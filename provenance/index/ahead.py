@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from contextvars import copy_context
 from multiprocessing.pool import ThreadPool
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from multiprocessing.pool import AsyncResult
 
 Asked = TypeVar("Asked")
@@ -26,10 +27,27 @@ def ahead(ask: Callable[[Asked], Given], each: Iterable[Asked], in_flight: int) 
     waiting: deque[AsyncResult[Given]] = deque()
     try:
         for one in each:
-            waiting.append(pool.apply_async(ask, (one,)))
+            waiting.append(pool.apply_async(copy_context().run, (ask, one)))
             if len(waiting) > in_flight:
                 yield waiting.popleft().get()
         while waiting:
             yield waiting.popleft().get()
+    finally:
+        pool.terminate()
+
+
+def one_ahead(each: Iterator[Given]) -> Generator[Given]:
+    """The same, while a thread makes the next one; what is not wanted any more is not waited for."""
+    pool = ThreadPool(1)
+    ended = object()
+
+    def coming() -> AsyncResult[Any]:
+        return pool.apply_async(copy_context().run, (next, each, ended))
+
+    try:
+        next_one = coming()
+        while (one := next_one.get()) is not ended:
+            next_one = coming()
+            yield one
     finally:
         pool.terminate()

@@ -18,6 +18,7 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 
 from provenance.errors import VectorStoreError
+from provenance.index.ahead import one_ahead
 from provenance.index.connection import (
     RETRY_WAIT_SECONDS,
     STORE_COLLECTION,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provenance.arrays import Float32s
+    from provenance.index.points import Page
 
 _log = room(__name__)
 PREFIX = "provenance_"
@@ -222,31 +224,39 @@ class ServerIndex(Resource):
         return [point for point in wanted if point not in held]
 
     def iterate(self, key: str, batch: int = 1000) -> Iterator[Points]:
-        """See ``VectorIndex``.
+        """See ``VectorIndex``; while a page is used, the next one is asked for."""
+        spec = self._spec(key)
+        for page, start in one_ahead(self._pages(key, spec, min(batch, _page_of(spec)))):
+            try:
+                points = page.points()
+            except VectorStoreError:
+                self._held.pop(key, None)  # as where a request fails
+                raise
+            yield points.cut(start, len(points))
+
+    def _pages(self, key: str, spec: CollectionSpec, limit: int) -> Iterator[tuple[Page, int]]:
+        """The pages that hold points, each with the place of its first one that no page before it had.
 
         Where there are replicas, a page lacks what they do not agree on, and the server takes a short page for the last
         one: it is asked once more for what comes after.
         """
-        spec = self._spec(key)
-        limit = min(batch, _page_of(spec))
         start: str | None = None
         last = ""
         while True:
             try:
-                page, following = self._read(key, "scroll", start, limit + (start == last), spec, may_shrink=limit > 1)
+                page = self._read(key, "scroll", start, limit + (start == last), spec, may_shrink=limit > 1)
             except _TooLargeError:
                 limit //= 2
                 continue
-            if page.ids and page.ids[0] == last:
-                page = page.cut(1, len(page))
-            if len(page):
+            known = int(page.ids[:1] == [last])
+            if len(page.ids) > known:
                 last = page.ids[-1]
-                yield page
-            elif following is None:
+                yield page, known
+            elif page.following is None:
                 return
-            if following is None and self._held_of(key).replicas == 1:
+            if page.following is None and self._held_of(key).replicas == 1:
                 return
-            start = following or last
+            start = page.following or last
 
     def count(self, key: str) -> int:
         """See ``VectorIndex``."""

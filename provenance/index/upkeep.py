@@ -258,11 +258,12 @@ def _forbids(strict: Any) -> bool:
     return any(value is not None and value < needed[fact] for fact, value in held.items())
 
 
-def _each(node: Node, name: str, spec: CollectionSpec, page: int) -> Iterator[Points]:
+def _each(node: Node, name: str, spec: CollectionSpec, limit: int) -> Iterator[Points]:
     """The points one by one, as one node has them, in order of id."""
     start: str | None = None
     while True:
-        points, start = node.points.scroll(name, start, page, spec, None)
+        page = node.points.scroll(name, start, limit, spec, None)
+        points, start = page.points(), page.following
         yield from (points.cut(row, row + 1) for row in range(len(points)))
         if start is None:
             return

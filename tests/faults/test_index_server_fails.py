@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from children import until
 from qdrant_client import grpc
 
 from provenance.errors import VectorStoreError
@@ -205,6 +206,25 @@ def test_a_server_that_never_answers_is_given_up_within_the_limit(server: FakeQd
         assert time.monotonic() - started < 6
         server.resume()
         assert index.count(KEY) == 0
+
+
+def test_the_next_page_is_asked_for_while_one_is_used(server: FakeQdrant, index: ServerIndex) -> None:
+    """What fails meanwhile is asked again from there on, or raised in its turn."""
+    wanted = sorted(POINTS.ids)
+    pages = index.iterate(KEY, batch=7)
+    found = [next(pages)]
+    until(lambda: len(server.asked("scroll")) == 2, "the request for the second page")
+    server.fail(503, request="scroll", times=3)
+    found += pages
+    assert [point for page in found for point in page.ids] == wanted
+    rows = {point: vector.tobytes() for point, vector in zip(POINTS.ids, POINTS.vectors, strict=True)}
+    assert [vector.tobytes() for page in found for vector in page.vectors] == [rows[point] for point in wanted]
+    pages = index.iterate(KEY, batch=7)
+    given = next(pages).ids
+    server.fail(400, words="no more", request="scroll", times=99)
+    with pytest.raises(VectorStoreError, match="no more"):
+        given += [point for page in pages for point in page.ids]
+    assert given in (wanted[:7], wanted[:14])
 
 
 def test_an_exact_search_that_the_server_forbids_is_allowed_for_our_collections(way: str) -> None:

@@ -61,8 +61,11 @@ def test_points_survive_the_way_by_grpc(spec: CollectionSpec, is_old: bool) -> N
     stubs = Stubs(is_old=is_old)
     requests = ByGrpc(cast("QdrantClient", stubs), timeout_seconds=1.0)
     requests.upsert("provenance_set", Points(ids, vectors, payloads), spec)
-    found, following = requests.scroll("provenance_set", None, 10, spec, "majority")
-    assert (found.ids, found.payloads, following) == (ids, payloads, None)
+    page = requests.scroll("provenance_set", None, 10, spec, "majority")
+    found = page.points()
+    assert (page.ids, found.ids, found.payloads, page.following) == (ids, ids, payloads, None)
     assert found.vectors.tobytes() == vectors.tobytes()
-    with pytest.raises(VectorStoreError, match="a vector of length"):
-        requests.scroll("provenance_set", None, 10, CollectionSpec("set", spec.dimension + 1, spec.parts), None)
+    for other in (spec.dimension + 1, spec.dimension - 1):
+        page = requests.scroll("provenance_set", None, 10, CollectionSpec("set", other, spec.parts), None)
+        with pytest.raises(VectorStoreError, match=f"a vector of length {spec.dimension}, not {other}"):
+            page.points()
