@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 _RUN_ID: ContextVar[str] = ContextVar("run_id", default="-")
 _HIDDEN = "***"
-SAID_AFTER_SECONDS = 3.0
+SAID_AFTER_SECONDS, HANGS_AFTER_SECONDS = 3.0, 0.5
+_WAITS: dict[object, float] = {}  # since when
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@:]*:[^\s@]*@")
 _NAMED_SECRETS = re.compile(
     r"(?i)((?:password|passwd|passfile|api[-_]?key|token|secret)[\"']?\s*[=:]\s*[\"']?)[^\s&,;'\"]+"
@@ -220,11 +221,19 @@ class Waiting:
         timer = Timer(SAID_AFTER_SECONDS, self.say)
         timer.daemon = True
         timer.start()
+        wait = object()
+        _WAITS[wait] = time.monotonic()
         try:
             yield
             self.over()
         finally:
+            del _WAITS[wait]
             timer.cancel()
+
+
+def something_hangs() -> bool:
+    """Whether an answer is waited for that may never come."""
+    return any(time.monotonic() - since >= HANGS_AFTER_SECONDS for since in list(_WAITS.values()))
 
 
 def _facts(record: logging.LogRecord) -> dict[str, Any]:

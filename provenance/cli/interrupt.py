@@ -1,4 +1,4 @@
-"""Ctrl-C: the first one ends a run after the batch in flight, the second one at once."""
+"""Ctrl-C: the first one ends a run after the batch in flight, the second one, or where a store hangs, at once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from provenance.cli.output import message, progress_bar
+from provenance.logs import HANGS_AFTER_SECONDS, something_hangs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,13 +34,19 @@ class Stop(threading.Event):
 
 @contextmanager
 def stop_on_interrupt(stop: Stop | None = None) -> Iterator[Stop]:
-    """An event that the first Ctrl-C (or SIGTERM) sets; the second raises KeyboardInterrupt."""
+    """An event that the first Ctrl-C (or SIGTERM) sets; the second raises KeyboardInterrupt.
+
+    So does the first one where a store does not answer, then or a moment after.
+    """
     stop = stop or Stop()
+    again = threading.Timer(HANGS_AFTER_SECONDS, _interrupt_what_hangs)
+    again.daemon = True
 
     def answer(_number: int, _frame: Any) -> None:
-        if not stop.is_asked_for or stop.is_set():
+        if not stop.is_asked_for or stop.is_set() or something_hangs():
             raise KeyboardInterrupt
         stop.set()
+        again.start()
         # past Python's buffers: the signal may have come while one of them was being written
         os.write(2, b"\nstopping after the batch in flight; again Ctrl-C stops at once\n")
 
@@ -50,8 +57,14 @@ def stop_on_interrupt(stop: Stop | None = None) -> Iterator[Stop]:
     try:
         yield stop
     finally:
+        again.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _interrupt_what_hangs() -> None:
+    if something_hangs():
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 class Run:

@@ -151,12 +151,19 @@ def require_groups_of_all(
 
 @contextmanager
 def leaving_nothing_empty(workspace: Installation, dataset_id: str, space: Space) -> Iterator[None]:
-    """What was begun for a dataset and got nothing is taken back at the end: its collection in the space, or all."""
+    """What was begun for a dataset and got nothing is taken back at the end: its collection in the space, or all.
+
+    Who interrupts waits for no server, which may hang: what was begun there stays, for the same command to go on with.
+    """
+    asks = True
     try:
         yield
+    except KeyboardInterrupt:
+        asks = workspace.exports_vectors
+        raise
     finally:
         with suppress(ProvenanceError):  # what ended the run is the news
-            if dropped := workspace.catalog.discard_empty(dataset_id, space.space_id):
+            if asks and (dropped := workspace.catalog.discard_empty(dataset_id, space.space_id)):
                 for key in set(dropped) & set(workspace.index.collections()):
                     workspace.index.drop(key)
 
