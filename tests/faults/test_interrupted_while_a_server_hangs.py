@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+# What was begun in the background of a script ignores the interrupt, and so do its children.
 _ON_A_TERMINAL = (
-    "import fcntl, runpy, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); sys.argv[0] = 'provenance'; "
+    "import fcntl, runpy, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); sys.argv[0] = 'provenance'; "
+    "signal.signal(signal.SIGINT, signal.default_int_handler); "
     "runpy.run_module('provenance', run_name='__main__', alter_sys=True)"
 )
 
