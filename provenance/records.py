@@ -703,7 +703,8 @@ class CopyOfImage:
     established_by: Established | None
 
 
-class ReplacedImage(NamedTuple):
+@dataclass(frozen=True, slots=True, repr=False)
+class ReplacedImage(Brief):
     """A retired image, and the name and dataset by which another one is known since its file was overwritten."""
 
     name: str
