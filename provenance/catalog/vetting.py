@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 _MOST_TEXT = 65_536
 _MOST_DEEP = 40
+# What the readers of our own values raise over others.
+_NOT_ITS_OWN = (sqlite3.Error, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
 _HASH = re.compile(r"[0-9a-f]{1,16}|([0-9a-f]{1,16}:){7}(nan|-?[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,2})?)")
 """Of an image as it is; or of its turned and mirrored forms, with how far apart these are."""
 _DIGITS = "[0-9]"
@@ -103,7 +105,7 @@ def vet_rows(file: Path, misfit_of_measured: Callable[[dict[str, Any]], str] = l
                     problem = _problem_of(connection, column) or _misfit_of_event(
                         connection, column, misfit_of_measured
                     )
-                except (sqlite3.Error, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+                except _NOT_ITS_OWN as error:
                     problem = shortened(error)
                 if problem:
                     raise CatalogError(

@@ -262,6 +262,7 @@ def test_what_is_no_backup_makes_no_workspace(whole: Path, tmp_path: Path) -> No
 CELLS = (
     *("'x'", "9223372036854775807", "-5", "x'00ff'", "NULL", "'../../../tmp/evil'", "cast(x'ff41' as text)", "9e999"),
     *("'{\"a\": NaN}'", "'[]'", "'a' || char(0)", f"'{'[' * 5000}'", "printf('%.*c', 100000, 'x')"),
+    *("'{\"match_resolution\": []}'", "'{\"match_resolution\": [1e999, 1]}'"),
 )
 
 
