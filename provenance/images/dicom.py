@@ -45,6 +45,7 @@ _INSTALL = "pip install 'provenance-audit[dicom]'"
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _SEGMENTATIONS = (f"{_STORAGE}66.4", f"{_STORAGE}66.7")
 _ULTRASOUND = (f"{_STORAGE}6.", f"{_STORAGE}3.1")
+_SECONDARY = f"{_STORAGE}7."
 _CODECS = {
     "gdcm": "python-gdcm",
     "gdcm 12 bits": "python-gdcm",
@@ -284,7 +285,7 @@ def _refuse(header: Header, reading: Reading) -> None:
     told = {
         "its header says that its pixels hold annotations": elements.get("BurnedInAnnotation") == "YES",
         "its header says that somebody can be recognised in it": elements.get("RecognizableVisualFeatures") == "YES",
-        "a secondary capture, which may hold a name": kind.startswith(f"{_STORAGE}7"),
+        "a secondary capture, which may hold a name": f"{kind}.".startswith(_SECONDARY),
         "ultrasound, which may hold a name": kind.startswith(_ULTRASOUND) or elements.get("Modality") in ("US", "IVUS"),
     }
     for detail, is_so in told.items():

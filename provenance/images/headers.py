@@ -98,12 +98,12 @@ def _webp_chunks(data: bytes) -> Iterator[int]:
         at += 8 + size + size % 2
 
 
-def _boxes(data: bytes, at: int = 0, end: int | None = None) -> Iterator[int]:
-    end = len(data) if end is None else min(end, len(data))
+def _boxes(data: bytes, at: int = 0, within: int | None = None) -> Iterator[int]:
+    end = len(data) if within is None else min(within, len(data))
     while at + 8 <= end:
         yield at
         size, kind = struct.unpack_from(">I4s", data, at)
-        if kind == b"jp2h":
+        if kind == b"jp2h" and within is None:
             yield from _boxes(data, at + 8, at + size)
         if size == 1:
             (size,) = struct.unpack_from(">Q", data, at + 8)

@@ -92,6 +92,7 @@ NOT_TAKEN = {
     "annotations": {"BurnedInAnnotation": "YES"},
     "recognised": {"RecognizableVisualFeatures": "YES"},
     "secondary capture": {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"},
+    "a secondary capture": {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7.2"},
     "ultrasound": {"Modality": "US"},
 }
 
@@ -103,6 +104,11 @@ def test_what_may_hold_a_name_in_its_pixels_is_quarantined_until_it_is_asked_for
     assert refused.reason is RejectReason.QUARANTINED
     assert word in refused.detail
     assert len(list(frames_of(data, "", Reading(burned_in=True)))) == 1
+
+
+def test_a_photograph_is_no_secondary_capture():
+    """Its class, 77.1.4, begins with the 7 of that one."""
+    assert len(list(frames_of(written(scan(RAMP, SOPClassUID="1.2.840.10008.5.1.4.1.1.77.1.4"))))) == 1
 
 
 NO_IMAGES = {

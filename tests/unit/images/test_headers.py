@@ -116,6 +116,15 @@ def test_what_nobody_walks_is_refused_at_once(name: str) -> None:
     assert len(caught.value.detail) < 120
 
 
+def test_boxes_in_boxes_are_walked_no_deeper_than_they_are_read() -> None:
+    nested = b""
+    for _ in range(3000):
+        nested = struct.pack(">I4s", 8 + len(nested), b"jp2h") + nested
+    with pytest.raises(BadInput) as caught:
+        list(frames_of(inside(JP2, JP2.index(b"jp2c") - 4, nested)[: JP2.index(b"jp2c") + 1000]))
+    assert caught.value.reason in (RejectReason.BROKEN, RejectReason.TRUNCATED)
+
+
 def test_frames_that_a_file_only_states_are_not_asked_for() -> None:
     data = inside(PNG, 33, chunk(b"acTL", struct.pack(">II", 1_000_000, 0)))
     with pytest.raises(BadInput, match="5,000 pages") as caught:
