@@ -120,9 +120,8 @@ def test_boxes_in_boxes_are_walked_no_deeper_than_they_are_read() -> None:
     nested = b""
     for _ in range(3000):
         nested = struct.pack(">I4s", 8 + len(nested), b"jp2h") + nested
-    with pytest.raises(BadInput) as caught:
-        list(frames_of(inside(JP2, JP2.index(b"jp2c") - 4, nested)[: JP2.index(b"jp2c") + 1000]))
-    assert caught.value.reason in (RejectReason.BROKEN, RejectReason.TRUNCATED)
+    with pytest.raises(BadInput, match=r"^JPEG2000: "):  # the decoder's words, not those of a walk without an end
+        list(frames_of(inside(JP2, JP2.index(b"jp2h") - 4, nested)))
 
 
 def test_frames_that_a_file_only_states_are_not_asked_for() -> None:
