@@ -109,9 +109,13 @@ class Executor(Protocol):
         prepare: Callable[[T], Iterator[P]],
         *,
         failed: Failed[T, P],
+        is_last: Callable[[T, P], bool] = lambda *_: False,
         look_ahead: int = LOOK_AHEAD,
     ) -> Generator[P, None, None]:
-        """As ``prepared``, for what gives several results an item, one after another: no more than a few are held."""
+        """As ``prepared``, for what gives several results an item, one after another: no more than a few are held.
+
+        A worker that ends behind the last result of its item (``is_last``) had no more to give.
+        """
 
     def embedded(
         self, stream: Iterable[P], backbone: Backbone, pixels_of: Callable[[P], Uint8s | None]
@@ -175,6 +179,7 @@ class Processes:
         prepare: Callable[[T], Iterator[P]],
         *,
         failed: Failed[T, P],
+        is_last: Callable[[T, P], bool] = lambda *_: False,
         look_ahead: int = LOOK_AHEAD,
     ) -> Generator[P, None, None]:
         """See ``Executor``."""
@@ -189,7 +194,7 @@ class Processes:
             for item in items:
                 staff.hire_up_to(self.workers)
                 waiting.append(_Answer())
-                pool.submit(_stream, staff, item, waiting[-1], failed)
+                pool.submit(_stream, staff, item, waiting[-1], failed, is_last)
                 if len(waiting) >= look_ahead:
                     yield from waiting[0]
                     waiting.popleft()
@@ -275,11 +280,19 @@ def _answered_for(staff: _Staff, item: T, *, failed: Failed[T, P]) -> P:
         return failed(item, RejectReason.OVERSIZED, _NO_MEMORY)
 
 
-def _stream(staff: _Staff, item: T, answer: _Answer[P], failed: Failed[T, P]) -> None:
+def _stream(staff: _Staff, item: T, answer: _Answer[P], failed: Failed[T, P], is_last: Callable[[T, P], bool]) -> None:
+    is_whole = False
+
+    def take(part: P) -> None:
+        nonlocal is_whole
+        is_whole = is_last(item, part)
+        answer.put(part)
+
     try:
-        staff.stream(item, answer.put)
+        staff.stream(item, take)
     except WorkerDeathError as death:
-        answer.put(failed(item, death.reason, death.cause))
+        if not is_whole:
+            answer.put(failed(item, death.reason, death.cause))
     except MemoryError:
         answer.put(failed(item, RejectReason.OVERSIZED, _NO_MEMORY))
     except BaseException as error:  # noqa: BLE001 - raised where the answer is taken

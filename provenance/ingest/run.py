@@ -298,7 +298,9 @@ class IngestRun:
     def _embedded(self, items: Iterable[Found]) -> Generator[list[tuple[_Plan, Float32s | None]], None, None]:
         executor = self.workspace.executor
         task = partial(prepare_frames, settings=self.settings)
-        prepared = executor.streamed(self._unknown_items(self._without_sidecars(items)), task, failed=_failed)
+        prepared = executor.streamed(
+            self._unknown_items(self._without_sidecars(items)), task, failed=_failed, is_last=_is_last
+        )
         yield from executor.embedded(self._planned(prepared), self.backbone, _pixels_of)
 
     def _without_sidecars(self, items: Iterable[Found]) -> Iterator[Found]:
@@ -525,6 +527,11 @@ def no_finite_vector(space: Space) -> str:
 
 def _failed(item: Found, reason: RejectReason, detail: str) -> Outcome:
     return item if isinstance(item, Rejection) else rejection_of(item, reason, detail)
+
+
+def _is_last(item: Found, outcome: Outcome) -> bool:
+    """Whether nothing more comes of a file: its only image, or the rejection of the file and not of one page."""
+    return outcome.name == item.name if isinstance(outcome, Rejection) else outcome.page is None
 
 
 def _pixels_of(plan: _Plan) -> Uint8s | None:

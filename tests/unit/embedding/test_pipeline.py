@@ -165,6 +165,10 @@ def test_what_came_before_the_end_of_a_worker_stays_and_what_is_raised_comes_beh
 
     stream = Processes(2).streamed([2, -1, 4], functions.fail_behind, failed=failed)
     assert list(stream) == [2, 2, -1, -1, (-1, RejectReason.OVERSIZED), 4, 4]
+    whole = Processes(2).streamed(
+        [2, -1, 4], functions.fail_behind, failed=failed, is_last=lambda *both: both[0] == both[1]
+    )
+    assert list(whole) == [2, 2, -1, -1, 4, 4]  # behind the last of its item a worker takes nothing along
     stream = Processes(2).streamed([2, 3, 4], functions.fail_behind, failed=failed)
     assert [next(stream) for _ in range(4)] == [2, 2, 3, 3]
     with pytest.raises(ValueError, match="3"):
