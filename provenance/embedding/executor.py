@@ -294,7 +294,8 @@ def _stream(staff: _Staff, item: T, answer: _Answer[P], failed: Failed[T, P], is
         if not is_whole:
             answer.put(failed(item, death.reason, death.cause))
     except MemoryError:
-        answer.put(failed(item, RejectReason.OVERSIZED, _NO_MEMORY))
+        if not is_whole:
+            answer.put(failed(item, RejectReason.OVERSIZED, _NO_MEMORY))
     except BaseException as error:  # noqa: BLE001 - raised where the answer is taken
         answer.end(error)
         return
